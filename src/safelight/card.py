@@ -1,0 +1,269 @@
+"""The records that a method's file fills in, and from which every face of the toolkit is derived.
+
+A method is one file that ends with ``CARD``. The command line, the Python face, the benchmark, the contract tests and
+the documentation read the card and know no method by name. Nothing here computes anything about a picture.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, get_args, get_origin, get_type_hints
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from safelight.ops import Kernel
+from safelight.tasks import TASKS, Task
+
+Precision = Literal["float32", "bfloat16", "float16"]
+
+
+class CardError(ValueError):
+    """A name, an option or a scale that a method does not have. The message says what it has."""
+
+
+# --- options ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptionFact:
+    """What the faces need to know of one field of an ``Options`` record.
+
+    ``kind`` is ``int``, ``float`` or ``str``; ``choices`` is empty unless the field is a ``Literal``; ``low`` and
+    ``high`` are inclusive bounds of a number.
+    """
+
+    name: str
+    kind: type[int] | type[float] | type[str]
+    default: int | float | str
+    help: str
+    choices: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
+
+
+def option(default: Any, help: str, *, low: float | None = None, high: float | None = None) -> Any:  # noqa: A002, ANN401
+    """Declare one option of a method: a dataclass field with its help text and inclusive bounds.
+
+    The parameter is called ``help`` as in argparse and click, and the value is ``Any`` as in ``dataclasses.field``,
+    so that ``radius: float = option(1.0, "...")`` type-checks as a float.
+    """
+    return dataclasses.field(default=default, metadata={"help": help, "low": low, "high": high})
+
+
+@dataclass(frozen=True, slots=True)
+class NoOptions:
+    """The options of a method that has none."""
+
+
+def option_facts(options: type[Any]) -> tuple[OptionFact, ...]:
+    """List the fields of an ``Options`` class, in their order."""
+    hints = get_type_hints(options)
+    facts: list[OptionFact] = []
+    for field in dataclasses.fields(options):
+        hint = hints[field.name]
+        literal = get_origin(hint) is Literal
+        facts.append(
+            OptionFact(
+                name=field.name,
+                kind=str if literal else hint,
+                default=field.default,  # pyright: ignore[reportArgumentType]  # option() always gives one
+                help=field.metadata["help"],
+                choices=get_args(hint) if literal else (),
+                low=field.metadata["low"],
+                high=field.metadata["high"],
+            )
+        )
+    return tuple(facts)
+
+
+def make_options(card: Card, values: Mapping[str, Any]) -> Any:  # noqa: ANN401 - each method has its own Options class
+    """Build the method's ``Options`` from loose values (flags, a form, a header), checking names, types and bounds.
+
+    Raises:
+        CardError: an unknown name, a value of the wrong type, not among the choices, or out of bounds.
+    """
+    facts = {fact.name: fact for fact in option_facts(card.options)}
+    checked: dict[str, int | float | str] = {}
+    for name, value in values.items():
+        if name not in facts:
+            known = ", ".join(facts) or "none"
+            raise CardError(f"{card.id} has no option {name!r}; it has: {known}")
+        fact = facts[name]
+        try:
+            checked[name] = number = fact.kind(value)
+        except (TypeError, ValueError):
+            raise CardError(
+                f"{card.id}: option {name} expects {fact.kind.__name__}, got {value!r}; its default is {fact.default}"
+            ) from None
+        if fact.choices and number not in fact.choices:
+            raise CardError(f"{card.id}: option {name} is one of {', '.join(fact.choices)}; got {value!r}")
+        if not isinstance(number, str) and not (
+            (fact.low is None or number >= fact.low) and (fact.high is None or number <= fact.high)
+        ):
+            raise CardError(f"{card.id}: option {name} goes from {fact.low} to {fact.high}; got {value!r}")
+    return card.options(**checked)
+
+
+# --- papers and numbers -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paper:
+    """Where a method was published. ``link`` is an arXiv or DOI address."""
+
+    title: str
+    authors: str
+    venue: str
+    link: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """One row of a table of super-resolution results: mean over a test set under the papers' older protocol.
+
+    ``psnr`` is in dB on the Y channel; ``ssim`` is in [-1, 1], ``None`` where the paper does not print it.
+    """
+
+    data: str
+    scale: int
+    psnr: float
+    ssim: float | None = None
+
+
+# --- training and weights ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What a training step receives: ``input`` and ``target``, both (B, C, H, W) float32 in [0, 1]."""
+
+    input: Tensor
+    target: Tensor
+
+
+class Training(Protocol):
+    """One method's training step. It owns its optimisers, so that a step reads as the paper's algorithm box."""
+
+    optimizers: tuple[Optimizer, ...]
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        """Update the network once and return the losses, detached, by name."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How a network is trained, and the number that this promises.
+
+    ``data`` names the training sets; ``patch`` is the side of a crop in low-resolution pixels, ``batch`` the crops in
+    a step, ``rate`` the peak learning rate, reached after ``warmup`` steps and falling to zero along a cosine; ``ema``
+    is the decay of the averaged weights that are kept. ``start`` names the scale whose weights the other scales start
+    from, training for ``steps_after_start`` (``None``: all start at random). ``time`` says how long it takes and on
+    what. ``expected`` is the Set5 Y-PSNR in dB by scale that the paper prints and this recipe aims at; below ``floor``
+    weights do not ship without their shortfall being listed.
+    """
+
+    data: tuple[str, ...]
+    patch: int
+    batch: int
+    steps: int
+    rate: float
+    warmup: int = 100
+    ema: float = 0.999
+    start: int | None = None
+    steps_after_start: int | None = None
+    time: str
+    expected: Mapping[int, float]
+    floor: Mapping[int, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """One file of shipped weights. What it was trained on, how, and its scores stand in the file's own header.
+
+    ``file`` lies in ``safelight/weights``; ``options`` are the architecture that it fits; ``scales`` what it serves.
+    """
+
+    file: str
+    scales: tuple[int, ...]
+    sha256: str
+    bytes: int
+    options: Mapping[str, int | float | str] = dataclasses.field(default_factory=dict[str, int | float | str])
+
+
+# --- kinds of method --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClosedForm:
+    """A formula: resample to the target size with ``kernel``, then perhaps filter.
+
+    ``after(x, scale, options)`` receives the resampled picture (B, C, H, W) and the larger of the two zoom factors and
+    returns one of the same size; ``after_reach(scale, options)`` says how many pixels away it looks.
+    """
+
+    kernel: Kernel
+    after: Callable[[Tensor, float, Any], Tensor] | None = None
+    after_reach: Callable[[float, Any], int] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """A network.
+
+    ``network(options, scale)`` builds it with random weights. Its input is the picture as it is
+    (``"low-resolution"``) or enlarged by the bicubic kernel (``"interpolated"``); ``channels`` is ``"y"`` for a
+    network of the luma alone (colour is then enlarged by the bicubic kernel, as in the papers) or ``"rgb"``.
+    ``reach(options, scale)`` is the radius of the receptive field: how many input pixels away, at most, a pixel
+    influences the output pixels that lie in it. ``one_for_all`` says that a single network serves every scale.
+    """
+
+    network: Callable[[Any, int], nn.Module]
+    input: Literal["low-resolution", "interpolated"]
+    channels: Literal["y", "rgb"]
+    scales: tuple[int, ...]
+    reach: Callable[[Any, int], int]
+    training: Callable[[Any, Recipe], Training]
+    recipe: Recipe
+    weights: tuple[Weights, ...] = ()
+    one_for_all: bool = False
+    precisions: tuple[Precision, ...] = ("float32", "bfloat16")
+
+
+Method = ClosedForm | Trained
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """The facts of one method; everything else derives from them.
+
+    ``module`` is the file's ``__name__``: the method's name and its task are read from it, so a thing is named once.
+    ``summary`` is one line for people. ``published`` holds the paper's own table.
+    """
+
+    module: str
+    title: str
+    summary: str
+    method: Method
+    options: type[Any] = NoOptions
+    paper: Paper | None = None
+    published: tuple[Score, ...] = ()
+
+    @property
+    def task(self) -> Task:
+        """The folder that the method's file lies in."""
+        name = self.module.split(".")[-2]
+        return next(task for task in TASKS if task == name)
+
+    @property
+    def name(self) -> str:
+        """The name of the method's file."""
+        return self.module.split(".")[-1]
+
+    @property
+    def id(self) -> str:
+        """``task/name``, as people write it."""
+        return f"{self.task}/{self.name}"

@@ -1,0 +1,142 @@
+"""Pictures to train and to measure on: folders read into memory, split by content, cut into random crops.
+
+Nothing is downloaded: data sets lie in a folder that the user names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from safelight import image, ops
+from safelight.card import Batch
+from safelight.color import rgb_to_y
+from safelight.degrade import Downsample
+from safelight.metrics.protocol import round_to_8_bits
+
+Channels = Literal["y", "rgb"]
+
+SUFFIXES = frozenset(suffix for suffixes in image.FORMATS.values() for suffix in suffixes)
+
+_MARGIN = 4  # low-resolution pixels around a crop: the bicubic kernel down and up again never meets the crop's border
+
+
+class DataError(ValueError):
+    """A folder that cannot be trained or measured on. The message says what was expected."""
+
+
+def files(folder: Path) -> list[Path]:
+    """List the picture files under ``folder``, in all its folders, sorted by path.
+
+    Raises:
+        DataError: It is not a folder, or no picture lies in it.
+    """
+    if not folder.is_dir():
+        raise DataError(f"expected a folder of pictures, got {folder}; it does not exist or is a file")
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not found:
+        raise DataError(f"no picture lies in {folder}; expected files that end in {', '.join(sorted(SUFFIXES))}")
+    return found
+
+
+def read_tensor(path: Path, channels: Channels) -> Tensor:
+    """Read a picture as (C, H, W) uint8: RGB, or the luma Y of BT.601 studio range rounded to 8 bits.
+
+    A gray picture is taken as Y as it is, and as three equal channels of RGB.
+    """
+    picture = image.read(path)
+    pixels = torch.from_numpy(picture.pixels).permute(2, 0, 1)
+    if pixels.dtype != torch.uint8:
+        scale = 255 / 65535 if pixels.dtype == torch.uint16 else 255
+        pixels = ops.round_half_up(pixels.double() * scale).clamp(0, 255).to(torch.uint8)
+    if channels == "rgb":
+        return pixels.expand(3, -1, -1).contiguous()
+    return pixels.contiguous() if pixels.shape[0] == 1 else luma(pixels)
+
+
+def luma(rgb: Tensor) -> Tensor:
+    """Turn (3, H, W) uint8 into (1, H, W) uint8, as MATLAB's ``rgb2ycbcr`` on an 8-bit picture."""
+    return (round_to_8_bits(rgb_to_y(rgb.double() / 255)) * 255).round().to(torch.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Pictures for training and for validation, (C, H, W) uint8, and a fingerprint of all the files together."""
+
+    train: tuple[Tensor, ...]
+    validation: tuple[Tensor, ...]
+    sha256: str
+
+
+def load(folders: Sequence[Path], channels: Channels, *, validation: int = 10) -> Split:
+    """Read every picture of some folders and set a few apart for validation.
+
+    The split depends on the files' bytes alone, not on their names or order: the pictures with the smallest SHA-256
+    validate, ``validation`` of them but at most every tenth.
+
+    Raises:
+        DataError: No pictures, or fewer than two.
+        image.PictureError: A picture is broken.
+    """
+    hashed = {hashlib.sha256(path.read_bytes()).hexdigest(): path for folder in folders for path in files(folder)}
+    ordered = sorted(hashed.items())
+    if len(ordered) < 2:
+        raise DataError(f"expected at least 2 different pictures, got {len(ordered)} in {', '.join(map(str, folders))}")
+    held = min(validation, max(1, len(ordered) // 10))
+    tensors = [read_tensor(path, channels) for _, path in ordered]
+    fingerprint = hashlib.sha256("".join(digest for digest, _ in ordered).encode()).hexdigest()
+    return Split(tuple(tensors[held:]), tuple(tensors[:held]), fingerprint)
+
+
+class SuperResolutionCrops:
+    """Random crops with their low-resolution versions, made on the device that the pictures lie on.
+
+    A batch is a function of the pictures and the generator's state alone, which makes resuming exact.
+
+    Args:
+        pictures: (C, H, W) uint8, all on one device. Those too small for a crop are left out.
+        scale: The zoom factor.
+        patch: Side of a crop in low-resolution pixels.
+        batch: Crops in a batch.
+        interpolated: Enlarge the low-resolution crop by the bicubic kernel, for networks that expect it.
+
+    Raises:
+        DataError: Every picture is too small.
+    """
+
+    def __init__(self, pictures: Sequence[Tensor], *, scale: int, patch: int, batch: int, interpolated: bool) -> None:
+        self.side = (patch + 2 * _MARGIN) * scale
+        self.pictures = [picture for picture in pictures if min(picture.shape[-2:]) >= self.side]
+        if not self.pictures:
+            raise DataError(f"every picture is smaller than a crop of {self.side}x{self.side}; lower the patch")
+        self.scale, self.batch, self.interpolated = scale, batch, interpolated
+        self.degrade = Downsample(scale)
+        area = torch.tensor([float(picture.shape[-1] * picture.shape[-2]) for picture in self.pictures])
+        self.chance = area / area.sum()
+
+    def draw(self, generator: torch.Generator) -> Batch:
+        """Draw a batch. ``generator`` is on the CPU, so that every device draws the same crops."""
+        which = torch.multinomial(self.chance, self.batch, replacement=True, generator=generator).tolist()
+        place = torch.rand(self.batch, 2, generator=generator).tolist()
+        turn = torch.randint(8, (self.batch,), generator=generator).tolist()
+        crops: list[Tensor] = []
+        for i, (down, across), k in zip(which, place, turn, strict=True):
+            height, width = self.pictures[i].shape[-2:]
+            top, left = int(down * (height - self.side + 1)), int(across * (width - self.side + 1))
+            crops.append(ops.dihedral(self.pictures[i][:, top : top + self.side, left : left + self.side], k))
+        large = torch.stack(crops).float() / 255
+        small = self.degrade(large)
+        margin = _MARGIN * self.scale
+        target = large[..., margin:-margin, margin:-margin]
+        if self.interpolated:
+            enlarged = ops.resize(small, (self.side, self.side))
+            return Batch(input=enlarged[..., margin:-margin, margin:-margin].contiguous(), target=target.contiguous())
+        return Batch(
+            input=small[..., _MARGIN:-_MARGIN, _MARGIN:-_MARGIN].contiguous(), target=target.contiguous()
+        )

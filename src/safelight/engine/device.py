@@ -1,0 +1,70 @@
+"""Where a network runs and in which precision. Chosen by looking at the machine, or by the user."""
+
+from __future__ import annotations
+
+import time
+from functools import lru_cache
+from typing import Literal
+
+import torch
+from torch import nn
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+
+
+class DeviceError(RuntimeError):
+    """A device that this machine does not have. The message lists what it has."""
+
+
+def available() -> tuple[str, ...]:
+    """List the devices of this machine, the fastest first."""
+    found: list[str] = []
+    if torch.cuda.is_available():
+        found.append("cuda")
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    return (*found, "cpu")
+
+
+def choose(device: Device = "auto") -> torch.device:
+    """Turn a user's choice into a device; ``"auto"`` takes the fastest there is.
+
+    Raises:
+        DeviceError: The machine has no such device.
+    """
+    found = available()
+    if device == "auto":
+        return torch.device(found[0])
+    if device not in found:
+        raise DeviceError(f"this machine has no {device!r}; it has: {', '.join(found)}")
+    return torch.device(device)
+
+
+@lru_cache(maxsize=1)
+def bfloat16_pays() -> bool:
+    """Whether this processor trains faster in bfloat16: one convolution layer is timed in both, in a tenth of a second.
+
+    Chips without the instructions emulate it and lose; asking the clock is surer than asking for flags.
+    """
+    layer = nn.Conv2d(64, 64, 3, padding=1).to(memory_format=torch.channels_last)
+    x = torch.rand(4, 64, 48, 48).to(memory_format=torch.channels_last)
+
+    def seconds(enabled: bool) -> float:
+        best = float("inf")
+        for _ in range(4):
+            start = time.perf_counter()
+            with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+                layer(x).float().mean().backward()
+            best = min(best, time.perf_counter() - start)
+        return best
+
+    return seconds(True) < 0.8 * seconds(False)
+
+
+def describe(device: torch.device) -> str:
+    """Name a device for a report: the card's name, or the processor's and its threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type == "cpu":
+        return f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+    return device.type

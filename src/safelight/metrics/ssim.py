@@ -1,0 +1,68 @@
+"""Structural similarity.
+
+Wang, Bovik, Sheikh, Simoncelli: Image Quality Assessment: From Error Visibility to Structural Similarity,
+IEEE Transactions on Image Processing 13(4), 2004.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from safelight.metrics.protocol import Channel, Protocol, Rounding, comparable
+
+_SIDE = 11
+_SIGMA = 1.5
+_K1, _K2 = 0.01, 0.03
+
+
+def ssim(
+    result: Tensor, reference: Tensor, *, channel: Channel, shave: int = 0, rounding: Rounding = "8-bit"
+) -> Tensor:
+    """Mean structural similarity of each picture for itself.
+
+    The authors' `ssim_index.m`: 11x11 Gaussian window of sigma 1.5, K1 = 0.01, K2 = 0.03, population variances, and
+    only those places where the whole window lies in the picture. No downsampling beforehand. RGB is the mean over the
+    three channels.
+
+    Args:
+        result: `(B, C, H, W)`, floating, C = 1 (gray, taken as Y) or 3 (sRGB).
+        reference: same shape, in [0, 1].
+        channel: "y" for the luma of BT.601 in studio range, "rgb" for the mean over the channels; see `Protocol`.
+        shave: pixels cut from each side; 0 cuts none.
+        rounding: "none", "8-bit" (both pictures, as in a file) or "8-bit-y" (and their luma too); see `Protocol`.
+
+    Returns:
+        `(B,)`, float64, in [-1, 1]; 1 where the pictures are equal.
+
+    Raises:
+        ValueError: shapes differ or are not as above, samples are not floating or not finite, the reference leaves
+            [0, 1], or the shave leaves less than the 11x11 window.
+
+    Example:
+        >>> import torch
+        >>> ramp = torch.linspace(0, 1, 16).expand(1, 1, 16, 16)
+        >>> round(ssim(ramp.flip(-1), ramp, channel="y", rounding="none").item(), 4)
+        -0.8266
+    """
+    protocol = Protocol(channel=channel, shave=shave, rounding=rounding)
+    x, y = comparable(result, reference, protocol, smallest=_SIDE)
+    mean_x, mean_y = _window_mean(x), _window_mean(y)
+    variance_x = _window_mean(x * x) - mean_x * mean_x
+    variance_y = _window_mean(y * y) - mean_y * mean_y
+    covariance = _window_mean(x * y) - mean_x * mean_y
+    c1, c2 = _K1**2, _K2**2  # the data range is 1
+    luminance = (2 * mean_x * mean_y + c1) / (mean_x * mean_x + mean_y * mean_y + c1)
+    structure = (2 * covariance + c2) / (variance_x + variance_y + c2)
+    return (luminance * structure).mean(dim=(1, 2, 3))
+
+
+def _window_mean(planes: Tensor) -> Tensor:
+    """Gaussian mean around every place where the whole window fits: `(B, C, H, W)` to `(B, C, H - 10, W - 10)`."""
+    offset = torch.arange(_SIDE, dtype=planes.dtype, device=planes.device) - _SIDE // 2
+    weights = torch.exp(-(offset**2) / (2 * _SIGMA**2))
+    weights = weights / weights.sum()
+    batch, channels, height, width = planes.shape
+    flat = planes.reshape(batch * channels, 1, height, width)  # one window for every channel
+    flat = functional.conv2d(flat, weights.view(1, 1, _SIDE, 1))
+    flat = functional.conv2d(flat, weights.view(1, 1, 1, _SIDE))
+    return flat.view(batch, channels, height - _SIDE + 1, width - _SIDE + 1)

@@ -1,0 +1,301 @@
+"""The training loop: crops, a method's step, averaged weights, validation, a log; resumed exactly after a stop.
+
+It reads from top to bottom and serves every method: what differs between them, the network, the loss and the
+optimiser, stands in the method's own file. It runs on a CPU (in bfloat16 where the chip gains by it) or on a GPU.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import math
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save as serialise
+from torch import Tensor, nn
+
+from safelight import checkpoint, data, infer, ops
+from safelight.card import Card, Recipe, Trained
+from safelight.checkpoint import CheckpointError, Header
+from safelight.degrade import Downsample
+from safelight.engine import device as devices
+from safelight.metrics import psnr
+
+TrainPrecision = Literal["auto", "float32", "bfloat16"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Where a training stands: for a progress bar or a log.
+
+    ``loss`` is the mean since the last report, ``psnr`` the last validation in dB (``None`` before the first),
+    ``rate`` the crops per second and ``seconds_left`` the estimate for the rest.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    psnr: float | None
+    rate: float
+    seconds_left: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One training run, complete: the same plan on the same machine gives the same weights.
+
+    ``scales`` holds one scale, or all of them for a network that serves all. ``start`` is a weights file to begin
+    from. Every ``validate_every`` steps the averaged weights are scored and the state is saved.
+    """
+
+    card: Card
+    options: Any
+    scales: tuple[int, ...]
+    recipe: Recipe
+    folders: tuple[Path, ...]
+    out: Path
+    start: Path | None = None
+    device: devices.Device = "auto"
+    precision: TrainPrecision = "auto"
+    seed: int = 0
+    validate_every: int = 500
+
+    def fingerprint(self, pictures: str) -> str:
+        """What must be equal for a run to be resumed: all but the place, the device and the precision."""
+        recipe = {k: v for k, v in dataclasses.asdict(self.recipe).items() if k not in ("time", "expected", "floor")}
+        return json.dumps([self.card.id, dataclasses.asdict(self.options), self.scales, recipe, self.seed, pictures])
+
+
+def learning_rate(recipe: Recipe, step: int) -> float:
+    """The rate at a step as a fraction of the peak: a linear warm-up, then a cosine down to zero."""
+    if step < recipe.warmup:
+        return (step + 1) / recipe.warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)))
+
+
+def commit() -> str:
+    """The version of the code that trains: git's short hash where there is one, with ``+`` if files were changed."""
+    here = Path(__file__).parent
+    try:
+        run = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+", "--exclude", "*"],  # noqa: S607
+            cwd=here, capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return run.stdout.strip()
+
+
+class Average:
+    """An exponential moving average of a network's weights, which scores higher than the weights themselves."""
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.tensors = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+
+    def update(self, network: nn.Module, step: int) -> None:
+        """Move a little towards the network's weights; faster at the start, where old weights are worth nothing."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for name, tensor in network.state_dict().items():
+            self.tensors[name].lerp_(tensor, 1 - decay)
+
+
+def validate(plan: Plan, network: nn.Module, pictures: Sequence[Tensor]) -> float:
+    """Mean Y-PSNR in dB over the validation pictures and scales, through the path that a user's picture takes."""
+    values: list[float] = []
+    for scale in plan.scales:
+        model = infer.Model(plan.card, plan.options, scale, network)
+        for picture in pictures:
+            target = ops.crop_to_multiple(picture[:, :360, :480], scale).unsqueeze(0).float() / 255
+            result = model(Downsample(scale)(target))
+            values.append(float(psnr(result, target, channel="y", shave=scale, rounding="8-bit-y")))
+    return sum(values) / len(values)
+
+
+# --- the state of a run: safetensors, so that resuming executes no foreign code --------------------------------------
+
+
+def save_state(path: Path, network: nn.Module, average: Average, optimizers: Sequence[Any], facts: dict[str, Any]) -> None:
+    """Write everything that the rest of a run depends on, atomically."""
+    tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
+    tensors |= {f"average.{k}": v for k, v in average.tensors.items()}
+    for i, optimizer in enumerate(optimizers):
+        for parameter, values in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{i}.{parameter}.{key}": torch.as_tensor(v) for key, v in values.items()}
+    tensors["generator"] = facts.pop("generator")
+    content = serialise({k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}, {"facts": json.dumps(facts)})
+    checkpoint.write_atomic(path, content)
+
+
+def load_state(path: Path, network: nn.Module, average: Average, optimizers: Sequence[Any]) -> dict[str, Any]:
+    """Put a saved state back and return its facts."""
+    with safe_open(path, framework="pt") as file:
+        facts: dict[str, Any] = json.loads(file.metadata()["facts"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
+    for name, tensor in average.tensors.items():
+        tensor.copy_(tensors[f"average.{name}"])
+    for i, optimizer in enumerate(optimizers):
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            if name.startswith(f"optimizer.{i}."):
+                _, _, parameter, key = name.split(".")
+                state.setdefault(int(parameter), {})[key] = tensor
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    facts["generator"] = tensors["generator"]
+    return facts
+
+
+# --- the loop ---------------------------------------------------------------------------------------------------------
+
+
+def train(plan: Plan, report: Callable[[Progress], None], *, resume: bool = True) -> Header:
+    """Train, and leave three files: the weights at ``plan.out``, beside them a ``.csv`` log and a ``.state``.
+
+    The weights are the averaged ones of the best validation so far. A run that was stopped goes on from its last
+    saved state, exactly: the crops and the weights are those of a run that was never stopped.
+
+    Args:
+        plan: What to train, on what, how long.
+        report: Called a few times a second.
+        resume: Go on from ``.state`` if there is one; ``False`` starts again.
+
+    Returns:
+        The header of the weights.
+
+    Raises:
+        CheckpointError: The state belongs to another plan, or ``plan.start`` does not fit.
+        data.DataError: The folders hold no usable pictures.
+        FloatingPointError: The loss is no longer a number.
+    """
+    method = plan.card.method
+    assert isinstance(method, Trained)
+    recipe = plan.recipe
+    device = devices.choose(plan.device)
+    bfloat16 = plan.precision == "bfloat16" or (
+        plan.precision == "auto" and (device.type == "cuda" or (device.type == "cpu" and devices.bfloat16_pays()))
+    )
+
+    split = data.load(plan.folders, method.channels)
+    pictures = [picture.to(device) for picture in split.train]
+    crops = [
+        data.SuperResolutionCrops(
+            pictures, scale=scale, patch=recipe.patch, batch=recipe.batch, interpolated=method.input == "interpolated"
+        )
+        for scale in plan.scales
+    ]
+    generator = torch.Generator().manual_seed(plan.seed)
+
+    torch.manual_seed(plan.seed)  # the layers' own initialisation draws from torch's global generator
+    network = method.network(plan.options, plan.scales[0])
+    if plan.start is not None:
+        _begin_from(network, plan.start)
+    network = network.to(device, memory_format=torch.channels_last)
+    average = Average(network, recipe.ema)
+    training = method.training(network, recipe)
+    for optimizer in training.optimizers:
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+
+    state_path, log_path = plan.out.with_suffix(".state"), plan.out.with_suffix(".csv")
+    first, seconds, best = 0, 0.0, -math.inf
+    log: list[tuple[int, float, float, float]] = []  # step, seconds, loss, validation PSNR
+    if resume and state_path.exists():
+        facts = load_state(state_path, network, average, training.optimizers)
+        if facts["fingerprint"] != plan.fingerprint(split.sha256):
+            raise CheckpointError(f"{state_path} is of a run with other settings or pictures; --restart begins anew")
+        first, seconds, best, log = facts["step"], facts["seconds"], facts["best"], facts["log"]
+        generator.set_state(facts["generator"])
+
+    def save(step: int) -> None:
+        facts = {
+            "fingerprint": plan.fingerprint(split.sha256), "step": step, "seconds": seconds, "best": best, "log": log,
+            "generator": generator.get_state(),
+        }  # fmt: skip
+        save_state(state_path, network, average, training.optimizers, facts)
+
+    header = Header(
+        method=plan.card.id,
+        options=dataclasses.asdict(plan.options),
+        scales=plan.scales,
+        trained_on=tuple(folder.name for folder in plan.folders),
+        recipe={k: v for k, v in dataclasses.asdict(recipe).items() if k not in ("expected", "floor", "time")},
+        device=devices.describe(device) + (", bfloat16" if bfloat16 else ""),
+        commit=commit(),
+    )
+    total, since, started = torch.zeros((), device=device), 0, time.perf_counter()
+    reported = started
+    for step in range(first, recipe.steps):
+        factor = learning_rate(recipe, step)
+        for optimizer in training.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * factor
+
+        which = int(torch.randint(len(crops), (), generator=generator))
+        batch = crops[which].draw(generator)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+            losses = training.step(batch)
+        average.update(network, step)
+        total += sum(losses.values())
+        since += 1
+
+        now = time.perf_counter()
+        validating = (step + 1) % plan.validate_every == 0 or step + 1 == recipe.steps
+        if validating or now - reported > 0.5:
+            seconds += now - started
+            started = reported = now
+            loss = float(total) / since
+            if not math.isfinite(loss):
+                raise FloatingPointError(f"{plan.card.id}: the loss is {loss} at step {step}; lower the rate (--rate)")
+            if validating:
+                network.eval()
+                score = validate(plan, _averaged(method, plan, average, device), split.validation)
+                network.train()
+                log.append((step + 1, round(seconds, 1), loss, round(score, 4)))
+                if score > best:
+                    best = score
+                    scores = {"validation Y-PSNR": round(score, 4)}
+                    header = dataclasses.replace(header, steps=step + 1, seconds=round(seconds, 1), scores=scores)
+                    checkpoint.save(plan.out, average.tensors, header)
+                total.zero_()
+                since = 0
+                started = time.perf_counter()
+                save(step + 1)
+                _write_log(log_path, log)
+            rate = recipe.batch * (step + 1) / max(seconds, 1e-9)
+            left = (recipe.steps - step - 1) * seconds / (step + 1)
+            last = log[-1][3] if log else None
+            report(Progress(step=step + 1, steps=recipe.steps, loss=loss, psnr=last, rate=rate, seconds_left=left))
+    return header
+
+
+def _averaged(method: Trained, plan: Plan, average: Average, device: torch.device) -> nn.Module:
+    network = method.network(plan.options, plan.scales[0])
+    network.load_state_dict(average.tensors)
+    return network.to(device, memory_format=torch.channels_last).eval()
+
+
+def _begin_from(network: nn.Module, path: Path) -> None:
+    """Copy every tensor that has the same name and shape: the other scale's body, without its upsampler."""
+    tensors, _ = checkpoint.load(path)
+    own = network.state_dict()
+    fitting = {k: v for k, v in tensors.items() if k in own and own[k].shape == v.shape}
+    if not fitting:
+        raise CheckpointError(f"{path.name}: no tensor of it fits this network; start from the same method's weights")
+    network.load_state_dict(own | fitting)
+
+
+def _write_log(path: Path, log: Sequence[tuple[int, float, float, float]]) -> None:
+    """Keep the whole log: step, seconds of training, mean loss, validation PSNR in dB."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("step", "seconds", "loss", "psnr"))
+        writer.writerows((step, seconds, f"{loss:.6g}", psnr) for step, seconds, loss, psnr in log)
