@@ -1,0 +1,38 @@
+"""Lanczos interpolation: the ideal low-pass filter, cut off by a wider copy of itself.
+
+C. E. Duchon, "Lanczos Filtering in One and Two Dimensions", Journal of Applied Meteorology 1979.
+
+The kernel with three lobes, of width 6::
+
+    h(x) = sinc(x) sinc(x / 3)  for |x| < 3,  0 elsewhere;    sinc(x) = sin(pi x) / (pi x)
+
+Sharper than bicubic, with more ringing beside edges. Differs from MATLAB's ``imresize(..., 'lanczos3')`` in nothing
+known.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from safelight.card import Card, ClosedForm, Paper
+from safelight.ops import Kernel
+
+
+def lanczos3(x: Tensor) -> Tensor:
+    """A sinc under the main lobe of a sinc three times as wide."""
+    return torch.where(x.abs() < 3, torch.sinc(x) * torch.sinc(x / 3), 0.0)
+
+
+CARD = Card(
+    module=__name__,
+    title="Lanczos interpolation",
+    summary="A windowed sinc with three lobes: the sharpest interpolation, with a little ringing.",
+    paper=Paper(
+        title="Lanczos Filtering in One and Two Dimensions",
+        authors="C. E. Duchon",
+        venue="Journal of Applied Meteorology 1979",
+        link="https://doi.org/10.1175/1520-0450(1979)018<1016:LFIOAT>2.0.CO;2",
+    ),
+    method=ClosedForm(kernel=Kernel("lanczos3", lanczos3, 6)),
+)
