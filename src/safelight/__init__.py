@@ -1,0 +1,35 @@
+"""Restore and enlarge pictures, from bicubic to deep networks, and know how good each method is.
+
+    >>> import numpy, safelight
+    >>> small = numpy.zeros((10, 20, 3), numpy.uint8)
+    >>> safelight.upscale(small, scale=4, method="bicubic").shape
+    (40, 80, 3)
+
+Importing the package is quick: torch and the rest come in when a function needs them.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from safelight.api import list_methods, load, read, score, upscale, write
+
+if TYPE_CHECKING:
+    from safelight.image import Picture
+
+    __version__: str
+
+__all__ = ["Picture", "__version__", "list_methods", "load", "read", "score", "upscale", "write"]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - as the language has it
+    if name == "Picture":
+        from safelight.image import Picture
+
+        return Picture
+    if name == "__version__":
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            return version("safelight")
+        except PackageNotFoundError:
+            return "0+source"  # run from a folder of sources that was never installed
+    raise AttributeError(f"module 'safelight' has no attribute {name!r}")

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -105,6 +105,21 @@ def _parse(path: Path, text: str | None) -> Header:
     return header
 
 
+def read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read every tensor of a safetensors file, and its metadata.
+
+    Raises:
+        CheckpointError: The file is missing, too large, damaged or not safetensors.
+    """
+    _check_file(path)
+    try:
+        with cast("Any", safe_open(path, framework="pt")) as file:
+            names: list[str] = list(file.keys())
+            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise _error(path, f"got a file that is not one or is damaged ({str(error).splitlines()[0]})") from None
+
+
 def _check_file(path: Path) -> None:
     if not path.is_file():
         raise CheckpointError(f"{path}: expected a weights file, but there is none")
@@ -120,10 +135,11 @@ def read_header(path: Path) -> Header:
     """
     _check_file(path)
     try:
-        with safe_open(path, framework="pt") as file:
-            return _parse(path, (file.metadata() or {}).get(_KEY))
+        with cast("Any", safe_open(path, framework="pt")) as file:
+            metadata: dict[str, str] = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise _error(path, f"got a file that is not one or is damaged ({str(error).splitlines()[0]})") from None
+    return _parse(path, metadata.get(_KEY))
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], Header]:
@@ -132,12 +148,8 @@ def load(path: Path) -> tuple[dict[str, Tensor], Header]:
     Raises:
         CheckpointError: As ``read_header``, or a value that is not finite.
     """
-    header = read_header(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise _error(path, f"got a file that is damaged ({str(error).splitlines()[0]})") from None
+    tensors, metadata = read_file(path)
+    header = _parse(path, metadata.get(_KEY))
     for name, tensor in tensors.items():
         if tensor.is_floating_point():
             tensors[name] = tensor.float()

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
@@ -122,9 +122,10 @@ class SuperResolutionCrops:
 
     def draw(self, generator: torch.Generator) -> Batch:
         """Draw a batch. ``generator`` is on the CPU, so that every device draws the same crops."""
-        which = torch.multinomial(self.chance, self.batch, replacement=True, generator=generator).tolist()
-        place = torch.rand(self.batch, 2, generator=generator).tolist()
-        turn = torch.randint(8, (self.batch,), generator=generator).tolist()
+        drawn = torch.multinomial(self.chance, self.batch, replacement=True, generator=generator)
+        which = cast("list[int]", drawn.tolist())
+        place = cast("list[list[float]]", torch.rand(self.batch, 2, generator=generator).tolist())
+        turn = cast("list[int]", torch.randint(8, (self.batch,), generator=generator).tolist())
         crops: list[Tensor] = []
         for i, (down, across), k in zip(which, place, turn, strict=True):
             height, width = self.pictures[i].shape[-2:]
@@ -137,6 +138,4 @@ class SuperResolutionCrops:
         if self.interpolated:
             enlarged = ops.resize(small, (self.side, self.side))
             return Batch(input=enlarged[..., margin:-margin, margin:-margin].contiguous(), target=target.contiguous())
-        return Batch(
-            input=small[..., _MARGIN:-_MARGIN, _MARGIN:-_MARGIN].contiguous(), target=target.contiguous()
-        )
+        return Batch(input=small[..., _MARGIN:-_MARGIN, _MARGIN:-_MARGIN].contiguous(), target=target.contiguous())

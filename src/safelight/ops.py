@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - the name that every reader of torch code expects
+import torch.nn.functional as F
 from torch import Tensor
 
 # --- resizing as MATLAB does it ---------------------------------------------------------------------------------------
@@ -96,7 +96,7 @@ def taps(n_in: int, n_out: int, kernel: Kernel = CUBIC, zoom: float | None = Non
 
 
 def resample(x: Tensor, axis: Taps, dim: int) -> Tensor:
-    """Resample one axis of ``x``, adding the taps in a fixed order: a part of a picture gives the same bits as the whole.
+    """Resample one axis, adding the taps in a fixed order: a part of a picture gives the same bits as the whole.
 
     Args:
         x: (..., n_in, ...) floating point.
@@ -113,7 +113,7 @@ def resample(x: Tensor, axis: Taps, dim: int) -> Tensor:
 
 
 def resample_adjoint(y: Tensor, axis: Taps, dim: int) -> Tensor:
-    """The transpose of ``resample``: <resample(x), y> = <x, resample_adjoint(y)>."""
+    """Apply the transpose of ``resample``, that for which <resample(x), y> = <x, adjoint(y)>."""
     shape = [1] * y.ndim
     shape[dim] = -1
     index, weight = axis.index.to(y.device), axis.weight.to(y.device, y.dtype)
@@ -125,7 +125,9 @@ def resample_adjoint(y: Tensor, axis: Taps, dim: int) -> Tensor:
     return out
 
 
-def resize(x: Tensor, size: tuple[int, int] | None = None, *, zoom: float | None = None, kernel: Kernel = CUBIC) -> Tensor:
+def resize(
+    x: Tensor, size: tuple[int, int] | None = None, *, zoom: float | None = None, kernel: Kernel = CUBIC
+) -> Tensor:
     """Resize pictures exactly as MATLAB's ``imresize``.
 
     The axis with the smaller zoom goes first, the vertical one when they are equal. Floating point is neither rounded
@@ -214,7 +216,7 @@ def crop_to_multiple(x: Tensor, multiple: int) -> Tensor:
 
 
 def dihedral(x: Tensor, k: int) -> Tensor:
-    """Apply the k-th of the eight symmetries of the square, k in 0..7: ``k % 4`` quarter turns, then a flip if k > 3."""
+    """Apply one of the eight symmetries of the square: ``k % 4`` quarter turns, then a flip if k > 3; k in 0..7."""
     x = torch.rot90(x, k % 4, (-2, -1))
     return x.flip(-1) if k > 3 else x
 

@@ -1,4 +1,4 @@
-"""Training steps that three or more methods share. A method with a step of its own (a GAN, say) writes it in its file."""
+"""Training steps that three or more methods share. A method with a step of its own writes it in its file."""
 
 from __future__ import annotations
 

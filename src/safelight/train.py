@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from safelight import checkpoint, data, infer, ops
 from safelight.card import Card, Recipe, Trained
@@ -53,7 +53,8 @@ class Plan:
     """One training run, complete: the same plan on the same machine gives the same weights.
 
     ``scales`` holds one scale, or all of them for a network that serves all. ``start`` is a weights file to begin
-    from. Every ``validate_every`` steps the averaged weights are scored and the state is saved.
+    from. Every ``validate_every`` steps the averaged weights are scored; then, and every ``save_every`` seconds, the
+    state is saved.
     """
 
     card: Card
@@ -67,6 +68,7 @@ class Plan:
     precision: TrainPrecision = "auto"
     seed: int = 0
     validate_every: int = 500
+    save_every: float = 60
 
     def fingerprint(self, pictures: str) -> str:
         """What must be equal for a run to be resumed: all but the place, the device and the precision."""
@@ -86,7 +88,7 @@ def commit() -> str:
     here = Path(__file__).parent
     try:
         run = subprocess.run(
-            ["git", "describe", "--always", "--dirty=+", "--exclude", "*"],  # noqa: S607
+            ["git", "describe", "--always", "--dirty=+", "--exclude", "*"],
             cwd=here, capture_output=True, text=True, timeout=10, check=True,
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
@@ -114,7 +116,8 @@ def validate(plan: Plan, network: nn.Module, pictures: Sequence[Tensor]) -> floa
     for scale in plan.scales:
         model = infer.Model(plan.card, plan.options, scale, network)
         for picture in pictures:
-            target = ops.crop_to_multiple(picture[:, :360, :480], scale).unsqueeze(0).float() / 255
+            part = picture[:, :360, :480].to(next(network.parameters()).device)  # the largest are ten times the others
+            target = ops.crop_to_multiple(part, scale).unsqueeze(0).float() / 255
             result = model(Downsample(scale)(target))
             values.append(float(psnr(result, target, channel="y", shave=scale, rounding="8-bit-y")))
     return sum(values) / len(values)
@@ -123,7 +126,9 @@ def validate(plan: Plan, network: nn.Module, pictures: Sequence[Tensor]) -> floa
 # --- the state of a run: safetensors, so that resuming executes no foreign code --------------------------------------
 
 
-def save_state(path: Path, network: nn.Module, average: Average, optimizers: Sequence[Any], facts: dict[str, Any]) -> None:
+def save_state(
+    path: Path, network: nn.Module, average: Average, optimizers: Sequence[Optimizer], facts: dict[str, Any]
+) -> None:
     """Write everything that the rest of a run depends on, atomically."""
     tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
     tensors |= {f"average.{k}": v for k, v in average.tensors.items()}
@@ -131,15 +136,14 @@ def save_state(path: Path, network: nn.Module, average: Average, optimizers: Seq
         for parameter, values in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{i}.{parameter}.{key}": torch.as_tensor(v) for key, v in values.items()}
     tensors["generator"] = facts.pop("generator")
-    content = serialise({k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}, {"facts": json.dumps(facts)})
-    checkpoint.write_atomic(path, content)
+    stored = {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}
+    checkpoint.write_atomic(path, serialise(stored, {"facts": json.dumps(facts)}))
 
 
-def load_state(path: Path, network: nn.Module, average: Average, optimizers: Sequence[Any]) -> dict[str, Any]:
+def load_state(path: Path, network: nn.Module, average: Average, optimizers: Sequence[Optimizer]) -> dict[str, Any]:
     """Put a saved state back and return its facts."""
-    with safe_open(path, framework="pt") as file:
-        facts: dict[str, Any] = json.loads(file.metadata()["facts"])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    tensors, metadata = checkpoint.read_file(path)
+    facts: dict[str, Any] = json.loads(metadata["facts"])
     network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
     for name, tensor in average.tensors.items():
         tensor.copy_(tensors[f"average.{name}"])
@@ -198,7 +202,7 @@ def train(plan: Plan, report: Callable[[Progress], None], *, resume: bool = True
     network = method.network(plan.options, plan.scales[0])
     if plan.start is not None:
         _begin_from(network, plan.start)
-    network = network.to(device, memory_format=torch.channels_last)
+    network = devices.place(network, device)
     average = Average(network, recipe.ema)
     training = method.training(network, recipe)
     for optimizer in training.optimizers:
@@ -206,19 +210,22 @@ def train(plan: Plan, report: Callable[[Progress], None], *, resume: bool = True
             group["initial_lr"] = group["lr"]
 
     state_path, log_path = plan.out.with_suffix(".state"), plan.out.with_suffix(".csv")
-    first, seconds, best = 0, 0.0, -math.inf
+    first, seconds, best, since = 0, 0.0, -math.inf, 0
+    total = torch.zeros((), device=device)  # of the losses since the last validation
     log: list[tuple[int, float, float, float]] = []  # step, seconds, loss, validation PSNR
     if resume and state_path.exists():
         facts = load_state(state_path, network, average, training.optimizers)
         if facts["fingerprint"] != plan.fingerprint(split.sha256):
             raise CheckpointError(f"{state_path} is of a run with other settings or pictures; --restart begins anew")
         first, seconds, best, log = facts["step"], facts["seconds"], facts["best"], facts["log"]
+        total.fill_(facts["loss"])
+        since = facts["since"]
         generator.set_state(facts["generator"])
 
     def save(step: int) -> None:
         facts = {
             "fingerprint": plan.fingerprint(split.sha256), "step": step, "seconds": seconds, "best": best, "log": log,
-            "generator": generator.get_state(),
+            "loss": float(total), "since": since, "generator": generator.get_state(),
         }  # fmt: skip
         save_state(state_path, network, average, training.optimizers, facts)
 
@@ -227,12 +234,11 @@ def train(plan: Plan, report: Callable[[Progress], None], *, resume: bool = True
         options=dataclasses.asdict(plan.options),
         scales=plan.scales,
         trained_on=tuple(folder.name for folder in plan.folders),
-        recipe={k: v for k, v in dataclasses.asdict(recipe).items() if k not in ("expected", "floor", "time")},
+        recipe={k: getattr(recipe, k) for k in ("patch", "batch", "steps", "rate", "warmup", "ema")} | {"seed": plan.seed},
         device=devices.describe(device) + (", bfloat16" if bfloat16 else ""),
         commit=commit(),
     )
-    total, since, started = torch.zeros((), device=device), 0, time.perf_counter()
-    reported = started
+    started = saved = time.perf_counter()
     for step in range(first, recipe.steps):
         factor = learning_rate(recipe, step)
         for optimizer in training.optimizers:
@@ -249,9 +255,9 @@ def train(plan: Plan, report: Callable[[Progress], None], *, resume: bool = True
 
         now = time.perf_counter()
         validating = (step + 1) % plan.validate_every == 0 or step + 1 == recipe.steps
-        if validating or now - reported > 0.5:
+        if validating or now - started > 0.5:
             seconds += now - started
-            started = reported = now
+            started = now
             loss = float(total) / since
             if not math.isfinite(loss):
                 raise FloatingPointError(f"{plan.card.id}: the loss is {loss} at step {step}; lower the rate (--rate)")
@@ -268,19 +274,21 @@ def train(plan: Plan, report: Callable[[Progress], None], *, resume: bool = True
                 total.zero_()
                 since = 0
                 started = time.perf_counter()
-                save(step + 1)
                 _write_log(log_path, log)
+            if validating or now - saved > plan.save_every:
+                save(step + 1)
+                saved = time.perf_counter()
             rate = recipe.batch * (step + 1) / max(seconds, 1e-9)
             left = (recipe.steps - step - 1) * seconds / (step + 1)
             last = log[-1][3] if log else None
             report(Progress(step=step + 1, steps=recipe.steps, loss=loss, psnr=last, rate=rate, seconds_left=left))
-    return header
+    return checkpoint.read_header(plan.out)
 
 
 def _averaged(method: Trained, plan: Plan, average: Average, device: torch.device) -> nn.Module:
     network = method.network(plan.options, plan.scales[0])
     network.load_state_dict(average.tensors)
-    return network.to(device, memory_format=torch.channels_last).eval()
+    return devices.place(network, device).eval()
 
 
 def _begin_from(network: nn.Module, path: Path) -> None:

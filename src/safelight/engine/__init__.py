@@ -1,0 +1,1 @@
+"""How networks run: devices, exact tiles, and what they cost."""

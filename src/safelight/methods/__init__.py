@@ -1,0 +1,1 @@
+"""The methods: one folder a task, one file a paper."""

@@ -1,0 +1,1 @@
+"""Enlarge a picture: from interpolation to networks."""

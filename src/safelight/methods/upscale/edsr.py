@@ -5,8 +5,8 @@ CVPR Workshops 2017 (arXiv:1707.02921).
 
 ::
 
-    x - mean --> conv F --+--> B x [ conv - ReLU - conv, x res_scale, + ] --> conv --(+)--> upsampler --> conv 3 --> + mean
-                          +-----------------------------------------------------------+
+    x - mean -> conv F -+-> B x [conv - ReLU - conv, x res_scale, +] -> conv -(+)-> upsampler -> conv 3 -> + mean
+                        +------------------------------------------------------+
     upsampler: conv F r^2 - pixel shuffle r (r = 2 or 3; scale 4 is twice r = 2)
 
 All convolutions are 3x3; the "baseline" is B = 16, F = 64, the "full" network B = 32, F = 256 with res_scale 0.1.
@@ -36,9 +36,7 @@ DIV2K_MEAN = (0.4488, 0.4371, 0.4040)  # RGB mean of the paper's training pictur
 class Options:
     """Which of the paper's two networks."""
 
-    size: Literal["baseline", "full"] = option(
-        "baseline", "baseline: 16 blocks of 64 channels; full: 32 blocks of 256"
-    )
+    size: Literal["baseline", "full"] = option("baseline", "baseline: 16 blocks of 64 channels; full: 32 blocks of 256")
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,12 +51,13 @@ class FSRCNN(nn.Module):
         self.map = nn.Sequential(*(nn.Sequential(nn.Conv2d(s, s, 3, padding=1), nn.PReLU(s)) for _ in range(m)))
         self.expand = nn.Sequential(nn.Conv2d(s, d, 1), nn.PReLU(d))
         self.deconv = nn.ConvTranspose2d(d, 1, 9, stride=scale, padding=4, output_padding=scale - 1)
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):  # He et al. for PReLU, as the paper does
-                nn.init.kaiming_normal_(layer.weight, a=0.25)
-                nn.init.zeros_(layer.bias)
-        nn.init.normal_(self.deconv.weight, std=0.001)
-        nn.init.zeros_(self.deconv.bias)
+        for name, parameter in self.named_parameters():
+            if name.endswith("bias"):
+                nn.init.zeros_(parameter)
+            elif name == "deconv.weight":
+                nn.init.normal_(parameter, std=0.001)
+            elif parameter.ndim == 4:
+                nn.init.kaiming_normal_(parameter, a=0.25)  # He et al. for PReLU, as the paper does
 
     def forward(self, Y: Tensor) -> Tensor:
         """Enlarge the luma."""

@@ -14,8 +14,8 @@ are learned together::
 
 Differs from the paper: trained on 91 images and BSDS500 pictures instead of ImageNet, by Adam in bfloat16 with a
 cosine schedule, averaged weights and one rate for all layers instead of 8e8 back-propagations of SGD with a last layer
-that learns ten times slower; the scales other than 3 start from the weights for 3; the border is repeated in training too,
-where the paper trains on valid convolutions and repeats it only at test. The input is the published one.
+that learns ten times slower; the scales other than 3 start from the weights for 3; the border is repeated in training
+too, where the paper trains on valid convolutions and repeats it only at test.
 """
 
 from __future__ import annotations
@@ -46,20 +46,23 @@ def sizes(options: Options) -> tuple[int, int, int]:
     return f1, f2, f3
 
 
+def conv(n_in: int, n_out: int, f: int) -> nn.Conv2d:
+    """An f x f layer that repeats the border, as the authors' test code does."""
+    return nn.Conv2d(n_in, n_out, f, padding=f // 2, padding_mode="replicate")
+
+
 class SRCNN(nn.Module):
     """(B, 1, H, W), the luma enlarged by the bicubic kernel, to (B, 1, H, W)."""
 
     def __init__(self, options: Options) -> None:
         super().__init__()
         f1, f2, f3 = sizes(options)
-        self.border = (f1 + f2 + f3 - 3) // 2
-        self.conv1 = nn.Conv2d(1, 64, f1)
-        self.conv2 = nn.Conv2d(64, 32, f2)
-        self.conv3 = nn.Conv2d(32, 1, f3)
+        self.conv1 = conv(1, 64, f1)
+        self.conv2 = conv(64, 32, f2)
+        self.conv3 = conv(32, 1, f3)
 
     def forward(self, Y: Tensor) -> Tensor:
         """Map the interpolated luma to the sharp one."""
-        Y = F.pad(Y, [self.border] * 4, mode="replicate")
         F1 = F.relu(self.conv1(Y))
         F2 = F.relu(self.conv2(F1))
         return self.conv3(F2)

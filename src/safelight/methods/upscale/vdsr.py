@@ -33,12 +33,13 @@ class VDSR(nn.Module):
         self.first = nn.Conv2d(1, 64, 3, padding=1)
         self.middle = nn.ModuleList(nn.Conv2d(64, 64, 3, padding=1) for _ in range(D - 2))
         self.last = nn.Conv2d(64, 1, 3, padding=1)
-        for conv in (self.first, *self.middle):
-            nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-            nn.init.zeros_(conv.bias)
-        # The network starts as the bicubic kernel: a residual of nearly zero.
-        nn.init.normal_(self.last.weight, std=1e-3)
-        nn.init.zeros_(self.last.bias)
+        for name, parameter in self.named_parameters():
+            if name.endswith("bias"):
+                nn.init.zeros_(parameter)
+            elif name == "last.weight":
+                nn.init.normal_(parameter, std=1e-3)  # starts as the bicubic kernel: a residual of nearly zero
+            else:
+                nn.init.kaiming_normal_(parameter, nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
         """Add the predicted residual to the interpolated luma."""

@@ -1,0 +1,254 @@
+"""The Python face: what ``import safelight`` gives.
+
+A picture comes in as a path, the bytes of a file, a ``Picture``, a PIL image, a numpy array or a torch tensor, and the
+result is of the same kind (for a path, a ``Picture``). The work is that of ``infer``, as on the command line, so the
+same input gives the same pixels. Heavy packages are imported by the functions that need them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import numpy as np
+    import PIL.Image
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from safelight.engine.device import Device
+    from safelight.image import Picture
+    from safelight.infer import Model, PrecisionChoice
+    from safelight.metrics.protocol import Channel, Rounding
+    from safelight.tasks import Task
+
+    Holder = str | Path | bytes | Picture | NDArray[np.generic] | Tensor | PIL.Image.Image
+    _Kind = TypeVar("_Kind", bytes, Picture, NDArray[np.generic], Tensor, PIL.Image.Image)
+
+
+@overload
+def upscale(
+    x: str | Path,
+    *,
+    scale: float | None = None,
+    size: str | tuple[int, int] | None = None,
+    method: str | None = None,
+    weights: str | Path | None = None,
+    device: Device = "auto",
+    precision: PrecisionChoice = "auto",
+    ensemble: bool = False,
+    **options: float | str,
+) -> Picture: ...
+
+
+@overload
+def upscale(
+    x: _Kind,
+    *,
+    scale: float | None = None,
+    size: str | tuple[int, int] | None = None,
+    method: str | None = None,
+    weights: str | Path | None = None,
+    device: Device = "auto",
+    precision: PrecisionChoice = "auto",
+    ensemble: bool = False,
+    **options: float | str,
+) -> _Kind: ...
+
+
+def upscale(
+    x: Any,
+    *,
+    scale: float | None = None,
+    size: str | tuple[int, int] | None = None,
+    method: str | None = None,
+    weights: str | Path | None = None,
+    device: Device = "auto",
+    precision: PrecisionChoice = "auto",
+    ensemble: bool = False,
+    **options: float | str,
+) -> Any:
+    """Enlarge one picture.
+
+    Depth, alpha, colour profile and metadata are kept as far as the kind can hold them.
+
+    Args:
+        x: A path, the bytes of a file, a Picture, a PIL image, a numpy array (H, W) or (H, W, 1 to 4) of uint8, uint16
+            or float32, or a torch tensor (C, H, W) or (1, C, H, W) of floats in [0, 1].
+        scale: The zoom, whole or not, 1 to 32; 4 if neither it nor ``size`` is given.
+        size: The size instead: (W, H), or ``"3840x2160"``, ``"3840x"`` or ``"x2160"``.
+        method: Its name; see ``list_methods``. ``None``: the best one that is quick enough for everybody.
+        weights: A file of your own training.
+        device: ``"auto"``: the fastest there is.
+        precision: ``"auto"``: the exact one for the device.
+        ensemble: Average over the 8 turns and mirrorings; better, and 8 times the work.
+        **options: The method's own; ``safelight info METHOD`` lists them. An unknown name raises.
+
+    Returns:
+        The same kind as ``x``; a Picture for a path.
+
+    Raises:
+        CardError: A method, an option or a size that does not exist.
+        CheckpointError: A weights file that is broken or of another method.
+        DeviceError: This machine has no such device.
+        PictureError: ``x`` is no picture.
+
+    Example:
+        >>> import numpy as np
+        >>> gray = np.full((8, 10), 100, np.uint8)
+        >>> large = upscale(gray, size=(25, 20), method="bicubic")
+        >>> large.shape, large.dtype, int(large.max())
+        ((20, 25), dtype('uint8'), 100)
+    """
+    from pathlib import Path
+
+    from safelight import catalog, image, infer
+
+    card = catalog.DEFAULTS["upscale"] if method is None else catalog.find(method, "upscale")
+    settings = infer.Settings(
+        scale=scale, size=size, options=options, weights=None if weights is None else Path(weights), device=device,
+        precision=precision, ensemble=ensemble,
+    )  # fmt: skip
+    return image.to_kind(infer.apply(card, image.from_any(x), settings), x)
+
+
+def load(
+    name: str,
+    *,
+    scale: int | None = None,
+    options: Mapping[str, int | float | str] | None = None,
+    weights: str | Path | None = None,
+    device: Device = "auto",
+    precision: PrecisionChoice = "auto",
+) -> Model:
+    """Load a network, to be called on tensors: ``model(x)``; its ``.network`` is the plain ``nn.Module``.
+
+    Args:
+        name: The method, such as ``"upscale/vdsr"`` or ``"vdsr"``.
+        scale: One of the method's scales; ``None``: the file's, or the largest.
+        options: The architecture; ``None``: the file's, or the method's defaults.
+        weights: A file of your own training; ``None``: the shipped ones.
+        device: ``"auto"``: the fastest there is.
+        precision: ``"auto"``: the exact one for the device.
+
+    Returns:
+        A model that takes (B, 1 or 3, H, W), sRGB or gray in [0, 1], and gives (B, 1 or 3, H * scale, W * scale).
+
+    Raises:
+        CardError: No such method, scale or option, or a formula, which has no network.
+        CheckpointError: The weights file is broken or of another method.
+        DeviceError: This machine has no such device.
+
+    Example:
+        >>> load("upscale/bicubic")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        safelight.card.CardError: upscale/bicubic is a formula and has no network...
+    """
+    from pathlib import Path
+
+    from safelight import catalog, infer
+
+    file = None if weights is None else Path(weights)
+    return infer.load(
+        catalog.find(name), scale=scale, options=options, weights=file, device=device, precision=precision
+    )
+
+
+def read(source: str | Path | bytes, *, max_pixels: int | None = None, lenient: bool = False) -> Picture:
+    """Read a picture, upright, at its own depth, with its metadata.
+
+    Args:
+        source: A path, or the bytes of a file. The content decides the format.
+        max_pixels: More are refused before anything is decoded; ``None``: 160 million.
+        lenient: Take what can be decoded of a damaged file.
+
+    Raises:
+        PictureError: No such file, no picture, damaged or too large.
+    """
+    from safelight import image
+
+    most = image.DEFAULT_MAX_PIXELS if max_pixels is None else max_pixels
+    return image.read(source, max_pixels=most, lenient=lenient)
+
+
+def write(
+    picture: Holder,
+    path: str | Path,
+    *,
+    format: str | None = None,  # noqa: A002
+    quality: int | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write a picture with its metadata, whole or not at all.
+
+    Args:
+        picture: Any kind that ``upscale`` takes.
+        path: The file; its suffix names the format unless ``format`` does.
+        format: jpeg, png, webp, tiff, avif or gif.
+        quality: 1 to 100, of JPEG (95 if None), WebP (90) and AVIF (85).
+        overwrite: Replace a file that exists.
+
+    Raises:
+        PictureError: The format cannot hold it, the file exists, or the folder or the disk is at fault.
+
+    Example:
+        >>> import tempfile, numpy as np
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write(np.zeros((4, 6, 3), np.uint16), f"{folder}/black.png")
+        ...     read(f"{folder}/black.png").depth
+        '16-bit'
+    """
+    from safelight import image
+
+    image.write(image.from_any(picture), path, format=format, quality=quality, overwrite=overwrite)
+
+
+def score(
+    reference: Holder,
+    result: Holder,
+    metric: str = "psnr",
+    *,
+    channel: Channel = "y",
+    shave: int = 0,
+    rounding: Rounding = "8-bit",
+) -> float:
+    """Measure how close a result is to its reference. The number means something only with its protocol.
+
+    Args:
+        reference: The original, any kind that ``upscale`` takes. Alpha is not compared.
+        result: Of the same size, and gray or colour as the reference is.
+        metric: ``"psnr"`` (dB, infinite for equal pictures) or ``"ssim"`` (at most 1).
+        channel: ``"y"``, the luma of BT.601, or ``"rgb"``.
+        shave: Pixels cut from each side; the super-resolution papers cut as many as the scale.
+        rounding: ``"none"``, ``"8-bit"`` (as in a file) or ``"8-bit-y"`` (the luma too).
+
+    Raises:
+        ValueError: The pictures cannot be compared, or no metric is called so.
+        PictureError: One of them is no picture.
+
+    Example:
+        >>> import numpy as np
+        >>> black, gray = np.zeros((16, 16), np.uint8), np.full((16, 16), 51, np.uint8)
+        >>> round(score(black, gray), 2)
+        13.98
+    """
+    from safelight import image, infer, metrics
+    from safelight.metrics.protocol import Protocol
+
+    protocol = Protocol(channel=channel, shave=shave, rounding=rounding)
+    made, original = (infer.to_tensor(image.from_any(x).pixels).double() for x in (result, reference))
+    return metrics.find(metric).score(made, original, protocol).item()
+
+
+def list_methods(task: Task | None = None) -> tuple[str, ...]:
+    """List the methods by their ids, of one task or of all.
+
+    Example:
+        >>> list_methods("upscale")[:3]
+        ('upscale/nearest', 'upscale/bilinear', 'upscale/bicubic')
+    """
+    from safelight import catalog
+
+    return tuple(card.id for card in (catalog.CARDS if task is None else catalog.of_task(task)))

@@ -1,0 +1,140 @@
+"""The benchmark's JSON as tables in Markdown, for people and for the documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from safelight.bench.records import label
+
+_NONE = "–"  # noqa: RUF001 - the typographer's dash for an empty cell
+
+
+def tables(results: Mapping[str, Any]) -> str:
+    """Write the tables: published beside measured, time, speed, and what falls short.
+
+    Args:
+        results: The JSON of a benchmark, as ``json.loads`` gives it.
+
+    Returns:
+        Markdown, its headings of the second and third level below one of the first.
+    """
+    parts = [f"# Benchmark of `safelight {results['task']}`", _head(results)]
+    parts += ["## Quality", results["protocol"]["quality"]]
+    for data in results["data"]:
+        rows = [row for row in results["rows"] if row["set"] == data["name"]]
+        parts += [f"### {data['name']} ({data['pictures']} pictures)", _quality(rows)]
+    parts += ["A cell is PSNR in dB / SSIM; the difference is measured minus published, in dB."]
+    parts += ["## Time", results["protocol"]["time"], _time(results["rows"])]
+    if len({row["run"] for row in results["rows"]}) > 1:
+        parts += ["**Not all rows are of one run: their times compare only roughly.**"]
+    if results["comparison"] is not None:
+        parts += ["## Speed", _comparison(results["comparison"])]
+    parts += ["## Anchors", _anchors(results["anchors"])]
+    parts += ["## Shortfalls", _shortfalls(results["shortfalls"])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    rule = ["---", *["---:"] * (len(heads) - 1)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, rule, *rows))
+
+
+def _number(value: float | None, pattern: str) -> str:
+    return _NONE if value is None else format(value, pattern)
+
+
+def _head(results: Mapping[str, Any]) -> str:
+    lines: list[str] = []
+    for run in results["runs"]:
+        machine = run["machine"]
+        load = "" if machine["load"] is None else f", load {machine['load']} before the run"
+        code = f"safelight {run['safelight']}" + (f" (commit {run['commit']})" if run["commit"] else "")
+        lines.append(
+            f"Measured {run['id']} with {code} on {machine['processor']}, {machine['threads']} threads, device "
+            f"{machine['device']}, torch {machine['torch']}, Python {machine['python']}, {machine['system']}{load}."
+        )
+    failed = sum(not anchor["passed"] for anchor in results["anchors"])
+    if failed:
+        lines.insert(0, f"**{failed} of {len(results['anchors'])} anchors fail: no number below is to be believed.**")
+    return "\n\n".join(lines)
+
+
+def _scales(rows: Iterable[Mapping[str, Any]]) -> list[int]:
+    return sorted({row["scale"] for row in rows})
+
+
+def _by_method(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[int, Mapping[str, Any]]]:
+    """Sort rows by method and then by scale; the order of methods stays."""
+    found: dict[str, dict[int, Mapping[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(label(row["method"], row["options"]), {})[row["scale"]] = row
+    return found
+
+
+def _quality(rows: Sequence[Mapping[str, Any]]) -> str:
+    scales = _scales(rows)
+    heads = ["method", *(f"x{scale} {what}" for scale in scales for what in ("measured", "published", "difference"))]
+    lines: list[list[str]] = []
+    for name, by_scale in _by_method(rows).items():
+        cells = [name]
+        for scale in scales:
+            row = by_scale.get(scale)
+            if row is None:
+                cells += [_NONE] * 3
+                continue
+            published = _number(row["published_psnr"], ".2f")
+            if row["published_ssim"] is not None:
+                published += f" / {row['published_ssim']:.4f}"
+            cells += [f"{row['psnr']:.2f} / {row['ssim']:.4f}", published, _number(row["psnr_difference"], "+z.2f")]
+        lines.append(cells)
+    return _table(heads, lines)
+
+
+def _time(rows: Sequence[Mapping[str, Any]]) -> str:
+    scales = _scales(rows)
+    heads = ["method", *(f"x{s} parameters" for s in scales), *(f"x{s} multiply-adds per output pixel" for s in scales)]
+    heads += [f"x{s} seconds per megapixel" for s in scales]
+    lines: list[list[str]] = []
+    for name, by_scale in _by_method(rows).items():
+        cells = [name]
+        for field, pattern in (("parameters", ",d"), ("multiply_adds", ",.0f"), ("seconds_per_megapixel", ".3g")):
+            cells += [_number(by_scale[s][field], pattern) if s in by_scale else _NONE for s in scales]
+        lines.append(cells)
+    return _table(heads, lines)
+
+
+def _comparison(race: Mapping[str, Any]) -> str:
+    fast, slow = race["fast"].split("/")[-1], race["slow"].split("/")[-1]
+    ways = (
+        ("multiply-adds per output pixel", "multiply_adds"),
+        ("networks alone, seconds per megapixel", "network"),
+        ("whole path, gray picture", "gray"),
+        ("whole path, RGB picture", "rgb"),
+    )
+    heads = [f"x{race['scale']}", fast, slow, "times faster"]
+    lines = [
+        [text, *(f"{race[key][side]:,.4g}" for side in ("fast", "slow")), f"{race[key]['ratio']:.1f}"]
+        for text, key in ways
+    ]
+    lines.append(["published", _NONE, _NONE, f"{race['published_ratio']:.1f}"])
+    return f"{_table(heads, lines)}\n\n{race['why']}"
+
+
+def _anchors(anchors: Sequence[Mapping[str, Any]]) -> str:
+    lines = [
+        [
+            f"{label(anchor['method'], {})} {anchor['set']} x{anchor['scale']} {anchor['metric'].upper()}",
+            f"{anchor['published']:.{digits}f}",
+            f"{anchor['measured']:.{digits + 2}f}",
+            f"{anchor['tolerance']:g}",
+            "met" if anchor["passed"] else "**failed**",
+        ]
+        for anchor in anchors
+        for digits in (2 if anchor["metric"] == "psnr" else 4,)
+    ]
+    return _table(["anchor", "published", "measured", "tolerance", ""], lines)
+
+
+def _shortfalls(shortfalls: Sequence[Mapping[str, Any]]) -> str:
+    return "\n".join(f"- {item['text']}" for item in shortfalls) or "None."

@@ -1,0 +1,137 @@
+"""Quality against time as a picture: the benchmark's JSON drawn by matplotlib, an optional package."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from safelight.bench.records import label
+
+SETS = ("Set14", "BSD100")  # Set5's five pictures say too little to rank methods by
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A method in a panel: seconds per output megapixel, and mean PSNR in dB."""
+
+    name: str
+    seconds: float
+    psnr: float
+
+
+def points(results: Mapping[str, Any], scale: int) -> list[Point]:
+    """Work out a panel's points: the PSNR is the mean over all pictures of Set14 and BSD100 together."""
+    counts = {data["name"]: data["pictures"] for data in results["data"] if data["name"] in SETS}
+    rows = [row for row in results["rows"] if row["scale"] == scale and row["set"] in counts]
+    sums: dict[str, float] = {}
+    seconds: dict[str, float] = {}
+    for row in rows:
+        name = label(row["method"], row["options"])
+        sums[name] = sums.get(name, 0.0) + row["psnr"] * counts[row["set"]]
+        seconds[name] = row["seconds_per_megapixel"]
+    total = sum(counts.values())
+    return [Point(name, seconds[name], value / total) for name, value in sums.items()]
+
+
+def front(found: list[Point]) -> list[Point]:
+    """Keep the points that no faster one equals: the methods worth choosing from, fastest first.
+
+    Example:
+        >>> [p.name for p in front([Point("a", 1, 30), Point("b", 2, 29), Point("c", 3, 31)])]
+        ['a', 'c']
+    """
+    kept: list[Point] = []
+    for point in sorted(found, key=lambda point: (point.seconds, -point.psnr)):
+        if not kept or point.psnr > kept[-1].psnr:
+            kept.append(point)
+    return kept
+
+
+def corners_of(places: list[tuple[float, float]], lengths: list[int]) -> list[tuple[int, int]]:
+    """Choose for each point the corner that its name stands at, where it covers the fewest points and earlier names.
+
+    Args:
+        places: (x, y) of the points on the page, in points of 1/72 inch.
+        lengths: Letters of the names.
+
+    Returns:
+        (1 or -1, 1 or -1) for right or left and above or below.
+
+    Example:
+        >>> corners_of([(0, 0), (5, 5)], [6, 6])
+        [(-1, 1), (1, 1)]
+    """
+    boxes = [(x - 2.0, x + 2.0, y - 2.0, y + 2.0) for x, y in places]
+    chosen: list[tuple[int, int]] = []
+    for (x, y), letters in zip(places, lengths, strict=True):
+        options: list[tuple[int, tuple[int, int], tuple[float, float, float, float]]] = []
+        for right, up in ((1, 1), (-1, 1), (1, -1), (-1, -1)):
+            across, over = sorted((x + 4 * right, x + (4 + 5 * letters) * right)), sorted((y + 3 * up, y + 11 * up))
+            box = (across[0], across[1], over[0], over[1])
+            hits = sum(box[0] < b[1] and b[0] < box[1] and box[2] < b[3] and b[2] < box[3] for b in boxes)
+            options.append((hits, (right, up), box))
+        _, corner, box = min(options, key=lambda option: option[0])
+        boxes.append(box)
+        chosen.append(corner)
+    return chosen
+
+
+def draw(results: Mapping[str, Any]) -> bytes:
+    """Draw one panel a scale.
+
+    Args:
+        results: The JSON of a benchmark, as ``json.loads`` gives it.
+
+    Returns:
+        An SVG file, the same bytes for the same results.
+
+    Raises:
+        ModuleNotFoundError: matplotlib is not installed.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    scales = sorted({row["scale"] for row in results["rows"]})
+    pictures = sum(data["pictures"] for data in results["data"] if data["name"] in SETS)
+    # The salt fixes the names of clip paths, which are random otherwise.
+    with matplotlib.rc_context({"svg.hashsalt": "safelight", "font.size": 9}):
+        figure = Figure(figsize=(4.2 * len(scales), 4.4), layout="constrained")
+        for i, scale in enumerate(scales):
+            axes = figure.add_subplot(1, len(scales), i + 1)
+            found = points(results, scale)
+            best = front(found)
+            axes.step([p.seconds for p in best], [p.psnr for p in best], where="post", color="0.8", zorder=1)
+            axes.scatter([p.seconds for p in found], [p.psnr for p in found], s=18, color="tab:red", zorder=2)
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter(NullFormatter())
+            low, high = min(p.seconds for p in found), max(p.seconds for p in found)
+            span = max(high / low, 10)
+            axes.set_xlim(low / span**0.06, high * span**0.22)  # room at the right for the last name
+            axes.margins(y=0.08)
+            axes.set_title(f"x{scale}")
+            axes.set_xlabel("seconds per output megapixel")
+            axes.grid(visible=True, which="major", color="0.93")
+            axes.set_axisbelow(True)
+        figure.axes[0].set_ylabel(f"mean Y-PSNR over {' and '.join(SETS)} ({pictures} pictures), dB")
+        figure.draw_without_rendering()  # settles the layout, and with it where points lie on the page
+        for axes, scale in zip(figure.axes, scales, strict=True):
+            found = points(results, scale)
+            places = [axes.transData.transform((p.seconds, p.psnr)) * 72 / figure.dpi for p in found]
+            corners = corners_of([(float(x), float(y)) for x, y in places], [len(p.name) for p in found])
+            for point, (right, up) in zip(found, corners, strict=True):
+                axes.annotate(
+                    point.name,
+                    (point.seconds, point.psnr),
+                    xytext=(4 * right, 3 * up),
+                    textcoords="offset points",
+                    ha="left" if right > 0 else "right",
+                    va="bottom" if up > 0 else "top",
+                )
+        file = io.BytesIO()
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    return file.getvalue()

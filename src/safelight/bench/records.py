@@ -1,0 +1,222 @@
+"""What a benchmark's JSON holds, as records: the fields, in the order in which the file has them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from safelight.data import DataError
+
+FORMAT = "safelight-bench/1"
+
+Values = Mapping[str, int | float | str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """Where a run took place. ``load`` is the system's load average just before it: other work makes times longer."""
+
+    processor: str
+    device: str
+    threads: int
+    load: float | None
+    system: str
+    python: str
+    torch: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One call of the benchmark. ``id`` is its start in UTC; ``commit`` the code's version, with ``+`` if changed."""
+
+    id: str
+    commit: str
+    safelight: str
+    machine: Machine
+    methods: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSet:
+    """A test set. ``sha256`` covers the decoded pixels of all pictures, whatever their names, order and file format."""
+
+    name: str
+    pictures: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One method on one test set at one scale: means over the pictures.
+
+    ``options`` are those that differ from the method's defaults. ``psnr`` is in dB; a difference is measured minus
+    published. ``multiply_adds`` are the network's per output pixel, ``None`` for a formula. The time is that of the
+    method and scale on the clock's picture, the same in the rows of all sets. ``run`` names the run that measured it.
+    """
+
+    method: str
+    options: Values
+    scale: int
+    set: str
+    psnr: float
+    ssim: float
+    published_psnr: float | None
+    published_ssim: float | None
+    psnr_difference: float | None
+    ssim_difference: float | None
+    parameters: int
+    multiply_adds: float | None
+    seconds_per_megapixel: float
+    weights_sha256: str | None
+    run: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """A method that could not be measured at a scale, and why."""
+
+    method: str
+    options: Values
+    scale: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Anchor:
+    """A number that is known from the literature and must come out before any other is believed."""
+
+    method: str
+    set: str
+    scale: int
+    metric: Literal["psnr", "ssim"]
+    published: float
+    measured: float
+    tolerance: float
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promise:
+    """What a method's recipe promises on Set5, in dB, beside what was measured; ``short`` is what lacks, or 0."""
+
+    method: str
+    scale: int
+    promised: float
+    floor: float
+    measured: float | None
+    short: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shortfall:
+    """Something that is less than it should be, in a sentence."""
+
+    kind: Literal["anchor", "weights", "stale", "floor", "promise", "speed"]
+    method: str
+    scales: tuple[int, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Race:
+    """Two methods against the clock in one way: seconds per output megapixel, and how many times faster ``fast`` is."""
+
+    fast: float
+    slow: float
+    ratio: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """A paper's claim that one method is so many times faster than another, beside the measured ratios.
+
+    ``network`` times the networks alone, on a luma in memory (an interpolated one where the network takes that);
+    ``gray`` and ``rgb`` the whole path from picture to picture. ``multiply_adds`` holds counts per output pixel in
+    place of times, ``throughput`` the 1e9 multiply-adds per second that each network alone reaches.
+    """
+
+    fast: str
+    slow: str
+    scale: int
+    published_ratio: float
+    multiply_adds: Race
+    network: Race
+    gray: Race
+    rgb: Race
+    throughput: Mapping[str, float]
+    why: str
+    run: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """All that a benchmark found."""
+
+    task: str
+    protocol: Mapping[str, str]
+    runs: tuple[Run, ...]
+    data: tuple[DataSet, ...]
+    anchors: tuple[Anchor, ...]
+    rows: tuple[Row, ...]
+    missing: tuple[Missing, ...]
+    comparison: Comparison | None
+    promises: tuple[Promise, ...]
+    shortfalls: tuple[Shortfall, ...]
+
+    def to_json(self) -> str:
+        """Write the JSON text: the fields in their order, one space of indent."""
+        return json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=1, allow_nan=False) + "\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Earlier:
+    """What a new run keeps from an earlier one's JSON: the rest is worked out again."""
+
+    data: tuple[DataSet, ...]
+    runs: tuple[Run, ...]
+    rows: tuple[Row, ...]
+    comparison: Comparison | None
+
+
+def read(path: Path) -> Earlier:
+    """Read the JSON of an earlier run.
+
+    Raises:
+        DataError: The file is not one, or of another version.
+    """
+    try:
+        fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if fields["format"] != FORMAT:
+            raise ValueError(fields["format"])
+        runs = [
+            run | {"machine": Machine(**run["machine"]), "methods": tuple(run["methods"])} for run in fields["runs"]
+        ]
+        comparison = fields["comparison"]
+        if comparison is not None:
+            races = ("multiply_adds", "network", "gray", "rgb")
+            comparison = Comparison(**(comparison | {name: Race(**comparison[name]) for name in races}))
+        return Earlier(
+            data=tuple(DataSet(**item) for item in fields["data"]),
+            runs=tuple(Run(**run) for run in runs),
+            rows=tuple(Row(**row) for row in fields["rows"]),
+            comparison=comparison,
+        )
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise DataError(
+            f"{path}: expected the results of an earlier benchmark of this version to add to, got something else; "
+            "benchmark all methods, or write to another folder"
+        ) from None
+
+
+def label(method: str, options: Values) -> str:
+    """Name a method in a table: its own name, and the options that are not its defaults.
+
+    Example:
+        >>> label("upscale/srcnn", {"kernels": "9-1-5"})
+        'srcnn 9-1-5'
+    """
+    return " ".join([method.split("/")[-1], *map(str, options.values())])

@@ -1,0 +1,345 @@
+"""What all verbs share: errors become one line and an exit code, options come from cards, output finds its stream."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from safelight.tasks import TASKS, Task
+
+if TYPE_CHECKING:
+    from safelight.card import Card
+
+FAILED, USAGE, ENVIRONMENT, INTERRUPTED = 1, 2, 3, 130
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line instead of text.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show where an error came from.")]
+DeviceFlag = Annotated[Device, typer.Option("--device", help="Where to compute; auto takes the fastest there is.")]
+
+_META = "safelight.options"
+
+
+class UsageError(ValueError):
+    """A command that cannot be meant; one line."""
+
+
+# --- output -----------------------------------------------------------------------------------------------------------
+
+
+def say(text: str) -> None:
+    """Print a line of the result."""
+    typer.echo(text)
+
+
+def note(text: str) -> None:
+    """Print a line for the person at the terminal, on standard error."""
+    typer.echo(text, err=True)
+
+
+def say_json(facts: Mapping[str, Any], *, err: bool = False) -> None:
+    """Print one object in one line, in ASCII: a file name may hold bytes that are no text."""
+    typer.echo(json.dumps(facts, allow_nan=False), err=err)
+
+
+def finite(value: float) -> float | None:
+    """Turn infinity, such as the PSNR of equal pictures, into the null that JSON can hold."""
+    return value if abs(value) != float("inf") else None
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[int] = (0,)) -> None:
+    """Print a table: as wide as the terminal allows, or at its natural width into a file or a pipe."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for i, column in enumerate(columns):
+        made.add_column(column, justify="left" if i in left else "right", overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(cell) for cell in row))
+    width = None if sys.stdout.isatty() else 10_000
+    console = Console(file=sys.stdout, width=width, highlight=False)
+    with console.capture() as capture:
+        console.print(made)
+    for line in capture.get().splitlines():
+        if line.strip():
+            say(line.rstrip())
+
+
+class Bar:
+    """A progress bar with the time left, on standard error, where that is a terminal and nobody asked for quiet.
+
+    Args:
+        total: What is full: files, or steps.
+        text: What stands before the bar.
+        quiet: No bar at all.
+    """
+
+    def __init__(self, total: float, text: str, *, quiet: bool) -> None:
+        self._progress: Any = None
+        if quiet or not sys.stderr.isatty():
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+        # Standard output stays what it is: it may be a pipe that expects JSON.
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(),
+            console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False,
+        )  # fmt: skip
+        self._task = self._progress.add_task(text, total=total)
+
+    def __enter__(self) -> Bar:
+        if self._progress is not None:
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def show(self, completed: float, text: str) -> None:
+        """Move the bar and change its text."""
+        if self._progress is not None:
+            self._progress.update(self._task, completed=completed, description=text)
+
+    def above(self, write: Callable[[], None]) -> None:
+        """Call what prints lines, so that they stand above the bar and not in it."""
+        if self._progress is None:
+            write()
+            return
+        self._progress.stop()
+        try:
+            write()
+        finally:
+            self._progress.start()
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------
+
+
+def explain(error: Exception) -> tuple[str, int]:
+    """Tell an error in one line, and the exit code that it ends a command with."""
+    if isinstance(error, UsageError):
+        return str(error), USAGE
+    from safelight import batch
+    from safelight.card import CardError
+    from safelight.checkpoint import CheckpointError
+    from safelight.data import DataError
+
+    if isinstance(error, DataError | CardError | CheckpointError | batch.BatchError):
+        return str(error), USAGE
+    if isinstance(error, ModuleNotFoundError):
+        return f"expected the package {error.name}, which is not installed; run: pip install {error.name}", ENVIRONMENT
+    message, environment = batch.explain(error)
+    return message, ENVIRONMENT if environment else FAILED
+
+
+class Verb(TyperCommand):
+    """A command whose errors are one line on standard error, with a traceback only after ``--debug``."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - click's context comes from a private module
+        """Run the verb and return its exit code."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            note("safelight: interrupted")
+            raise typer.Exit(INTERRUPTED) from None
+        except (BrokenPipeError, typer.Exit, typer.Abort):
+            raise
+        except Exception as error:
+            if hasattr(error, "format_message"):  # one of click's own
+                raise
+            if ctx.params.get("debug"):
+                note("".join(traceback.format_exception(error)).rstrip())
+            message, code = explain(error)
+            note(f"safelight: {message}")
+            raise typer.Exit(code) from None
+
+
+class Verbs(TyperGroup):
+    """The program: usage errors are one line too, and a reader that went away is no error."""
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:  # noqa: ANN401 - as click has it
+        """Run a command line and exit with its code."""
+        if not standalone_mode:
+            return super().main(*args, standalone_mode=False, **extra)
+        try:
+            code = super().main(*args, standalone_mode=False, **extra)
+        except (BrokenPipeError, OSError) as error:
+            if not isinstance(error, BrokenPipeError):
+                raise
+            # What is still buffered has no reader either; nothing may complain when Python ends.
+            with suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = FAILED
+        except typer.Abort:
+            code = INTERRUPTED
+        except Exception as error:
+            message: Any = getattr(error, "format_message", None)  # click's errors, wherever typer keeps them
+            if message is None:
+                raise
+            context: Any = getattr(error, "ctx", None)
+            path = "safelight" if context is None else context.command_path
+            note(f"safelight: {' '.join(message().split())} (see {path} --help)")
+            code = USAGE
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+# --- options of methods -----------------------------------------------------------------------------------------------
+
+
+class MethodVerb(Verb):
+    """A verb that also takes, as flags, the options of the methods: of its own task, or of all where it has none.
+
+    The cards are read when the verb runs or its help is shown, and not for completion: they import torch.
+    """
+
+    _from_cards: Sequence[Any] | None = None
+
+    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - click's types come from a private module
+        """List the verb's own parameters and those of the methods."""
+        own = super().get_params(ctx)
+        if ctx.resilient_parsing:
+            return own
+        if self._from_cards is None:
+            self._from_cards = _flags(self.name)
+        return [*own[:-1], *self._from_cards, *own[-1:]]
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - as above
+        """Run the verb; it finds the methods' options by ``method_options``."""
+        given: dict[str, str] = {}
+        for param in self._from_cards or ():
+            value = ctx.params.pop(param.name, None)
+            if value is not None:
+                given[param.name] = value
+        ctx.meta[_META] = given
+        return super().invoke(ctx)
+
+
+def method_options(ctx: typer.Context) -> dict[str, str]:
+    """Return the methods' options that the user gave, by name."""
+    return dict(ctx.meta.get(_META, {}))
+
+
+def _flags(verb: str | None) -> Sequence[Any]:
+    from safelight.card import option_facts
+    from safelight.catalog import CARDS
+
+    helps: dict[str, list[str]] = {}
+    kinds: dict[str, str] = {}
+    choices: dict[str, tuple[str, ...]] = {}
+    for card in CARDS:
+        if verb in TASKS and card.task != verb:
+            continue
+        for fact in option_facts(card.options):
+            extent = ", ".join(fact.choices) if fact.choices else f"{_number(fact.low)} to {_number(fact.high)}"
+            helps.setdefault(fact.name, []).append(f"{card.name}: {fact.help} ({extent}; default {fact.default})")
+            kinds[fact.name] = {int: "INTEGER", float: "NUMBER", str: "NAME"}[fact.kind]
+            choices[fact.name] = choices.get(fact.name, ()) + fact.choices
+    parameters: list[inspect.Parameter] = []
+    for name, lines in helps.items():
+        info = typer.Option(
+            f"--{name.replace('_', '-')}", help="; ".join(lines), metavar=kinds[name], show_default=False
+        )
+        annotation = Annotated[Optional[str], info]  # noqa: UP045 - evaluated by typer
+        parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation))
+
+    def command(**values: str | None) -> None:
+        raise NotImplementedError  # only its parameters are wanted
+
+    command.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    maker = typer.Typer(add_completion=False)
+    maker.command()(command)
+    return [param for param in typer.main.get_command(maker).params if param.name in helps]
+
+
+def _number(value: float | None) -> str:
+    return "any" if value is None else f"{value:g}"
+
+
+# --- values -----------------------------------------------------------------------------------------------------------
+
+
+def amount(text: str, flag: str, *, step: int) -> int:
+    """Read a count such as 250M; ``step`` is 1000 for things and 1024 for bytes.
+
+    Raises:
+        UsageError: It is none.
+
+    Example:
+        >>> amount("1.5K", "--max-pixels", step=1000)
+        1500
+    """
+    number, power = text.strip().upper().removesuffix("B"), 0
+    if number[-1:] in tuple("KMGT"):
+        number, power = number[:-1], "KMGT".index(number[-1]) + 1
+    try:
+        value = float(number) * step**power
+        if not 1 <= value < 2**63:
+            raise ValueError
+    except ValueError:
+        raise UsageError(f"{flag}: expected a number such as 500K, 250M or 2G, got {text!r}") from None
+    return int(value)
+
+
+def the_card(name: str | None, task: Task | None) -> Card:
+    """Find a method by its name, or the default of a task.
+
+    Raises:
+        CardError: There is no such method; the message lists the close ones.
+    """
+    from safelight import catalog
+
+    if name is None:
+        assert task is not None
+        return catalog.DEFAULTS[task]
+    return catalog.find(name, task)
+
+
+# --- completion, without torch ----------------------------------------------------------------------------------------
+
+
+def method_names(task: str) -> list[str]:
+    """List the methods of a task by their files: nothing is imported.
+
+    Example:
+        >>> "bicubic" in method_names("upscale")
+        True
+    """
+    from importlib.resources import files
+
+    found = (entry.name for entry in files("safelight.methods").joinpath(task).iterdir())
+    return sorted(name.removesuffix(".py") for name in found if not name.startswith(("_", ".")))
+
+
+def complete_method(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete the name of a method of the verb's task, or ``task/name`` where the verb serves all."""
+    verb = ctx.info_name
+    if verb in TASKS:
+        return [name for name in method_names(verb) if name.startswith(incomplete)]
+    names = [f"{task}/{name}" for task in TASKS for name in method_names(task)]
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def complete_task(incomplete: str) -> list[str]:
+    """Complete the name of a task."""
+    return [task for task in TASKS if task.startswith(incomplete)]

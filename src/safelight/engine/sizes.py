@@ -1,0 +1,73 @@
+"""Which size a result has, and by which of a method's own scales it is reached."""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations_with_replacement
+
+from safelight.card import CardError
+
+LARGEST_ZOOM = 32  # a larger one is a slip of the keyboard, and asks for a thousand times the pixels
+
+
+class SizeError(CardError):
+    """A scale or a size that no result can have. The message says what was expected."""
+
+
+def target_size(scale: float | None, size: str | tuple[int, int] | None, width: int, height: int) -> tuple[int, int]:
+    """Work out the (W, H) of the result for a picture of ``width`` x ``height``.
+
+    Args:
+        scale: The zoom factor, from 1 to 32, whole or not. ``None`` without a size: 4.
+        size: The target instead: ``"3840x2160"``, ``"3840x"`` or ``"x2160"`` (the other side follows), or (W, H).
+        width: Of the picture, in pixels.
+        height: Of the picture, in pixels.
+
+    Raises:
+        SizeError: Both are given, or one is malformed, not positive, or asks for more than 32 times the picture.
+
+    Example:
+        >>> target_size(None, "300x", 200, 100)
+        (300, 150)
+    """
+    if size is not None and scale is not None:
+        raise SizeError("expected a scale or a size, got both; leave one out")
+    if size is None:
+        zoom = 4.0 if scale is None else float(scale)
+        if not 1 <= zoom <= LARGEST_ZOOM:
+            raise SizeError(f"expected a scale from 1 to {LARGEST_ZOOM}, got {zoom:g}; give a --size to shrink")
+        return max(1, math.ceil(width * zoom - 1e-9)), max(1, math.ceil(height * zoom - 1e-9))
+    if isinstance(size, str):
+        sides = size.lower().split("x")
+        if (
+            len(sides) != 2
+            or not any(sides)
+            or not all((side.isascii() and side.isdigit()) or not side for side in sides)
+        ):
+            raise SizeError(f"expected a size such as 3840x2160, 3840x or x2160, got {size!r}")
+        w, h = (int(side) if side else None for side in sides)
+    else:
+        w, h = size
+    if w is None:
+        assert h is not None
+        w = max(1, round(width * h / height))
+    if h is None:
+        h = max(1, round(height * w / width))
+    if w < 1 or h < 1 or w > width * LARGEST_ZOOM or h > height * LARGEST_ZOOM:
+        raise SizeError(f"expected a size from 1x1 to {LARGEST_ZOOM} times {width}x{height}, got {w}x{h}")
+    return w, h
+
+
+def chain(scales: tuple[int, ...], zoom: float) -> tuple[int, ...]:
+    """Choose the native scales whose product is the smallest that reaches ``zoom``, in as few steps as possible.
+
+    Example:
+        >>> chain((2, 3, 4), 2.5), chain((2, 3, 4), 6), chain((2, 3, 4), 8), chain((2, 3, 4), 1)
+        ((3,), (3, 2), (4, 2), ())
+    """
+    if zoom <= 1:
+        return ()
+    steps = math.ceil(math.log(zoom, min(scales)) - 1e-9)
+    largest_first = sorted(scales, reverse=True)
+    candidates = [c for n in range(1, steps + 1) for c in combinations_with_replacement(largest_first, n)]
+    return min((c for c in candidates if math.prod(c) >= zoom - 1e-9), key=lambda c: (math.prod(c), len(c), c[-1]))

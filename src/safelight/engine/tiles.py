@@ -1,0 +1,205 @@
+"""Exact tiles: a picture is made piece by piece, and the pieces are those of the whole.
+
+The way from the input to the result is a chain of stages. Asked for a region of its output, a stage says which region
+of its input it reads. So the driver walks back from a tile of the result to the pixels of the input that can influence
+it, receptive field included, and computes just these. Nothing is blended and nothing is guessed: a tile is a crop of
+the whole picture's result.
+
+When memory runs out, the tile is cut into quarters and they are computed one by one; later tiles start at that size.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from safelight import ops
+from safelight.ops import Kernel
+
+SMALLEST = 16  # pixels: later tiles never start smaller than this, which would be nearly all border
+
+
+class OutOfMemoryError(MemoryError):
+    """Even the smallest tile does not fit into memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Rows [top, bottom) and columns [left, right) of a picture."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    @property
+    def height(self) -> int:
+        """Number of rows."""
+        return self.bottom - self.top
+
+    @property
+    def width(self) -> int:
+        """Number of columns."""
+        return self.right - self.left
+
+    def quarters(self) -> tuple[Region, ...]:
+        """Cut both sides in half; a side of one pixel stays whole."""
+        return tuple(self.tiles((self.height + 1) // 2, (self.width + 1) // 2))
+
+    def tiles(self, height: int, width: int) -> list[Region]:
+        """Cut into tiles of at most this size, row by row."""
+        return [
+            Region(self.top + top, self.top + bottom, self.left + left, self.left + right)
+            for top, bottom in ops.spans(self.height, height)
+            for left, right in ops.spans(self.width, width)
+        ]
+
+
+class Stage(Protocol):
+    """One step of the way; ``size`` is the (H, W) of its whole output."""
+
+    size: tuple[int, int]
+
+    def reads(self, region: Region) -> Region:
+        """Say which region of the input influences ``region`` of the output."""
+        ...
+
+    def run(self, x: Tensor, region: Region) -> Tensor:
+        """Compute ``region`` of the output from ``x``, the part of the input that ``reads(region)`` names."""
+        ...
+
+
+class Resample:
+    """Resize to any size with an interpolation kernel, as ``ops.resize`` does to the whole picture."""
+
+    def __init__(self, size_in: tuple[int, int], size: tuple[int, int], kernel: Kernel) -> None:
+        self.size = size
+        self.rows = ops.taps(size_in[0], size[0], kernel)
+        self.columns = ops.taps(size_in[1], size[1], kernel)
+        self.rows_first = size[0] / size_in[0] <= size[1] / size_in[1]
+
+    def reads(self, region: Region) -> Region:
+        """The pixels under the kernel."""
+        _, top, bottom = self.rows.part(region.top, region.bottom)
+        _, left, right = self.columns.part(region.left, region.right)
+        return Region(top, bottom, left, right)
+
+    def run(self, x: Tensor, region: Region) -> Tensor:
+        """Resample both axes, in the order that the whole picture takes."""
+        rows, _, _ = self.rows.part(region.top, region.bottom)
+        columns, _, _ = self.columns.part(region.left, region.right)
+        passes = ((rows, -2), (columns, -1)) if self.rows_first else ((columns, -1), (rows, -2))
+        for axis, dim in passes:
+            x = ops.resample(x, axis, dim)
+        return x
+
+
+class Local:
+    """Apply a function that multiplies the size by ``scale`` and looks at most ``reach`` input pixels away."""
+
+    def __init__(self, size_in: tuple[int, int], scale: int, reach: int, function: Callable[[Tensor], Tensor]) -> None:
+        self.size_in = size_in
+        self.size = (size_in[0] * scale, size_in[1] * scale)
+        self.scale, self.reach, self.function = scale, reach, function
+
+    def reads(self, region: Region) -> Region:
+        """The pixels under the region and ``reach`` around them, as far as the picture goes."""
+        s, reach = self.scale, self.reach
+        return Region(
+            max(0, region.top // s - reach),
+            min(self.size_in[0], -(-region.bottom // s) + reach),
+            max(0, region.left // s - reach),
+            min(self.size_in[1], -(-region.right // s) + reach),
+        )
+
+    def run(self, x: Tensor, region: Region) -> Tensor:
+        """Apply the function and cut the region out of its result."""
+        source = self.reads(region)
+        top, left = region.top - source.top * self.scale, region.left - source.left * self.scale
+        return self.function(x)[..., top : top + region.height, left : left + region.width]
+
+
+def compute(stages: Sequence[Stage], region: Region, read: Callable[[Region], Tensor]) -> Tensor:
+    """Compute one region of the last stage's output.
+
+    Args:
+        stages: From the input to the result; at least one.
+        region: Of the result.
+        read: Gives a region of the input as (1, C, h, w).
+    """
+    regions = [region]
+    for stage in reversed(stages):
+        regions.append(stage.reads(regions[-1]))
+    x = read(regions.pop())
+    for stage in stages:
+        x = stage.run(x, regions.pop())
+    return x
+
+
+def render(
+    stages: Sequence[Stage],
+    read: Callable[[Region], Tensor],
+    write: Callable[[Region, Tensor], None],
+    *,
+    tile: int,
+    progress: Callable[[float], None] | None = None,
+) -> None:
+    """Compute the whole result in tiles of at most ``tile`` x ``tile`` pixels.
+
+    Args:
+        stages: From the input to the result.
+        read: Gives a region of the input.
+        write: Takes a region of the result, (1, C, h, w). Called once for every pixel.
+        tile: Side of a tile of the result, in pixels.
+        progress: Told the fraction that is done, in (0, 1].
+
+    Raises:
+        OutOfMemoryError: A tile of one pixel does not fit either.
+    """
+    height, width = stages[-1].size
+    whole = Region(0, height, 0, width)
+    waiting = whole.tiles(tile, tile)[::-1]
+    limit, done = tile, 0
+    while waiting:
+        region = waiting.pop()
+        if max(region.height, region.width) > limit:
+            waiting += region.tiles(limit, limit)[::-1]
+            continue
+        result = _attempt(stages, region, read)
+        if result is None:
+            if region.height == region.width == 1:
+                raise OutOfMemoryError(
+                    "not enough memory even for the smallest tile; "
+                    "close other programs, or choose a smaller method or --device cpu"
+                )
+            limit = min(limit, max(SMALLEST, (max(region.height, region.width) + 1) // 2))
+            waiting += region.quarters()[::-1]
+            continue
+        write(region, result)
+        done += region.height * region.width
+        if progress is not None:
+            progress(done / (height * width))
+
+
+def _attempt(stages: Sequence[Stage], region: Region, read: Callable[[Region], Tensor]) -> Tensor | None:
+    """Compute a region, or return ``None`` when memory runs out."""
+    try:
+        return compute(stages, region, read)
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+    # Only here, with the exception and the tensors in its frames gone, can their memory be given back.
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return None
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out: torch's CPU allocator raises a plain ``RuntimeError``."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)

@@ -1,0 +1,52 @@
+"""Pictures and their files: the only part of Safelight that knows an image library.
+
+`read` gives a `Picture` (pixels at their own depth, upright, with their metadata), `write` puts one into a file
+without ever leaving half of it; `from_any` and `to_kind` serve whoever holds pictures in memory.
+
+What is kept: 8 and 16 bits, float (TIFF), alpha, ICC, EXIF, XMP and resolution. Thumbnails are dropped, since they
+show the picture as it was before; so are comments, IPTC, further frames and pages, and gain maps.
+Decoding costs the pixels once; a rotated picture costs one more copy of them for a moment.
+"""
+
+from safelight.image.formats import FORMATS, format_of
+from safelight.image.header import Header
+from safelight.image.kinds import from_any, to_kind
+from safelight.image.picture import (
+    DamagedError,
+    DecodeError,
+    Depth,
+    EncodeError,
+    Picture,
+    PictureError,
+    TargetError,
+    TargetExistsError,
+    to_depth,
+)
+from safelight.image.reading import DEFAULT_MAX_PIXELS, probe, read
+from safelight.image.writing import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, conform, encode, write, write_bytes
+
+__all__ = [
+    "DEFAULT_MAX_PIXELS",
+    "FORMATS",
+    "TEMPORARY_PREFIX",
+    "TEMPORARY_SUFFIX",
+    "DamagedError",
+    "DecodeError",
+    "Depth",
+    "EncodeError",
+    "Header",
+    "Picture",
+    "PictureError",
+    "TargetError",
+    "TargetExistsError",
+    "conform",
+    "encode",
+    "format_of",
+    "from_any",
+    "probe",
+    "read",
+    "to_depth",
+    "to_kind",
+    "write",
+    "write_bytes",
+]

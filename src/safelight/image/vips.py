@@ -1,0 +1,48 @@
+"""libvips, imported when it is first needed; its untyped surface ends here."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from functools import cache
+from typing import Any, TypeAlias
+
+from safelight.image.picture import PictureError, one_line
+
+Vips: TypeAlias = Any  # pyvips' module and images, whose methods are made at run time
+
+
+@cache
+def libvips() -> Vips:
+    """Return the pyvips module, set up.
+
+    Raises:
+        PictureError: pyvips or the libvips library is missing.
+    """
+    # libvips' warnings come here as exceptions or are asked for with `lenient`: hundreds of lines about one damaged
+    # file help nobody, unless someone has set the level of this logger.
+    logger = logging.getLogger("pyvips")
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.ERROR)
+    try:
+        pyvips: Vips = importlib.import_module("pyvips")
+    except Exception as error:  # pyvips raises a bare Exception or OSError when the library does not load
+        raise PictureError(
+            f"expected the package pyvips with its library, got {error}; run: pip install 'pyvips[binary]'"
+        ) from None
+    # A cached operation would answer for a file that has changed since, and would keep pictures in memory.
+    pyvips.cache_set_max(0)
+    return pyvips
+
+
+def failures() -> tuple[type[Exception], ...]:
+    """Return what libvips' calls raise; its messages may quote damaged bytes that are no UTF-8."""
+    return (libvips().Error, UnicodeDecodeError)
+
+
+def reason(error: Exception) -> str:
+    """Say in a few words why libvips failed: the first line of its list names the cause."""
+    detail = str(getattr(error, "detail", ""))  # a UnicodeDecodeError has none
+    lines = [one_line(line) for line in detail.splitlines() if line.strip()]
+    text = lines[0] if lines else "damaged data"
+    return text if len(text) <= 120 else text[:117] + "..."

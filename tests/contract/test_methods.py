@@ -1,0 +1,256 @@
+"""What every method promises, proved for every card: a new method gets these tests by its line in the catalog."""
+
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from safelight import checkpoint, infer, ops
+from safelight.card import Batch, CardError, ClosedForm, Trained, make_options, option_facts
+from safelight.catalog import CARDS, find
+from safelight.engine.cost import measure
+from safelight.engine.samples import to_tensor
+from safelight.engine.tiles import render
+from safelight.image import Picture
+from tests_support import random_network as network
+from tests_support import random_runner as runner
+
+TRAINED = [card for card in CARDS if isinstance(card.method, Trained)]
+CLOSED = [card for card in CARDS if isinstance(card.method, ClosedForm)]
+NETWORKS = [pytest.param(card, scale, id=f"{card.name}-x{scale}") for card in TRAINED for scale in card.method.scales]
+
+
+def every_card(cards):
+    return pytest.mark.parametrize("card", cards, ids=lambda card: card.id)
+
+
+def channels(card):
+    return 1 if card.method.channels == "y" else 3
+
+
+def picture(height, width, channels=3, dtype=np.float32, seed=0):
+    pixels = np.random.default_rng(seed).random((height, width, channels), dtype=np.float32)
+    return Picture(pixels=pixels if dtype == np.float32 else (pixels * np.iinfo(dtype).max).astype(dtype))
+
+
+# --- the card -----------------------------------------------------------------------------------------------------
+
+
+@every_card(CARDS)
+def test_card_reads_as_its_file(card):
+    assert card.module == f"safelight.methods.{card.id.replace('/', '.')}"
+    assert find(card.id) is card
+    assert find(card.name, card.task) is card
+    assert card.title
+    assert card.summary.endswith(".")
+    assert "\n" not in card.summary
+    assert len(card.summary) < 120
+
+
+@every_card(CARDS)
+def test_file_says_how_it_differs(card):
+    text = __import__(card.module, fromlist=["CARD"]).__doc__
+    assert "Differs from" in text
+    if card.paper is not None:
+        assert card.paper.link in text or card.paper.link.rsplit("/", 1)[-1] in text or card.paper.title[:40] in text
+
+
+@every_card(CARDS)
+def test_options_have_bounds_and_help_and_reject_what_they_do_not_know(card):
+    assert make_options(card, {}) == card.options()
+    for fact in option_facts(card.options):
+        assert fact.help
+        assert make_options(card, {fact.name: fact.default}) == card.options()
+        assert make_options(card, {fact.name: str(fact.default)}) == card.options()
+        if fact.high is not None:
+            with pytest.raises(CardError, match=fact.name):
+                make_options(card, {fact.name: fact.high + 1})
+        if fact.choices:
+            with pytest.raises(CardError, match="is one of"):
+                make_options(card, {fact.name: "no such choice"})
+    with pytest.raises(CardError, match="has no option 'flavour'"):
+        make_options(card, {"flavour": 1})
+
+
+def test_names_are_unique():
+    assert len({card.id for card in CARDS}) == len(CARDS)
+
+
+# --- every method on pictures ---------------------------------------------------------------------------------------
+
+
+@every_card(CARDS)
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 5), (17, 9)])
+def test_any_size_down_to_one_pixel(card, height, width):
+    result = runner(card, scale=3)(picture(height, width))
+    assert result.pixels.shape == (3 * height, 3 * width, 3)
+    assert np.isfinite(result.pixels).all()
+
+
+@every_card(CARDS)
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("ensemble", [False, True], ids=["once", "ensemble"])
+def test_tiles_equal_the_whole(card, scale, ensemble):
+    made = runner(card, scale=scale, ensemble=ensemble)
+    source = picture(47, 61)
+    stages, _ = made.stages(61, 47, 3)
+
+    def result(tile):
+        out = torch.full((1, 3, 47 * scale, 61 * scale), float("nan"))
+
+        def write(g, x):
+            assert out[..., g.top : g.bottom, g.left : g.right].isnan().all(), "a pixel was computed twice"
+            out[..., g.top : g.bottom, g.left : g.right] = x
+
+        def read(g):
+            return to_tensor(source.pixels[g.top : g.bottom, g.left : g.right])
+
+        with torch.inference_mode():
+            render(stages, read, write, tile=tile)
+        return out
+
+    torch.testing.assert_close(result(53), result(10_000), rtol=0, atol=1e-5)
+
+
+@every_card(CARDS)
+@pytest.mark.parametrize("settings", [{"scale": 2.5}, {"size": (50, 37)}, {"scale": 6}], ids=["x2.5", "50x37", "x6"])
+def test_tiles_equal_the_whole_at_any_size(card, settings):
+    made = runner(card, **settings)
+    whole = made(picture(20, 27))
+    small = runner(card, **settings)
+    small.stages = lambda *args: (made.stages(*args)[0], 31)
+    np.testing.assert_allclose(small(picture(20, 27)).pixels, whole.pixels, rtol=0, atol=1e-5)
+
+
+@every_card(CARDS)
+def test_a_flat_picture_keeps_its_size_and_8_bits_their_depth(card):
+    for dtype in (np.uint8, np.uint16, np.float32):
+        result = runner(card, scale=2)(picture(8, 9, dtype=dtype))
+        assert result.pixels.dtype == dtype
+    gray = runner(card, scale=2)(picture(8, 9, channels=1))
+    assert gray.pixels.shape == (16, 18, 1)
+
+
+@every_card(CARDS)
+def test_the_same_input_gives_the_same_bytes(card):
+    assert np.array_equal(runner(card, scale=3)(picture(9, 11)).pixels, runner(card, scale=3)(picture(9, 11)).pixels)
+
+
+@every_card(CLOSED)
+@pytest.mark.parametrize("scale", [1, 2, 2.5, 3.7])
+def test_a_formula_keeps_a_flat_picture(card, scale):
+    flat = Picture(pixels=np.full((9, 11, 3), 0.6, np.float32))
+    np.testing.assert_allclose(runner(card, scale=scale)(flat).pixels, 0.6, rtol=0, atol=1e-6)
+
+
+# --- every network ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("card", "scale"), NETWORKS)
+def test_every_parameter_learns(card, scale):
+    net = network(card, scale).train()
+    training = card.method.training(net, card.method.recipe)
+    before = [p.detach().clone() for p in net.parameters()]
+    zoom = 1 if card.method.input == "interpolated" else scale
+    target = torch.rand(2, channels(card), 12 * zoom, 12 * zoom)
+    batch = Batch(input=torch.rand(2, channels(card), 12, 12), target=target)
+    losses = [training.step(batch) for _ in range(3)]
+    assert all(math.isfinite(float(value)) for loss in losses for value in loss.values())
+    # A PReLU whose inputs are all positive in one batch has no gradient; a layer's weights always do.
+    for (name, after), old in zip(net.named_parameters(), before, strict=True):
+        assert after.grad is not None, name
+        assert not torch.equal(after, old), name
+
+
+@pytest.mark.parametrize(("card", "scale"), NETWORKS)
+def test_declared_reach_is_the_measured_receptive_field(card, scale):
+    """By gradients: which inputs move one block of outputs. The card may not say less, nor more by over two pixels."""
+    net = network(card, scale).double()
+    for p in net.parameters():  # random weights may cancel; positive ones cannot
+        p.data = p.data.abs() + 1e-3
+    zoom = 1 if card.method.input == "interpolated" else scale
+    reach = card.method.reach(card.options(), scale)
+    side = 2 * reach + 9
+    x = torch.rand(1, channels(card), side, side, dtype=torch.float64).mul_(0.1).add_(0.5).requires_grad_()
+    middle = side // 2
+    block = net(x)[..., middle * zoom : (middle + 1) * zoom, middle * zoom : (middle + 1) * zoom]
+    block.sum().backward()
+    touched = x.grad.abs().sum(dim=(0, 1)).nonzero()
+    measured = int((touched - middle).abs().max())
+    assert measured <= reach <= measured + 2
+
+
+@pytest.mark.parametrize(("card", "scale"), NETWORKS)
+def test_save_and_load_round_trip(card, scale, tmp_path):
+    net = network(card, scale)
+    header = checkpoint.Header(method=card.id, options=dataclasses.asdict(card.options()), scales=(scale,))
+    checkpoint.save(tmp_path / "w.safetensors", net.state_dict(), header)
+    model = infer.load(card, weights=tmp_path / "w.safetensors", device="cpu")
+    assert model.scale == scale
+    loaded = model.network.state_dict()
+    assert all(torch.equal(tensor, loaded[name]) for name, tensor in net.state_dict().items())
+    x = torch.rand(1, channels(card), 9, 7)
+    torch.testing.assert_close(model(x), infer.Model(card, card.options(), scale, net)(x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("card", "scale"), NETWORKS)
+def test_precisions_stay_close(card, scale):
+    net = network(card, scale)
+    x = torch.rand(1, channels(card), 24, 24)
+    exact = infer.Model(card, card.options(), scale, net)(x)
+    for precision in card.method.precisions:
+        close = infer.Model(card, card.options(), scale, net, precision)(x)
+        # The weights are random, so the tolerance is for the digits of bfloat16 through the whole network.
+        assert (close - exact).abs().max() <= 0.05 * max(1.0, float(exact.abs().max()))
+
+
+@every_card(TRAINED)
+def test_cost_is_counted(card):
+    for scale in card.method.scales:
+        cost = measure(network(card, scale), channels(card))
+        assert cost.parameters >= cost.weights > 0
+        assert cost.multiply_adds > 0
+
+
+@every_card(TRAINED)
+def test_shipped_weights_are_what_the_card_says(card):
+    from safelight.infer import SHIPPED
+
+    for weights in card.method.weights:
+        path = SHIPPED / weights.file
+        assert path.stat().st_size == weights.bytes
+        header = checkpoint.read_header(path)
+        assert header.method == card.id
+        assert tuple(header.scales) == weights.scales
+        assert make_options(card, header.options) == make_options(card, weights.options)
+        assert header.precision == "float16"
+        assert header.trained_on
+        assert header.licence
+        assert header.commit
+    served = list(itertools.chain.from_iterable(w.scales for w in card.method.weights if not w.options))
+    assert sorted(served) == sorted(card.method.scales), "the default options have weights for every scale, once"
+
+
+def test_weights_fit_their_budget():
+    from safelight.infer import SHIPPED
+
+    shipped = {w.file for card in TRAINED for w in card.method.weights}
+    assert {path.name for path in SHIPPED.glob("*.safetensors")} == shipped, "no file is unused"
+    assert sum(path.stat().st_size for path in SHIPPED.glob("*.safetensors")) < 40 << 20
+
+
+@every_card(TRAINED)
+def test_shipped_weights_beat_bicubic(card):
+    """On a drawn picture of edges and texture, at every scale: weights in the wrong order or range cannot do this."""
+    yy, xx = np.mgrid[0:96, 0:96]
+    drawn = 0.5 + 0.25 * np.sign(np.sin((xx + 0.6 * yy) / 9)) + 0.15 * np.sign(np.hypot(xx - 48, yy - 48) - 27)
+    target = torch.from_numpy(drawn.astype(np.float32))[None, None].clamp(0, 1)
+    target = ops.gaussian_blur(target, 0.7)
+    for scale in card.method.scales:
+        small = ops.resize(target, zoom=1 / scale)
+        model = infer.load(card, scale=scale, device="cpu")
+        bicubic = ops.resize(small, (96, 96))
+        assert (model(small) - target).square().mean() < 0.8 * (bicubic - target).square().mean()

@@ -1,0 +1,122 @@
+"""The papers' own facts: parameter counts, and what each network computes where that can be said in other words."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from safelight.catalog import find
+from safelight.engine.cost import measure
+from safelight.methods.upscale import edsr, espcn, fsrcnn, srcnn, vdsr
+
+
+def cost(name, scale, **options):
+    card = find(name)
+    channels = 1 if card.method.channels == "y" else 3
+    return measure(card.method.network(card.options(**options), scale), channels)
+
+
+def test_srcnn_weights():
+    # TPAMI 2016: 8,032 and 57,184 weights without biases; 9-3-5 by (81 + 9 * 32) * 64 + 25 * 32.
+    assert cost("srcnn", 3, kernels="9-1-5").weights == 8_032
+    assert cost("srcnn", 3, kernels="9-3-5").weights == (81 + 9 * 32) * 64 + 25 * 32 == 24_416
+    assert cost("srcnn", 3, kernels="9-5-5").weights == 57_184
+    assert cost("srcnn", 3).parameters == 57_184 + 64 + 32 + 1
+    assert cost("srcnn", 3).multiply_adds == 57_184  # it works at the high resolution
+
+
+def test_fsrcnn_weights():
+    # ECCV 2016: 12,464 for FSRCNN (56, 12, 4) and 3,937 for FSRCNN-s (32, 5, 1), without biases and PReLUs.
+    assert cost("fsrcnn", 3).weights == 12_464
+    assert cost("fsrcnn", 3, d=32, s=5, m=1).weights == 25 * 32 + 32 * 5 * 2 + 9 * 25 + 81 * 32 == 3_937
+    assert cost("fsrcnn", 3).multiply_adds == pytest.approx(12_464 / 9)
+    assert {cost("fsrcnn", scale).parameters for scale in (2, 3, 4)} == {12_464 + 56 * 4 + 12 * 10 + 1}
+
+
+@pytest.mark.parametrize(("scale", "parameters"), [(2, 21_284), (3, 22_729), (4, 24_752)])
+def test_espcn_parameters(scale, parameters):
+    assert cost("espcn", scale).parameters == parameters
+
+
+def test_vdsr_weights():
+    for scale in (2, 3, 4):
+        assert cost("vdsr", scale).weights == 664_704
+        assert cost("vdsr", scale).parameters == 665_921
+
+
+@pytest.mark.parametrize(
+    ("size", "scale", "parameters"),
+    [
+        ("baseline", 2, 1_369_859),
+        ("baseline", 3, 1_554_499),
+        ("baseline", 4, 1_517_571),
+        ("full", 2, 40_729_603),
+        ("full", 3, 43_680_003),
+        ("full", 4, 43_089_923),
+    ],
+)
+def test_edsr_parameters(size, scale, parameters):
+    # CVPRW 2017 and the authors' repository: 1.37, 1.55, 1.52 and 40.73, 43.68, 43.09 million.
+    assert cost("edsr", scale, size=size).parameters == parameters
+
+
+def test_vdsr_starts_as_bicubic():
+    x = torch.rand(1, 1, 30, 30)
+    assert (vdsr.VDSR(find("vdsr").options(), 2)(x) - x).abs().mean() < 0.01
+
+
+def test_vdsr_adds_its_input():
+    net = vdsr.VDSR(find("vdsr").options(), 2)
+    torch.nn.init.zeros_(net.last.weight)
+    x = torch.rand(1, 1, 12, 12)
+    assert torch.equal(net(x), x)
+
+
+def test_espcn_shuffle_is_equation_4():
+    """PS(T)[x, y, c] = T[floor(x/r), floor(y/r), C r mod(y, r) + C mod(x, r) + c], with rows for y."""
+    r = 3
+    net = espcn.ESPCN(find("espcn").options(), r)
+    T = torch.rand(1, r * r, 4, 5)
+    out = net.shuffle(T)[0, 0]
+    for y, x in np.ndindex(4 * r, 5 * r):
+        assert out[y, x] == T[0, r * (y % r) + x % r, y // r, x // r]
+
+
+def test_fsrcnn_deconvolution_centres_its_kernel():
+    """A single input pixel spreads its 9x9 kernel around its own place, s times farther."""
+    for s in (2, 3, 4):
+        net = fsrcnn.FSRCNN(fsrcnn.Options(), s)
+        x = torch.zeros(1, 56, 9, 9)
+        x[0, :, 4, 4] = 1
+        with torch.no_grad():
+            net.deconv.bias.zero_()
+            touched = net.deconv(x)[0, 0].nonzero()
+        assert touched.min() == 4 * s - 4
+        assert touched.max() == 4 * s + 4
+        assert net.deconv(x).shape[-1] == 9 * s
+
+
+def test_fsrcnn_and_srcnn_options_change_the_network():
+    assert len(fsrcnn.FSRCNN(fsrcnn.Options(m=2), 2).map) == 2
+    assert srcnn.SRCNN(srcnn.Options("9-1-5")).conv2.kernel_size == (1, 1)
+
+
+def test_srcnn_repeats_the_border():
+    net = srcnn.SRCNN(srcnn.Options())
+    flat = net(torch.full((1, 1, 20, 20), 0.4))
+    assert flat.std() < 1e-6
+
+
+def test_edsr_block_is_figure_2c():
+    block = edsr.ResBlock(4, 0.1)
+    x = torch.randn(1, 4, 6, 6)
+    expected = x + 0.1 * block.conv2(F.relu(block.conv1(x)))
+    torch.testing.assert_close(block(x), expected)
+
+
+def test_edsr_adds_the_mean_back():
+    net = edsr.EDSR(edsr.Options(), 2)
+    for p in net.parameters():
+        torch.nn.init.zeros_(p)
+    out = net(torch.rand(1, 3, 5, 5))
+    torch.testing.assert_close(out, torch.tensor(edsr.DIV2K_MEAN).view(1, 3, 1, 1).expand(1, 3, 10, 10))

@@ -1,0 +1,123 @@
+"""The Python face: what ``import safelight`` gives."""
+
+import inspect
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import safelight
+from safelight import image, infer
+from safelight.card import CardError
+
+
+@pytest.fixture
+def pixels():
+    return np.random.default_rng(0).integers(0, 256, (9, 12, 3), np.uint8)
+
+
+def test_the_same_kind_comes_out(pixels, tmp_path):
+    path = tmp_path / "a.png"
+    safelight.write(pixels, path)
+    picture = safelight.read(path)
+    content = path.read_bytes()
+    tensor = torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+
+    def run(x):
+        return safelight.upscale(x, scale=2, method="bicubic")
+
+    array = run(pixels)
+    assert array.shape == (18, 24, 3)
+    assert array.dtype == np.uint8
+    assert isinstance(run(path), safelight.Picture)
+    assert isinstance(run(str(path)), safelight.Picture)
+    assert isinstance(run(picture), safelight.Picture)
+    assert np.array_equal(run(path).pixels, array)
+    assert np.array_equal(image.read(run(content)).pixels, array)
+    made = run(Image.fromarray(pixels))
+    assert isinstance(made, Image.Image)
+    assert np.array_equal(np.asarray(made), array)
+    assert run(tensor).shape == (3, 18, 24)
+    assert run(tensor[None]).shape == (1, 3, 18, 24)
+    assert run(pixels[..., 0]).shape == (18, 24)
+    assert run(pixels.astype(np.uint16)).dtype == np.uint16
+    assert run(pixels.astype(np.float32) / 255).dtype == np.float32
+
+
+def test_bytes_keep_their_format(pixels):
+    held = io.BytesIO()
+    Image.fromarray(pixels).save(held, "WEBP")
+    made = safelight.upscale(held.getvalue(), scale=2, method="nearest")
+    assert image.probe(made).format == "webp"
+
+
+def test_options_are_keywords_and_an_unknown_one_raises(pixels):
+    plain = safelight.upscale(pixels, scale=2, method="sharpen", amount=0.0)
+    assert np.array_equal(plain, safelight.upscale(pixels, scale=2, method="bicubic"))
+    with pytest.raises(CardError, match="has no option 'amout'; it has: amount"):
+        safelight.upscale(pixels, scale=2, method="sharpen", amout=1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"method": "bicubik"}, "did you mean"),
+        ({"method": "bicubic", "scale": 0.5}, "scale from 1"),
+        ({"method": "bicubic", "scale": 2, "size": (3, 4)}, "got both"),
+        ({"method": "bicubic", "size": "wide"}, "such as 3840x2160"),
+    ],
+)
+def test_wrong_values_are_told_in_one_line(pixels, settings, reason):
+    with pytest.raises(CardError, match=reason) as caught:
+        safelight.upscale(pixels, **settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_size(pixels):
+    assert safelight.upscale(pixels, size=(30, 20), method="bicubic").shape == (20, 30, 3)
+    assert safelight.upscale(pixels, size="24x", method="bicubic").shape == (18, 24, 3)
+
+
+def test_load_refuses_a_formula():
+    with pytest.raises(CardError, match="is a formula"):
+        safelight.load("upscale/bicubic")
+
+
+def test_score_is_the_metric_under_its_protocol(pixels):
+    noisy = np.clip(pixels.astype(int) + 10, 0, 255).astype(np.uint8)
+    mse = np.mean((noisy.astype(float) - pixels) ** 2)
+    expected = 10 * np.log10(255**2 / mse)
+    assert safelight.score(pixels, noisy, channel="rgb") == pytest.approx(expected)
+    assert safelight.score(pixels, pixels) == float("inf")
+    with pytest.raises(ValueError, match="metric"):
+        safelight.score(pixels, pixels, "psnrr")
+    with pytest.raises(ValueError, match="one shape"):
+        safelight.score(pixels, noisy[1:])
+
+
+def test_write_does_not_overwrite_unasked(pixels, tmp_path):
+    safelight.write(pixels, tmp_path / "a.png")
+    with pytest.raises(image.TargetExistsError):
+        safelight.write(pixels, tmp_path / "a.png")
+    safelight.write(pixels[:5], tmp_path / "a.png", overwrite=True)
+    assert safelight.read(tmp_path / "a.png").height == 5
+
+
+def test_methods_are_listed():
+    assert "upscale/bicubic" in safelight.list_methods()
+    assert safelight.list_methods("upscale") == safelight.list_methods()
+
+
+def test_the_face_has_the_settings_of_infer():
+    given = inspect.signature(safelight.upscale).parameters
+    settings = inspect.signature(infer.Settings).parameters
+    for name in ("scale", "size", "device", "precision", "ensemble"):
+        assert given[name].default == settings[name].default
+
+
+def test_the_version_and_unknown_names():
+    assert safelight.__version__
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = safelight.nothing

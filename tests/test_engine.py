@@ -1,0 +1,143 @@
+"""Tiles: that memory running out changes nothing but the tiles, and that costs are the papers'."""
+
+import pytest
+import torch
+
+from safelight import catalog
+from safelight.card import ClosedForm
+from safelight.engine import device, tiles
+from safelight.engine.cost import measure
+from safelight.engine.tiles import Local, OutOfMemoryError, Region, Resample, render
+from safelight.ops import CUBIC
+
+PICTURE = torch.rand(1, 1, 40, 50)
+
+
+def read(region):
+    return PICTURE[..., region.top : region.bottom, region.left : region.right]
+
+
+def rendered(stages, tile=16):
+    height, width = stages[-1].size
+    out = torch.full((1, 1, height, width), float("nan"))
+    regions = []
+
+    def write(g, x):
+        assert out[..., g.top : g.bottom, g.left : g.right].isnan().all()
+        out[..., g.top : g.bottom, g.left : g.right] = x
+        regions.append(g)
+
+    render(stages, read, write, tile=tile)
+    assert not out.isnan().any()
+    return out, regions
+
+
+def blur(x):
+    return torch.nn.functional.avg_pool2d(x, 3, 1, 1)
+
+
+class Failing:
+    """A function that runs out of memory on inputs above a size, or at its n-th call."""
+
+    def __init__(self, error, largest=10**9, at=None):
+        self.error, self.largest, self.at, self.calls, self.failures = error, largest, at, 0, 0
+
+    def __call__(self, x):
+        self.calls += 1
+        if x.numel() > self.largest or self.calls == self.at:
+            self.failures += 1
+            raise self.error
+        return blur(x)
+
+
+ERRORS = [
+    MemoryError(),
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=["MemoryError", "cuda", "cpu"])
+@pytest.mark.parametrize("at", range(1, 13))
+def test_out_of_memory_at_any_tile_gives_the_same_picture(error, at):
+    whole = blur(PICTURE)
+    failing = Failing(error, at=at)
+    out, _ = rendered([Local((40, 50), 1, 1, failing)])
+    assert failing.failures == 1
+    torch.testing.assert_close(out, whole)
+
+
+def test_smaller_tiles_are_kept_after_the_first_failure():
+    failing = Failing(MemoryError(), largest=24 * 24)
+    out, regions = rendered([Local((40, 50), 1, 1, failing)], tile=64)
+    torch.testing.assert_close(out, blur(PICTURE))
+    assert failing.failures <= 2
+    assert max(max(g.height, g.width) for g in regions) <= 25
+
+
+def test_memory_that_never_suffices_is_an_error_in_one_line():
+    with pytest.raises(OutOfMemoryError, match="not enough memory even for the smallest tile") as caught:
+        rendered([Local((40, 50), 1, 1, Failing(MemoryError(), largest=0))])
+    assert "\n" not in str(caught.value)
+
+
+def test_other_errors_pass_through():
+    with pytest.raises(RuntimeError, match="a mistake"):
+        rendered([Local((40, 50), 1, 1, Failing(RuntimeError("a mistake"), at=2))])
+
+
+def test_stages_chain():
+    first = Local((40, 50), 1, 1, blur)
+    stages = [first, Resample((40, 50), (71, 33), CUBIC), Local((71, 33), 1, 1, blur)]
+    out, _ = rendered(stages, tile=11)
+    whole, _ = rendered(stages, tile=1000)
+    torch.testing.assert_close(out, whole)
+
+
+def test_progress_reaches_one():
+    seen = []
+    render([Local((40, 50), 1, 1, blur)], read, lambda g, x: None, tile=16, progress=seen.append)
+    assert seen == sorted(seen)
+    assert seen[-1] == 1
+
+
+def test_region_quarters_cover_it():
+    region = Region(3, 8, 10, 11)
+    assert sum(q.height * q.width for q in region.quarters()) == 5
+    assert tiles.Region(0, 1, 0, 1).quarters() == (Region(0, 1, 0, 1),)
+
+
+def test_cost_of_a_known_network():
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.ConvTranspose2d(8, 1, 4, stride=2, padding=1)
+    )
+    cost = measure(net, 3)
+    assert cost.parameters == 3 * 8 * 9 + 8 + 8 * 16 + 1
+    assert cost.weights == 3 * 8 * 9 + 8 * 16
+    assert cost.multiply_adds == (3 * 8 * 9 + 8 * 16) / 4
+
+
+def test_devices():
+    assert device.available()[-1] == "cpu"
+    assert device.choose("cpu").type == "cpu"
+    if "cuda" not in device.available():
+        with pytest.raises(device.DeviceError, match="it has: cpu"):
+            device.choose("cuda")
+
+
+@pytest.mark.parametrize("card", catalog.CARDS, ids=lambda card: card.id)
+def test_50_megapixels_are_planned_within_a_gigabyte(card):
+    """The widest layer's input and output, for the tile that is chosen, stay within the budget."""
+    from tests_support import random_runner
+
+    for scale in (2, 3, 4):
+        runner = random_runner(card, scale=scale)
+        height = width = round((50e6) ** 0.5 / scale)
+        stages, side = runner.stages(width, height, 3)
+        if isinstance(card.method, ClosedForm):
+            continue
+        source = stages[0].reads(Region(side, 2 * side, side, 2 * side))
+        model = runner._models[scale]
+        zoom = scale if card.method.input == "interpolated" else 1
+        held = measure(model.network, 1 if card.method.channels == "y" else 3).bytes * source.height * source.width
+        assert held * zoom**2 <= 1 << 30

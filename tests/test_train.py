@@ -1,0 +1,239 @@
+"""Training: it learns, its resumption is exact, its data are what the papers say."""
+
+import csv
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from safelight import checkpoint, data, image, infer, ops, train
+from safelight.card import Batch
+from safelight.catalog import find
+from safelight.checkpoint import CheckpointError
+from safelight.color import rgb_to_y
+from safelight.data import DataError, SuperResolutionCrops
+from safelight.train import Plan
+
+ESPCN, VDSR, EDSR = find("espcn"), find("vdsr"), find("edsr")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Twelve drawn pictures of stripes and discs, two of them gray, in a tree."""
+    (tmp_path / "pictures/more").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    yy, xx = np.mgrid[0:96, 0:110]
+    for i in range(12):
+        a, b, c = rng.uniform(-1, 1, 3)
+        wave = np.sin((a * xx + b * yy) / 3) + np.sign(np.hypot(xx - 50 - 20 * c, yy - 40) - 25)
+        colours = 127 + 50 * wave[..., None] * rng.uniform(0.4, 1, 3)
+        pixels = colours.clip(0, 255).astype(np.uint8)
+        place = tmp_path / "pictures" / ("more" if i % 2 else "") / f"{i}.png"
+        image.write(image.Picture(pixels=pixels[..., :1] if i > 9 else pixels), place)
+    return tmp_path / "pictures"
+
+
+def plan(folder, out, card=ESPCN, steps=30, **changes):
+    recipe = dataclasses.replace(card.method.recipe, patch=8, batch=4, steps=steps, warmup=5)
+    fields = {
+        "card": card, "options": card.options(), "scales": (2,), "recipe": recipe, "folders": (folder,), "out": out,
+        "device": "cpu", "precision": "float32", "validate_every": 10,
+    }  # fmt: skip
+    return Plan(**{**fields, **changes})
+
+
+# --- data -----------------------------------------------------------------------------------------------------------
+
+
+def test_split_depends_on_content_alone(folder, tmp_path):
+    first = data.load([folder], "y")
+    moved = tmp_path / "elsewhere"
+    folder.rename(moved)
+    (moved / "3.png").exists() or (moved / "more" / "3.png").rename(moved / "renamed.png")
+    second = data.load([moved], "y")
+    assert first.sha256 == second.sha256
+    assert len(first.train) == 11
+    assert len(first.validation) == 1
+    assert torch.equal(first.validation[0], second.validation[0])
+
+
+def test_a_picture_twice_is_read_once(folder):
+    (folder / "copy.png").write_bytes((folder / "0.png").read_bytes())
+    assert len(data.load([folder], "rgb").train) == 11
+
+
+def test_luma_is_the_8_bit_y_of_matlab(folder):
+    pixels = torch.from_numpy(image.read(folder / "0.png").pixels).permute(2, 0, 1)
+    expected = torch.floor(rgb_to_y(pixels.double() / 255) * 255 + 0.5 + 1e-9).to(torch.uint8)
+    assert torch.equal(data.read_tensor(folder / "0.png", "y"), expected)
+
+
+def test_gray_pictures_are_y_as_they_are(folder):
+    gray = next(p for p in data.files(folder) if p.stem == "10")
+    y, rgb = data.read_tensor(gray, "y"), data.read_tensor(gray, "rgb")
+    assert y.shape[0] == 1
+    assert torch.equal(rgb, y.expand(3, -1, -1))
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("interpolated", [False, True])
+def test_crops_are_those_of_the_whole_picture_degraded(scale, interpolated):
+    """Away from the picture's border, degrading a crop is cropping the degraded picture: no seam, no shift."""
+    whole = torch.randint(256, (1, 120, 120), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    crops = SuperResolutionCrops([whole], scale=scale, patch=6, batch=5, interpolated=interpolated)
+    batch = crops.draw(torch.Generator().manual_seed(2))
+    assert batch.target.shape == (5, 1, 6 * scale, 6 * scale)
+    x = whole[None].float() / 255
+    found = 0
+    for k in range(8):
+        turned = ops.dihedral(x, k)
+        small = ops.resize(turned, (120 // scale, 120 // scale))
+        enlarged = ops.resize(small, (120, 120))
+        windows = turned.unfold(2, 6 * scale, 1).unfold(3, 6 * scale, 1)[0, 0]
+        for i in range(5):
+            hits = (windows - batch.target[i, 0]).abs().amax(dim=(2, 3)).argmin()
+            top, left = divmod(int(hits), windows.shape[1])
+            if not torch.equal(windows[top, left], batch.target[i, 0]) or top % scale or left % scale:
+                continue
+            if interpolated:
+                expected = enlarged[0, :, top : top + 6 * scale, left : left + 6 * scale]
+            else:
+                expected = small[0, :, top // scale : top // scale + 6, left // scale : left // scale + 6]
+            torch.testing.assert_close(batch.input[i], expected, atol=1e-5, rtol=0)
+            found += 1
+    # Crops start anywhere; those whose start is a multiple of the scale have a counterpart in the degraded picture.
+    assert found or scale > 2
+
+
+def test_crops_refuse_pictures_that_are_too_small():
+    with pytest.raises(DataError, match="smaller than a crop of"):
+        SuperResolutionCrops([torch.zeros(1, 20, 90, dtype=torch.uint8)], scale=4, patch=8, batch=1, interpolated=False)
+
+
+@pytest.mark.parametrize("make", [lambda p: p / "none", lambda p: p])
+def test_folders_without_pictures_are_one_line(tmp_path, make):
+    with pytest.raises(DataError, match=r"expected a folder|no picture lies in"):
+        data.load([make(tmp_path)], "y")
+
+
+# --- the loop -------------------------------------------------------------------------------------------------------
+
+
+def test_it_learns_and_says_how_far_it_is(folder, tmp_path):
+    out, seen = tmp_path / "w.safetensors", []
+    header = train.train(plan(folder, out, steps=150, validate_every=50), seen.append)
+    log = list(csv.DictReader(out.with_suffix(".csv").read_text().splitlines()))
+    assert [int(row["step"]) for row in log] == [50, 100, 150]
+    assert float(log[-1]["loss"]) < 0.5 * float(log[0]["loss"])
+    assert seen[-1].step == seen[-1].steps == 150
+    assert seen[-1].rate > 0
+    assert seen[-1].seconds_left == 0
+    assert header == checkpoint.read_header(out)
+    assert header.scores["validation Y-PSNR"] == max(float(row["psnr"]) for row in log)
+    assert header.trained_on == ("pictures",)
+    assert header.recipe["steps"] == 150
+    assert infer.load(ESPCN, weights=out, device="cpu")(torch.rand(1, 3, 5, 5)).shape == (1, 3, 10, 10)
+
+
+class StopError(Exception):
+    pass
+
+
+@pytest.mark.parametrize(("card", "scales"), [(ESPCN, (2,)), (VDSR, (2, 3, 4))], ids=["espcn", "vdsr"])
+@pytest.mark.parametrize("every", [4, 5, 12])
+def test_resumption_is_exact(folder, tmp_path, card, scales, every):
+    """Stopped in the eighth step's report, with a state of the step before or of the last validation."""
+    drawn = SuperResolutionCrops.draw
+
+    def weights(name, stop):
+        out = tmp_path / name
+        made = plan(folder, out, card=card, scales=scales, steps=12, validate_every=every, save_every=0.0)
+        if stop:
+            count = 0
+
+            def draw(self, generator):
+                nonlocal count
+                count += 1
+                if count == 9:
+                    raise StopError
+                return drawn(self, generator)
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(SuperResolutionCrops, "draw", draw)
+                with pytest.raises(StopError):
+                    train.train(made, lambda progress: None)
+        train.train(made, lambda progress: None)
+        return checkpoint.load(out)[0], out.with_suffix(".csv").read_text()
+
+    (straight, log), (resumed, log2) = weights("a.safetensors", False), weights("b.safetensors", True)
+    assert all(torch.equal(straight[name], resumed[name]) for name in straight)
+    without_seconds = [[row[0], *row[2:]] for row in csv.reader(log.splitlines())]
+    assert without_seconds == [[row[0], *row[2:]] for row in csv.reader(log2.splitlines())]
+
+
+def test_a_finished_run_is_not_run_again(folder, tmp_path):
+    made = plan(folder, tmp_path / "w.safetensors", steps=10)
+    train.train(made, lambda progress: None)
+    seen = []
+    train.train(made, seen.append)
+    assert seen == []
+
+
+def test_another_plan_does_not_resume(folder, tmp_path):
+    out = tmp_path / "w.safetensors"
+    train.train(plan(folder, out, steps=10), lambda progress: None)
+    with pytest.raises(CheckpointError, match="--restart"):
+        train.train(plan(folder, out, steps=10, seed=1), lambda progress: None)
+    train.train(plan(folder, out, steps=10, seed=1), lambda progress: None, resume=False)
+
+
+def test_the_seed_decides(folder, tmp_path):
+    def weights(name, seed):
+        train.train(plan(folder, tmp_path / name, steps=5, seed=seed), lambda progress: None)
+        return checkpoint.load(tmp_path / name)[0]["conv1.weight"]
+
+    assert torch.equal(weights("a", 0), weights("b", 0))
+    assert not torch.equal(weights("a", 0), weights("c", 1))
+
+
+def test_start_takes_the_body_of_another_scale(folder, tmp_path):
+    train.train(plan(folder, tmp_path / "x2", steps=5), lambda progress: None)
+    made = plan(folder, tmp_path / "x3", steps=1, scales=(3,), start=tmp_path / "x2")
+    made = dataclasses.replace(made, recipe=dataclasses.replace(made.recipe, rate=0.0))
+    train.train(made, lambda progress: None)
+    two, three = checkpoint.load(tmp_path / "x2")[0], checkpoint.load(tmp_path / "x3")[0]
+    assert torch.equal(two["conv1.weight"], three["conv1.weight"])
+    assert three["conv3.weight"].shape[0] == 9
+    with pytest.raises(CheckpointError, match="no tensor of it fits"):
+        train.train(plan(folder, tmp_path / "e", card=EDSR, start=tmp_path / "x2"), lambda progress: None)
+
+
+def test_a_loss_that_diverges_stops_the_run(folder, tmp_path):
+    made = plan(folder, tmp_path / "w", steps=40)
+    made = dataclasses.replace(made, recipe=dataclasses.replace(made.recipe, rate=1e30))
+    with pytest.raises(FloatingPointError, match="lower the rate"):
+        train.train(made, lambda progress: None)
+
+
+def test_the_rate_warms_up_and_falls_to_zero():
+    recipe = dataclasses.replace(ESPCN.method.recipe, steps=1000, warmup=100)
+    rates = [train.learning_rate(recipe, step) for step in range(1000)]
+    assert rates[0] == pytest.approx(0.01)
+    assert max(rates) == rates[100] == 1
+    assert rates[-1] < 1e-4
+    assert rates[100:] == sorted(rates[100:], reverse=True)
+
+
+def test_bfloat16_trains(folder, tmp_path):
+    train.train(plan(folder, tmp_path / "w", steps=10, precision="bfloat16"), lambda progress: None)
+    assert "bfloat16" in checkpoint.read_header(tmp_path / "w").device
+
+
+def test_edsr_step_is_l1():
+    net = EDSR.method.network(EDSR.options(), 2)
+    batch = Batch(input=torch.rand(1, 3, 8, 8), target=torch.rand(1, 3, 16, 16))
+    with torch.no_grad():
+        expected = (net(batch.input) - batch.target).abs().mean()
+    loss = EDSR.method.training(net, EDSR.method.recipe).step(batch)["loss"]
+    torch.testing.assert_close(loss, expected)
