@@ -111,9 +111,9 @@ def test_no_verb_shows_the_help():
         (["upscal"], "Did you mean 'upscale'?"),
         (["upscale"], "Missing argument"),
         (["upscale", "--scael", "2", "a.png"], "--scale"),
-        (["upscale", "--scale", "two", "a.png"], "two"),
+        (["upscale", "--scale", "two", "a.png"], "'--scale'"),
         (["upscale", "--on-exist", "maybe", "a.png"], "'error', 'skip', 'overwrite', 'rename'"),
-        (["upscale", "--quality", "101", "a.png"], "101"),
+        (["upscale", "--quality", "101", "a.png"], "'--quality'"),
         (["upscale", "-m", "bicubik", "a.png"], "did you mean bicubic"),
         (["upscale", "-m", "bicubic", "--scale", "2", "--size", "4x4", "a.png"], "--scale or --size, got both"),
         (["upscale", "-m", "bicubic", "--scale", "0.5", "a.png"], "expected a scale from 1 to 32, got 0.5"),
@@ -343,11 +343,13 @@ def test_a_broken_pipe_input_fails(content, told):
     assert result.stdout_bytes == b""
 
 
-def test_a_reader_that_goes_away_is_no_error(photo):
-    command = f"'{sys.executable}' -m safelight upscale '{photo}' -m nearest --scale 32 -o - | head -c 1 >/dev/null; echo ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
-    assert done.stderr in ("", "- -> -\n") or done.stderr.startswith(str(photo))
-    assert done.stdout.strip() in ("0", "1")
+def test_a_reader_that_goes_away_is_no_error(photo, tmp_path):
+    copies(photo, *(f"in/{i:03}.png" for i in range(300)))
+    command = f"'{sys.executable}' -m safelight upscale '{tmp_path}/in' -m nearest --dry-run --json | head -n 1"
+    script = f"{command} | grep -c planned; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n1\n"
+    assert done.stderr == ""
 
 
 # --- upscale: what exists ---------------------------------------------------------------------------------------------
@@ -445,7 +447,8 @@ def test_json_has_the_agreed_fields(photo):
     facts, summary = lines(upscale(photo, "--json"))
     assert facts == {
         "input": str(photo), "output": str(photo.with_name("photo-x2.png")), "status": "done",
-        "method": "upscale/nearest", "seconds": facts["seconds"], "error": None, "width": 16, "height": 12, "warnings": [],
+        "method": "upscale/nearest", "seconds": facts["seconds"], "error": None,
+        "width": 16, "height": 12, "warnings": [],
     }  # fmt: skip
     assert summary == {
         "summary": True, "total": 1, "planned": 0, "done": 1, "skipped": 0, "failed": 0,
@@ -509,23 +512,10 @@ def test_a_missing_device_is_3(photo):
 
 
 def test_interrupted_is_130_with_a_summary_and_nothing_partial(photo, tmp_path):
-    names = [f"in/{i:03}.png" for i in range(300)]
-    copies(photo, *names)
-    command = [
-        sys.executable,
-        "-m",
-        "safelight",
-        "upscale",
-        f"{tmp_path}/in",
-        "-m",
-        "bicubic",
-        "--scale",
-        "32",
-        "--json",
-    ]
-    with subprocess.Popen(
-        [*command, "-o", f"{tmp_path}/out"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as work:
+    copies(photo, *(f"in/{i:03}.png" for i in range(300)))
+    arguments = ["upscale", f"{tmp_path}/in", "-m", "bicubic", "--scale", "32", "--json", "-o", f"{tmp_path}/out"]
+    command = [sys.executable, "-m", "safelight", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as work:
         assert work.stdout is not None
         first = json.loads(work.stdout.readline())
         time.sleep(0.05)

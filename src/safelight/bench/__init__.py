@@ -141,6 +141,11 @@ def measure(
             for row in new:
                 name = label(row.method, row.options)
                 report(f"x{scale} {row.set} {name}: {row.psnr:.2f} dB, SSIM {row.ssim:.4f}")
+            for anchor in verdict.anchors(new):
+                if not anchor.passed:  # said at once: the rest may take an hour
+                    report(
+                        f"an anchor fails, x{scale} {anchor.set}: {anchor.measured:g}, expected {anchor.published:g}"
+                    )
             rows += new
     kept = () if earlier is None else tuple(row for row in earlier.rows if row.method not in now.methods)
     if comparison is None and earlier is not None:

@@ -107,15 +107,15 @@ def _time(rows: Sequence[Mapping[str, Any]]) -> str:
 def _comparison(race: Mapping[str, Any]) -> str:
     fast, slow = race["fast"].split("/")[-1], race["slow"].split("/")[-1]
     ways = (
-        ("multiply-adds per output pixel", "multiply_adds"),
-        ("networks alone, seconds per megapixel", "network"),
-        ("whole path, gray picture", "gray"),
-        ("whole path, RGB picture", "rgb"),
+        ("multiply-adds per output pixel", "multiply_adds", ",.0f"),
+        ("networks alone, seconds per megapixel", "network", ".3g"),
+        ("whole path, gray picture", "gray", ".3g"),
+        ("whole path, RGB picture", "rgb", ".3g"),
     )
     heads = [f"x{race['scale']}", fast, slow, "times faster"]
     lines = [
-        [text, *(f"{race[key][side]:,.4g}" for side in ("fast", "slow")), f"{race[key]['ratio']:.1f}"]
-        for text, key in ways
+        [text, *(format(race[key][side], pattern) for side in ("fast", "slow")), f"{race[key]['ratio']:.1f}"]
+        for text, key, pattern in ways
     ]
     lines.append(["published", _NONE, _NONE, f"{race['published_ratio']:.1f}"])
     return f"{_table(heads, lines)}\n\n{race['why']}"

@@ -67,19 +67,18 @@ def methods(
     defaults = {card.id for card in catalog.DEFAULTS.values()}
     rows: list[list[str]] = []
     for fact in facts:
-        cost = fact["cost"]
+        cost, paper, psnr = fact["cost"], fact["paper"], fact["set5_x4_psnr"]
         rows.append(
             [
                 f"{fact['id']}{' *' if fact['id'] in defaults else ''}",
-                fact["summary"],
-                "" if fact["paper"] is None else fact["paper"]["venue"],
                 _scales(fact["scales"]),
                 "" if cost is None else f"{cost['parameters']:,}",
                 "" if cost is None else f"{cost['multiply_adds']:,.0f}",
-                "" if fact["set5_x4_psnr"] is None else f"{fact['set5_x4_psnr']:.2f}",
+                "" if psnr is None else f"{psnr:.2f}",
+                fact["summary"] + ("" if paper is None else f" [{paper['venue']}]"),
             ]
         )
-    table(["method", "what", "paper", "scales", "parameters", "mult-adds", "Set5 x4 dB"], rows, left=(0, 1, 2, 3))
+    table(["method", "scales", "parameters", "mult-adds", "dB", "what"], rows, left=(0, 1, 5), wrap=(5,))
     say("* is what runs when no method is named")
     return 0
 

@@ -21,6 +21,7 @@ from safelight.cli.shell import (
     MethodVerb,
     Precision,
     Quiet,
+    Stop,
     UsageError,
     amount,
     complete_method,
@@ -138,7 +139,7 @@ def upscale(
         note(f"safelight: {found.passed_over} files in folders are not pictures by their names and were passed over")
 
     reporter = Reporter(card.id, json=json, quiet=quiet, debug=debug, to_stderr=piped)
-    with Bar(len(jobs), card.id, quiet=quiet) as bar:
+    with Bar(len(jobs), card.id, quiet=quiet) as bar, Stop() as stop:
 
         def work(job: Job) -> Done:
             if dry_run:
@@ -146,9 +147,10 @@ def upscale(
             return batch.process(job, runner, files, partial(advance, job))
 
         def advance(job: Job, fraction: float) -> None:
+            stop.check()
             bar.show(reporter.total + fraction, Path(job.source.name).name)
 
-        reporter.follow(batch.run(jobs, work, done="planned" if dry_run else "done"), bar)
+        reporter.follow(batch.run(jobs, work, done="planned" if dry_run else "done"), bar, stop)
     return reporter.finish(len(jobs))
 
 
@@ -178,13 +180,14 @@ class Reporter:
         """How many files have an outcome."""
         return sum(self._counts.values())
 
-    def follow(self, outcomes: Iterable[Outcome], bar: Bar) -> None:
+    def follow(self, outcomes: Iterable[Outcome], bar: Bar, stop: Stop) -> None:
         """Report each outcome as it comes, until all are there or the user has had enough."""
         try:
             for outcome in outcomes:
                 self._counts[outcome.status] += 1
                 self._environment |= outcome.environment
                 bar.above(partial(self._report, outcome))
+                stop.check()
         except KeyboardInterrupt:
             self._interrupted = True
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -44,10 +42,4 @@ for group in (pictures, measure, catalog, training):
 
 def main() -> None:
     """Run the program: the entry point of the ``safelight`` command."""
-    signal.signal(signal.SIGTERM, _terminate)
     app()
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
-    # As an exception, so that no unfinished file stays behind.
-    raise SystemExit(128 + number)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
 import typer
@@ -60,8 +62,13 @@ def finite(value: float) -> float | None:
     return value if abs(value) != float("inf") else None
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[int] = (0,)) -> None:
-    """Print a table: as wide as the terminal allows, or at its natural width into a file or a pipe."""
+def table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[int] = (0,), wrap: Sequence[int] = (0,)
+) -> None:
+    """Print a table: as wide as the terminal allows, or at its natural width into a file or a pipe.
+
+    ``left`` are the columns of text, ``wrap`` those that may break into several lines.
+    """
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -69,7 +76,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequen
 
     made = Table(box=SIMPLE_HEAD, pad_edge=False)
     for i, column in enumerate(columns):
-        made.add_column(column, justify="left" if i in left else "right", overflow="fold")
+        justify = "left" if i in left else "right"
+        made.add_column(column, justify=justify, overflow="fold", no_wrap=i not in wrap)
     for row in rows:
         made.add_row(*(Text(cell) for cell in row))
     width = None if sys.stdout.isatty() else 10_000
@@ -130,6 +138,44 @@ class Bar:
             write()
         finally:
             self._progress.start()
+
+
+class Stop:
+    """Ctrl-C while this context is entered: the first ends the work at its next step, a second one at once.
+
+    The default, an exception wherever the program happens to be, is lost where that is a callback of a C library
+    (libvips logs through one), and the batch would go on.
+    """
+
+    def __enter__(self) -> Stop:
+        self._asked = False
+        self._before: Any = None
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of a handler
+        if self._asked:
+            raise KeyboardInterrupt
+        self._asked = True
+        if sys.stderr.isatty():
+            # Straight to the terminal: a handler may have interrupted a print.
+            os.write(2, b"\nsafelight: stopping at the next step; Ctrl-C again stops at once\n")
+
+    def check(self) -> None:
+        """End the work if the user has asked for it; to be called between its steps.
+
+        Raises:
+            KeyboardInterrupt: The user wants to stop.
+        """
+        if self._asked:
+            raise KeyboardInterrupt
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------
@@ -220,7 +266,9 @@ class MethodVerb(Verb):
         if ctx.resilient_parsing:
             return own
         if self._from_cards is None:
-            self._from_cards = _flags(self.name)
+            # A flag of the verb itself wins; a test sees to it that no method's option is called the same.
+            taken = {param.name for param in own}
+            self._from_cards = [param for param in _flags(self.name) if param.name not in taken]
         return [*own[:-1], *self._from_cards, *own[-1:]]
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - as above

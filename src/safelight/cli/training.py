@@ -18,6 +18,7 @@ from safelight.cli.shell import (
     Json,
     MethodVerb,
     Quiet,
+    Stop,
     UsageError,
     Verb,
     complete_method,
@@ -162,11 +163,12 @@ def _follow(plan: Plan, *, resume: bool, json: bool, quiet: bool) -> int:
     from safelight import train as training
 
     last: Progress | None = None
-    with Bar(plan.recipe.steps, plan.card.id, quiet=quiet) as bar:
+    with Bar(plan.recipe.steps, plan.card.id, quiet=quiet) as bar, Stop() as stop:
 
         def report(progress: Progress) -> None:
             nonlocal last
             last = progress
+            stop.check()
             psnr = "" if progress.psnr is None else f"  {progress.psnr:.2f} dB"
             bar.show(progress.step, f"{plan.card.id}  loss {progress.loss:.3g}{psnr}  {progress.rate:.0f} crops/s")
             if progress.step % plan.validate_every == 0 or progress.step == progress.steps:

@@ -36,7 +36,9 @@ DIV2K_MEAN = (0.4488, 0.4371, 0.4040)  # RGB mean of the paper's training pictur
 class Options:
     """Which of the paper's two networks."""
 
-    size: Literal["baseline", "full"] = option("baseline", "baseline: 16 blocks of 64 channels; full: 32 blocks of 256")
+    variant: Literal["baseline", "full"] = option(
+        "baseline", "baseline: 16 blocks of 64 channels; full: 32 blocks of 256"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class EDSR(nn.Module):
 
     def __init__(self, options: Options, scale: int) -> None:
         super().__init__()
-        size = SIZES[options.size]
+        size = SIZES[options.variant]
         features = size.F
         self.register_buffer("mean", torch.tensor(DIV2K_MEAN).view(1, 3, 1, 1), persistent=False)
         self.head = nn.Conv2d(3, features, 3, padding=1)
@@ -96,7 +98,7 @@ class EDSR(nn.Module):
 
 def reach(options: Options, scale: int) -> int:  # noqa: ARG001 - the three upsamplers reach equally far
     """One pixel by each 3x3 layer at the low resolution, and two in all by the upsampler and the last layer."""
-    return 1 + 2 * SIZES[options.size].B + 1 + 2
+    return 1 + 2 * SIZES[options.variant].B + 1 + 2
 
 
 def training(network: EDSR, recipe: Recipe) -> Regression:
