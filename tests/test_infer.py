@@ -211,7 +211,7 @@ def test_what_cannot_be_asked_of_a_formula_or_a_network():
     with pytest.raises(CardError, match="has no scale 5"):
         infer.load(VDSR, scale=5)
     with pytest.raises(CardError, match="ships no weights"):
-        infer.load(EDSR, scale=2, options={"size": "full"})
+        infer.load(EDSR, scale=2, options={"variant": "full"})
     with pytest.raises(CardError, match="has no option 'radius'"):
         infer.prepare(BICUBIC, Settings(options={"radius": 3}))
     with pytest.raises(SizeError, match="from 1 to 32"):

@@ -46,7 +46,7 @@ class Soap(Optimizer):
         *,
         beta: float = 0.95,
         every: int = 10,
-        longest: int = 640,
+        longest: int = 256,
     ) -> None:
         super().__init__(parameters, {"lr": lr, "beta": beta, "every": every, "longest": longest})
 

@@ -45,7 +45,7 @@ def test_vdsr_weights():
 
 
 @pytest.mark.parametrize(
-    ("size", "scale", "parameters"),
+    ("variant", "scale", "parameters"),
     [
         ("baseline", 2, 1_369_859),
         ("baseline", 3, 1_554_499),
@@ -55,9 +55,9 @@ def test_vdsr_weights():
         ("full", 4, 43_089_923),
     ],
 )
-def test_edsr_parameters(size, scale, parameters):
+def test_edsr_parameters(variant, scale, parameters):
     # CVPRW 2017 and the authors' repository: 1.37, 1.55, 1.52 and 40.73, 43.68, 43.09 million.
-    assert cost("edsr", scale, size=size).parameters == parameters
+    assert cost("edsr", scale, variant=variant).parameters == parameters
 
 
 def test_vdsr_starts_as_bicubic():
