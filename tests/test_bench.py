@@ -367,3 +367,21 @@ def test_rows_of_other_pictures_are_not_mixed_in(sets, out, tmp_path):
 def test_a_foreign_file_is_not_added_to(sets, tmp_path):
     (tmp_path / "upscale.json").write_text('{"format": "other"}', encoding="utf-8")
     refused(DataError, sets, tmp_path, ["bicubic"], "expected the results of an earlier benchmark")
+
+
+def test_matlab_files_are_compared_sample_by_sample(tmp_path):
+    """Files made by the documented rule are reproduced; a sample changed by one is counted."""
+    from safelight.bench import matlab
+
+    large = torch.randint(256, (3, 37, 50), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    (tmp_path / "Set5").mkdir()
+    image.write(image.Picture(pixels=large.permute(1, 2, 0).numpy()), tmp_path / "Set5/a.png")
+    for scale, change in ((2, 0), (3, 1)):
+        place = tmp_path / f"LR_bicubic/Set5/X{scale}"
+        place.mkdir(parents=True)
+        small = ops.resize(ops.crop_to_multiple(large, scale), zoom=1 / scale)
+        small[0, 0, 0] ^= change
+        image.write(image.Picture(pixels=small.permute(1, 2, 0).numpy()), place / f"ax{scale}.png")
+    proofs = matlab.prove(tmp_path)
+    assert [(p.scale, p.pictures, p.different) for p in proofs] == [(2, 1, 0), (3, 1, 1)]
+    assert matlab.prove(tmp_path / "Set5") == ()

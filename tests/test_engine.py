@@ -137,7 +137,7 @@ def test_50_megapixels_are_planned_within_a_gigabyte(card):
         if isinstance(card.method, ClosedForm):
             continue
         source = stages[0].reads(Region(side, 2 * side, side, 2 * side))
-        model = runner._models[scale]
+        model = runner._way._models[scale]
         zoom = scale if card.method.input == "interpolated" else 1
         held = measure(model.network, 1 if card.method.channels == "y" else 3).bytes * source.height * source.width
         assert held * zoom**2 <= 1 << 30

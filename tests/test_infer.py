@@ -93,7 +93,7 @@ def test_bicubic_on_8_bits_is_the_resize_of_ops():
 def test_fraction_is_the_next_network_then_an_exact_resize():
     picture = Picture(pixels=noise(16, 20, dtype=np.float32))
     runner = random_runner(ESPCN, scale=2.5)
-    whole = runner._models[3](to_tensor(picture.pixels))
+    whole = runner._way._models[3](to_tensor(picture.pixels))
     expected = ops.resize(whole, (40, 50)).clamp(0, 1)[0].permute(1, 2, 0).numpy()
     np.testing.assert_allclose(runner(picture).pixels, expected, atol=1e-5)
 
@@ -149,7 +149,7 @@ def test_warnings_say_what_a_user_should_know():
 def test_nan_is_an_error_and_never_a_black_picture():
     runner = random_runner(ESPCN, scale=2)
     with torch.no_grad():
-        runner._models[2].network.conv2.bias[3] = math.nan
+        runner._way._models[2].network.conv2.bias[3] = math.nan
     with pytest.raises(NumericError, match="not numbers"):
         runner(Picture(pixels=noise(8, 8)))
 
@@ -157,7 +157,7 @@ def test_nan_is_an_error_and_never_a_black_picture():
 def test_ensemble_is_the_mean_of_eight():
     runner = random_runner(ESPCN, scale=2, ensemble=True)
     picture = Picture(pixels=noise(9, 7, dtype=np.float32))
-    expected = ops.self_ensemble(runner._models[2], to_tensor(picture.pixels)).clamp(0, 1)
+    expected = ops.self_ensemble(runner._way._models[2], to_tensor(picture.pixels)).clamp(0, 1)
     np.testing.assert_allclose(runner(picture).pixels, expected[0].permute(1, 2, 0).numpy(), atol=1e-6)
     assert "+" in runner.describe()
 

@@ -131,7 +131,7 @@ def test_it_learns_and_says_how_far_it_is(folder, tmp_path):
     assert seen[-1].seconds_left == 0
     assert header == checkpoint.read_header(out)
     assert header.scores["validation Y-PSNR"] == max(float(row["psnr"]) for row in log)
-    assert header.trained_on == ("pictures",)
+    assert header.trained_on == ("pictures (terms not stated)",)
     assert header.recipe["steps"] == 150
     assert infer.load(ESPCN, weights=out, device="cpu")(torch.rand(1, 3, 5, 5)).shape == (1, 3, 10, 10)
 

@@ -4,7 +4,8 @@ import torch
 
 from safelight import infer
 from safelight.card import Trained
-from safelight.infer import Model, Settings
+from safelight.infer import Settings
+from safelight.model import Model
 
 
 def random_network(card, scale, options=None):
@@ -18,8 +19,6 @@ def random_runner(card, **settings):
     settings = Settings(device="cpu", **settings)
     if not isinstance(card.method, Trained):
         return infer.prepare(card, settings)
-    runner = object.__new__(infer.Runner)
-    runner.card, runner.settings, runner.options = card, settings, card.options()
-    runner.device, runner.precision, runner.scales = torch.device("cpu"), "float32", card.method.scales
-    runner._models = {s: Model(card, runner.options, s, random_network(card, s)) for s in card.method.scales}
-    return runner
+    options = card.options()
+    models = {scale: Model(card, options, scale, random_network(card, scale)) for scale in card.method.scales}
+    return infer.Runner(card, settings, models)

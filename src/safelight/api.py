@@ -234,11 +234,12 @@ def score(
         >>> round(score(black, gray), 2)
         13.98
     """
-    from safelight import image, infer, metrics
+    from safelight import image, metrics
+    from safelight.engine.samples import to_tensor
     from safelight.metrics.protocol import Protocol
 
     protocol = Protocol(channel=channel, shave=shave, rounding=rounding)
-    made, original = (infer.to_tensor(image.from_any(x).pixels).double() for x in (result, reference))
+    made, original = (to_tensor(image.from_any(x).pixels).double() for x in (result, reference))
     return metrics.find(metric).score(made, original, protocol).item()
 
 

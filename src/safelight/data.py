@@ -6,7 +6,7 @@ Nothing is downloaded: data sets lie in a folder that the user names.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
@@ -24,11 +24,29 @@ Channels = Literal["y", "rgb"]
 
 SUFFIXES = frozenset(suffix for suffixes in image.FORMATS.values() for suffix in suffixes)
 
+TERMS: Mapping[str, str] = {
+    "t91": "91 images of Yang et al. 2010, research use",
+    "bsds399": "BSDS500 train and test without one picture of Set5, research use",
+    "photos_hq": "camera samples and CC0 wallpapers, free use",
+    "imagenet": "223 sample pictures of ImageNet's classes, research use",
+}
+"""The terms of the training sets that the shipped weights come from, by the name of their folder."""
+
 _MARGIN = 4  # low-resolution pixels around a crop: the bicubic kernel down and up again never meets the crop's border
 
 
 class DataError(ValueError):
     """A folder that cannot be trained or measured on. The message says what was expected."""
+
+
+def described(name: str) -> str:
+    """Name a training set with its terms, for the header of weights that are trained on it.
+
+    Example:
+        >>> described("my-photos")
+        'my-photos (terms not stated)'
+    """
+    return f"{name} ({TERMS.get(name, 'terms not stated')})"
 
 
 def files(folder: Path) -> list[Path]:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -113,5 +113,5 @@ def _second_moment(gradient: Tensor, axis: int) -> Tensor:
 def _rotate(x: Tensor, bases: list[Tensor]) -> Tensor:
     """Multiply every axis by its basis. Each product moves its axis to the end, so that all end in their places."""
     for basis in bases:
-        x = torch.tensordot(x, basis, dims=([0], [0]))
+        x = cast("Any", torch.tensordot)(x, basis, dims=([0], [0]))
     return x

@@ -10,7 +10,6 @@ import csv
 import dataclasses
 import json
 import math
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,7 +26,10 @@ from safelight.card import Card, Recipe, Trained
 from safelight.checkpoint import CheckpointError, Header
 from safelight.degrade import Downsample
 from safelight.engine import device as devices
+from safelight.engine.samples import to_tensor
+from safelight.image import Picture
 from safelight.metrics import psnr
+from safelight.model import Model
 
 TrainPrecision = Literal["auto", "float32", "bfloat16"]
 
@@ -83,19 +85,6 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)))
 
 
-def commit() -> str:
-    """The version of the code that trains: git's short hash where there is one, with ``+`` if files were changed."""
-    here = Path(__file__).parent
-    try:
-        run = subprocess.run(
-            ["git", "describe", "--always", "--dirty=+", "--exclude", "*"],
-            cwd=here, capture_output=True, text=True, timeout=10, check=True,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return run.stdout.strip()
-
-
 class Average:
     """An exponential moving average of a network's weights, which scores higher than the weights themselves."""
 
@@ -114,11 +103,13 @@ def validate(plan: Plan, network: nn.Module, pictures: Sequence[Tensor]) -> floa
     """Mean Y-PSNR in dB over the validation pictures and scales, through the path that a user's picture takes."""
     values: list[float] = []
     for scale in plan.scales:
-        model = infer.Model(plan.card, plan.options, scale, network)
+        models = {scale: Model(plan.card, plan.options, scale, network)}
+        runner = infer.Runner(plan.card, infer.Settings(scale=scale, device=plan.device), models)
         for picture in pictures:
-            part = picture[:, :360, :480].to(next(network.parameters()).device)  # the largest are ten times the others
+            part = picture[:, :360, :480]  # the largest pictures are ten times the others
             target = ops.crop_to_multiple(part, scale).unsqueeze(0).float() / 255
-            result = model(Downsample(scale)(target))
+            small = Downsample(scale)(target)
+            result = to_tensor(runner(Picture(pixels=small[0].permute(1, 2, 0).numpy())).pixels)
             values.append(float(psnr(result, target, channel="y", shave=scale, rounding="8-bit-y")))
     return sum(values) / len(values)
 
@@ -233,10 +224,11 @@ def train(plan: Plan, report: Callable[[Progress], None], *, resume: bool = True
         method=plan.card.id,
         options=dataclasses.asdict(plan.options),
         scales=plan.scales,
-        trained_on=tuple(folder.name for folder in plan.folders),
-        recipe={k: getattr(recipe, k) for k in ("patch", "batch", "steps", "rate", "warmup", "ema")} | {"seed": plan.seed},
+        trained_on=tuple(data.described(folder.name) for folder in plan.folders),
+        recipe={k: getattr(recipe, k) for k in ("patch", "batch", "steps", "rate", "warmup", "ema")}
+        | {"seed": plan.seed},
         device=devices.describe(device) + (", bfloat16" if bfloat16 else ""),
-        commit=commit(),
+        commit=checkpoint.code_version(),
     )
     started = saved = time.perf_counter()
     for step in range(first, recipe.steps):

@@ -217,7 +217,7 @@ def test_cost_is_counted(card):
 
 @every_card(TRAINED)
 def test_shipped_weights_are_what_the_card_says(card):
-    from safelight.infer import SHIPPED
+    from safelight.model import SHIPPED
 
     for weights in card.method.weights:
         path = SHIPPED / weights.file
@@ -235,7 +235,7 @@ def test_shipped_weights_are_what_the_card_says(card):
 
 
 def test_weights_fit_their_budget():
-    from safelight.infer import SHIPPED
+    from safelight.model import SHIPPED
 
     shipped = {w.file for card in TRAINED for w in card.method.weights}
     assert {path.name for path in SHIPPED.glob("*.safetensors")} == shipped, "no file is unused"

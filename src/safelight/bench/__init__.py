@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from safelight import __version__, catalog
-from safelight.bench import quality, speed, verdict
+from safelight import __version__, catalog, checkpoint
+from safelight.bench import matlab, quality, speed, verdict
 from safelight.bench.markdown import tables
 from safelight.bench.plot import draw
 from safelight.bench.quality import Entry, PictureSet, Quality
-from safelight.bench.records import Comparison, Earlier, Results, Row, Run, label, read
+from safelight.bench.records import Comparison, Earlier, ResizeProof, Results, Row, Run, label, read
 from safelight.bench.speed import CLOCK, Clock
 from safelight.card import Card, Score
 from safelight.checkpoint import write_atomic
@@ -79,7 +79,8 @@ def run(
             "benchmark all methods, or write to another folder"
         )
     out.mkdir(parents=True, exist_ok=True)
-    results = measure(task, cards, sets, earlier, clock, report)
+    resize = matlab.prove(data)
+    results = measure(task, cards, sets, resize, earlier, clock, report)
     text = results.to_json()
     write_atomic(path, text.encode())
     write_atomic(path.with_suffix(".md"), tables(json.loads(text)).encode())
@@ -89,6 +90,12 @@ def run(
         report("no plot was drawn: it needs matplotlib; pip install 'safelight[plot]'")
     for shortfall in results.shortfalls:
         report(f"shortfall: {shortfall.text}")
+    unlike = [proof for proof in resize if proof.different]
+    if unlike:
+        raise AnchorError(
+            f"{unlike[0].different} samples of {unlike[0].set} x{unlike[0].scale} differ from MATLAB's imresize; "
+            f"believe no number in {path}"
+        )
     failed = [shortfall for shortfall in results.shortfalls if shortfall.kind == "anchor"]
     if failed:
         raise AnchorError(
@@ -102,6 +109,7 @@ def measure(
     task: Task,
     cards: Sequence[Card],
     sets: Sequence[PictureSet],
+    resize: tuple[ResizeProof, ...],
     earlier: Earlier | None,
     clock: Clock,
     report: Callable[[str], None],
@@ -112,13 +120,14 @@ def measure(
         task: The task.
         cards: The methods.
         sets: The test sets.
+        resize: The comparison of our resize with MATLAB's.
         earlier: Rows to keep where they are not of ``cards``; of the same test sets.
         clock: How time is taken.
         report: Told in a line how far it is.
     """
     now = Run(
         id=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        commit=speed.commit(),
+        commit=checkpoint.code_version(),
         safelight=__version__,
         machine=speed.machine(),
         methods=tuple(card.id for card in cards),
@@ -162,6 +171,7 @@ def measure(
         protocol={"quality": quality.PROTOCOL, "time": clock.describe()},
         runs=(*before, now),
         data=tuple(item.facts for item in sets),
+        resize=resize,
         anchors=anchors,
         rows=ordered,
         missing=missing,

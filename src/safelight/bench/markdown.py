@@ -31,6 +31,8 @@ def tables(results: Mapping[str, Any]) -> str:
     if results["comparison"] is not None:
         parts += ["## Speed", _comparison(results["comparison"])]
     parts += ["## Anchors", _anchors(results["anchors"])]
+    if results["resize"]:
+        parts += ["The resize against the low-resolution files that MATLAB wrote:", _resize(results["resize"])]
     parts += ["## Shortfalls", _shortfalls(results["shortfalls"])]
     return "\n\n".join(parts) + "\n"
 
@@ -134,6 +136,13 @@ def _anchors(anchors: Sequence[Mapping[str, Any]]) -> str:
         for digits in (2 if anchor["metric"] == "psnr" else 4,)
     ]
     return _table(["anchor", "published", "measured", "tolerance", ""], lines)
+
+
+def _resize(proofs: Sequence[Mapping[str, Any]]) -> str:
+    lines = [
+        [f"{p['set']} x{p['scale']}", str(p["pictures"]), f"{p['samples']:,}", f"{p['different']:,}"] for p in proofs
+    ]
+    return _table(["files", "pictures", "samples", "different"], lines)
 
 
 def _shortfalls(shortfalls: Sequence[Mapping[str, Any]]) -> str:

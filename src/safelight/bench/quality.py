@@ -12,12 +12,13 @@ from typing import Literal, assert_never
 import torch
 from torch import Tensor
 
-from safelight import data, image, infer, metrics, ops
+from safelight import data, image, infer, metrics, model, ops
 from safelight.bench.records import DataSet, Missing, Values
 from safelight.card import Card, CardError, ClosedForm, Trained, make_options
 from safelight.data import DataError
 from safelight.degrade import Downsample
 from safelight.engine.cost import measure
+from safelight.engine.samples import to_tensor
 from safelight.image import Picture
 
 SETS = ("Set5", "Set14", "BSD100")
@@ -138,7 +139,7 @@ def locate(card: Card, options: Values, scale: int) -> Path | Missing | None:
         known = "/x".join(map(str, card.method.scales))
         return Missing(method=card.id, options=options, scale=scale, reason=f"it is for x{known} only")
     try:
-        return infer.find_weights(card, make_options(card, options), scale)
+        return model.find_weights(card, make_options(card, options), scale)
     except CardError:
         reason = f"no weights are shipped; safelight train {card.id} makes them"
         return Missing(method=card.id, options=options, scale=scale, reason=reason)
@@ -161,7 +162,7 @@ def enter(card: Card, options: Values, scale: int) -> Entry | Missing:
             assert path is not None
             # The file is named, so that a method that ships this scale and not the others can be measured.
             runner = infer.prepare(card, infer.Settings(scale=scale, options=options, weights=path))
-            network = infer.load(card, scale=scale, weights=path, device="cpu").network
+            network = model.load(card, scale=scale, weights=path, device="cpu").network
             cost = measure(network, 1 if method.channels == "y" else 3)
             return Entry(
                 card=card,
@@ -217,7 +218,7 @@ def score(
             colour = _degraded(original.rgb, scale)
         for entry, total in zip(entries, sums, strict=True):
             small, reference = luma if entry.channels == "y" else colour
-            result = infer.to_tensor(entry.runner(small).pixels)
+            result = to_tensor(entry.runner(small).pixels)
             decibels = psnr.score(result, reference, protocol).item()
             if not math.isfinite(decibels):
                 raise DataError(

@@ -153,6 +153,17 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ResizeProof:
+    """How many of a set's low-resolution samples, written by MATLAB, differ from ours."""
+
+    set: str
+    scale: int
+    pictures: int
+    samples: int
+    different: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
     """All that a benchmark found."""
 
@@ -160,6 +171,7 @@ class Results:
     protocol: Mapping[str, str]
     runs: tuple[Run, ...]
     data: tuple[DataSet, ...]
+    resize: tuple[ResizeProof, ...]
     anchors: tuple[Anchor, ...]
     rows: tuple[Row, ...]
     missing: tuple[Missing, ...]

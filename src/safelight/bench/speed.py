@@ -15,12 +15,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from safelight import infer, ops
+from safelight import ops
 from safelight.bench.quality import Entry
 from safelight.bench.records import Comparison, Machine, Race
 from safelight.card import Trained
 from safelight.engine import device as devices
+from safelight.engine.samples import to_tensor
 from safelight.image import Picture
+from safelight.model import load
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,8 +127,8 @@ def _network_job(entry: Entry, picture: Picture) -> Callable[[], object]:
     """The network alone, on a luma that lies ready on its device, interpolated if that is what the network takes."""
     method = entry.card.method
     assert isinstance(method, Trained)
-    model = infer.load(entry.card, scale=entry.scale, weights=entry.weights)
-    x = infer.to_tensor(picture.pixels).to(devices.choose())
+    model = load(entry.card, scale=entry.scale, weights=entry.weights)
+    x = to_tensor(picture.pixels).to(devices.choose())
     if method.input == "interpolated":
         x = ops.resize(x, zoom=entry.scale)
     return partial(_forward, model.network, x)
@@ -175,8 +177,3 @@ def output(command: Sequence[str], folder: Path) -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return run.stdout.strip()
-
-
-def commit() -> str:
-    """The version of the code: git's short hash where there is one, with ``+`` if files were changed."""
-    return output(["git", "describe", "--always", "--dirty=+", "--exclude", "*"], Path(__file__).parent)

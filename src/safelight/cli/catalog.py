@@ -185,13 +185,13 @@ def _cost(card: Card, method: Trained) -> dict[str, Any]:
 
 
 def _weights(method: Trained) -> list[dict[str, Any]]:
-    from safelight import checkpoint, infer
+    from safelight import checkpoint, model
 
     found: list[dict[str, Any]] = []
     for weights in method.weights:
         header, problem = None, None
         try:
-            header = asdict(checkpoint.read_header(infer.SHIPPED / weights.file))
+            header = asdict(checkpoint.read_header(model.SHIPPED / weights.file))
         except checkpoint.CheckpointError as error:
             problem = str(error)
         found.append({**asdict(weights), "header": header, "problem": problem})
@@ -309,12 +309,12 @@ def _format(name: str) -> str:
 
 
 def _shipped(card: Card, i: int) -> str:
-    from safelight import infer
+    from safelight import model
     from safelight.card import Trained
 
     assert isinstance(card.method, Trained)
     weights = card.method.weights[i]
-    content = (infer.SHIPPED / weights.file).read_bytes()
+    content = (model.SHIPPED / weights.file).read_bytes()
     if len(content) != weights.bytes or hashlib.sha256(content).hexdigest() != weights.sha256:
         raise ValueError(f"{weights.file}: expected the shipped bytes, got others")
     return f"{weights.file}, {_scales(weights.scales)}, checksum right"

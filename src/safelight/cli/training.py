@@ -180,7 +180,7 @@ def _follow(plan: Plan, *, resume: bool, json: bool, quiet: bool) -> int:
             step = 0 if last is None else last.step
             note(
                 f"safelight: stopped at step {step} of {plan.recipe.steps}; "
-                "the same command again goes on from the last validation"
+                "the same command again goes on from the last saved state"
             )
             return INTERRUPTED
     if json:

@@ -51,7 +51,7 @@ def _read(file: Input, fail_on: Literal["warning", "none"], max_pixels: int) -> 
     if size > max_pixels:
         raise DecodeError(
             f"{file.name}: expected at most {max_pixels:,} pixels, got {header.width:,} x {header.height:,} = "
-            f"{size:,}; if you trust the file, raise the limit (max_pixels)"
+            f"{size:,}; if you trust the file, raise the limit (--max-pixels)"
         )
     try:
         array, icc, notes = _decode(opened)

@@ -61,7 +61,7 @@ RECIPE = Recipe(
 CARD = Card(
     module=__name__,
     title="ESPCN",
-    summary="Three convolutions on the low-resolution luma and a pixel shuffle; the fastest network here (2016).",
+    summary="Three convolutions on the low-resolution luma and a pixel shuffle (2016).",
     paper=Paper(
         title="Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel Convolutional Neural "
         "Network",

@@ -1,0 +1,191 @@
+"""A network made ready: built from its card, filled with weights, on a device. What ``safelight.load`` gives."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from safelight import checkpoint, ops
+from safelight.card import Card, CardError, Precision, Trained, make_options
+from safelight.color import rgb_to_ycbcr, ycbcr_to_rgb
+from safelight.engine import device as devices
+
+PrecisionChoice = Literal["auto", "float32", "bfloat16", "float16"]
+
+SHIPPED = Path(__file__).parent / "weights"
+
+_CUBIC_REACH = 2  # input pixels on each side of an enlarging bicubic kernel
+
+
+class Model:
+    """A method of one scale on tensors: what ``safelight.load`` gives.
+
+    ``network`` is the plain ``nn.Module``, for export, inspection or further training; it takes what the paper's
+    network takes. Calling the model does the rest: interpolation first where the method wants it, and colour.
+    """
+
+    def __init__(
+        self,
+        card: Card,
+        options: Any,  # noqa: ANN401 - each method has its own Options class
+        scale: int,
+        network: nn.Module,
+        precision: Precision = "float32",
+    ) -> None:
+        assert isinstance(card.method, Trained)
+        self.card, self.options, self.scale, self.network = card, options, scale, network
+        self.method, self.precision = card.method, precision
+
+    @property
+    def reach(self) -> int:
+        """How many input pixels away a pixel can still influence the result at its place."""
+        reach = self.method.reach(self.options, self.scale)
+        if self.method.input == "interpolated":
+            return math.ceil(reach / self.scale) + _CUBIC_REACH
+        return max(reach, _CUBIC_REACH)  # the chroma's bicubic kernel, where the network looks less far
+
+    @torch.inference_mode()
+    def __call__(self, x: Tensor) -> Tensor:
+        """Enlarge (B, C, H, W), C = 1 or 3, sRGB or gray in [0, 1], to (B, C, H * scale, W * scale).
+
+        A network of the luma works on the Y of BT.601, and the chroma is enlarged by the bicubic kernel, as in the
+        papers; a gray picture is taken as Y as it is. A network of RGB sees a gray picture as three equal channels,
+        and the mean of its answers is the result. Nothing is clipped.
+
+        Raises:
+            ValueError: Another shape.
+        """
+        if x.ndim != 4 or x.shape[1] not in (1, 3):
+            raise ValueError(f"expected (B, 1 or 3, H, W), got {tuple(x.shape)}; move channels that come last")
+        size = (x.shape[-2] * self.scale, x.shape[-1] * self.scale)
+        gray = x.shape[1] == 1
+        if self.method.channels == "rgb":
+            result = self._run(x.expand(-1, 3, -1, -1), size)
+            return result.mean(dim=1, keepdim=True) if gray else result
+        if gray:
+            return self._run(x, size)
+        ycbcr = rgb_to_ycbcr(x)
+        luma = self._run(ycbcr[:, :1], size)
+        return ycbcr_to_rgb(torch.cat([luma, ops.resize(ycbcr[:, 1:], size)], dim=1))
+
+    def _run(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        if self.method.input == "interpolated":
+            x = ops.resize(x, size)
+        x = x.contiguous(memory_format=torch.channels_last)
+        # Autocast leaves sums, such as VDSR's residual, in float32: only the convolutions lose digits.
+        enabled = self.precision != "float32"
+        with torch.autocast(x.device.type, getattr(torch, self.precision), enabled=enabled):
+            return self.network(x).float()
+
+
+def served_scales(card: Card, options: Any) -> tuple[int, ...]:  # noqa: ANN401 - per method
+    """List the scales for which weights of this architecture are shipped.
+
+    Raises:
+        CardError: There are none.
+    """
+    method = card.method
+    assert isinstance(method, Trained)
+    fitting = [weights for weights in method.weights if make_options(card, weights.options) == options]
+    scales = sorted({scale for weights in fitting for scale in weights.scales})
+    if not scales:
+        raise CardError(_not_shipped(card, method, f"{options}"))
+    return tuple(scales)
+
+
+def _not_shipped(card: Card, method: Trained, wanted: str) -> str:
+    shipped = ", ".join(f"x{'/x'.join(map(str, w.scales))} {dict(w.options) or ''}".strip() for w in method.weights)
+    return (
+        f"{card.id} ships no weights for {wanted}; it ships: {shipped or 'none'}. "
+        f"Train them with `safelight train {card.id}`, or name a file with --weights"
+    )
+
+
+def find_weights(card: Card, options: Any, scale: int, file: Path | None = None) -> Path:  # noqa: ANN401 - per method
+    """Find the weights of a method for a scale: the user's file, or the shipped one, its checksum verified.
+
+    Raises:
+        CardError: None is shipped for these options and this scale.
+        CheckpointError: The shipped file is damaged.
+    """
+    method = card.method
+    assert isinstance(method, Trained)
+    if file is not None:
+        return file
+    for weights in method.weights:
+        if scale in weights.scales and make_options(card, weights.options) == options:
+            path = SHIPPED / weights.file
+            if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != weights.sha256:
+                raise checkpoint.CheckpointError(
+                    f"{path}: expected the shipped weights, but they are missing or damaged; install safelight again"
+                )
+            return path
+    raise CardError(_not_shipped(card, method, f"scale {scale} with {options}"))
+
+
+def load(
+    card: Card,
+    *,
+    scale: int | None = None,
+    options: Mapping[str, int | float | str] | None = None,
+    weights: Path | None = None,
+    device: devices.Device = "auto",
+    precision: PrecisionChoice = "auto",
+) -> Model:
+    """Build a method's network and fill it with the shipped weights, or with a file's.
+
+    Args:
+        card: Of a trained method.
+        scale: A scale of the method. ``None``: the file's, or the method's largest.
+        options: The architecture. ``None``: the file's, or the method's defaults.
+        weights: A safetensors file with Safelight's header.
+        device: ``"auto"``: the fastest there is.
+        precision: ``"auto"``: float32 on a CPU, float16 on a GPU where the method's card allows it.
+
+    Raises:
+        CardError: A scale, an option or a combination that the method does not have.
+        CheckpointError: The file is broken or belongs to another method, scale or architecture.
+        DeviceError: This machine has no such device.
+    """
+    method = card.method
+    if not isinstance(method, Trained):
+        raise CardError(f"{card.id} is a formula and has no network; call safelight.upscale(x, method={card.name!r})")
+    if weights is not None:
+        header = checkpoint.read_header(weights)
+        if header.method != card.id:
+            raise checkpoint.CheckpointError(f"{weights.name}: expected weights of {card.id}, got {header.method}")
+        options = header.options if options is None else options
+        scale = max(header.scales) if scale is None else scale
+        if scale not in header.scales:
+            known = ", ".join(map(str, header.scales))
+            raise checkpoint.CheckpointError(f"{weights.name}: expected weights for x{scale}, got those for {known}")
+    scale = max(method.scales) if scale is None else scale
+    if scale not in method.scales:
+        raise CardError(f"{card.id} has no scale {scale}; it has: {', '.join(map(str, method.scales))}")
+    made = make_options(card, options or {})
+    path = find_weights(card, made, scale, weights)
+    tensors, _ = checkpoint.load(path)
+    network = method.network(made, scale)
+    checkpoint.fill(network, tensors, path)
+    target = devices.choose(device)
+    settled = choose_precision(method, target, precision)
+    return Model(card, made, scale, devices.place(network, target).eval(), settled)
+
+
+def choose_precision(method: Trained, device: torch.device, precision: PrecisionChoice) -> Precision:
+    """Settle the precision: what the user asks for if the method allows it, else the exact one for the device.
+
+    Raises:
+        CardError: The method's card does not list the precision.
+    """
+    if precision == "auto":
+        return "float16" if device.type == "cuda" and "float16" in method.precisions else "float32"
+    if precision not in method.precisions:
+        raise CardError(f"this method does not run in {precision}; it runs in: {', '.join(method.precisions)}")
+    return precision

@@ -1,0 +1,46 @@
+"""The catalog: finding methods, and the default that measurement chose."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from safelight import catalog
+from safelight.card import CardError
+from safelight.catalog import CARDS, DEFAULTS, find, of_task
+
+RESULTS = Path(__file__).parent.parent / "results" / "upscale.json"
+LIMIT = 350_000  # multiply-adds per output pixel that the default may need
+
+
+def test_find_by_name_and_by_id():
+    assert find("vdsr") is find("upscale/vdsr") is find("vdsr", "upscale")
+
+
+@pytest.mark.parametrize(
+    ("name", "close"),
+    [("vdrs", "vdsr"), ("upscale/bicubik", "upscale/bicubic"), ("", "nearest"), ("edsr/x", "upscale")],
+)
+def test_unknown_names_list_the_close_ones(name, close):
+    with pytest.raises(CardError, match=close) as caught:
+        find(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_method_file_is_in_the_catalog():
+    files = {path.stem for path in (Path(catalog.__file__).parent / "methods/upscale").glob("*.py")} - {"__init__"}
+    assert files == {card.name for card in of_task("upscale")}
+    assert len(CARDS) == len(files)
+
+
+def test_the_default_is_the_best_measured_method_under_the_limit():
+    rows = json.loads(RESULTS.read_text())["rows"]
+    scores, costs = {}, {}
+    for row in rows:
+        if not row["options"]:
+            scores.setdefault(row["method"], []).append(row["psnr"])
+            costs[row["method"]] = max(costs.get(row["method"], 0), row["multiply_adds"] or 0)
+    assert {len(values) for values in scores.values()} == {9}, "every method has nine rows: three sets, three scales"
+    allowed = {method: math.fsum(values) for method, values in scores.items() if costs[method] < LIMIT}
+    assert max(allowed, key=allowed.__getitem__) == DEFAULTS["upscale"].id
