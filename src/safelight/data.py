@@ -22,8 +22,6 @@ from safelight.metrics.protocol import round_to_8_bits
 
 Channels = Literal["y", "rgb"]
 
-SUFFIXES = frozenset(suffix for suffixes in image.FORMATS.values() for suffix in suffixes)
-
 TERMS: Mapping[str, str] = {
     "t91": "91 images of Yang et al. 2010, research use",
     "bsds399": "BSDS500 train and test without one picture of Set5, research use",
@@ -57,9 +55,9 @@ def files(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise DataError(f"expected a folder of pictures, got {folder}; it does not exist or is a file")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in image.SUFFIXES and path.is_file())
     if not found:
-        raise DataError(f"no picture lies in {folder}; expected files that end in {', '.join(sorted(SUFFIXES))}")
+        raise DataError(f"no picture lies in {folder}; expected files that end in {', '.join(sorted(image.SUFFIXES))}")
     return found
 
 

@@ -100,7 +100,7 @@ class _Network:
 
     def __init__(self, card: Card, method: Trained, settings: Settings, models: Mapping[int, Model] | None) -> None:
         self.card, self.method, self.settings = card, method, settings
-        self.precision: Precision = choose_precision(method, devices.choose(settings.device), settings.precision)
+        self.precision: Precision = choose_precision(method, settings.precision)
         self._models = dict(models or {})
         if models:
             self.scales: tuple[int, ...] = tuple(sorted(models))

@@ -146,7 +146,7 @@ def load(
         options: The architecture. ``None``: the file's, or the method's defaults.
         weights: A safetensors file with Safelight's header.
         device: ``"auto"``: the fastest there is.
-        precision: ``"auto"``: float32 on a CPU, float16 on a GPU where the method's card allows it.
+        precision: ``"auto"``: float32, the exact one.
 
     Raises:
         CardError: A scale, an option or a combination that the method does not have.
@@ -174,18 +174,18 @@ def load(
     network = method.network(made, scale)
     checkpoint.fill(network, tensors, path)
     target = devices.choose(device)
-    settled = choose_precision(method, target, precision)
+    settled = choose_precision(method, precision)
     return Model(card, made, scale, devices.place(network, target).eval(), settled)
 
 
-def choose_precision(method: Trained, device: torch.device, precision: PrecisionChoice) -> Precision:
-    """Settle the precision: what the user asks for if the method allows it, else the exact one for the device.
+def choose_precision(method: Trained, precision: PrecisionChoice) -> Precision:
+    """Settle the precision: the exact one, unless the user asks for another that the method allows.
 
     Raises:
         CardError: The method's card does not list the precision.
     """
     if precision == "auto":
-        return "float16" if device.type == "cuda" and "float16" in method.precisions else "float32"
+        return "float32"
     if precision not in method.precisions:
         raise CardError(f"this method does not run in {precision}; it runs in: {', '.join(method.precisions)}")
     return precision

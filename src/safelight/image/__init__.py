@@ -8,7 +8,7 @@ show the picture as it was before; so are comments, IPTC, further frames and pag
 Decoding costs the pixels once; a rotated picture costs one more copy of them for a moment.
 """
 
-from safelight.image.formats import FORMATS, format_of
+from safelight.image.formats import FORMATS, SUFFIXES, format_of
 from safelight.image.header import Header
 from safelight.image.kinds import from_any, to_kind
 from safelight.image.picture import (
@@ -28,6 +28,7 @@ from safelight.image.writing import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, conform,
 __all__ = [
     "DEFAULT_MAX_PIXELS",
     "FORMATS",
+    "SUFFIXES",
     "TEMPORARY_PREFIX",
     "TEMPORARY_SUFFIX",
     "DamagedError",

@@ -42,6 +42,7 @@ ABILITIES: Mapping[str, Ability] = MappingProxyType(
 )
 
 FORMATS: Mapping[str, tuple[str, ...]] = MappingProxyType({name: a.suffixes for name, a in ABILITIES.items()})
+SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 
 # How many of a file's first bytes `sniff` and `foreign` need: SVG may open with a long comment.
 HEAD = 1024
