@@ -94,7 +94,8 @@ def expand(inputs: Sequence[str], *, leave_out: Path | None = None) -> Found:
     if not sources:
         what = ", ".join(map(shown, inputs))
         raise BatchError(
-            f"expected pictures ({' '.join(sorted(image.SUFFIXES))}), found none under {what}; check the name or the folder"
+            f"expected pictures ({' '.join(sorted(image.SUFFIXES))}), found none under {what}; "
+            "check the name or the folder"
         )
     single = len(inputs) == 1 and (inputs[0] == STREAM or not (_is_pattern(inputs[0]) or Path(inputs[0]).is_dir()))
     return Found(sources=tuple(sources.values()), passed_over=passed_over, single=single)

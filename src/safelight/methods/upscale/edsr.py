@@ -13,7 +13,7 @@ All convolutions are 3x3; the "baseline" is B = 16, F = 64, the "full" network B
 Inside, pictures go from 0 to 255, as in the authors' code.
 
 Differs from the paper: trained on BSDS500 pictures, the 91 images and other photographs instead of DIV2K, for far
-fewer steps, at a higher rate with a cosine schedule, in bfloat16 with averaged weights; the second convolution of a
+fewer steps, by SOAP with a cosine schedule, in bfloat16 with averaged weights; the second convolution of a
 block starts ten times smaller, so that the network starts near the identity.
 """
 

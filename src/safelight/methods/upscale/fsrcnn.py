@@ -13,10 +13,10 @@ followed by a PReLU)::
                    -> Conv(1, d, s)    expanding
                    -> DeConv(9, 1, d), stride = scale      (B, 1, h * scale, w * scale)
 
-Differs from the paper: trained on 91 images and BSDS500 pictures (not General-100), by Adam in bfloat16 with a cosine
-schedule and averaged weights, and one learning rate for all layers (a deconvolution that learns ten times slower, the
-paper's choice for SGD, cost 0.1 dB after 1,500 steps of Adam); the scales other than 3 start from the weights for 3
-and then train whole, where the paper trains only their deconvolution.
+Differs from the paper: trained on 91 images and BSDS500 pictures (not General-100), by SOAP in bfloat16 with a cosine
+schedule and averaged weights, and one learning rate for all layers, where the deconvolution of the paper learns ten
+times slower; the scales other than 3 start from the weights for 3 and then train whole, where the paper trains only
+their deconvolution.
 """
 
 from __future__ import annotations

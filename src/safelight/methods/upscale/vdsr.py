@@ -8,9 +8,9 @@ The input resembles the output, so the network learns the residual r = y - x alo
     x (bicubic) --+--> conv 3x3, 64 + ReLU --> 18 x (conv 3x3, 64 + ReLU) --> conv 3x3, 1 --> r --+--> y = x + r
                   +---------------------------------------------------------------------------------+
 
-Differs from the paper: trained on the 91 images and BSDS500 pictures, by Adam in bfloat16 with a cosine schedule and
-averaged weights instead of SGD at a rate of 0.1; the gradient's norm is clipped at 0.4, as ports of the network do,
-where the paper clips each component at theta / rate. Each step trains one scale, drawn at random.
+Differs from the paper: trained on the 91 images and BSDS500 pictures, by SOAP in bfloat16 with a cosine schedule and
+averaged weights instead of SGD at a rate of 0.1, whose gradients had to be clipped; SOAP's steps have a bounded
+length. Each step trains one scale, drawn at random.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class VDSR(nn.Module):
 
 
 def training(network: VDSR, recipe: Recipe) -> Regression:
-    """Mean squared error of the residual, with clipped gradients (section 3.2)."""
+    """Mean squared error of the residual (section 3.2)."""
     return Regression(network, Soap(network.parameters(), lr=recipe.rate), F.mse_loss)
 
 
