@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.optim import Optimizer
 
-from safelight import checkpoint, train
+from safelight import provenance, train
 from safelight.card import Recipe, Trained
 from safelight.engine import device as devices
 from safelight.methods.upscale.fsrcnn import CARD
@@ -85,7 +85,7 @@ def main() -> None:
         "what": f"{CARD.id} x{SCALE}, mean Y-PSNR in dB on the validation split of t91 and bsds399",
         "device": devices.describe(devices.choose()),
         "torch": torch.__version__,
-        "commit": checkpoint.code_version(),
+        "commit": provenance.code_version(),
         "runs": runs,
     }
     RESULTS.write_text(json.dumps(found, indent=1) + "\n")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -65,19 +64,6 @@ def write_atomic(path: Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-
-
-def code_version() -> str:
-    """The version of the code: git's short hash where there is one, with ``+`` if files were changed."""
-    here = Path(__file__).parent
-    try:
-        run = subprocess.run(
-            ["git", "describe", "--always", "--dirty=+", "--exclude", "*"],
-            cwd=here, capture_output=True, text=True, timeout=10, check=True,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return run.stdout.strip()
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], header: Header, *, dtype: torch.dtype | None = None) -> None:

@@ -21,7 +21,7 @@ from safetensors.torch import save as serialise
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from safelight import checkpoint, data, infer, ops
+from safelight import checkpoint, data, infer, ops, provenance
 from safelight.card import Card, Recipe, Trained
 from safelight.checkpoint import CheckpointError, Header
 from safelight.degrade import Downsample
@@ -228,7 +228,7 @@ def train(plan: Plan, report: Callable[[Progress], None], *, resume: bool = True
         recipe={k: getattr(recipe, k) for k in ("patch", "batch", "steps", "rate", "warmup", "ema")}
         | {"seed": plan.seed},
         device=devices.describe(device) + (", bfloat16" if bfloat16 else ""),
-        commit=checkpoint.code_version(),
+        commit=provenance.code_version(),
     )
     started = saved = time.perf_counter()
     for step in range(first, recipe.steps):

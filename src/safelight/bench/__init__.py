@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from safelight import __version__, catalog, checkpoint
+from safelight import __version__, catalog, provenance
 from safelight.bench import matlab, quality, speed, verdict
 from safelight.bench.markdown import tables
 from safelight.bench.plot import draw
@@ -127,7 +127,7 @@ def measure(
     """
     now = Run(
         id=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        commit=checkpoint.code_version(),
+        commit=provenance.code_version(),
         safelight=__version__,
         machine=speed.machine(),
         methods=tuple(card.id for card in cards),

@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import platform
 import statistics
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -148,7 +146,7 @@ def machine() -> Machine:
     """Describe where this runs."""
     device = devices.choose()
     return Machine(
-        processor=_processor(),
+        processor=provenance.processor(),
         device=f"{device.type}: {devices.describe(device)}",
         threads=torch.get_num_threads(),
         load=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
@@ -156,24 +154,3 @@ def machine() -> Machine:
         python=platform.python_version(),
         torch=torch.__version__,
     )
-
-
-def _processor() -> str:
-    """The processor's name: Python tells it on no system that has a better place for it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    if platform.system() == "Darwin":
-        return output(["sysctl", "-n", "machdep.cpu.brand_string"], Path("/")) or platform.machine()
-    return platform.processor() or platform.machine()
-
-
-def output(command: Sequence[str], folder: Path) -> str:
-    """What a program prints, without its line end; empty if it fails or does not exist."""
-    try:
-        run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return run.stdout.strip()

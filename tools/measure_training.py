@@ -1,0 +1,89 @@
+"""Measure training: crops a second of every network's recipe, in float32 and, on a CPU, in bfloat16.
+
+    python tools/measure_training.py --data TRAINING_SETS
+
+Writes ``results/training-DEVICE.json``. Crops, degradation, step, average and optimiser are all in the time. The
+arithmetic is counted as 6 floating point operations for each multiply-add: 2 forward, 4 backward.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from safelight import catalog, provenance, train
+from safelight.card import Card, Trained
+from safelight.engine import device as devices
+from safelight.engine.cost import measure
+
+RESULTS = Path(__file__).parent.parent / "results"
+SECONDS = 12.0  # of training, about, for each row
+WARM_UP = 12  # steps, timed first to choose the number of steps
+
+
+def timed(card: Card, scale: int, precision: train.TrainPrecision, steps: int, folder: Path) -> float:
+    """Train for some steps and return the seconds that they took."""
+    method = card.method
+    assert isinstance(method, Trained)
+    with tempfile.TemporaryDirectory() as place:
+        plan = train.Plan(
+            card=card, options=card.options(), scales=(scale,), folders=(folder,), out=Path(place) / "w.safetensors",
+            recipe=dataclasses.replace(method.recipe, steps=steps), precision=precision, validate_every=steps,
+        )  # fmt: skip
+        return train.train(plan, lambda progress: None).seconds  # noqa: ARG005 - nobody watches
+
+
+def row(card: Card, scale: int, precision: train.TrainPrecision, folder: Path) -> dict[str, Any]:
+    """Measure one network."""
+    method = card.method
+    assert isinstance(method, Trained)
+    warm = timed(card, scale, precision, WARM_UP, folder) / WARM_UP
+    steps = max(WARM_UP, round(SECONDS / warm))
+    seconds = timed(card, scale, precision, steps, folder)
+    crops = method.recipe.batch * steps / seconds
+    network = method.network(card.options(), scale)
+    cost = measure(network, 1 if method.channels == "y" else 3)
+    return {
+        "method": card.id,
+        "scale": scale,
+        "precision": precision,
+        "batch": method.recipe.batch,
+        "patch": method.recipe.patch,
+        "steps": steps,
+        "crops_per_second": round(crops, 1),
+        "gflop_per_second": round(6e-9 * cost.multiply_adds * (method.recipe.patch * scale) ** 2 * crops, 1),
+    }
+
+
+def main() -> None:
+    """Measure every trained method of the catalog at x3."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--data", required=True, type=Path)
+    folder = parser.parse_args().data / "t91"
+    device = devices.choose()
+    precisions: tuple[train.TrainPrecision, ...] = ("float32", "bfloat16")
+    rows: list[dict[str, Any]] = []
+    for card in catalog.CARDS:
+        if isinstance(card.method, Trained):
+            for precision in precisions:
+                rows.append(row(card, 3, precision, folder))
+                print(rows[-1])
+    found = {
+        "what": "training steps of every recipe, all that they need included",
+        "device": devices.describe(device),
+        "processor": provenance.processor(),
+        "torch": torch.__version__,
+        "commit": provenance.code_version(),
+        "rows": rows,
+    }
+    (RESULTS / f"training-{device.type}.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
