@@ -13,7 +13,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from safelight import ops
+from safelight import ops, provenance
 from safelight.bench.quality import Entry
 from safelight.bench.records import Comparison, Machine, Race
 from safelight.card import Trained
