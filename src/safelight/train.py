@@ -226,7 +226,7 @@ def train(plan: Plan, report: Callable[[Progress], None], *, resume: bool = True
         scales=plan.scales,
         trained_on=tuple(data.described(folder.name) for folder in plan.folders),
         recipe={k: getattr(recipe, k) for k in ("patch", "batch", "steps", "rate", "warmup", "ema")}
-        | {"seed": plan.seed},
+        | {"seed": plan.seed, "start": "" if plan.start is None else plan.start.name},
         device=devices.describe(device) + (", bfloat16" if bfloat16 else ""),
         commit=provenance.code_version(),
     )
