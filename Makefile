@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= data
-# torch keeps a CPU build apart from the builds with a GPU's gigabytes; where the index is not reachable, the default one serves.
+# On Linux without a GPU, PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu" saves gigabytes.
 PIP_FLAGS ?=
 
 .PHONY: demo test check bench docs clean

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 import torch
 
-from safelight import bench, checkpoint, infer
+from safelight import bench, checkpoint, model
 from safelight.bench.records import label
 from safelight.card import Card, Recipe, Trained, Weights, option_facts
 from safelight.catalog import CARDS, DEFAULTS
@@ -253,7 +253,7 @@ def throughput() -> str:
     rows: list[list[str]] = []
     for card, method in trained():
         for weights in method.weights:
-            header = checkpoint.read_header(infer.SHIPPED / weights.file)
+            header = checkpoint.read_header(model.SHIPPED / weights.file)
             crops = header.steps * int(header.recipe.get("batch", 0))
             speed = f"{crops / header.seconds:,.0f}" if crops and header.seconds else NONE
             patch = header.recipe.get("patch", "?")
@@ -401,6 +401,46 @@ def queue_assumptions() -> str:
 # --- documents --------------------------------------------------------------------------------------------------------
 
 
+def stored(name: str) -> dict[str, Any] | None:
+    """Read a JSON of ``results/``, or return ``None`` where it is not there yet."""
+    path = ROOT / "results" / name
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def training_speed() -> str:
+    """Crops and arithmetic a second of every recipe."""
+    found = stored("training-cpu.json")
+    if found is None:
+        return "`results/training-cpu.json` is missing."
+    rows = [
+        [
+            row["method"].split("/")[1], row["precision"], f"{row['batch']} of {row['patch']}x{row['patch']}",
+            f"{row['crops_per_second']:,.0f}", f"{row['gflop_per_second']:,.0f}",
+        ]
+        for row in found["rows"]
+    ]  # fmt: skip
+    heads = ["method at x3", "precision", "crops a step", "crops a second", "GFLOP a second"]
+    return f"{found['processor']}, {found['device']}, torch {found['torch']}.\n\n{table(heads, rows, right=(3, 4))}"
+
+
+def optimisers() -> str:
+    """What SOAP is worth against Adam."""
+    found = stored("optimisers.json")
+    if found is None:
+        return "`results/optimisers.json` is missing."
+    rows = [
+        [
+            run["optimiser"],
+            f"{run['rate']:g}",
+            f"{run['steps']:,}",
+            f"{run['validation_psnr']:.2f}",
+            f"{run['seconds']:.0f}",
+        ]
+        for run in found["runs"]
+    ]
+    return table(["optimiser", "rate", "steps", "validation dB", "seconds"], rows, right=(1, 2, 3, 4))
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "methods": methods,
     "options": options,
@@ -411,6 +451,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "results": results_all,
     "recipes": recipes,
     "throughput": throughput,
+    "training-speed": training_speed,
+    "optimisers": optimisers,
     "queue": queue,
     "queue-assumptions": queue_assumptions,
 }

@@ -72,7 +72,7 @@ def _update(parameter: Tensor, state: dict[str, Tensor], group: dict[str, Any]) 
         state["square"] = torch.zeros_like(gradient)
         for axis in axes:
             state[f"moment{axis}"] = moment = _second_moment(gradient, axis)
-            state[f"basis{axis}"] = torch.linalg.eigh(moment)[1].flip(1).contiguous()
+            state[f"basis{axis}"] = _eigenbasis(moment)
         return
 
     state["step"] += 1
@@ -108,6 +108,16 @@ def _axes(parameter: Tensor, longest: int) -> tuple[int, ...]:
 def _second_moment(gradient: Tensor, axis: int) -> Tensor:
     rows = gradient.movedim(axis, 0).flatten(1)
     return rows @ rows.T
+
+
+def _eigenbasis(moment: Tensor) -> Tensor:
+    """The eigenvectors, those of the largest values first.
+
+    One gradient's moment has a low rank and entries of 1e-12: in float32, and unscaled, LAPACK returns NaN for some.
+    """
+    scaled = moment.double() / moment.diagonal().double().mean().clamp(min=1e-300)
+    vectors: Tensor = torch.linalg.eigh(scaled)[1]
+    return vectors.flip(1).to(moment.dtype).contiguous()
 
 
 def _rotate(x: Tensor, bases: list[Tensor]) -> Tensor:
