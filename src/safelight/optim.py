@@ -116,7 +116,7 @@ def _eigenbasis(moment: Tensor) -> Tensor:
     One gradient's moment has a low rank and entries of 1e-12: in float32, and unscaled, LAPACK returns NaN for some.
     """
     scaled = moment.double() / moment.diagonal().double().mean().clamp(min=1e-300)
-    vectors: Tensor = torch.linalg.eigh(scaled)[1]
+    vectors = cast("Tensor", torch.linalg.eigh(scaled)[1])
     return vectors.flip(1).to(moment.dtype).contiguous()
 
 
