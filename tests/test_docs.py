@@ -100,8 +100,8 @@ def write_results(folder, rows):
     anchors = verdict.anchors(rows)
     results = records.Results(
         task="upscale", protocol={"quality": "As the papers.", "time": "Once."}, runs=(run,),
-        data=(records.DataSet(name="Set5", pictures=5, sha256="0"),), resize=(), anchors=anchors, rows=tuple(rows), missing=(),
-        comparison=None, promises=(), shortfalls=(),
+        data=(records.DataSet(name="Set5", pictures=5, sha256="0"),), resize=(), anchors=anchors, rows=tuple(rows),
+        missing=(), comparison=None, promises=(), shortfalls=(),
     )  # fmt: skip
     path = folder / "results" / "upscale.json"
     path.parent.mkdir()

@@ -32,8 +32,8 @@ def log(line: str) -> None:
     sys.stderr.write(line + "\n")
 
 
-def ship(source: Path, set5: quality.PictureSet) -> str:
-    """Ship one file and return its ``Weights(...)`` line."""
+def ship(source: Path, set5: quality.PictureSet, commit: str) -> str:
+    """Ship one file and return its ``Weights(...)`` line; ``commit`` is for a run outside a git checkout."""
     tensors, header = checkpoint.load(source)
     card = catalog.find(header.method)
     method = card.method
@@ -49,6 +49,7 @@ def ship(source: Path, set5: quality.PictureSet) -> str:
     header = dataclasses.replace(
         header,
         licence=LICENCE,
+        commit=header.commit or commit,
         trained_on=tuple(data.described(name.split(" (")[0]) for name in header.trained_on),
     )
     checkpoint.save(target, tensors, header, dtype=torch.float16)
@@ -75,10 +76,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("weights", nargs="+", type=Path)
     parser.add_argument("--data", required=True, type=Path, help="the folder that holds Set5")
+    parser.add_argument("--commit", default="", help="the code's version, for runs outside a git checkout")
     arguments = parser.parse_args()
     set5 = next(item for item in quality.read_sets(arguments.data) if item.facts.name == "Set5")
     for source in arguments.weights:
-        print(ship(source, set5))
+        print(ship(source, set5, arguments.commit))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.card import Card, Paper, Recipe, Score, Trained, option
+from safelight.card import Card, Paper, Recipe, Score, Trained, Weights, option
 from safelight.optim import Soap
 from safelight.steps import Regression
 
@@ -86,6 +86,27 @@ RECIPE = Recipe(
     floor={2: 36.4, 3: 32.4, 4: 30.2},
 )
 
+WEIGHTS = (
+    Weights(
+        file="srcnn-x2.safetensors",
+        scales=(2,),
+        bytes=115762,
+        sha256="5655a540d8a5988dc2944acc8a03c700f2877da892d67dc14e6850d2289fdc85",
+    ),
+    Weights(
+        file="srcnn-x3.safetensors",
+        scales=(3,),
+        bytes=115762,
+        sha256="3e37c990ca46f519aeabbd66cb49d1a9bf0607a1bc36326b30a5e17af5e3067a",
+    ),
+    Weights(
+        file="srcnn-x4.safetensors",
+        scales=(4,),
+        bytes=115762,
+        sha256="0144bb49d425b002d6ad1f3a7ad5d5df06a12355dcc445a55464a8f2ccefdb6e",
+    ),
+)
+
 CARD = Card(
     module=__name__,
     title="SRCNN",
@@ -105,6 +126,7 @@ CARD = Card(
         reach=lambda options, scale: sum(f // 2 for f in sizes(options)),  # noqa: ARG005
         training=training,
         recipe=RECIPE,
+        weights=WEIGHTS,
     ),
     published=(
         Score(data="Set5", scale=2, psnr=36.66, ssim=0.9542),
