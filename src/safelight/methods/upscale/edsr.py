@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.card import Card, Paper, Recipe, Score, Trained, option
+from safelight.card import Card, Paper, Recipe, Score, Trained, Weights, option
 from safelight.optim import Soap
 from safelight.steps import Regression
 
@@ -120,6 +120,27 @@ RECIPE = Recipe(
     floor={2: 37.5, 3: 33.7, 4: 31.4},
 )
 
+WEIGHTS = (
+    Weights(
+        file="edsr-x2.safetensors",
+        scales=(2,),
+        bytes=2746758,
+        sha256="9b013e9cea8f4ebd5074d40373a591d7d8905e5c9a6e795c015d55d510f32a15",
+    ),
+    Weights(
+        file="edsr-x3.safetensors",
+        scales=(3,),
+        bytes=3116030,
+        sha256="a7a5a670ad6ee0487b83d9cbe316762a1cfa50ae86f599e939a714a1dc0a37e8",
+    ),
+    Weights(
+        file="edsr-x4.safetensors",
+        scales=(4,),
+        bytes=3042350,
+        sha256="ac9712683f2bf8b2b15e80b78f6ed4881bd6920e3e815880bfca2c29c332b79a",
+    ),
+)
+
 CARD = Card(
     module=__name__,
     title="EDSR",
@@ -139,6 +160,7 @@ CARD = Card(
         reach=reach,
         training=training,
         recipe=RECIPE,
+        weights=WEIGHTS,
     ),
     # The paper's table prints the full network; these are the baseline's numbers, from the authors' repository.
     published=(

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.card import Card, NoOptions, Paper, Recipe, Score, Trained
+from safelight.card import Card, NoOptions, Paper, Recipe, Score, Trained, Weights
 from safelight.optim import Soap
 from safelight.steps import Regression
 
@@ -58,6 +58,27 @@ RECIPE = Recipe(
     floor={3: 32.5},
 )
 
+WEIGHTS = (
+    Weights(
+        file="espcn-x2.safetensors",
+        scales=(2,),
+        bytes=43744,
+        sha256="26287f5227e3909a58c0ab76aca061630ed89a5fbb78c23d06f6fd8673e8ab37",
+    ),
+    Weights(
+        file="espcn-x3.safetensors",
+        scales=(3,),
+        bytes=46642,
+        sha256="a2999fe9d940d1441f8bfc9d5439b937b507874e9776decf80262868ba191130",
+    ),
+    Weights(
+        file="espcn-x4.safetensors",
+        scales=(4,),
+        bytes=50680,
+        sha256="951b8558b84c11d6a9743db2b1b5f7b2d984d530bfa59a5fa41928d68b7b66b5",
+    ),
+)
+
 CARD = Card(
     module=__name__,
     title="ESPCN",
@@ -77,6 +98,7 @@ CARD = Card(
         reach=lambda options, scale: 4,  # noqa: ARG005 - 2 by the 5x5 layer and 1 by each 3x3
         training=training,
         recipe=RECIPE,
+        weights=WEIGHTS,
     ),
     published=(
         Score(data="Set5", scale=3, psnr=33.13),

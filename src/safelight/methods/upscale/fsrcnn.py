@@ -93,16 +93,22 @@ RECIPE = Recipe(
 
 WEIGHTS = (
     Weights(
+        file="fsrcnn-x2.safetensors",
+        scales=(2,),
+        bytes=28146,
+        sha256="46a77984e62b17cc686945360ff742f969bd6a3b80171aa22c826b1a6ca8593e",
+    ),
+    Weights(
         file="fsrcnn-x3.safetensors",
         scales=(3,),
-        bytes=28138,
-        sha256="4f7981b4397d06ab5a001d425dbd3708ec0c685f1d5a97c98deadfd2a5eccdba",
+        bytes=28146,
+        sha256="159e510efc39742dceeedfd6fe77a6041b21e175c17ac82fd2be75eb73946793",
     ),
     Weights(
         file="fsrcnn-x4.safetensors",
         scales=(4,),
-        bytes=28138,
-        sha256="2b3fe75b11af2d7b7a5bfc7deca22d5286fd32771409a7f1bd88d0453d667e80",
+        bytes=28146,
+        sha256="c9adede3121f81ca5983b750b717886af70567a1011cea20cf5978fe6fd8a22d",
     ),
 )
 

@@ -90,20 +90,20 @@ WEIGHTS = (
     Weights(
         file="srcnn-x2.safetensors",
         scales=(2,),
-        bytes=115762,
-        sha256="5655a540d8a5988dc2944acc8a03c700f2877da892d67dc14e6850d2289fdc85",
+        bytes=115770,
+        sha256="9ba175492aeb870e06b125b614cc69abc406fc3a0b823dd821597262b11f6e43",
     ),
     Weights(
         file="srcnn-x3.safetensors",
         scales=(3,),
-        bytes=115762,
-        sha256="3e37c990ca46f519aeabbd66cb49d1a9bf0607a1bc36326b30a5e17af5e3067a",
+        bytes=115770,
+        sha256="f1a6be92ff6a836bf65b0914298f358d229d60a9a188f6585741aacac1c2a560",
     ),
     Weights(
         file="srcnn-x4.safetensors",
         scales=(4,),
-        bytes=115762,
-        sha256="0144bb49d425b002d6ad1f3a7ad5d5df06a12355dcc445a55464a8f2ccefdb6e",
+        bytes=115770,
+        sha256="cf83abc96de3bd48055cea341491e42da6ca257653f1f502a287c618e3f801ec",
     ),
 )
 

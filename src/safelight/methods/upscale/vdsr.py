@@ -18,7 +18,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.card import Card, NoOptions, Paper, Recipe, Score, Trained
+from safelight.card import Card, NoOptions, Paper, Recipe, Score, Trained, Weights
 from safelight.optim import Soap
 from safelight.steps import Regression
 
@@ -65,6 +65,15 @@ RECIPE = Recipe(
     floor={2: 37.1, 3: 33.1, 4: 30.9},
 )
 
+WEIGHTS = (
+    Weights(
+        file="vdsr.safetensors",
+        scales=(2, 3, 4),
+        bytes=1335850,
+        sha256="0d0719504dd24c89cc921ae649a7da694c3cc182ee9cd12b85d7b904408eb346",
+    ),
+)
+
 CARD = Card(
     module=__name__,
     title="VDSR",
@@ -83,6 +92,7 @@ CARD = Card(
         reach=lambda options, scale: D,  # noqa: ARG005 - one pixel by each 3x3 layer
         training=training,
         recipe=RECIPE,
+        weights=WEIGHTS,
         one_for_all=True,
     ),
     published=(
