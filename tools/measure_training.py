@@ -23,7 +23,7 @@ from safelight.engine import device as devices
 from safelight.engine.cost import measure
 
 RESULTS = Path(__file__).parent.parent / "results"
-SECONDS = 12.0  # of training, about, for each row
+SECONDS = 8.0  # of training, about, for each row
 WARM_UP = 12  # steps, timed first to choose the number of steps
 
 
