@@ -156,7 +156,7 @@ def resize(
 
     Example:
         >>> resize(torch.tensor([[0.0, 1.0]]), (1, 4))
-        tensor([[-0.0703,  0.2266,  0.7734,  1.0703]])
+        tensor([[-0.0938,  0.2031,  0.7969,  1.0938]])
     """
     if (size is None) == (zoom is None):
         raise ValueError(f"resize: expected either size or zoom, got size={size}, zoom={zoom}")
