@@ -34,3 +34,25 @@ def test_a_tile_of_a_50_megapixel_result_takes_less_than_1_gib(name, scale):
         capture_output=True, text=True, check=True, cwd="tests", timeout=300,
     )  # fmt: skip
     assert float(run.stdout) < 1024
+
+
+WHOLE = """
+import resource, sys
+import numpy as np
+from safelight import catalog, infer
+from safelight.image import Picture
+
+side = round(50e6 ** 0.5 / 4)
+picture = Picture(pixels=np.random.default_rng(0).integers(0, 255, (side, side, 3), dtype=np.uint8))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+result = infer.apply(catalog.find(sys.argv[1]), picture, infer.Settings(scale=4, device="cpu"))
+assert result.pixels.shape[0] == 4 * side
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 - result.pixels.nbytes / 2**20)
+"""
+
+
+@pytest.mark.parametrize("name", ["bicubic", "fsrcnn"])
+def test_a_whole_result_of_50_megapixels_takes_less_than_2_gib_beside_its_pixels(name):
+    """The slow networks are held by the test above: their tiles are made one after the other in the same way."""
+    run = subprocess.run([sys.executable, "-c", WHOLE, name], capture_output=True, text=True, check=True, timeout=300)
+    assert float(run.stdout) < 2048
