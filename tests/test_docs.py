@@ -193,7 +193,6 @@ def test_nothing_waits_when_every_promise_is_met(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("number", range(len(blocks(TEXTS[ROOT / "README.md"], "python"))))
-@pytest.mark.skipif(not all(card.method.weights for card in TRAINED), reason="not all networks have weights yet")
 def test_python_of_the_readme_runs(number, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     pixels = np.random.default_rng(0).integers(0, 256, (24, 36, 3), np.uint8)
