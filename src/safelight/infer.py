@@ -20,7 +20,6 @@ from torch import Tensor
 from safelight import checkpoint, ops
 from safelight.card import Card, CardError, ClosedForm, Precision, Trained, make_options
 from safelight.engine import device as devices
-from safelight.engine.cost import measure
 from safelight.engine.samples import to_samples, to_tensor
 from safelight.engine.sizes import chain, target_size
 from safelight.engine.tiles import Local, Region, Resample, Stage, render
@@ -132,12 +131,11 @@ class _Network:
             model = self._model(scale)
             stages.append(Local(size, scale, model.reach, _ensembled(model, self.settings)))
             size = stages[-1].size
-            held = measure(model.network, 1 if self.method.channels == "y" else 3).bytes
             enlarged = scale if self.method.input == "interpolated" else 1  # how much larger the network sees it
             side = _tile(
                 reach=model.reach,
                 least=256 // enlarged,
-                bytes_per_pixel=1.5 * held * enlarged**2,
+                bytes_per_pixel=1.5 * model.cost.bytes * enlarged**2,
                 memory=self.settings.memory,
             )
             sides = [s * scale for s in [*sides, side]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from safelight import checkpoint, ops
 from safelight.card import Card, CardError, Precision, Trained, make_options
 from safelight.color import rgb_to_ycbcr, ycbcr_to_rgb
 from safelight.engine import device as devices
+from safelight.engine.cost import Cost, measure
 
 PrecisionChoice = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -41,6 +43,11 @@ class Model:
         assert isinstance(card.method, Trained)
         self.card, self.options, self.scale, self.network = card, options, scale, network
         self.method, self.precision = card.method, precision
+
+    @cached_property
+    def cost(self) -> Cost:
+        """What the network costs, counted once: a batch of small pictures must not count for each."""
+        return measure(self.network, 1 if self.method.channels == "y" else 3)
 
     @property
     def reach(self) -> int:
