@@ -23,6 +23,7 @@ from safelight.image.picture import (
     to_depth,
 )
 from safelight.image.reading import DEFAULT_MAX_PIXELS, probe, read
+from safelight.image.rows import Rows, open_rows
 from safelight.image.writing import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, conform, encode, write, write_bytes
 
 __all__ = [
@@ -38,12 +39,14 @@ __all__ = [
     "Header",
     "Picture",
     "PictureError",
+    "Rows",
     "TargetError",
     "TargetExistsError",
     "conform",
     "encode",
     "format_of",
     "from_any",
+    "open_rows",
     "probe",
     "read",
     "to_depth",

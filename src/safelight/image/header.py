@@ -98,13 +98,17 @@ class _Own:
 
 
 @contextmanager
-def opened_input(source: str | Path | bytes) -> Generator[Input]:
+def opened_input(source: str | Path | bytes, name: str | None = None) -> Generator[Input]:
     """Open a source and recognise it.
+
+    Args:
+        source: path, or the bytes of a file.
+        name: how messages call it, unless by itself.
 
     Raises:
         DecodeError: it is missing, unreadable, empty or of no known format.
     """
-    name = name_of(source)
+    name = name_of(source) if name is None else name
     with _handle(source, name) as handle:
         try:
             head = handle.read(HEAD)
@@ -247,6 +251,8 @@ def _scan(file: Input) -> _Own:
 
 def _load(file: Input, fail_on: str) -> Vips:
     pyvips = libvips()
+    # Warnings that a lenient reading passed over would be taken for the cause of this file's failure.
+    pyvips.vips_lib.vips_error_clear()
     options: dict[str, object] = {"access": "sequential", "fail_on": fail_on}
     if file.format == "tiff":
         # Otherwise one strip or tile may hold at most 50 MB, which healthy scans exceed; max_pixels is the bound.

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from safelight.image import exif as exif_block
+from safelight.image.frame import Frame, picture_of
 from safelight.image.header import Header, Input, Opened, open_header, opened_input
-from safelight.image.picture import DamagedError, DecodeError, Picture
+from safelight.image.picture import DamagedError, DecodeError, Depth, Picture
 from safelight.image.vips import Vips, failures, libvips, reason
 
 # 160 million pixels: the largest camera sensors (151 megapixels) pass, the usual bomb of 13,000 x 13,000 does not.
 DEFAULT_MAX_PIXELS = 160_000_000
 
-_DTYPES = {"uchar": np.uint8, "ushort": np.uint16, "float": np.float32}
+_DEPTHS: Mapping[str, Depth] = MappingProxyType({"uchar": "8-bit", "ushort": "16-bit", "float": "float"})
 
 
 def read(source: str | Path | bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, lenient: bool = False) -> Picture:
@@ -35,33 +38,8 @@ def read(source: str | Path | bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, le
         DecodeError: the file is missing, unreadable, no picture, too large, or (DamagedError) damaged.
     """
     with opened_input(source) as file:
-        try:
-            return _read(file, "warning", max_pixels)
-        except DamagedError as error:
-            if not lenient:
-                raise
-            rest = _read(file, "none", max_pixels)
-            return replace(rest, warnings=(*rest.warnings, f"damaged, what is missing is filled in ({error})"))
-
-
-def _read(file: Input, fail_on: Literal["warning", "none"], max_pixels: int) -> Picture:
-    opened = open_header(file, fail_on)
-    header = opened.header
-    size = header.width * header.height
-    if size > max_pixels:
-        raise DecodeError(
-            f"{file.name}: expected at most {max_pixels:,} pixels, got {header.width:,} x {header.height:,} = "
-            f"{size:,}; if you trust the file, raise the limit (--max-pixels)"
-        )
-    try:
-        array, icc, notes = _decode(opened)
-    except failures() as error:
-        advice = "get a fresh copy" + (", or read what is left of it with lenient" if fail_on == "warning" else "")
-        raise DamagedError(
-            f"{file.name}: expected an undamaged {file.format.upper()} file, got one that breaks off or does not "
-            f"decode ({reason(error)}); {advice}"
-        ) from None
-    return _picture(opened, array, icc, opened.warnings + notes)
+        plain, array = decode(file, max_pixels=max_pixels, lenient=lenient)
+        return picture_of(plain.frame, upright(array, plain.orientation))
 
 
 def probe(source: str | Path | bytes) -> Header:
@@ -74,8 +52,98 @@ def probe(source: str | Path | bytes) -> Header:
         return open_header(file, "warning").header
 
 
-def _decode(opened: Opened) -> tuple[NDArray[Any], bytes | None, tuple[str, ...]]:
-    """Decode the pixels to (H, W, bands), in a colour space that a Picture can hold, with its profile and notes."""
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """A picture whose pixels are yet to be decoded, to (H, W, at least frame.bands), as they are stored.
+
+    Attributes:
+        file: where it comes from.
+        image: libvips' image, to be read from top to bottom, once.
+        frame: what the picture is, upright.
+        orientation: EXIF's, by which the pixels have to be turned upright.
+        spread: significant bits of a value at the top of its 16, to be repeated below; 0 where nothing is to be done.
+        lenient: what is missing is filled in, and no damage is an error.
+    """
+
+    file: Input
+    image: Vips
+    frame: Frame
+    orientation: int
+    spread: int
+    lenient: bool
+
+
+def decode(file: Input, *, max_pixels: int, lenient: bool) -> tuple[Plain, NDArray[Any]]:
+    """Decode the whole picture; not upright yet.
+
+    Raises:
+        DecodeError: as for `read`.
+    """
+    try:
+        plain = prepare(file, max_pixels=max_pixels)
+        return plain, _pixels(plain)
+    except DamagedError as error:
+        if not lenient:
+            raise
+        plain = prepare(file, max_pixels=max_pixels, lenient=True)
+        note = f"damaged, what is missing is filled in ({error})"
+        plain = replace(plain, frame=replace(plain.frame, warnings=(*plain.frame.warnings, note)))
+        return plain, _pixels(plain)
+
+
+def prepare(file: Input, *, max_pixels: int, lenient: bool = False) -> Plain:
+    """Read the header and set up what turns the stored pixels into such as a Picture can hold.
+
+    Raises:
+        DecodeError: the picture is too large, of a strange kind, or (DamagedError) its header is damaged.
+    """
+    opened = open_header(file, "none" if lenient else "warning")
+    header = opened.header
+    size = header.width * header.height
+    if size > max_pixels:
+        raise DecodeError(
+            f"{file.name}: expected at most {max_pixels:,} pixels, got {header.width:,} x {header.height:,} = "
+            f"{size:,}; if you trust the file, raise the limit (--max-pixels)"
+        )
+    try:
+        image, icc, notes = _converted(opened)
+    except failures() as error:
+        raise damaged(file, lenient, error) from None
+    # libvips shifts 10 and 12 bits to the top of 16; repeated below, white becomes 65,535 and not 65,472.
+    shifted = header.format == "avif" and image.format == "ushort"
+    spread = int(image.get("bits-per-sample")) if shifted else 0
+    return Plain(file, image, _frame(opened, image, icc, opened.warnings + notes), header.orientation, spread, lenient)
+
+
+def damaged(file: Input, lenient: bool, error: Exception) -> DamagedError:
+    """Say that pixels do not decode, and why."""
+    advice = "get a fresh copy" + ("" if lenient else ", or read what is left of it with lenient")
+    return DamagedError(
+        f"{file.name}: expected an undamaged {file.format.upper()} file, got one that breaks off or does not "
+        f"decode ({reason(error)}); {advice}"
+    )
+
+
+def _pixels(plain: Plain) -> NDArray[Any]:
+    image = plain.image
+    try:
+        data = image.write_to_memory()
+    except failures() as error:
+        raise damaged(plain.file, plain.lenient, error) from None
+    array = array_of(data, int(image.height), plain)
+    if plain.spread:
+        array |= array >> plain.spread
+    return array
+
+
+def array_of(data: Any, height: int, plain: Plain) -> NDArray[Any]:  # noqa: ANN401 - cffi's buffer
+    """Return rows out of libvips' memory as (height, W, bands); nothing is copied."""
+    flat: NDArray[Any] = np.frombuffer(data, plain.frame.dtype)
+    return flat.reshape(height, int(plain.image.width), int(plain.image.bands))
+
+
+def _converted(opened: Opened) -> tuple[Vips, bytes | None, tuple[str, ...]]:
+    """Return libvips' image in a colour space and depth that a Picture can hold, with its profile and notes."""
     image, icc = opened.image, opened.icc
     notes: tuple[str, ...] = ()
     deep = image.format in ("ushort", "short")
@@ -90,12 +158,7 @@ def _decode(opened: Opened) -> tuple[NDArray[Any], bytes | None, tuple[str, ...]
     if image.format == "uint":
         image = (image / 0xFFFFFFFF).cast("float")
         notes += ("32-bit integer values converted to float",)
-    flat: NDArray[Any] = np.frombuffer(image.write_to_memory(), _DTYPES[str(image.format)])
-    array = flat.reshape(int(image.height), int(image.width), int(image.bands))
-    if opened.header.format == "avif" and deep:
-        # libvips shifts 10 and 12 bits to the top of 16; repeated below, white becomes 65,535 and not 65,472.
-        array |= array >> int(image.get("bits-per-sample"))
-    return array, icc, notes
+    return image, icc, notes
 
 
 def _srgb_of_cmyk(image: Vips, icc: bytes | None, bits: int) -> tuple[Vips, str]:
@@ -124,10 +187,8 @@ def cmyk_to_srgb(array: NDArray[Any], icc: bytes | None) -> tuple[NDArray[Any], 
     return out, bytes(image.get("icc-profile-data")), (note,)
 
 
-def _picture(opened: Opened, array: NDArray[Any], icc: bytes | None, warnings: tuple[str, ...]) -> Picture:
+def _frame(opened: Opened, image: Vips, icc: bytes | None, warnings: tuple[str, ...]) -> Frame:
     header = opened.header
-    array = upright(array, header.orientation)
-    colors = 1 if header.channels == 1 else 3
     exif = opened.exif
     if exif is not None:
         try:
@@ -135,9 +196,12 @@ def _picture(opened: Opened, array: NDArray[Any], icc: bytes | None, warnings: t
         except exif_block.MalformedExifError as error:
             exif = None
             warnings += (f"EXIF dropped: it is damaged ({error})",)
-    return Picture(
-        pixels=array[..., :colors],
-        alpha=array[..., colors] if header.has_alpha else None,
+    return Frame(
+        width=header.width,
+        height=header.height,
+        channels=1 if header.channels == 1 else 3,
+        depth=_DEPTHS[str(image.format)],
+        alpha=header.has_alpha,
         icc=icc,
         exif=exif,
         xmp=None if opened.xmp is None else exif_block.settle_xmp(opened.xmp),
@@ -148,9 +212,13 @@ def _picture(opened: Opened, array: NDArray[Any], icc: bytes | None, warnings: t
 
 
 def upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Turn stored pixels upright: EXIF orientations 2 to 4 mirror, 5 to 8 also swap the sides."""
-    if orientation == 1:
-        return array
+    """Turn stored pixels upright."""
+    # A copy: torch takes no array with negative strides.
+    return np.ascontiguousarray(turned(array, orientation))
+
+
+def turned(array: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Return a view of stored pixels, upright: EXIF orientations 2 to 4 mirror, 5 to 8 also swap the sides."""
     if orientation >= 5:
         array = array.transpose(1, 0, 2)
     # Where the first stored row and column lie: 2 right, 3 right and bottom, 4 bottom; after the swap 6 right, ...
@@ -158,5 +226,4 @@ def upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
         array = array[:, ::-1]
     if orientation in (3, 4, 7, 8):
         array = array[::-1]
-    # A copy: torch takes no array with negative strides.
-    return np.ascontiguousarray(array)
+    return array
