@@ -62,7 +62,6 @@ class Plain:
         frame: what the picture is, upright.
         orientation: EXIF's, by which the pixels have to be turned upright.
         spread: significant bits of a value at the top of its 16, to be repeated below; 0 where nothing is to be done.
-        lenient: what is missing is filled in, and no damage is an error.
     """
 
     file: Input
@@ -70,7 +69,6 @@ class Plain:
     frame: Frame
     orientation: int
     spread: int
-    lenient: bool
 
 
 def decode(file: Input, *, max_pixels: int, lenient: bool) -> tuple[Plain, NDArray[Any]]:
@@ -80,15 +78,25 @@ def decode(file: Input, *, max_pixels: int, lenient: bool) -> tuple[Plain, NDArr
         DecodeError: as for `read`.
     """
     try:
-        plain = prepare(file, max_pixels=max_pixels)
-        return plain, _pixels(plain)
+        return _decode(file, max_pixels, lenient=False)
     except DamagedError as error:
         if not lenient:
             raise
-        plain = prepare(file, max_pixels=max_pixels, lenient=True)
+        plain, array = _decode(file, max_pixels, lenient=True)
         note = f"damaged, what is missing is filled in ({error})"
-        plain = replace(plain, frame=replace(plain.frame, warnings=(*plain.frame.warnings, note)))
-        return plain, _pixels(plain)
+        return replace(plain, frame=replace(plain.frame, warnings=(*plain.frame.warnings, note))), array
+
+
+def _decode(file: Input, max_pixels: int, *, lenient: bool) -> tuple[Plain, NDArray[Any]]:
+    plain = prepare(file, max_pixels=max_pixels, lenient=lenient)
+    try:
+        data = plain.image.write_to_memory()
+    except failures() as error:
+        raise DamagedError(damaged(file, error, lenient=lenient)) from None
+    array = array_of(data, int(plain.image.height), plain)
+    if plain.spread:
+        array |= array >> plain.spread
+    return plain, array
 
 
 def prepare(file: Input, *, max_pixels: int, lenient: bool = False) -> Plain:
@@ -108,32 +116,20 @@ def prepare(file: Input, *, max_pixels: int, lenient: bool = False) -> Plain:
     try:
         image, icc, notes = _converted(opened)
     except failures() as error:
-        raise damaged(file, lenient, error) from None
+        raise DamagedError(damaged(file, error, lenient=lenient)) from None
     # libvips shifts 10 and 12 bits to the top of 16; repeated below, white becomes 65,535 and not 65,472.
     shifted = header.format == "avif" and image.format == "ushort"
     spread = int(image.get("bits-per-sample")) if shifted else 0
-    return Plain(file, image, _frame(opened, image, icc, opened.warnings + notes), header.orientation, spread, lenient)
+    return Plain(file, image, _frame(opened, image, icc, opened.warnings + notes), header.orientation, spread)
 
 
-def damaged(file: Input, lenient: bool, error: Exception) -> DamagedError:
+def damaged(file: Input, error: Exception, *, lenient: bool = False) -> str:
     """Say that pixels do not decode, and why."""
     advice = "get a fresh copy" + ("" if lenient else ", or read what is left of it with lenient")
-    return DamagedError(
+    return (
         f"{file.name}: expected an undamaged {file.format.upper()} file, got one that breaks off or does not "
         f"decode ({reason(error)}); {advice}"
     )
-
-
-def _pixels(plain: Plain) -> NDArray[Any]:
-    image = plain.image
-    try:
-        data = image.write_to_memory()
-    except failures() as error:
-        raise damaged(plain.file, plain.lenient, error) from None
-    array = array_of(data, int(image.height), plain)
-    if plain.spread:
-        array |= array >> plain.spread
-    return array
 
 
 def array_of(data: Any, height: int, plain: Plain) -> NDArray[Any]:  # noqa: ANN401 - cffi's buffer

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from safelight.image.frame import Frame
 from safelight.image.header import Input, opened_input
+from safelight.image.picture import DamagedError
 from safelight.image.reading import DEFAULT_MAX_PIXELS, Plain, array_of, damaged, decode, prepare, turned
 from safelight.image.vips import failures, libvips
 
@@ -86,8 +87,11 @@ class _Streamed:
         # Not by cutting out bands and writing each to memory: libvips drops its place in the file after each.
         self._region = libvips().Region.new(plain.image)
         self._next = 0
+        self._damage: str | None = None  # libvips names the cause once only
 
     def read(self, count: int) -> NDArray[Any]:
+        if self._damage is not None:
+            raise DamagedError(self._damage)
         frame, plain = self.frame, self._plain
         count = min(count, frame.height - self._next)
         out: NDArray[Any] = np.empty((count, frame.width, frame.bands), frame.dtype)
@@ -97,7 +101,8 @@ class _Streamed:
             try:
                 data = self._region.fetch(0, self._next + top, frame.width, height)
             except failures() as error:
-                raise damaged(plain.file, plain.lenient, error) from None
+                self._damage = damaged(plain.file, error)
+                raise DamagedError(self._damage) from None
             out[top : top + height] = turned(array_of(data, height, plain), plain.orientation)[..., : frame.bands]
         if plain.spread:
             out |= out >> plain.spread

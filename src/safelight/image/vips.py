@@ -43,6 +43,7 @@ def failures() -> tuple[type[Exception], ...]:
 def reason(error: Exception) -> str:
     """Say in a few words why libvips failed: the first line of its list names the cause."""
     detail = str(getattr(error, "detail", ""))  # a UnicodeDecodeError has none
-    lines = [one_line(line) for line in detail.splitlines() if line.strip()]
+    # Of several threads that fail together, those behind the first say "load error", and may say it before.
+    lines = [one_line(line) for line in detail.splitlines() if line.strip() and not line.endswith(": load error")]
     text = lines[0] if lines else "damaged data"
     return text if len(text) <= 120 else text[:117] + "..."
