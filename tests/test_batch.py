@@ -92,7 +92,8 @@ class TestExpand:
         monkeypatch.setattr(os, "scandir", scandir)
         found = batch.expand([str(tmp_path)])
         assert [s.problem is None for s in found.sources] == [True, False]
-        outcomes = list(batch.run(batch.plan(found, out=None, tag="x4", format=None, on_exist="error"), succeed))
+        jobs = batch.plan(found, out=None, tag="x4", format=None, on_exist="error")
+        outcomes = [batch.attempt(job, succeed) for job in jobs]
         assert [o.status for o in outcomes] == ["done", "failed"]
         assert "locked: expected a folder to read, got: Permission denied" in str(outcomes[1].error)
 
@@ -199,42 +200,38 @@ def job(name: str, output: Path, on_exist="error") -> Job:
     return Job(source=Source(path=Path(name), tree=Path(name)), output=output, format="png", on_exist=on_exist)
 
 
-class TestRun:
+class TestAttempt:
     def test_done(self, tmp_path):
-        (outcome,) = batch.run([job("a.png", tmp_path / "o.png")], succeed)
+        outcome = batch.attempt(job("a.png", tmp_path / "o.png"), succeed)
         assert (outcome.status, outcome.width, outcome.height) == ("done", 4, 2)
         assert outcome.warnings == ("first of 2 frames",)
         assert outcome.seconds >= 0
 
-    def test_each_failure_is_an_outcome_and_the_rest_goes_on(self, tmp_path):
-        errors = [
-            image.DecodeError("a.png: expected a picture"),
-            image.TargetError("expected free space"),
-            MemoryError(),
-            PermissionError(13, "Permission denied"),
-            RuntimeError("a\nsurprise"),
-            None,
-        ]
-        left = iter(errors)
-
+    @pytest.mark.parametrize(
+        ("error", "environment", "told"),
+        [
+            (image.DecodeError("a.png: expected a picture"), False, "a.png: expected a picture"),
+            (image.TargetError("expected free space"), True, "a.png: expected free space"),
+            (MemoryError(), True, "a.png: expected more free memory"),
+            (PermissionError(13, "Permission denied"), True, "Permission denied"),
+            (RuntimeError("a\nsurprise"), False, "internal error: RuntimeError: a surprise"),
+        ],
+    )
+    def test_a_failure_is_an_outcome_in_one_line(self, tmp_path, error, environment, told):
         def work(_: Job) -> Done:
-            error = next(left)
-            if error is not None:
-                raise error
-            return Done(width=1, height=1)
+            raise error
 
-        outcomes = list(batch.run([job(f"{i}.png", tmp_path / f"{i}.png") for i in range(6)], work))
-        assert [o.status for o in outcomes] == ["failed"] * 5 + ["done"]
-        assert [o.environment for o in outcomes] == [False, True, True, True, False, False]
-        assert all("\n" not in str(o.error) for o in outcomes)
-        assert "internal error: RuntimeError: a surprise" in str(outcomes[4].error)
-        assert "Traceback" in outcomes[4].trace
+        outcome = batch.attempt(job("a.png", tmp_path / "o.png"), work)
+        assert (outcome.status, outcome.environment) == ("failed", environment)
+        assert told in str(outcome.error)
+        assert "\n" not in str(outcome.error)
+        assert "Traceback" in outcome.trace
 
     def test_a_message_names_the_file(self, tmp_path):
         def work(_: Job) -> Done:
             raise MemoryError
 
-        (outcome,) = batch.run([job("new\nline.png", tmp_path / "o.png")], work)
+        outcome = batch.attempt(job("new\nline.png", tmp_path / "o.png"), work)
         assert str(outcome.error).startswith("new\\nline.png: ")
 
     def test_an_existing_output_costs_no_work(self, tmp_path):
@@ -246,7 +243,7 @@ class TestRun:
             return Done(width=1, height=1)
 
         modes = ("error", "skip", "overwrite")
-        outcomes = list(batch.run([job("a.png", tmp_path / "o.png", mode) for mode in modes], work))
+        outcomes = [batch.attempt(job("a.png", tmp_path / "o.png", mode), work) for mode in modes]
         assert [o.status for o in outcomes] == ["failed", "skipped", "done"]
         assert [j.on_exist for j in worked] == ["overwrite"]
         assert not outcomes[0].environment
@@ -257,7 +254,7 @@ class TestRun:
             raise stop
 
         with pytest.raises(stop):
-            list(batch.run([job("a.png", tmp_path / "o.png")], work))
+            batch.attempt(job("a.png", tmp_path / "o.png"), work)
 
 
 def test_process_refuses_a_result_that_its_format_cannot_hold_before_the_work(tmp_path):

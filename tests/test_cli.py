@@ -16,6 +16,7 @@ from PIL import Image, ImageCms
 from typer.testing import CliRunner
 
 from safelight import catalog, image, infer
+from safelight.batch.manifest import NAME
 from safelight.card import option_facts
 from safelight.cli import app, shell
 from safelight.engine import device as devices
@@ -59,8 +60,8 @@ def copies(photo, *names):
 
 
 def sizes(folder):
-    """What lies in a folder: each picture's size by its path."""
-    found = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    """What lies in a folder, the manifest aside: each picture's size by its path."""
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != NAME)
     return {str(p.relative_to(folder)): (image.probe(p).width, image.probe(p).height) for p in found}
 
 
@@ -109,7 +110,14 @@ def test_no_verb_shows_the_help():
     ("arguments", "told"),
     [
         (["upscal"], "Did you mean 'upscale'?"),
-        (["upscale"], "Missing argument"),
+        (["upscale"], "expected INPUTS or --list, got neither"),
+        (["upscale", "-", "--list", "-"], "standard input) once"),
+        (["upscale", "--list", "none.txt"], "none.txt: expected a list of names, got: No such file"),
+        (["upscale", "--watch", "a.png", "-o", "out"], "a folder to watch"),
+        (["upscale", "--watch", "."], "expected -o FOLDER"),
+        (["upscale", "--watch", ".", "-o", "."], "another folder"),
+        (["upscale", "--watch", ".", "-o", "out", "--on-exist", "rename"], "--on-exist skip with --watch"),
+        (["upscale", "--watch", ".", "-o", "out", "--dry-run"], "--watch or --dry-run"),
         (["upscale", "--scael", "2", "a.png"], "--scale"),
         (["upscale", "--scale", "two", "a.png"], "'--scale'"),
         (["upscale", "--on-exist", "maybe", "a.png"], "'error', 'skip', 'overwrite', 'rename'"),
@@ -153,7 +161,7 @@ def test_an_error_inside_shows_its_traceback_with_debug_only(photo, monkeypatch)
     def fail(*_):
         raise RuntimeError("a\nsurprise")
 
-    monkeypatch.setattr(infer.Runner, "__call__", fail)
+    monkeypatch.setattr(infer.Runner, "stream", fail)
     result = upscale(photo)
     assert result.exit_code == 1
     assert "internal error: RuntimeError: a surprise" in one_line(result.stderr)
@@ -363,7 +371,7 @@ def test_on_exist(photo):
     assert "expected a new file, got one that exists" in one_line(result.stderr)
     result = upscale(photo, "--on-exist", "skip")
     assert result.exit_code == 0
-    assert "skipped: it exists" in result.stdout
+    assert result.stdout == f"{photo}  skipped: {made} exists\n"
     assert made.read_bytes() == b"precious"
     assert upscale(photo, "--on-exist", "rename").exit_code == 0
     assert made.read_bytes() == b"precious"
@@ -374,13 +382,13 @@ def test_on_exist(photo):
 
 def test_a_file_that_appears_during_the_work_is_kept(photo, monkeypatch):
     made = photo.with_name("photo-x2.png")
-    real = infer.Runner.__call__
+    real = infer.Runner.stream
 
     def slow(*arguments):
         made.write_bytes(b"precious")
         return real(*arguments)
 
-    monkeypatch.setattr(infer.Runner, "__call__", slow)
+    monkeypatch.setattr(infer.Runner, "stream", slow)
     assert upscale(photo).exit_code == 1
     assert made.read_bytes() == b"precious"
     assert sorted(p.name for p in photo.parent.iterdir()) == ["photo-x2.png", "photo.png"]
@@ -452,8 +460,10 @@ def test_json_has_the_agreed_fields(photo):
     }  # fmt: skip
     assert summary == {
         "summary": True, "total": 1, "planned": 0, "done": 1, "skipped": 0, "failed": 0,
-        "seconds": summary["seconds"], "interrupted": False,
+        "seconds": summary["seconds"], "busy": summary["busy"], "interrupted": False,
     }  # fmt: skip
+    assert 0 < summary["busy"] < 1
+    assert lines(upscale(photo, "--json", "--dry-run", "--on-exist", "overwrite"))[-1]["busy"] is None
 
 
 def test_max_pixels(photo):
@@ -473,7 +483,7 @@ def test_a_file_where_a_folder_should_be_is_3(photo, tmp_path):
 
 def test_a_folder_that_is_not_writable_is_3_before_the_work(photo, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda *_: False)
-    monkeypatch.setattr(infer.Runner, "__call__", lambda *_: pytest.fail("worked for nothing"))
+    monkeypatch.setattr(infer.Runner, "stream", lambda *_: pytest.fail("worked for nothing"))
     result = upscale(photo, "-o", f"{tmp_path}/out/")
     assert result.exit_code == 3
     assert f"no permission for {tmp_path}/out" in one_line(result.stderr)
@@ -498,7 +508,7 @@ def test_no_memory_is_3(photo, monkeypatch):
     def fail(*_):
         raise MemoryError
 
-    monkeypatch.setattr(infer.Runner, "__call__", fail)
+    monkeypatch.setattr(infer.Runner, "stream", fail)
     result = upscale(photo)
     assert result.exit_code == 3
     assert "expected more free memory" in one_line(result.stderr)

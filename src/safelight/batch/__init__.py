@@ -1,12 +1,16 @@
 """Many files: which they are, where each result goes, and one outcome for each, whatever happens to the others.
 
-``expand`` finds the pictures, ``plan`` gives each its output and refuses what could destroy a file, ``run`` works
-through the jobs. Nothing here knows what is done to a picture: that is the ``work`` handed to ``run``.
+``expand`` finds the pictures, ``plan`` gives each its output and refuses what could destroy a file, a ``Pipeline``
+works through the jobs, a ``Manifest`` remembers what each result was made from, a ``Watch`` waits for more.
+``process`` does one job alone.
 """
 
-from safelight.batch.inputs import STREAM, BatchError, Found, Source, expand
-from safelight.batch.outputs import Job, OnExist, plan
-from safelight.batch.work import Done, Files, Outcome, Status, explain, preview, process, run
+from safelight.batch.inputs import STREAM, BatchError, Found, Source, expand, is_folder, read_list
+from safelight.batch.manifest import Manifest, Stamp, settings_of, stamp_of
+from safelight.batch.outputs import Job, OnExist, plan, plan_each, tidy
+from safelight.batch.pipeline import Pipeline
+from safelight.batch.watch import Watch
+from safelight.batch.work import Done, Files, Outcome, Status, attempt, explain, preview, process
 
 __all__ = [
     "STREAM",
@@ -15,14 +19,24 @@ __all__ = [
     "Files",
     "Found",
     "Job",
+    "Manifest",
     "OnExist",
     "Outcome",
+    "Pipeline",
     "Source",
+    "Stamp",
     "Status",
+    "Watch",
+    "attempt",
     "expand",
     "explain",
+    "is_folder",
     "plan",
+    "plan_each",
     "preview",
     "process",
-    "run",
+    "read_list",
+    "settings_of",
+    "stamp_of",
+    "tidy",
 ]

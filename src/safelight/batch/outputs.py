@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from safelight import image
-from safelight.batch.inputs import STREAM, BatchError, Found, Source, is_picture_name
+from safelight.batch.inputs import STREAM, BatchError, Found, Source, is_folder, is_picture_name
 from safelight.image.picture import shown
 
 OnExist = Literal["error", "skip", "overwrite", "rename"]
@@ -19,15 +19,22 @@ OnExist = Literal["error", "skip", "overwrite", "rename"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One picture, its output and what to do where that exists. ``output`` None: into the pipe.
+    """One picture, its output and what to do where that exists.
 
-    ``format`` None: that of the input's content, which is known when it is read.
+    Attributes:
+        source: the picture.
+        output: the file; None for the pipe.
+        format: of the result; None for that of the input's content, which is known when it is read.
+        on_exist: what to do with an output that exists.
+        twin: the output of an earlier job whose name differs in case or in the form of its letters only: on some
+            disks the two are one file.
     """
 
     source: Source
     output: Path | None
     format: str | None
     on_exist: OnExist = "error"
+    twin: Path | None = None
 
 
 def plan(found: Found, *, out: str | None, tag: str, format: str | None, on_exist: OnExist) -> list[Job]:  # noqa: A002
@@ -54,6 +61,28 @@ def plan(found: Found, *, out: str | None, tag: str, format: str | None, on_exis
     if out is None:
         jobs = _without_results(jobs)
     return _settle(jobs)
+
+
+def plan_each(found: Found, *, out: str, tag: str, format: str | None, on_exist: OnExist) -> list[Job]:  # noqa: A002
+    """Plan as ``plan`` does, but let a source that can't be planned become a job that fails by itself.
+
+    For a watched folder, where a new file must not end the work.
+    """
+    jobs: list[Job] = []
+    for source in found.sources:
+        alone = replace(found, sources=(source,))
+        try:
+            jobs += plan(alone, out=out, tag=tag, format=format, on_exist=on_exist)
+        except BatchError as error:
+            failing = replace(source, problem=str(error))
+            jobs.append(Job(source=failing, output=Path(out) / source.tree, format=format, on_exist=on_exist))
+    return jobs
+
+
+def tidy(jobs: Sequence[Job]) -> int:
+    """Remove what killed runs left unfinished in the folders of the results; return how many files."""
+    folders = {job.output.parent for job in jobs if job.output is not None}
+    return sum(image.clean(folder) for folder in sorted(folders) if is_folder(folder))
 
 
 def _format_by_name(output: Path | None) -> str | None:
@@ -84,7 +113,7 @@ def _outputs(found: Found, out: str | None, tag: str, format: str | None) -> Ite
 
 
 def _is_folder(out: str) -> bool:
-    return out.endswith(("/", os.sep)) or Path(out).is_dir()
+    return out.endswith(("/", os.sep)) or is_folder(Path(out))
 
 
 def _checked_file(output: Path, format: str | None) -> Path:  # noqa: A002
@@ -113,14 +142,22 @@ def _without_results(jobs: list[Job]) -> list[Job]:
 
 def _key(path: Path) -> str:
     """Name a place such that two names of one file are equal, also where case or composed letters do not count."""
-    text = os.path.abspath(path)  # noqa: PTH100 - resolve() would follow a link that is to be replaced
-    return unicodedata.normalize("NFC", text).casefold() if sys.platform in ("darwin", "win32") else text
+    return _folded(path) if sys.platform in ("darwin", "win32") else _absolute(path)
+
+
+def _absolute(path: Path) -> str:
+    return os.path.abspath(path)  # noqa: PTH100 - resolve() would follow a link that is to be replaced
+
+
+def _folded(path: Path) -> str:
+    return unicodedata.normalize("NFC", _absolute(path)).casefold()
 
 
 def _settle(jobs: Sequence[Job]) -> list[Job]:
     inputs = {identity for job in jobs if job.source.path and (identity := _identity(job.source.path))}
     taken: dict[str, Job] = {}
     settled: list[Job] = []
+    alike: dict[str, Path] = {}
     for job in jobs:
         if job.output is None:
             settled.append(job)
@@ -148,7 +185,8 @@ def _settle(jobs: Sequence[Job]) -> list[Job]:
                     "-o, or replace the input with --on-exist overwrite"
                 )
         taken[_key(job.output)] = job
-        settled.append(job)
+        twin = alike.setdefault(_folded(job.output), job.output)
+        settled.append(job if twin == job.output else replace(job, twin=twin))
     return settled
 
 

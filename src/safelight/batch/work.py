@@ -1,23 +1,30 @@
-"""The work: one outcome for each job, whatever happens to the others."""
+"""One job: whether it is to be done, how it is done, and how it ended."""
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from numpy.typing import NDArray
 
 from safelight import image
 from safelight.batch.inputs import STREAM, BatchError, Source
+from safelight.batch.manifest import Manifest, Stamp, stamp_of
 from safelight.batch.outputs import Job
 from safelight.card import CardError
 from safelight.checkpoint import CheckpointError
 from safelight.engine.device import DeviceError
 from safelight.image.formats import check_format
+from safelight.image.frame import Frame
 from safelight.image.picture import shown
 from safelight.infer import NumericError, Runner
 
@@ -43,7 +50,7 @@ class Outcome:
         input: the file, or ``-``.
         output: the file, or ``-``.
         status: planned (a dry run), done, skipped or failed.
-        seconds: from reading to writing.
+        seconds: from the begin of the work to the file in its place.
         error: one line, of a job that failed; of one that was skipped, why.
         width: of the result, in pixels.
         height: of the result, in pixels.
@@ -64,78 +71,6 @@ class Outcome:
     trace: str = field(default="", repr=False)
 
 
-def run(jobs: Sequence[Job], work: Callable[[Job], Done], *, done: Status = "done") -> Iterator[Outcome]:
-    """Work through the jobs. A job that fails gives an outcome that says so, and the next one goes on.
-
-    Only what the user does ends it early: an interruption, or a pipe that is read no more.
-
-    Args:
-        jobs: what ``plan`` gave.
-        work: does one job; whatever it raises becomes an outcome.
-        done: the status of success, ``planned`` for a dry run.
-    """
-    for job in jobs:
-        start = time.perf_counter()
-        output = STREAM if job.output is None else str(job.output)
-        try:
-            skip = _must_skip(job)
-            facts = None if skip else work(job)
-        except BrokenPipeError:
-            raise
-        except Exception as error:
-            message, environment = explain(error)
-            name = shown(job.source.name)
-            if name not in message and (job.output is None or shown(job.output) not in message):
-                message = f"{name}: {message}"
-            outcome = Outcome(
-                input=job.source.name, output=output, status="failed", seconds=time.perf_counter() - start,
-                error=message, environment=environment, trace="".join(traceback.format_exception(error)),
-            )  # fmt: skip
-        else:
-            seconds = time.perf_counter() - start
-            if facts is None:
-                why = f"{shown(output)} exists"
-                outcome = Outcome(input=job.source.name, output=output, status="skipped", seconds=seconds, error=why)
-            else:
-                outcome = Outcome(
-                    input=job.source.name, output=output, status=done, seconds=seconds,
-                    width=facts.width, height=facts.height, warnings=facts.warnings,
-                )  # fmt: skip
-        yield outcome
-
-
-def _must_skip(job: Job) -> bool:
-    """Say whether the output is there already; a job that may neither skip nor replace it fails now, not at its end."""
-    if job.source.problem is not None:
-        raise image.DecodeError(job.source.problem)
-    if job.output is None or job.on_exist == "overwrite" or not os.path.lexists(job.output):
-        return False
-    if job.on_exist == "skip":
-        return True
-    raise image.TargetExistsError(
-        f"{shown(job.output)}: expected a new file, got one that exists; "
-        "choose another with -o, or say --on-exist skip, overwrite or rename"
-    )
-
-
-def explain(error: Exception) -> tuple[str, bool]:
-    """Tell an error in one line, and whether the environment is at fault: disk, folder, memory or device."""
-    match error:
-        case image.TargetExistsError():
-            return str(error), False
-        case image.TargetError() | DeviceError():
-            return str(error), True
-        case MemoryError():
-            return str(error) or "expected more free memory; use a smaller --memory or a smaller picture", True
-        case image.PictureError() | CardError() | CheckpointError() | NumericError() | BatchError():
-            return str(error), False
-        case OSError():
-            return f"expected to read and write files, got: {error}; check the disk and the names", True
-        case _:
-            text = " ".join(str(error).split())
-            return f"internal error: {type(error).__name__}: {text}; --debug shows where, please report it", False
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Files:
     """How files are read and written.
@@ -153,23 +88,138 @@ class Files:
     strip: bool = False
 
 
-def process(job: Job, runner: Runner, files: Files, progress: Callable[[float], None] | None = None) -> Done:
-    """Do one job: read, run, write."""
-    picture = image.read(_content(job.source), max_pixels=files.max_pixels, lenient=files.lenient)
-    format = job.format or _written(picture.format)  # noqa: A001
-    _check_sides(runner.size(picture.width, picture.height), format)
+# --- whether ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A job that may go on, or why it is skipped.
+
+    Attributes:
+        job: it replaces its output where that is an outdated result of ours.
+        stamp: of the input, where there is a manifest to note it in.
+        skip: why, or None.
+    """
+
+    job: Job
+    stamp: Stamp | None = None
+    skip: str | None = None
+
+
+_STAYS = {
+    "current": "is up to date",
+    "changed": "was changed since it was made, and stays as it is",
+    "other": "was made from another input, and stays as it is",
+    "unknown": "exists and was not made by a batch into this folder, so it stays as it is",
+}
+
+
+def admit(job: Job, manifest: Manifest | None = None) -> Admitted:
+    """Look whether the output is there already: a job that may neither skip nor replace it fails now, not at its end.
+
+    Raises:
+        DecodeError: it is known already that the source can't be read.
+        BatchError: the output's name is too long.
+        TargetExistsError: the output exists, and ``on_exist`` says nothing about that.
+    """
+    if job.source.problem is not None:
+        raise image.DecodeError(job.source.problem)
+    stamp = None if manifest is None else stamp_of(job.source.path)
+    if job.output is None or not _exists(job.output) or job.on_exist == "overwrite":
+        return Admitted(job, stamp)
+    if job.on_exist != "skip":
+        raise image.TargetExistsError(
+            f"{shown(job.output)}: expected a new file, got one that exists; "
+            "choose another with -o, or say --on-exist skip, overwrite or rename"
+        )
+    if manifest is None:
+        return Admitted(job, skip="exists")
+    standing = manifest.judge(job, stamp)
+    if standing == "outdated":
+        return Admitted(replace(job, on_exist="overwrite"), stamp)
+    return Admitted(job, stamp, _STAYS[standing])
+
+
+def _exists(output: Path) -> bool:
+    try:
+        output.lstat()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise BatchError(
+                f"{shown(output)}: expected a name that the file system can hold, got one that is too long; "
+                "choose another with -o"
+            ) from None
+        return False
+    return True
+
+
+# --- how --------------------------------------------------------------------------------------------------------------
+
+
+def process(
+    job: Job,
+    runner: Runner,
+    files: Files,
+    decoder: image.Decoder | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Done:
+    """Do one job, from its file to the result's, with a few rows at a time in memory.
+
+    Args:
+        job: what ``plan`` gave.
+        runner: the method.
+        files: how files are read and written.
+        decoder: decodes in worker processes. Without one, decoding happens in this process.
+        progress: told the fraction that is done, in (0, 1].
+
+    Raises:
+        DecodeError, EncodeError, TargetError, CardError, NumericError, MemoryError: it could not be done; nothing is
+            left under the output's name.
+    """
+    with opened(job.source, files, decoder) as rows:
+        format = make_way(job, runner, rows.frame)  # noqa: A001
+        frame, bands = runner.stream(rows, progress)
+        return store(job, frame, bands, format, files)
+
+
+def opened(source: Source, files: Files, decoder: image.Decoder | None) -> AbstractContextManager[image.Rows]:
+    """Open a source, in a worker process if there is a decoder."""
+    open_rows = image.open_rows if decoder is None else decoder.open
+    return open_rows(_content(source), max_pixels=files.max_pixels, lenient=files.lenient)
+
+
+def make_way(job: Job, runner: Runner, frame: Frame) -> str:
+    """Check all that can be checked before the work, make the folder of the result, and return the result's format.
+
+    Raises:
+        EncodeError: the format can't hold the result.
+        TargetError: the folder can't be made or written to.
+    """
+    format = job.format or _written(frame.format)  # noqa: A001
+    _check_sides(runner.size(frame.width, frame.height), format)
     if job.output is not None:
         _make_folder(job.output)
-    result = runner(picture, progress)
+    return format
+
+
+def store(job: Job, frame: Frame, bands: Iterable[NDArray[Any]], format: str, files: Files) -> Done:  # noqa: A002
+    """Write a result, from its rows as they come, into its file or the pipe: whole, or not at all.
+
+    Raises:
+        EncodeError, TargetError: it can't be written. What ``bands`` raise passes through.
+    """
     if files.strip:
-        result = replace(result, exif=None, xmp=None)
-    held = image.conform(result, format)
+        frame = replace(frame, exif=None, xmp=None)
     if job.output is None:
-        sys.stdout.buffer.write(image.encode(held, format, quality=files.quality))
+        held = io.BytesIO()  # a reader gets a whole picture or none
+        warnings = image.write_rows(frame, bands, held, format=format, quality=files.quality)
+        sys.stdout.buffer.write(held.getbuffer())
         sys.stdout.buffer.flush()
     else:
-        image.write(held, job.output, format=format, quality=files.quality, overwrite=job.on_exist == "overwrite")
-    return Done(width=result.width, height=result.height, warnings=held.warnings)
+        _check_twin(job.output, job.twin)
+        overwrite = job.on_exist == "overwrite"
+        warnings = image.write_rows(frame, bands, job.output, format=format, quality=files.quality, overwrite=overwrite)
+    return Done(width=frame.width, height=frame.height, warnings=warnings)
 
 
 def preview(job: Job, runner: Runner, files: Files) -> Done:
@@ -221,3 +271,94 @@ def _make_folder(output: Path) -> None:
         raise image.TargetError(
             f"{shown(output)}: expected a folder to write to, got no permission for {shown(folder)}; choose another"
         )
+
+
+def _check_twin(output: Path, twin: Path | None) -> None:
+    if twin is None:
+        return
+    try:
+        one = output.samefile(twin)
+    except OSError:
+        return
+    if one:
+        raise image.TargetExistsError(
+            f"{shown(output)}: expected an output of its own, got the file of {shown(twin)}, for this disk takes the "
+            "two names for one; use --on-exist rename, or run them apart"
+        )
+
+
+# --- the end ----------------------------------------------------------------------------------------------------------
+
+
+def attempt(
+    job: Job, work: Callable[[Job], Done], *, manifest: Manifest | None = None, done: Status = "done"
+) -> Outcome:
+    """Do a job by ``work``, if its output is not there already; whatever it raises becomes the outcome.
+
+    Args:
+        job: what ``plan`` gave.
+        work: does one job.
+        manifest: says what an output that exists was made from; nothing is noted in it.
+        done: the status of success, ``planned`` for a dry run.
+    """
+    start = time.perf_counter()
+    try:
+        admitted = admit(job, manifest)
+        if admitted.skip is not None:
+            return skipped(job, admitted.skip)
+        facts = work(admitted.job)
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        return failed(job, error, time.perf_counter() - start)
+    return succeeded(job, facts, time.perf_counter() - start, done)
+
+
+def succeeded(job: Job, facts: Done, seconds: float, status: Status = "done") -> Outcome:
+    """Return the outcome of a job that went well."""
+    return Outcome(
+        input=job.source.name, output=_output_name(job), status=status, seconds=seconds,
+        width=facts.width, height=facts.height, warnings=facts.warnings,
+    )  # fmt: skip
+
+
+def skipped(job: Job, why: str) -> Outcome:
+    """Return the outcome of a job whose output stays; ``why`` goes on after the output's name."""
+    output = _output_name(job)
+    return Outcome(input=job.source.name, output=output, status="skipped", seconds=0.0, error=f"{shown(output)} {why}")
+
+
+def failed(job: Job, error: Exception, seconds: float) -> Outcome:
+    """Return the outcome of a job that ended by an error."""
+    if job.on_exist == "skip" and isinstance(error, image.TargetExistsError):
+        return skipped(job, "came to be during the work, and stays as it is")
+    message, environment = explain(error)
+    name = shown(job.source.name)
+    if name not in message and (job.output is None or shown(job.output) not in message):
+        message = f"{name}: {message}"
+    return Outcome(
+        input=job.source.name, output=_output_name(job), status="failed", seconds=seconds,
+        error=message, environment=environment, trace="".join(traceback.format_exception(error)),
+    )  # fmt: skip
+
+
+def _output_name(job: Job) -> str:
+    return STREAM if job.output is None else str(job.output)
+
+
+def explain(error: Exception) -> tuple[str, bool]:
+    """Tell an error in one line, and whether the environment is at fault: disk, folder, memory or device."""
+    match error:
+        case image.TargetExistsError():
+            return str(error), False
+        case image.TargetError() | DeviceError():
+            return str(error), True
+        case MemoryError():
+            return str(error) or "expected more free memory; use a smaller --memory or a smaller picture", True
+        case image.PictureError() | CardError() | CheckpointError() | NumericError() | BatchError():
+            return str(error), False
+        case OSError():
+            return f"expected to read and write files, got: {error}; check the disk and the names", True
+        case _:
+            text = " ".join(str(error).split())
+            return f"internal error: {type(error).__name__}: {text}; --debug shows where, please report it", False

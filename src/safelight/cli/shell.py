@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -93,7 +94,7 @@ class Bar:
     """A progress bar with the time left, on standard error, where that is a terminal and nobody asked for quiet.
 
     Args:
-        total: What is full: files, or steps.
+        total: What is full: steps, or bytes.
         text: What stands before the bar.
         quiet: No bar at all.
     """
@@ -123,10 +124,15 @@ class Bar:
         if self._progress is not None:
             self._progress.stop()
 
-    def show(self, completed: float, text: str) -> None:
-        """Move the bar and change its text."""
+    @property
+    def shown(self) -> bool:
+        """Whether there is anything to see."""
+        return self._progress is not None
+
+    def show(self, completed: float, text: str, *, total: float | None = None) -> None:
+        """Move the bar and change its text, and what is full where that has changed."""
         if self._progress is not None:
-            self._progress.update(self._task, completed=completed, description=text)
+            self._progress.update(self._task, completed=completed, description=text, total=total)
 
     def above(self, write: Callable[[], None]) -> None:
         """Call what prints lines, so that they stand above the bar and not in it."""
@@ -176,6 +182,13 @@ class Stop:
         """
         if self._asked:
             raise KeyboardInterrupt
+
+    def rest(self, seconds: float) -> bool:
+        """Wait, and tell whether the user has asked to stop, at once when he does."""
+        end = time.monotonic() + seconds
+        while not self._asked and (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, 0.1))  # a handler does not end a longer sleep
+        return self._asked
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------

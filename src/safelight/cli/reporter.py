@@ -1,0 +1,157 @@
+"""What a person or a program is told while many files are worked on: a line each, a bar, and how it ended."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safelight.cli.shell import ENVIRONMENT, FAILED, INTERRUPTED, Bar, Stop, note, say, say_json
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from safelight.batch import Job, Outcome
+
+
+class Gauge:
+    """Moves a bar by the bytes of the files that are done: the nearest to the work in them that costs nothing to know.
+
+    A file that is skipped or fails is taken out of the whole, so that the time left stays that of the others.
+    """
+
+    def __init__(self, bar: Bar, stop: Stop) -> None:
+        self._bar, self._stop = bar, stop
+        self._bytes: dict[str, int] = {}
+        self._whole = self._done = 0.0
+        self._under_way: dict[str, float] = {}
+
+    def expect(self, jobs: Sequence[Job]) -> None:
+        """Add jobs to what is to be done."""
+        if self._bar.shown:
+            self._bytes = {job.source.name: _bytes(job.source.path) for job in jobs}
+            self._whole += sum(self._bytes.values())
+
+    def move(self, job: Job, fraction: float) -> None:
+        """Show how far a job is.
+
+        Raises:
+            KeyboardInterrupt: The user wants to stop.
+        """
+        self._stop.check()
+        if self._bar.shown:
+            name = job.source.name
+            self._under_way[name] = self._bytes.get(name, 0) * fraction
+            self._show(name)
+
+    def settle(self, outcome: Outcome) -> None:
+        """Count a file that has its outcome."""
+        if self._bar.shown:
+            size = self._bytes.get(outcome.input, 0)
+            self._under_way.pop(outcome.input, None)
+            if outcome.status == "done":
+                self._done += size
+            else:
+                self._whole -= size
+            self._show(outcome.input)
+
+    def _show(self, name: str) -> None:
+        self._bar.show(self._done + sum(self._under_way.values()), Path(name).name, total=max(self._whole, 1.0))
+
+
+def _bytes(path: Path | None) -> int:
+    try:
+        return 1 if path is None else path.stat().st_size
+    except (OSError, ValueError):
+        return 0
+
+
+class Reporter:
+    """Prints one line a file and a summary, as text or as JSON, and knows the exit code.
+
+    The JSON object of a file has: input, output, status (planned, done, skipped, failed), method, seconds, error,
+    width, height, warnings. The last object is the summary: summary (true), total, planned, done, skipped, failed,
+    seconds, busy, interrupted.
+    """
+
+    def __init__(self, method: str, *, json: bool, quiet: bool, debug: bool, to_stderr: bool) -> None:
+        self._method, self._json, self._quiet, self._debug = method, json, quiet, debug
+        self._to_stderr = to_stderr
+        self._counts: dict[str, int] = {"planned": 0, "done": 0, "skipped": 0, "failed": 0}
+        self._expected = 0
+        self._environment = False
+        self._start = time.perf_counter()
+        self.interrupted = False
+        """Whether the user ended the work before its end."""
+
+    def expect(self, jobs: Sequence[Job]) -> None:
+        """Add jobs to what is to be done."""
+        self._expected += len(jobs)
+
+    def follow(self, outcomes: Generator[Outcome], bar: Bar, stop: Stop, gauge: Gauge) -> None:
+        """Report each outcome as it comes, until all of them are there or the user has had enough."""
+        try:
+            for outcome in outcomes:
+                self._counts[outcome.status] += 1
+                self._environment |= outcome.environment
+                bar.above(partial(self._report, outcome))
+                gauge.settle(outcome)
+                stop.check()
+        except KeyboardInterrupt:
+            self.interrupted = True
+        finally:
+            outcomes.close()  # what is under way is thrown away now, and not when memory is tidied
+
+    def finish(self, busy: float | None = None) -> int:
+        """Print the summary and return the exit code.
+
+        Args:
+            busy: The part of the time in which the method was at work; None where there was no work.
+        """
+        seconds = round(time.perf_counter() - self._start, 3)
+        if self._json:
+            summary: dict[str, Any] = {"summary": True, "total": self._expected, **self._counts, "seconds": seconds}
+            summary["busy"] = None if busy is None else round(busy, 3)
+            say_json({**summary, "interrupted": self.interrupted}, err=self._to_stderr)
+        elif self.interrupted:
+            left = self._expected - sum(self._counts.values())
+            note(f"safelight: interrupted; {self._words()}, {left} not begun or not finished")
+        elif self._expected > 1 and not self._quiet:
+            note(f"{self._words()} in {seconds:.1f} s")
+        if self.interrupted:
+            return INTERRUPTED
+        if self._environment:
+            return ENVIRONMENT
+        return FAILED if self._counts["failed"] else 0
+
+    def _words(self) -> str:
+        return ", ".join(f"{n} {status}" for status, n in self._counts.items() if n) or "nothing done"
+
+    def _report(self, outcome: Outcome) -> None:
+        from safelight.image.picture import shown
+
+        if self._debug and outcome.trace:
+            note(outcome.trace.rstrip())
+        if self._json:
+            facts: dict[str, Any] = {
+                "input": outcome.input, "output": outcome.output, "status": outcome.status, "method": self._method,
+                "seconds": round(outcome.seconds, 3), "error": outcome.error, "width": outcome.width,
+                "height": outcome.height, "warnings": list(outcome.warnings),
+            }  # fmt: skip
+            say_json(facts, err=self._to_stderr)
+        if outcome.status == "failed":
+            if not (self._json and self._to_stderr):
+                note(f"safelight: {outcome.error}")
+            return
+        if self._json or self._quiet:
+            return
+        for warning in outcome.warnings:
+            note(f"safelight: {shown(outcome.input)}: {warning}")
+        line = f"{shown(outcome.input)} -> {shown(outcome.output)}"
+        if outcome.status == "skipped":
+            line = f"{shown(outcome.input)}  skipped: {outcome.error}"
+        else:
+            planned = "  planned" if outcome.status == "planned" else f"  {outcome.seconds:.1f} s"
+            line = f"{line}  {outcome.width}x{outcome.height}  {self._method}{planned}"
+        (note if self._to_stderr else say)(line)

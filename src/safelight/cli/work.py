@@ -1,0 +1,161 @@
+"""From inputs and a method to files and an exit code: what all verbs that make picture files do."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safelight.cli.reporter import Gauge, Reporter
+from safelight.cli.shell import Bar, Stop, UsageError, note
+
+if TYPE_CHECKING:
+    from safelight.batch import Files, Found, Job, Manifest, OnExist, Outcome, Watch
+    from safelight.image import Decoder
+    from safelight.infer import Runner
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """What the user asks for, beside the method.
+
+    Attributes:
+        inputs: as they were typed.
+        listed: the file with more of them.
+        out: as it was typed.
+        tag: what marks a result beside its input.
+        format: of all results.
+        on_exist: what to do with an output that exists, if the user said so.
+        watch: stay, and do what comes into the folders.
+        dry_run: only tell.
+        json: tell it in JSON.
+        quiet: tell errors only.
+        debug: tell where errors came from.
+        files: how files are read and written.
+    """
+
+    inputs: tuple[str, ...]
+    listed: str | None = None
+    out: str | None = None
+    tag: str
+    format: str | None = None
+    on_exist: OnExist | None = None
+    watch: bool = False
+    dry_run: bool = False
+    json: bool = False
+    quiet: bool = False
+    debug: bool = False
+    files: Files
+
+    @property
+    def folder(self) -> Path | None:
+        """What the user named as an output, if it may be a folder."""
+        return None if self.out in (None, "-") else Path(self.out or "")
+
+
+def check_inputs(inputs: Sequence[str], listed: str | None) -> None:
+    """Refuse a command without inputs, or with standard input twice.
+
+    Raises:
+        UsageError: it is so.
+    """
+    if not inputs and listed is None:
+        raise UsageError("expected INPUTS or --list, got neither; name files or folders")
+    if listed == "-" and "-" in inputs:
+        raise UsageError("expected - (standard input) once, got it twice; leave one out")
+
+
+def work(ask: Ask, runner: Runner, decoder: Decoder) -> int:
+    """Do what is asked, file by file, report it, and return the exit code.
+
+    Raises:
+        UsageError, BatchError: It can't be meant; nothing was done.
+        TargetError: The folder of the results can't be used; nothing was done.
+    """
+    from safelight import batch
+    from safelight.image.picture import shown
+
+    found, watch = _find(ask)
+    on_exist = "skip" if ask.watch else ask.on_exist or "error"
+    jobs = batch.plan(found, out=ask.out, tag=ask.tag, format=ask.format, on_exist=on_exist)
+    piped = any(job.output is None for job in jobs)
+    if piped and not ask.dry_run and sys.stdout.isatty():
+        raise UsageError("expected a pipe or a file for the picture, got a terminal; use -o FILE, or > FILE")
+    if found.passed_over and not ask.quiet:
+        note(f"safelight: {found.passed_over} files in folders are not pictures by their names and were passed over")
+
+    reporter = Reporter(runner.card.id, json=ask.json, quiet=ask.quiet, debug=ask.debug, to_stderr=piped)
+    with ExitStack() as stack:
+        manifest: Manifest | None = None
+        if ask.folder is not None and not found.single:
+            facts = batch.settings_of(runner, quality=ask.files.quality, strip=ask.files.strip)
+            manifest = batch.Manifest(ask.folder, facts, know=on_exist == "skip", write=not ask.dry_run)
+            stack.enter_context(manifest)
+            if manifest.strange:
+                note(f"safelight: {shown(manifest.path)}: {manifest.strange} damaged lines were passed over")
+        bar = stack.enter_context(Bar(1, runner.card.id, quiet=ask.quiet))
+        stop = stack.enter_context(Stop())
+        gauge = Gauge(bar, stop)
+
+        def follow(jobs: Sequence[Job], outcomes: Generator[Outcome]) -> None:
+            gauge.expect(jobs)
+            reporter.expect(jobs)
+            reporter.follow(outcomes, bar, stop, gauge)
+
+        if ask.dry_run:
+            preview = partial(batch.preview, runner=runner, files=ask.files)
+            follow(jobs, (batch.attempt(job, preview, manifest=manifest, done="planned") for job in jobs))
+            return reporter.finish()
+        batch.tidy(jobs)
+        pipeline = batch.Pipeline(runner, ask.files, decoder, manifest=manifest, progress=gauge.move)
+        follow(jobs, pipeline.run(jobs))
+        if watch is not None and not reporter.interrupted:
+            if not ask.quiet:
+                note("safelight: watching; Ctrl-C ends it")
+            while not reporter.interrupted and not stop.rest(watch.pause):
+                jobs = _come(ask, found, watch)
+                follow(jobs, pipeline.run(jobs))
+        return reporter.finish(pipeline.busy)
+
+
+def _find(ask: Ask) -> tuple[Found, Watch | None]:
+    """Find the inputs, and begin to watch the folders among them if that is asked for."""
+    from safelight import batch
+
+    folders = [Path(text) for text in ask.inputs if batch.is_folder(Path(text))]
+    if ask.watch:
+        _check_watch(ask, folders)
+    listed = [] if ask.listed is None else batch.read_list(ask.listed)
+    found = batch.expand(ask.inputs, listed=listed, leave_out=ask.folder, may_be_none=ask.watch)
+    if not ask.watch:
+        return found, None
+    watch = batch.Watch(folders, leave_out=ask.folder)
+    # What is being copied into a folder just now is left for a later look.
+    named = [source for source in found.sources if source.named]
+    return replace(found, sources=(*named, *watch.look())), watch
+
+
+def _check_watch(ask: Ask, folders: Sequence[Path]) -> None:
+    if not folders:
+        raise UsageError("expected a folder to watch among the inputs, got none; name one, or leave --watch out")
+    if ask.folder is None:
+        raise UsageError("expected -o FOLDER with --watch, got none; name a folder for the results")
+    if ask.folder.resolve() in [folder.resolve() for folder in folders]:
+        raise UsageError("expected another folder for the results than the one to watch; choose another with -o")
+    if ask.dry_run:
+        raise UsageError("expected --watch or --dry-run, got both; leave one out")
+    if ask.on_exist not in (None, "skip"):
+        raise UsageError(f"expected --on-exist skip with --watch, got {ask.on_exist}; leave it out")
+
+
+def _come(ask: Ask, found: Found, watch: Watch) -> list[Job]:
+    """Plan what has come into the folders since the last look."""
+    from safelight import batch
+
+    assert ask.out is not None
+    come = replace(found, sources=tuple(watch.look()), passed_over=0)
+    return batch.plan_each(come, out=ask.out, tag=ask.tag, format=ask.format, on_exist="skip")
