@@ -15,7 +15,7 @@ from safelight.image import containers
 from safelight.image import exif as exif_block
 from safelight.image.formats import ABILITIES, HEAD, FormatName, foreign, is_sequence, sniff
 from safelight.image.picture import DamagedError, DecodeError, Depth, name_of
-from safelight.image.vips import Vips, failures, libvips, reason
+from safelight.image.vips import Vips, failures, libvips, reason, starved
 
 _DEPTHS: dict[str, Depth] = {"uchar": "8-bit", "ushort": "16-bit", "float": "float", "uint": "float"}
 _PLAIN = ("b-w", "grey16", "srgb", "rgb16", "scrgb", "rgb", "multiband")
@@ -266,10 +266,26 @@ def _load(file: Input, fail_on: str) -> Vips:
             source = pyvips.Source.new_from_memory(file.data)
         return getattr(pyvips.Image, f"{ABILITIES[file.format].loader}_source")(source, **options)
     except failures() as error:
-        raise DamagedError(
-            f"{file.name}: expected an undamaged {file.format.upper()} file, got a header that does not "
-            f"read ({reason(error)}); get a fresh copy"
-        ) from None
+        raise unreadable(file, error, "a header that does not read", "get a fresh copy") from None
+
+
+def unreadable(file: Input, error: Exception, got: str, advice: str) -> DecodeError:
+    """Return the error of a file that libvips doesn't read: damaged, unless memory was short.
+
+    Args:
+        file: the file.
+        error: libvips' error.
+        got: what there was instead of an undamaged file.
+        advice: what to do about damage.
+    """
+    if starved(error):
+        return DecodeError(
+            f"{file.name}: expected a picture that decodes in the memory there is, got one that needs more "
+            f"({reason(error)}); save it as a TIFF file first, which is decoded in strips"
+        )
+    return DamagedError(
+        f"{file.name}: expected an undamaged {file.format.upper()} file, got {got} ({reason(error)}); {advice}"
+    )
 
 
 def _blob(image: Vips, fields: set[str], name: str) -> bytes:

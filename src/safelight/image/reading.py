@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from safelight.image import exif as exif_block
 from safelight.image.frame import Frame, picture_of
-from safelight.image.header import Header, Input, Opened, open_header, opened_input
+from safelight.image.header import Header, Input, Opened, open_header, opened_input, unreadable
 from safelight.image.picture import DamagedError, DecodeError, Depth, Picture
-from safelight.image.vips import Vips, failures, libvips, reason
+from safelight.image.vips import Vips, failures, libvips
 
 # 160 million pixels: the largest camera sensors (151 megapixels) pass, the usual bomb of 13,000 x 13,000 does not.
 DEFAULT_MAX_PIXELS = 160_000_000
@@ -92,7 +92,7 @@ def _decode(file: Input, max_pixels: int, *, lenient: bool) -> tuple[Plain, NDAr
     try:
         data = plain.image.write_to_memory()
     except failures() as error:
-        raise DamagedError(damaged(file, error, lenient=lenient)) from None
+        raise undecodable(file, error, lenient=lenient) from None
     array = array_of(data, int(plain.image.height), plain)
     if plain.spread:
         array |= array >> plain.spread
@@ -116,20 +116,17 @@ def prepare(file: Input, *, max_pixels: int, lenient: bool = False) -> Plain:
     try:
         image, icc, notes = _converted(opened)
     except failures() as error:
-        raise DamagedError(damaged(file, error, lenient=lenient)) from None
+        raise undecodable(file, error, lenient=lenient) from None
     # libvips shifts 10 and 12 bits to the top of 16; repeated below, white becomes 65,535 and not 65,472.
     shifted = header.format == "avif" and image.format == "ushort"
     spread = int(image.get("bits-per-sample")) if shifted else 0
     return Plain(file, image, _frame(opened, image, icc, opened.warnings + notes), header.orientation, spread)
 
 
-def damaged(file: Input, error: Exception, *, lenient: bool = False) -> str:
-    """Say that pixels do not decode, and why."""
+def undecodable(file: Input, error: Exception, *, lenient: bool = False) -> DecodeError:
+    """Return the error of pixels that libvips does not decode."""
     advice = "get a fresh copy" + ("" if lenient else ", or read what is left of it with lenient")
-    return (
-        f"{file.name}: expected an undamaged {file.format.upper()} file, got one that breaks off or does not "
-        f"decode ({reason(error)}); {advice}"
-    )
+    return unreadable(file, error, "one that breaks off or does not decode", advice)
 
 
 def array_of(data: Any, height: int, plain: Plain) -> NDArray[Any]:  # noqa: ANN401 - cffi's buffer

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from safelight.image.frame import Frame
 from safelight.image.header import Input, opened_input
-from safelight.image.picture import DamagedError
-from safelight.image.reading import DEFAULT_MAX_PIXELS, Plain, array_of, damaged, decode, prepare, turned
+from safelight.image.picture import DecodeError
+from safelight.image.reading import DEFAULT_MAX_PIXELS, Plain, array_of, decode, prepare, turned, undecodable
 from safelight.image.vips import failures, libvips
 
 # Bytes that libvips is asked for at once. Larger pieces come from the system anew each time, where they took three
@@ -33,7 +33,8 @@ class Rows(Protocol):
         """Return the next rows, (h, width, bands), upright, alpha last; h = ``count``, or less at the end, then 0.
 
         Raises:
-            DamagedError: the data break off here.
+            DamagedError: the data break off before the last of these rows.
+            DecodeError: there is not enough memory to decode them.
         """
         ...
 
@@ -87,11 +88,11 @@ class _Streamed:
         # Not by cutting out bands and writing each to memory: libvips drops its place in the file after each.
         self._region = libvips().Region.new(plain.image)
         self._next = 0
-        self._damage: str | None = None  # libvips names the cause once only
+        self._failure: DecodeError | None = None  # libvips names the cause once only
 
     def read(self, count: int) -> NDArray[Any]:
-        if self._damage is not None:
-            raise DamagedError(self._damage)
+        if self._failure is not None:
+            raise self._failure
         frame, plain = self.frame, self._plain
         count = min(count, frame.height - self._next)
         out: NDArray[Any] = np.empty((count, frame.width, frame.bands), frame.dtype)
@@ -101,8 +102,8 @@ class _Streamed:
             try:
                 data = self._region.fetch(0, self._next + top, frame.width, height)
             except failures() as error:
-                self._damage = damaged(plain.file, error)
-                raise DamagedError(self._damage) from None
+                self._failure = undecodable(plain.file, error)
+                raise self._failure from None
             out[top : top + height] = turned(array_of(data, height, plain), plain.orientation)[..., : frame.bands]
         if plain.spread:
             out |= out >> plain.spread

@@ -7,7 +7,7 @@ import logging
 from functools import cache
 from typing import Any, TypeAlias
 
-from safelight.image.picture import PictureError, one_line
+from safelight.image.picture import PictureError, one_line, shown
 
 Vips: TypeAlias = Any  # pyvips' module and images, whose methods are made at run time
 
@@ -37,13 +37,24 @@ def libvips() -> Vips:
 
 def failures() -> tuple[type[Exception], ...]:
     """Return what libvips' calls raise; its messages may quote damaged bytes that are no UTF-8."""
-    return (libvips().Error, UnicodeDecodeError)
+    return (libvips().Error, UnicodeDecodeError, MemoryError)
+
+
+def starved(error: Exception) -> bool:
+    """Tell whether libvips, or the codec under it, failed for want of memory and not through the file."""
+    said = ("out of memory", "Insufficient memory (case", "Memory allocation error (", "No space for data buffer")
+    return isinstance(error, MemoryError) or any(words in _detail(error) for words in said)
 
 
 def reason(error: Exception) -> str:
     """Say in a few words why libvips failed: the first line of its list names the cause."""
-    detail = str(getattr(error, "detail", ""))  # a UnicodeDecodeError has none
-    # Of several threads that fail together, those behind the first say "load error", and may say it before.
-    lines = [one_line(line) for line in detail.splitlines() if line.strip() and not line.endswith(": load error")]
+    # Of several threads that fail together, those behind the first say "load error", and may say it before; and the
+    # search for the end of an AVIF file, which libvips takes for failed seeks, comes before what is wrong with it.
+    known = [shown(one_line(line)) for line in _detail(error).splitlines() if line.strip()]
+    lines = [line for line in known if not (line.endswith(": load error") or line.startswith("source: bad seek"))]
     text = lines[0] if lines else "damaged data"
     return text if len(text) <= 120 else text[:117] + "..."
+
+
+def _detail(error: Exception) -> str:
+    return str(getattr(error, "detail", ""))  # a UnicodeDecodeError has none
