@@ -194,6 +194,38 @@ class Weights:
     options: Mapping[str, int | float | str] = dataclasses.field(default_factory=dict[str, int | float | str])
 
 
+class LayoutError(ValueError):
+    """A published file whose network is not the paper's. The message completes "expected ..., got"."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adopted:
+    """Weights of somebody else's code, under our names: what ``checkpoint`` would have read from a file of ours.
+
+    ``scales`` are those that the tensors fit. Where a network looks the same at each scale, they are several, and the
+    file's name or the user says which one it is.
+    """
+
+    tensors: Mapping[str, Tensor]
+    options: Mapping[str, int | float | str]
+    scales: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForeignLayout:
+    """How published code of this method keeps its weights.
+
+    ``name`` is what people call that code, ``link`` where it is. A file has this layout if it has all of ``keys``.
+    ``adopt(tensors)`` is a pure function of its float32 tensors, by their names there; it raises ``LayoutError`` where
+    they mean another network.
+    """
+
+    name: str
+    link: str
+    keys: tuple[str, ...]
+    adopt: Callable[[Mapping[str, Tensor]], Adopted]
+
+
 # --- kinds of method --------------------------------------------------------------------------------------------------
 
 
@@ -219,6 +251,7 @@ class Trained:
     network of the luma alone (colour is then enlarged by the bicubic kernel, as in the papers) or ``"rgb"``.
     ``reach(options, scale)`` is the radius of the receptive field: how many input pixels away, at most, a pixel
     influences the output pixels that lie in it. ``one_for_all`` says that a single network serves every scale.
+    ``foreign`` lists the published layouts of weights that can be loaded.
     """
 
     network: Callable[[Any, int], nn.Module]
@@ -231,6 +264,7 @@ class Trained:
     weights: tuple[Weights, ...] = ()
     one_for_all: bool = False
     precisions: tuple[Precision, ...] = ("float32", "bfloat16")
+    foreign: tuple[ForeignLayout, ...] = ()
 
 
 Method = ClosedForm | Trained

@@ -1,15 +1,18 @@
 """Weights in files: safetensors whose header says what the network is, how it was trained and how good it is.
 
-Only safetensors are read: no code can hide in them.
+Only safetensors are read here: no code can hide in them. ``convert`` makes them of what others published. A digest of
+the tensors and of the header is kept in each file, so that a changed bit anywhere is noticed.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -22,6 +25,9 @@ from torch import Tensor
 FORMAT = "safelight-weights/1"
 _KEY = "safelight"  # the header's one entry, a JSON object: safetensors' own metadata holds strings only
 _MAX_BYTES = 4 << 30
+_MAX_HEADER = 1 << 20  # bytes: a thousand tensors take a tenth of it, and parsing takes tens of times its size
+_LARGEST_SCALE = 16
+_UNREADABLE = "got a header that cannot be read; the file is damaged or of a newer version"
 
 
 class CheckpointError(ValueError):
@@ -35,6 +41,7 @@ class Header:
     ``method`` is the card's id, ``options`` the architecture's options, ``scales`` what the network was trained for.
     ``recipe`` holds the recipe as it ran, ``trained_on`` the data sets with their terms, ``steps`` and ``seconds`` the
     work done on ``device``, ``commit`` the code's version, ``scores`` the measured numbers with their protocol.
+    ``converted`` says of weights that somebody else published which layout, link, file and SHA-256 they come from.
     """
 
     method: str
@@ -49,6 +56,7 @@ class Header:
     device: str = ""
     commit: str = ""
     scores: Mapping[str, float] = field(default_factory=dict[str, float])
+    converted: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -81,28 +89,63 @@ def save(path: Path, tensors: Mapping[str, Tensor], header: Header, *, dtype: to
         stored[name] = tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
     if dtype is not None:
         header = dataclasses.replace(header, precision=str(dtype).removeprefix("torch."))
-    text = json.dumps({"format": FORMAT, **dataclasses.asdict(header)}, sort_keys=True)
-    write_atomic(path, serialise(stored, {_KEY: text}))
+    # Once through JSON, so that the digest is of what a reader will see.
+    fields = json.loads(json.dumps({"format": FORMAT, **dataclasses.asdict(header)}))
+    fields["digest"] = _digest(fields, stored)
+    write_atomic(path, serialise(stored, {_KEY: json.dumps(fields, sort_keys=True)}))
+
+
+def _digest(fields: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """Compute the SHA-256 of a header's fields and of the tensors: names, types, shapes and bytes."""
+    sha = hashlib.sha256(json.dumps(fields, sort_keys=True).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        sha.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        sha.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return sha.hexdigest()
+
+
+def name_of(path: Path) -> str:
+    """Name a file in a message: its last part, in one line whatever its name holds."""
+    return path.name if path.name.isprintable() else ascii(path.name)
 
 
 def _error(path: Path, problem: str) -> CheckpointError:
-    return CheckpointError(f"{path.name}: expected Safelight weights in a safetensors file, {problem}")
+    return CheckpointError(f"{name_of(path)}: expected Safelight weights in a safetensors file, {problem}")
 
 
-def _parse(path: Path, text: str | None) -> Header:
+def _fields(path: Path, text: str | None) -> dict[str, Any]:
+    """Parse the header's JSON, and check the fields on which the code relies."""
     if text is None:
         raise _error(path, "got one without Safelight's header; train it with `safelight train` or save it with one")
     try:
-        fields = json.loads(text)
-        kind = fields.pop("format")
-        fields["scales"] = tuple(int(scale) for scale in fields["scales"])
-        fields["trained_on"] = tuple(str(name) for name in fields["trained_on"])
-        header = Header(**fields)
-    except (ValueError, TypeError, KeyError, AttributeError):
-        raise _error(path, "got a header that cannot be read; the file is damaged or of a newer version") from None
+        fields: dict[str, Any] = json.loads(text)
+        kind = fields["format"]
+        options, scales = fields["options"], fields["scales"]
+        sound = (
+            all(isinstance(value, int | float | str) for value in options.values())
+            and len(scales) > 0
+            and all(isinstance(scale, int) and 1 <= scale <= _LARGEST_SCALE for scale in scales)
+            and all(isinstance(fields.get(key, ""), str) for key in ("method", "licence", "digest"))
+        )
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise _error(path, _UNREADABLE) from None
     if kind != FORMAT:
-        raise _error(path, f"got format {kind!r} where this version reads {FORMAT!r}")
-    return header
+        raise _error(path, f"got format {ascii(kind)[:40]} where this version reads {FORMAT!r}")
+    if not sound:
+        raise _error(path, _UNREADABLE)
+    return fields
+
+
+def _parse(path: Path, text: str | None) -> Header:
+    fields = _fields(path, text)
+    try:
+        plain = {key: value for key, value in fields.items() if key not in ("format", "digest")}
+        plain["scales"] = tuple(fields["scales"])
+        plain["trained_on"] = tuple(str(name) for name in fields["trained_on"])
+        return Header(**plain)
+    except (TypeError, KeyError):
+        raise _error(path, _UNREADABLE) from None
 
 
 def read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -111,20 +154,53 @@ def read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises:
         CheckpointError: The file is missing, too large, damaged or not safetensors.
     """
+    with _opened(path) as file:
+        names: list[str] = list(file.keys())
+        return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+
+
+def read_shapes(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
+    """Read the names and shapes of a safetensors file's tensors, and its metadata, without their numbers.
+
+    Raises:
+        CheckpointError: As ``read_file``.
+    """
+    with _opened(path) as file:
+        names: list[str] = list(file.keys())
+        return {name: tuple(file.get_slice(name).get_shape()) for name in names}, file.metadata() or {}
+
+
+@contextmanager
+def _opened(path: Path) -> Generator[Any]:
     _check_file(path)
     try:
         with cast("Any", safe_open(path, framework="pt")) as file:
-            names: list[str] = list(file.keys())
-            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise _error(path, f"got a file that is not one or is damaged ({str(error).splitlines()[0]})") from None
+            yield file
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        reason = (str(error).splitlines() or [""])[0]
+        raise _error(path, f"got a file that is not one or is damaged ({ascii(reason)[1:120]})") from None
+
+
+def check_present(path: Path) -> None:
+    """Check that there is a file.
+
+    Raises:
+        CheckpointError: There is none, or a folder or a device in its place.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{ascii(str(path))[1:-1]}: expected a weights file, but there is none")
 
 
 def _check_file(path: Path) -> None:
-    if not path.is_file():
-        raise CheckpointError(f"{path}: expected a weights file, but there is none")
+    check_present(path)
     if path.stat().st_size > _MAX_BYTES:
         raise _error(path, f"got {path.stat().st_size} bytes, more than the {_MAX_BYTES} that are read")
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if _MAX_HEADER < length < _MAX_BYTES:  # beyond, it is no header, and safetensors says so
+        raise _error(path, f"got a header of {length} bytes, more than the {_MAX_HEADER} that are read")
 
 
 def read_header(path: Path) -> Header:
@@ -133,43 +209,77 @@ def read_header(path: Path) -> Header:
     Raises:
         CheckpointError: The file is missing, not safetensors, or has no header of Safelight's.
     """
-    _check_file(path)
-    try:
-        with cast("Any", safe_open(path, framework="pt")) as file:
-            metadata: dict[str, str] = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise _error(path, f"got a file that is not one or is damaged ({str(error).splitlines()[0]})") from None
-    return _parse(path, metadata.get(_KEY))
+    return _parse(path, read_shapes(path)[1].get(_KEY))
+
+
+def is_ours(path: Path) -> bool:
+    """Say whether a safetensors file has Safelight's header.
+
+    Raises:
+        CheckpointError: As ``read_file``.
+    """
+    return _KEY in read_shapes(path)[1]
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], Header]:
     """Read weights, as float32, and their header.
 
     Raises:
-        CheckpointError: As ``read_header``, or a value that is not finite.
+        CheckpointError: As ``read_header``, a digest that is wrong, or a value that is not finite.
     """
     tensors, metadata = read_file(path)
-    header = _parse(path, metadata.get(_KEY))
+    fields = _fields(path, metadata.get(_KEY))
+    digest = fields.pop("digest", None)  # files of the first version have none
+    if digest is not None and digest != _digest(fields, tensors):
+        raise _error(path, "got one whose content was changed since it was written; it is damaged")
+    return as_floats(tensors, path), _parse(path, metadata.get(_KEY))
+
+
+def as_floats(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Turn floating point tensors into float32.
+
+    Raises:
+        CheckpointError: A value is not finite.
+    """
+    floats: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        if tensor.is_floating_point():
-            tensors[name] = tensor.float()
-            if not torch.isfinite(tensors[name]).all():
-                raise _error(path, f"got values in {name} that are not finite; the training diverged or it is damaged")
-    return tensors, header
+        floats[name] = tensor.float() if tensor.is_floating_point() else tensor
+        if not torch.isfinite(floats[name]).all():
+            raise CheckpointError(
+                f"{name_of(path)}: expected weights, got values in {_shown(name)} that are not finite; "
+                "the training diverged, or the file is damaged"
+            )
+    return floats
+
+
+def fits(network: torch.nn.Module, shapes: Mapping[str, tuple[int, ...]], path: Path) -> None:
+    """Check that tensors of these names and shapes are all that a network needs, and nothing else.
+
+    Raises:
+        CheckpointError: A tensor is missing, left over or of another shape.
+    """
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    missing = sorted(expected.keys() - shapes.keys())
+    extra = sorted(shapes.keys() - expected.keys())
+    wrong = sorted(k for k in expected.keys() & shapes.keys() if expected[k] != tuple(shapes[k]))
+    for problem, names in (("without", missing), ("with the unknown", extra), ("of another shape for", wrong)):
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            raise CheckpointError(
+                f"{name_of(path)}: expected the weights of this network, got some {problem} {_shown(names[0])}{more}; "
+                "they belong to another network or other options"
+            )
 
 
 def fill(network: torch.nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     """Put weights into a network, all of them and in their exact shapes.
 
     Raises:
-        CheckpointError: A tensor is missing, left over or of another shape.
+        CheckpointError: As ``fits``.
     """
-    expected = network.state_dict()
-    missing = sorted(expected.keys() - tensors.keys())
-    extra = sorted(tensors.keys() - expected.keys())
-    wrong = sorted(k for k in expected.keys() & tensors.keys() if expected[k].shape != tensors[k].shape)
-    for problem, names in (("without", missing), ("with the unknown", extra), ("of another shape for", wrong)):
-        if names:
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise _error(path, f"got one {problem} {names[0]}{more}; it belongs to another network or other options")
+    fits(network, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, path)
     network.load_state_dict(dict(tensors))
+
+
+def _shown(name: str) -> str:
+    return name if name.isprintable() and len(name) <= 60 else ascii(name)[:60]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from safelight import checkpoint, ops
+from safelight import checkpoint, convert, ops
 from safelight.card import Card, CardError, Precision, Trained, make_options
 from safelight.color import rgb_to_ycbcr, ycbcr_to_rgb
 from safelight.engine import device as devices
@@ -114,8 +116,8 @@ def _not_shipped(card: Card, method: Trained, wanted: str) -> str:
     )
 
 
-def find_weights(card: Card, options: Any, scale: int, file: Path | None = None) -> Path:  # noqa: ANN401 - per method
-    """Find the weights of a method for a scale: the user's file, or the shipped one, its checksum verified.
+def find_weights(card: Card, options: Any, scale: int) -> Path:  # noqa: ANN401 - per method
+    """Find the shipped weights of a method for a scale, their checksum verified.
 
     Raises:
         CardError: None is shipped for these options and this scale.
@@ -123,8 +125,6 @@ def find_weights(card: Card, options: Any, scale: int, file: Path | None = None)
     """
     method = card.method
     assert isinstance(method, Trained)
-    if file is not None:
-        return file
     for weights in method.weights:
         if scale in weights.scales and make_options(card, weights.options) == options:
             path = SHIPPED / weights.file
@@ -134,6 +134,42 @@ def find_weights(card: Card, options: Any, scale: int, file: Path | None = None)
                 )
             return path
     raise CardError(_not_shipped(card, method, f"scale {scale} with {options}"))
+
+
+def open_weights(card: Card, file: Path, scale: float | None = None) -> tuple[Path, checkpoint.Header]:
+    """Take a user's weights: a file of ours, or a published one, which is converted.
+
+    Args:
+        card: Of a trained method.
+        file: The user's file.
+        scale: What the user wants to enlarge by. It decides only where neither the tensors nor the file's name tell
+            which scale the weights are for.
+
+    Returns:
+        The file to read, of ours, and its header, with the scales that it is to be used for.
+
+    Raises:
+        CheckpointError: The file is broken, of another method, or does not tell its scale.
+        OSError: A published file was converted and cannot be kept.
+    """
+    method = card.method
+    assert isinstance(method, Trained)
+    path = convert.ready(card, file)
+    header = checkpoint.read_header(path)
+    name = checkpoint.name_of(file)
+    if header.method != card.id:
+        raise checkpoint.CheckpointError(f"{name}: expected weights of {card.id}, got {ascii(header.method)[1:60]}")
+    if method.one_for_all or len(header.scales) == 1:
+        return path, header
+    named = {int(a or b) for a, b in re.findall(r"(?<![a-z0-9])(?:x(\d)|(\d)x)(?![a-z0-9])", file.name.lower())}
+    fitting = tuple(one for one in header.scales if (one in named if named else one == scale))
+    if len(fitting) != 1:
+        known = ", ".join(f"x{known}" for known in header.scales)
+        raise checkpoint.CheckpointError(
+            f"{name}: expected weights that tell their scale, got those that fit {known} alike; "
+            f"say which by the scale, or in the name, such as {card.name}_x{header.scales[0]}.pth"
+        )
+    return path, replace(header, scales=fitting)
 
 
 def load(
@@ -151,7 +187,7 @@ def load(
         card: Of a trained method.
         scale: A scale of the method. ``None``: the file's, or the method's largest.
         options: The architecture. ``None``: the file's, or the method's defaults.
-        weights: A safetensors file with Safelight's header.
+        weights: A safetensors file with Safelight's header, or a published checkpoint of the method.
         device: ``"auto"``: the fastest there is.
         precision: ``"auto"``: float32, the exact one.
 
@@ -159,26 +195,28 @@ def load(
         CardError: A scale, an option or a combination that the method does not have.
         CheckpointError: The file is broken or belongs to another method, scale or architecture.
         DeviceError: This machine has no such device.
+        OSError: A published file was converted and cannot be kept.
     """
     method = card.method
     if not isinstance(method, Trained):
         raise CardError(f"{card.id} is a formula and has no network; call safelight.upscale(x, method={card.name!r})")
+    path = None
     if weights is not None:
-        header = checkpoint.read_header(weights)
-        if header.method != card.id:
-            raise checkpoint.CheckpointError(f"{weights.name}: expected weights of {card.id}, got {header.method}")
+        path, header = open_weights(card, weights, scale)
         options = header.options if options is None else options
         scale = max(header.scales) if scale is None else scale
         if scale not in header.scales:
             known = ", ".join(map(str, header.scales))
-            raise checkpoint.CheckpointError(f"{weights.name}: expected weights for x{scale}, got those for {known}")
+            name = checkpoint.name_of(weights)
+            raise checkpoint.CheckpointError(f"{name}: expected weights for x{scale}, got those for {known}")
     scale = max(method.scales) if scale is None else scale
     if scale not in method.scales:
         raise CardError(f"{card.id} has no scale {scale}; it has: {', '.join(map(str, method.scales))}")
     made = make_options(card, options or {})
-    path = find_weights(card, made, scale, weights)
-    tensors, _ = checkpoint.load(path)
+    path = find_weights(card, made, scale) if path is None else path
     network = method.network(made, scale)
+    checkpoint.fits(network, checkpoint.read_shapes(path)[0], path)  # before the tensors take memory
+    tensors, _ = checkpoint.load(path)
     checkpoint.fill(network, tensors, path)
     target = devices.choose(device)
     settled = choose_precision(method, precision)

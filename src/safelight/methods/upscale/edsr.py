@@ -19,6 +19,7 @@ block starts ten times smaller, so that the network starts near the identity.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,7 +27,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.card import Card, Paper, Recipe, Score, Trained, Weights, option
+from safelight.card import Adopted, Card, ForeignLayout, LayoutError, Paper, Recipe, Score, Trained, Weights, option
+from safelight.layouts import channels, count, rename
 from safelight.optim import Soap
 from safelight.steps import Regression
 
@@ -141,6 +143,79 @@ WEIGHTS = (
     ),
 )
 
+
+def adopt_authors(tensors: Mapping[str, Tensor]) -> Adopted:
+    """Take weights from the authors' code in PyTorch, whose mean and range are layers of their own."""
+    rest = {name: tensor for name, tensor in tensors.items() if not name.startswith(("sub_mean.", "add_mean."))}
+    B = count(tensors, r"body\.\d+\.body\.0\.weight")
+    layers = {"head.0": "head", f"body.{B}": "body_last", "tail.1": "tail"}
+    layers |= {f"tail.0.{i}": f"upsample.{i}" for i in (0, 2)}
+    layers |= {f"body.{n}.body.{i}": f"body.{n}.{conv}" for n in range(B) for i, conv in ((0, "conv1"), (2, "conv2"))}
+    ours = rename(rest, layers)
+    scale = _range(tensors) / 255  # inside, ours go to 255
+    if scale != 1:
+        ours["head.weight"] = ours["head.weight"] * scale
+        ours["tail.weight"], ours["tail.bias"] = ours["tail.weight"] / scale, ours["tail.bias"] / scale
+    return _adopted(ours, B)
+
+
+def _range(tensors: Mapping[str, Tensor]) -> float:
+    """Read the range of sample values, 255 in what is published, from the layers that subtract and add the mean."""
+    mean = torch.tensor(DIV2K_MEAN)
+    white = tensors["add_mean.bias"].sum() / mean.sum()
+    for name, sign in (("sub_mean", -1), ("add_mean", 1)):
+        weight, bias = tensors.get(f"{name}.weight"), tensors[f"{name}.bias"]
+        if bias.shape != (3,) or not torch.allclose(bias, sign * white * mean, rtol=1e-4) or not white > 0:
+            raise LayoutError("one with another mean than DIV2K's (0.4488, 0.4371, 0.4040), which this network is for")
+        if weight is None or weight.shape != (3, 3, 1, 1) or not torch.equal(weight[:, :, 0, 0], torch.eye(3)):
+            raise LayoutError("one that also scales or mixes the colours, which this network does not")
+    return float(white) if abs(white - 255) > 1e-2 else 255.0
+
+
+def adopt_basicsr(tensors: Mapping[str, Tensor]) -> Adopted:
+    """Take weights from BasicSR, whose mean and range are those of the paper and not in the file."""
+    B = count(tensors, r"body\.\d+\.conv1\.weight")
+    layers = {"conv_first": "head", "conv_after_body": "body_last", "conv_last": "tail"}
+    layers |= {f"upsample.{i}": f"upsample.{i}" for i in (0, 2)}
+    layers |= {f"body.{n}.{conv}": f"body.{n}.{conv}" for n in range(B) for conv in ("conv1", "conv2")}
+    return _adopted(rename(tensors, layers), B)
+
+
+def _adopted(ours: Mapping[str, Tensor], B: int) -> Adopted:
+    features = channels(ours, "head.weight")
+    variant = next((name for name, size in SIZES.items() if (B, features) == (size.B, size.F)), None)
+    if variant is None:
+        known = " and ".join(f"{size.B} of {size.F}" for size in SIZES.values())
+        raise LayoutError(f"one of {B} blocks of {features} channels, where the paper has {known}")
+    steps = (channels(ours, "upsample.0.weight"), "upsample.2.weight" in ours)
+    scale = {(4 * features, False): 2, (9 * features, False): 3, (4 * features, True): 4}.get(steps)
+    if scale is None:
+        raise LayoutError("one with an upsampler of another scale than 2, 3 and 4")
+    return Adopted(tensors=ours, options={"variant": variant}, scales=(scale,))
+
+
+FOREIGN = (
+    ForeignLayout(
+        name="EDSR-PyTorch",
+        link="https://github.com/sanghyun-son/EDSR-PyTorch",
+        keys=(
+            "sub_mean.bias",
+            "add_mean.bias",
+            "head.0.weight",
+            "body.0.body.0.weight",
+            "tail.1.weight",
+            "tail.1.bias",
+        ),
+        adopt=adopt_authors,
+    ),
+    ForeignLayout(
+        name="BasicSR",
+        link="https://github.com/XPixelGroup/BasicSR",
+        keys=("conv_first.weight", "body.0.conv1.weight", "conv_after_body.weight", "conv_last.weight"),
+        adopt=adopt_basicsr,
+    ),
+)
+
 CARD = Card(
     module=__name__,
     title="EDSR",
@@ -161,6 +236,7 @@ CARD = Card(
         training=training,
         recipe=RECIPE,
         weights=WEIGHTS,
+        foreign=FOREIGN,
     ),
     # The paper's table prints the full network; these are the baseline's numbers, from the authors' repository.
     published=(

@@ -21,12 +21,14 @@ their deconvolution.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.card import Card, Paper, Recipe, Score, Trained, Weights, option
+from safelight.card import Adopted, Card, ForeignLayout, Paper, Recipe, Score, Trained, Weights, option
+from safelight.layouts import channels, count, rename
 from safelight.optim import Soap
 from safelight.steps import Regression
 
@@ -112,6 +114,47 @@ WEIGHTS = (
     ),
 )
 
+
+def adopt_parts(tensors: Mapping[str, Tensor]) -> Adopted:
+    """Take weights from code with three parts, of which the middle one holds all small layers in a row."""
+    m = count(tensors, r"mid_part\.\d+\.bias") - 2  # shrinking and expanding are in the row too; a PReLU has no bias
+    layers = {f"first_part.{i}": f"extract.{i}" for i in (0, 1)} | {"last_part": "deconv"}
+    row = ["shrink", *(f"map.{k}" for k in range(m)), "expand"]
+    layers |= {f"mid_part.{2 * k + i}": f"{layer}.{i}" for k, layer in enumerate(row) for i in (0, 1)}
+    return _adopted(tensors, layers, d="first_part.0.weight", s="mid_part.0.weight", m=m)
+
+
+def adopt_layers(tensors: Mapping[str, Tensor]) -> Adopted:
+    """Take weights from code that calls the layers as the paper does."""
+    m = count(tensors, r"map\.\d+\.bias")
+    names = {"feature_extraction": "extract", "shrink": "shrink", "expand": "expand"}
+    layers = {f"{name}.{i}": f"{ours}.{i}" for name, ours in names.items() for i in (0, 1)} | {"deconv": "deconv"}
+    layers |= {f"map.{2 * k + i}": f"map.{k}.{i}" for k in range(m) for i in (0, 1)}
+    return _adopted(tensors, layers, d="feature_extraction.0.weight", s="shrink.0.weight", m=m)
+
+
+def _adopted(tensors: Mapping[str, Tensor], layers: Mapping[str, str], d: str, s: str, m: int) -> Adopted:
+    # The luma in [0, 1] and a deconvolution with padding 4 and output padding scale - 1, as here. Its kernel is 9x9 at
+    # each scale, so the tensors do not tell the scale.
+    options = {"d": channels(tensors, d), "s": channels(tensors, s), "m": m}
+    return Adopted(tensors=rename(tensors, layers), options=options, scales=(2, 3, 4))
+
+
+FOREIGN = (
+    ForeignLayout(
+        name="FSRCNN-pytorch",
+        link="https://github.com/yjn870/FSRCNN-pytorch",
+        keys=("first_part.0.weight", "mid_part.0.weight", "last_part.weight"),
+        adopt=adopt_parts,
+    ),
+    ForeignLayout(
+        name="FSRCNN-PyTorch",
+        link="https://github.com/Lornatang/FSRCNN-PyTorch",
+        keys=("feature_extraction.0.weight", "shrink.0.weight", "expand.0.weight", "deconv.weight"),
+        adopt=adopt_layers,
+    ),
+)
+
 CARD = Card(
     module=__name__,
     title="FSRCNN",
@@ -132,6 +175,7 @@ CARD = Card(
         training=training,
         recipe=RECIPE,
         weights=WEIGHTS,
+        foreign=FOREIGN,
     ),
     published=(
         Score(data="Set5", scale=2, psnr=37.00),

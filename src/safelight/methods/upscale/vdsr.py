@@ -15,10 +15,15 @@ length. Each step trains one scale, drawn at random.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.card import Card, NoOptions, Paper, Recipe, Score, Trained, Weights
+from safelight.card import Adopted, Card, ForeignLayout, NoOptions, Paper, Recipe, Score, Trained, Weights
+from safelight.layouts import rename
 from safelight.optim import Soap
 from safelight.steps import Regression
 
@@ -74,6 +79,34 @@ WEIGHTS = (
     ),
 )
 
+
+def adopt(tensors: Mapping[str, Tensor], first: str, middle: str, last: str) -> Adopted:
+    """Take weights from code that names the layers so; ``middle`` has a ``{}`` for the number, from 0.
+
+    All of them compute on the luma in [0, 1], as here, and most leave the biases out: those are zero.
+    """
+    layers = {first: "first", last: "last"} | {middle.format(i): f"middle.{i}" for i in range(D - 2)}
+    ours = rename(tensors, layers)
+    for layer in layers.values():
+        ours.setdefault(f"{layer}.bias", torch.zeros(1 if layer == "last" else 64))
+    return Adopted(tensors=ours, options={}, scales=(2, 3, 4))
+
+
+FOREIGN = (
+    ForeignLayout(
+        name="pytorch-vdsr",
+        link="https://github.com/twtygqyy/pytorch-vdsr",
+        keys=("input.weight", "residual_layer.0.conv.weight", "output.weight"),
+        adopt=partial(adopt, first="input", middle="residual_layer.{}.conv", last="output"),
+    ),
+    ForeignLayout(
+        name="VDSR-PyTorch",
+        link="https://github.com/Lornatang/VDSR-PyTorch",
+        keys=("conv1.0.weight", "trunk.0.conv.weight", "conv2.weight"),
+        adopt=partial(adopt, first="conv1.0", middle="trunk.{}.conv", last="conv2"),
+    ),
+)
+
 CARD = Card(
     module=__name__,
     title="VDSR",
@@ -94,6 +127,7 @@ CARD = Card(
         recipe=RECIPE,
         weights=WEIGHTS,
         one_for_all=True,
+        foreign=FOREIGN,
     ),
     published=(
         Score(data="Set5", scale=2, psnr=37.53, ssim=0.9587),

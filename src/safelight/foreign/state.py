@@ -1,0 +1,83 @@
+"""From what a pickle describes to where each tensor's numbers lie in the file, every claim checked against its size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from safelight.foreign.archive import ForeignError, Member, shown
+from safelight.foreign.pickles import View
+
+MAX_TENSORS = 10_000
+MAX_BYTES = 512 << 20  # of all tensors that are taken
+
+# Under which name a checkpoint keeps the weights, beside the state of its training. An average comes first.
+WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "network", "net", "generator")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the numbers of a tensor lie: bytes [start, start + size) of the file, of which it is a view."""
+
+    dtype: str
+    start: int
+    size: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+
+
+def find_state(root: object) -> dict[str, View]:
+    """Find the dictionary of tensors in what a checkpoint holds: all of it, or under one of the usual names.
+
+    Raises:
+        ForeignError: There is none.
+    """
+    if not isinstance(root, dict):
+        raise ForeignError("a pickle of something else than a dictionary of tensors")
+    root = cast("dict[str, object]", root)
+    for candidate in (root, *(root[name] for name in WRAPPERS if name in root)):
+        if isinstance(candidate, dict) and candidate:
+            state = cast("dict[str, object]", candidate)
+            if all(isinstance(value, View) for value in state.values()):
+                return cast("dict[str, View]", state)
+    raise ForeignError("a checkpoint without a dictionary of tensors, itself or under " + ", ".join(WRAPPERS))
+
+
+def locate(state: Mapping[str, View], members: Mapping[str, Member], folder: str) -> tuple[dict[str, Place], set[str]]:
+    """Say where each tensor lies in the file, and in which members of the archive.
+
+    A tensor may be any view of its storage that has no more numbers than it spans, and together the tensors hold no
+    more than the file: so a tensor of a million million numbers, which is one number seen with strides of 0, is out.
+
+    Raises:
+        ForeignError: A tensor lies outside its storage or repeats it, or a storage is not there.
+    """
+    if len(state) > MAX_TENSORS:
+        raise ForeignError(f"{len(state)} tensors, more than the {MAX_TENSORS} that are read")
+    places: dict[str, Place] = {}
+    used: set[str] = set()
+    total = 0
+    for name, view in state.items():
+        storage = view.storage
+        key = f"{folder}data/{storage.key}"
+        member = members.get(key)
+        if member is None or member.size != storage.count * storage.width:
+            raise ForeignError(f"a damaged archive, the numbers of {shown(name)} are not all there")
+        numbers = math.prod(view.shape)
+        reach = 1 + sum((n - 1) * step for n, step in zip(view.shape, view.stride, strict=False)) if numbers else 0
+        if len(view.shape) != len(view.stride) or numbers > reach or view.offset + reach > storage.count:
+            raise ForeignError(
+                f"a tensor {shown(name)} that claims {numbers:.4g} numbers, of which the file holds {storage.count}"
+            )
+        total += numbers * storage.width
+        used.add(key)
+        places[name] = Place(
+            storage.dtype, member.start + view.offset * storage.width, reach * storage.width, view.shape, view.stride
+        )
+    if total > sum(members[key].size for key in used):
+        raise ForeignError("tensors that claim more numbers than the file holds")
+    if total > MAX_BYTES:
+        raise ForeignError(f"tensors of {total} bytes, more than the {MAX_BYTES} that are read")
+    return places, used

@@ -1,0 +1,85 @@
+"""The process that reads a stranger's checkpoint: ``python -m safelight.foreign.worker < FILE``.
+
+It gets the file as its standard input, already open, and answers with one JSON object: where the tensors lie, or why
+there are none. It gives up its rights first, so that whatever a file does to it stays in it: it can open no file,
+write none, start no process, and has little memory and time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from dataclasses import asdict
+from typing import BinaryIO
+
+from safelight.foreign.archive import ForeignError, Member, read_member, read_members, shown, verify
+from safelight.foreign.pickles import MAX_PICKLE, walk
+from safelight.foreign.state import Place, find_state, locate
+
+MEMORY = 96 << 20  # bytes of the heap
+SECONDS = 10  # of the processor; a checkpoint of half a gigabyte takes one
+
+
+def confine() -> None:
+    """Give up what reading does not need, where the system has such limits (not on Windows)."""
+    try:
+        import resource
+    except ModuleNotFoundError:
+        return
+    limits = (
+        (resource.RLIMIT_DATA, MEMORY),
+        (resource.RLIMIT_CPU, SECONDS),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_NOFILE, 3),
+        (resource.RLIMIT_NPROC, 0),
+        (resource.RLIMIT_CORE, 0),
+    )
+    for limit, most in limits:
+        with contextlib.suppress(ValueError, OSError):  # a system may know a limit and not set it
+            resource.setrlimit(limit, (most, most))
+
+
+def read(file: BinaryIO) -> dict[str, Place]:
+    """Find the tensors of a checkpoint.
+
+    Raises:
+        ForeignError: It is damaged, or more than tensors.
+    """
+    members = read_members(file)
+    pickles = [name for name in members if name.count("/") == 1 and name.endswith("/data.pkl")]
+    if len(pickles) != 1:
+        raise ForeignError("an archive without one data.pkl, which torch.save writes")
+    folder = pickles[0].removesuffix("data.pkl")
+    for name in members:
+        if not name.startswith(folder) or name.endswith(".py") or name.startswith(f"{folder}code/"):
+            raise ForeignError(f"an archive with {shown(name)} in it: a program of TorchScript, or no checkpoint")
+    order = members.get(f"{folder}byteorder")
+    if order is not None and _short(file, order) != b"little":
+        raise ForeignError("numbers in the byte order of another processor")
+    if members[pickles[0]].size > MAX_PICKLE:
+        raise ForeignError(f"a pickle of {members[pickles[0]].size} bytes, more than the {MAX_PICKLE} that are read")
+    places, used = locate(find_state(walk(read_member(file, members[pickles[0]]))), members, folder)
+    for key in used:
+        verify(file, members[key])
+    return places
+
+
+def _short(file: BinaryIO, member: Member) -> bytes:
+    return read_member(file, member) if member.size <= 16 else b""
+
+
+def main() -> None:
+    """Read standard input and answer on standard output."""
+    confine()
+    try:
+        answer: dict[str, object] = {"tensors": {name: asdict(p) for name, p in read(sys.stdin.buffer).items()}}
+    except ForeignError as error:
+        answer = {"error": str(error)}
+    except (MemoryError, RecursionError, OverflowError):
+        answer = {"error": "a file that is made to use up memory"}
+    json.dump(answer, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

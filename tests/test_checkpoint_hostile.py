@@ -1,0 +1,225 @@
+"""R9: hostile checkpoints are refused in one line, in 2 seconds and 100 MB, and nothing of them runs."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import weights_support as public
+from safelight import checkpoint, convert, model
+from safelight.catalog import find
+from safelight.checkpoint import CheckpointError
+
+ROWS = {
+    "reduce.pth": "would run 'io.open'",
+    "legacy-reduce.pth": "before torch 1.6",
+    "legacy.pth": r"before torch 1.6, which is not read; .* save it again: torch.save",
+    "module.pth": "would run 'torch.nn.modules.container.Sequential'",
+    "stride-0.pth": r"claims 4e\+10 numbers, of which the file holds 1",
+    "stride-0-alone.pth": r"claims 4e\+10 numbers",
+    "deflated.pth": "compressed members",
+    "nan.pth": "not finite",
+    "cut.pth": "cut off",
+    "cut-end.pth": "cut off",
+    "longer.pth": "something after its end",
+    "empty.pth": "an empty file",
+    "page.pth": "a web page",
+    "entries.safetensors": "a header of 6500001 bytes",
+    "entries.pth": "an archive of 100000 members",
+    "keys.pth": "a pickle of 1057161 bytes",
+    "torchscript.pth": "a program of TorchScript",
+    "noise.pth": "another kind",
+    "lists.pth": "made to use up memory|something else than a dictionary",
+    "marks.pth": "damaged pickle",
+    "laughs.pth": "without a dictionary",
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Every hostile file, and one good one."""
+    folder = tmp_path_factory.mktemp("hostile")
+    good = public.randomised(public.Fsrcnn1(3)).state_dict()
+    (folder / "good.pth").write_bytes(public.torch_bytes(good))
+    for name, content in public.hostile_files(good, folder / "marker").items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_every_hostile_file_has_its_row(folder):
+    assert {path.name for path in folder.iterdir()} == {"good.pth", *ROWS}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_r9_a_hostile_file_is_refused_in_one_line_and_nothing_of_it_runs(folder, cache, name):
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    start = time.perf_counter()
+    with pytest.raises(CheckpointError, match=ROWS[name]) as caught:
+        model.load(find("fsrcnn"), weights=folder / name, scale=3)
+    assert time.perf_counter() - start <= 2
+    assert str(caught.value).startswith(f"{name}: expected ")
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 300
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    assert not cache.exists()
+
+
+MEASURE = """
+import json, resource, sys, time
+from pathlib import Path
+from safelight import model
+from safelight.catalog import find
+card = find("fsrcnn")
+folder = Path(sys.argv[1])
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+model.load(card, weights=folder / "good.pth", scale=3)
+base = peak()
+for name in sys.argv[2:]:
+    try: model.load(card, weights=folder / name, scale=3)
+    except ValueError as error: assert "expected" in str(error)
+    else: raise SystemExit(name + " was taken")
+print(json.dumps([base, peak() - base]))
+"""
+
+# A small process in between: what a child shares with its parent before it begins is counted as the child's.
+READER = """
+import json, os, sys, time
+peaks = {}
+for name in sys.argv[2:]:
+    start = time.perf_counter()
+    worker = os.posix_spawn(
+        sys.executable, [sys.executable, "-P", "-m", "safelight.foreign.worker"], os.environ,
+        file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.path.join(sys.argv[1], name), os.O_RDONLY, 0),
+                      (os.POSIX_SPAWN_DUP2, int(os.environ["ANSWERS"]), 1)])
+    _, status, usage = os.wait4(worker, 0)
+    peaks[name] = (status, usage.ru_maxrss >> 10, round(time.perf_counter() - start, 2))
+print(json.dumps(peaks))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is counted as Linux does")
+def test_r9_memory(folder):
+    """At most 100 MB above a process that has loaded good weights, and 100 MB for the reader, which needs 10."""
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, str(folder), *ROWS], capture_output=True, text=True, check=True, timeout=120
+    )
+    base, more = json.loads(done.stdout)
+    zipped = [name for name in ROWS if (folder / name).read_bytes()[:2] == b"PK"]
+    answers, end = os.pipe()  # a pipe: the reader may write no file, and its answers are short
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", READER, str(folder), *zipped], capture_output=True, text=True, check=True,
+            timeout=120, pass_fds=[end], env=os.environ | {"ANSWERS": str(end)},
+        )  # fmt: skip
+    finally:
+        os.close(answers)
+        os.close(end)
+    peaks = json.loads(done.stdout)
+    assert more <= 100, f"beside {base} MB"
+    assert all(status == 0 and megabytes <= 100 and seconds <= 2 for status, megabytes, seconds in peaks.values()), (
+        peaks
+    )
+
+
+def test_the_reader_can_open_write_and_start_nothing(tmp_path):
+    code = (
+        "import os, sys\nfrom safelight.foreign import worker\nworker.confine()\n"
+        "for act in (lambda: open('/etc/passwd'), lambda: os.open('made', os.O_CREAT | os.O_WRONLY), os.fork,\n"
+        "            lambda: bytearray(worker.MEMORY)):\n"
+        "    try: act()\n"
+        "    except (OSError, MemoryError) as error: print(type(error).__name__, end=' ')\n"
+        "    else: print('done', end=' ')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    opened, made, forked, filled, *_ = done.stdout.split()
+    assert (opened, made, filled) == ("OSError", "OSError", "MemoryError")
+    assert forked == "BlockingIOError" or os.geteuid() == 0  # root may start as many as it likes
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_modules_of_the_current_folder_are_not_run(tmp_path, monkeypatch):
+    marker = tmp_path / "marker"
+    for name in ("json", "zlib", "struct", "safelight", "resource"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(marker)!r}, 'w')")
+    (tmp_path / "x3.pth").write_bytes(public.torch_bytes(public.Fsrcnn1(3).state_dict()))
+    monkeypatch.chdir(tmp_path)
+    assert model.load(find("fsrcnn"), weights=Path("x3.pth")).scale == 3
+    assert not marker.exists()
+
+
+def test_a_reader_that_dies_or_hangs_costs_one_line(folder, monkeypatch):
+    run = subprocess.run
+    for code, match in (
+        ("import os; os.kill(os.getpid(), 11)", r"did not survive \(exit -11\)"),
+        ("import time; time.sleep(60)", "more than 1 seconds"),
+        ("print('nonsense')", "did not survive"),
+    ):
+        monkeypatch.setattr(convert, "SECONDS", 1)
+        monkeypatch.setattr(subprocess, "run", lambda a, code=code, **k: run([sys.executable, "-c", code], **k))
+        with pytest.raises(CheckpointError, match=match):
+            model.load(find("fsrcnn"), weights=folder / "good.pth", scale=3)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names on Windows are shorter of signs")
+def test_names_of_files_cannot_break_the_line(tmp_path):
+    path = tmp_path / "two\nlines\x1b[31m.pth"
+    path.write_bytes(b"")
+    with pytest.raises(CheckpointError, match="empty") as caught:
+        model.load(find("fsrcnn"), weights=path)
+    assert str(caught.value).isprintable()
+
+
+def test_a_large_file_of_zeros_is_refused_before_it_is_read(tmp_path):
+    """A sparse file costs nothing to send: its tensors must fit the network before they are read."""
+    path = tmp_path / "large.safetensors"
+    ours = (model.SHIPPED / "espcn-x2.safetensors").read_bytes()
+    length = int.from_bytes(ours[:8], "little")
+    header = json.loads(ours[8 : 8 + length])
+    (name, *_) = (key for key in header if key.startswith("conv1.weight"))
+    size = 3 << 30
+    sparse = {
+        "__metadata__": header["__metadata__"],
+        name: {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, size]},
+    }
+    text = json.dumps(sparse).encode()
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + size)
+    start = time.perf_counter()
+    with pytest.raises(CheckpointError, match="expected the weights of this network"):
+        model.load(find("espcn"), weights=path)
+    foreign = json.dumps({"first_part.0.weight": sparse[name]}).encode()
+    with path.open("r+b") as file:
+        file.write(len(foreign).to_bytes(8, "little") + foreign)
+        file.truncate(8 + len(foreign) + size)
+    with pytest.raises(CheckpointError, match="more than the 536870912 that are read"):
+        model.load(find("fsrcnn"), weights=path)
+    assert time.perf_counter() - start <= 2
+
+
+def test_r9_mutations_a_few(tmp_path):
+    """The 500 of R9 run by ``make test-reliability``; these few show in every run that the harness works."""
+    counts = public.mutate(tmp_path, 60)
+    assert counts["refused"] >= 40
+    assert counts["refused"] + counts["same"] + counts["other numbers"] == 60
+
+
+def test_a_changed_bit_anywhere_in_a_file_of_ours_is_noticed(tmp_path):
+    path = tmp_path / "w.safetensors"
+    tensors, header = checkpoint.load(model.SHIPPED / "fsrcnn-x3.safetensors")
+    checkpoint.save(path, tensors, header)
+    good = path.read_bytes()
+    for at in range(8, len(good), 997):
+        path.write_bytes(good[:at] + bytes([good[at] ^ 4]) + good[at + 1 :])
+        with pytest.raises(CheckpointError):
+            checkpoint.load(path)
