@@ -51,13 +51,13 @@ def test_an_existing_file_is_never_touched_unasked(tmp_path):
 
 def test_a_file_that_appears_meanwhile_is_not_touched(tmp_path, monkeypatch):
     path = tmp_path / "a.png"
-    encode = writing.encode
+    save = writing.save
 
-    def slow(*args, **kwargs):
+    def slow(*args):
         path.write_bytes(b"precious")
-        return encode(*args, **kwargs)
+        save(*args)
 
-    monkeypatch.setattr(writing, "encode", slow)
+    monkeypatch.setattr(writing, "save", slow)
     with pytest.raises(image.TargetExistsError):
         image.write(PICTURE, path)
     assert path.read_bytes() == b"precious"
@@ -126,12 +126,12 @@ def test_trouble_leaves_nothing_and_names_the_folder(tmp_path, monkeypatch, step
         assert path.read_bytes() == b"before"
 
 
-@pytest.mark.parametrize("where", ["encode", "fsync", "link"])
+@pytest.mark.parametrize("where", ["save", "fsync", "link"])
 def test_an_interruption_leaves_nothing(tmp_path, monkeypatch, where):
     def interrupt(*_args, **_kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(writing if where == "encode" else os, where, interrupt)
+    monkeypatch.setattr(writing if where == "save" else os, where, interrupt)
     with pytest.raises(KeyboardInterrupt):
         image.write(PICTURE, tmp_path / "a.png")
     monkeypatch.undo()

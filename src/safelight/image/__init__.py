@@ -8,7 +8,9 @@ show the picture as it was before; so are comments, IPTC, further frames and pag
 Decoding costs the pixels once; a rotated picture costs one more copy of them for a moment.
 """
 
+from safelight.image.conform import conform
 from safelight.image.formats import FORMATS, SUFFIXES, format_of
+from safelight.image.frame import Frame
 from safelight.image.header import Header
 from safelight.image.kinds import from_any, to_kind
 from safelight.image.picture import (
@@ -24,7 +26,8 @@ from safelight.image.picture import (
 )
 from safelight.image.reading import DEFAULT_MAX_PIXELS, probe, read
 from safelight.image.rows import Rows, open_rows
-from safelight.image.writing import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, conform, encode, write, write_bytes
+from safelight.image.target import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, clean, write_bytes
+from safelight.image.writing import encode, write, write_rows
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
@@ -36,12 +39,14 @@ __all__ = [
     "DecodeError",
     "Depth",
     "EncodeError",
+    "Frame",
     "Header",
     "Picture",
     "PictureError",
     "Rows",
     "TargetError",
     "TargetExistsError",
+    "clean",
     "conform",
     "encode",
     "format_of",
@@ -53,4 +58,5 @@ __all__ = [
     "to_kind",
     "write",
     "write_bytes",
+    "write_rows",
 ]

@@ -25,8 +25,19 @@ def _segment(marker: int, body: bytes) -> bytes:
     return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
 
 
-def into_jpeg(data: bytes, exif: bytes | None, dpi: tuple[float, float] | None) -> bytes:
-    """Put a JFIF header, which holds the resolution in whole numbers, and EXIF behind the start of a JPEG file."""
+def jpeg_head(data: bytes | bytearray, exif: bytes | None, dpi: tuple[float, float] | None) -> bytes | None:
+    """Put a JFIF header, which holds the resolution in whole numbers, and EXIF behind the start of a JPEG file.
+
+    Args:
+        data: the file, or its first bytes.
+        exif: EXIF to put in, or None.
+        dpi: pixels per inch, or None.
+
+    Returns:
+        The bytes given, changed; None if there are too few.
+    """
+    if len(data) < 2:
+        return None
     unit = 0 if dpi is None else 1
     x, y = (1, 1) if dpi is None else (min(max(round(d), 1), 0xFFFF) for d in dpi)
     segments = _segment(0xE0, b"JFIF\0\1\1" + struct.pack(">BHHBB", unit, x, y, 0, 0))
@@ -35,24 +46,30 @@ def into_jpeg(data: bytes, exif: bytes | None, dpi: tuple[float, float] | None) 
     return b"".join((data[:2], segments, data[2:]))
 
 
-def _chunks(data: bytes, start: int, form: str, extra: int, padding: int) -> Iterator[tuple[bytes, int, int]]:
+def _chunks(
+    data: bytes | bytearray, start: int, form: str, extra: int, padding: int
+) -> Iterator[tuple[bytes, int, int]]:
     """Yield (name, start, end) of the chunks of a PNG or RIFF file."""
     while start + 8 <= len(data):
-        name, size = data[start : start + 4], data[start + 4 : start + 8]
+        name, size = bytes(data[start : start + 4]), data[start + 4 : start + 8]
         if form == ">":  # PNG puts the length first
-            name, size = size, name
+            name, size = bytes(size), name
         (length,) = struct.unpack(form + "I", size)
         end = start + 8 + length + extra + length % padding
         yield name, start, end
         start = end
 
 
-def into_png(data: bytes, exif: bytes | None, dpi: tuple[float, float] | None) -> bytes:
-    """Put an eXIf chunk behind the header of a PNG file, and drop the pHYs chunk of an unknown resolution."""
+def png_head(data: bytes | bytearray, exif: bytes | None, dpi: tuple[float, float] | None) -> bytes | None:
+    """Put an eXIf chunk behind the header of a PNG file, and drop the pHYs chunk of an unknown resolution.
+
+    Arguments and result are as in `jpeg_head`; what comes before the pixels must be there.
+    """
     parts = [data[:8]]
     for name, start, end in _chunks(data, 8, ">", 4, 1):
         if name == b"IDAT":  # what matters stands before the pixels
-            parts.append(data[start:])
+            return b"".join((*parts, data[start:]))
+        if end > len(data):
             break
         if name == b"pHYs" and dpi is None:
             continue
@@ -60,7 +77,7 @@ def into_png(data: bytes, exif: bytes | None, dpi: tuple[float, float] | None) -
         if name == b"IHDR" and exif is not None:
             body = b"eXIf" + exif
             parts.append(struct.pack(">I", len(exif)) + body + struct.pack(">I", zlib.crc32(body)))
-    return b"".join(parts)
+    return None
 
 
 @dataclass(frozen=True, slots=True)

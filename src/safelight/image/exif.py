@@ -8,11 +8,14 @@ its bytes and its place (maker notes hold offsets of their own and break when th
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+
+from safelight.image.target import Sink
 
 Read = Callable[[int, int], bytes]  # (offset, length) -> bytes, fewer at the end of the data
 
@@ -321,15 +324,19 @@ def from_tiff(read: Read) -> bytes | None:
     return _head(order) + _pack(entries, order, 8) if {e.tag for e in entries} - plain else None
 
 
-def into_tiff(tiff: bytes, block: bytes | None, dpi: tuple[float, float] | None) -> bytes:
-    """Return a TIFF file with an EXIF block's tags in a new first directory at its end.
+def into_tiff(file: Sink, block: bytes | None, dpi: tuple[float, float] | None) -> None:
+    """Give a TIFF file a new first directory at its end, with an EXIF block's tags.
 
     Args:
-        tiff: the file, little-endian and of one page, as libvips writes it.
+        file: the file, little-endian and of one page, as libvips writes it.
         block: EXIF to put in, or None.
         dpi: pixels per inch; None writes "no unit", where libvips would claim 25.4 pixels per inch.
     """
-    read = reader(tiff)
+
+    def read(offset: int, length: int) -> bytes:
+        file.seek(offset, os.SEEK_SET)
+        return file.read(length)
+
     order, places, _ = _first(read)
     # The file's own entries keep the four bytes of their value field: what they point to stays where it is.
     merged = {tag: _Entry(tag, p.kind, p.count, read(p.entry + 8, 4)) for tag, p in places.items()}
@@ -343,9 +350,11 @@ def into_tiff(tiff: bytes, block: bytes | None, dpi: tuple[float, float] | None)
         merged[e.tag] = e
     if dpi is None:
         merged[_RESOLUTION_UNIT] = _Entry(_RESOLUTION_UNIT, _SHORT, 1, struct.pack(order + "H", 1))
-    base = len(tiff) + len(tiff) % 2
-    body = _pack([merged[tag] for tag in sorted(merged)], order, base)
-    return b"".join((tiff[:4], struct.pack(order + "I", base), tiff[8:], bytes(base - len(tiff)), body))
+    end = file.seek(0, os.SEEK_END)
+    base = end + end % 2
+    file.write(bytes(base - end) + _pack([merged[tag] for tag in sorted(merged)], order, base))
+    file.seek(4, os.SEEK_SET)
+    file.write(struct.pack(order + "I", base))
 
 
 def settle_xmp(xmp: bytes) -> bytes:

@@ -156,11 +156,14 @@ def to_depth(picture: Picture, depth: Depth) -> Picture:
     """
     if depth == picture.depth:
         return picture
-    alpha = None if picture.alpha is None else _to_depth(picture.alpha, depth)
-    return replace(picture, pixels=_to_depth(picture.pixels, depth), alpha=alpha)
+    alpha = None if picture.alpha is None else values_to_depth(picture.alpha, depth)
+    return replace(picture, pixels=values_to_depth(picture.pixels, depth), alpha=alpha)
 
 
-def _to_depth(values: NDArray[Any], depth: Depth) -> NDArray[Any]:
+def values_to_depth(values: NDArray[Any], depth: Depth) -> NDArray[Any]:
+    """Convert pixel values of any shape to another depth, as `to_depth` does a picture's."""
+    if DEPTHS[values.dtype.name] == depth:
+        return values
     is_float = values.dtype == np.float32
     if depth == "float":
         return np.divide(values, np.iinfo(values.dtype).max, dtype=np.float32)

@@ -1,0 +1,198 @@
+"""What a format can hold of a picture: reduced knowingly, row by row, and every loss told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from safelight.image import containers
+from safelight.image import exif as exif_block
+from safelight.image.formats import Ability, check_format
+from safelight.image.frame import Frame, frame_of, picture_of
+from safelight.image.picture import EncodeError, Picture, values_to_depth
+
+_CLASSIC_TIFF = 3_900_000_000  # bytes of pixels; with more, a TIFF file needs 64-bit offsets
+_PIECE = 4 << 20  # bytes
+
+_CLIPPED = "values outside [0, 1] clipped"
+
+
+def conform(picture: Picture, format: str) -> Picture:  # noqa: A002 - the public name
+    """Reduce a picture to what a format can hold, and add a warning for every loss.
+
+    `encode` and `write` do this by themselves; call it first to learn, and tell, what will be lost.
+    Integers are rounded to the nearest; alpha is laid over white; metadata that has no place is dropped.
+
+    Args:
+        picture: any picture.
+        format: a name out of `FORMATS`.
+
+    Raises:
+        PictureError: there is no such format.
+        EncodeError: the picture has more pixels a side than the format can count, or has values that are not finite.
+
+    Example:
+        >>> conform(Picture(pixels=np.zeros((2, 2, 1), np.uint16)), "jpeg").warnings
+        ('16 bits rounded to 8: JPEG holds no more',)
+    """
+    reduction = Reduction(frame_of(picture), format)
+    if reduction.keeps_rows:
+        frame = replace(reduction.frame, warnings=reduction.warnings)
+        return replace(picture, icc=frame.icc, exif=frame.exif, xmp=frame.xmp, dpi=frame.dpi, warnings=frame.warnings)
+    rows = gather(reduction.frame, map(reduction, rows_of(picture)))
+    return picture_of(replace(reduction.frame, warnings=reduction.warnings), rows)
+
+
+class Reduction:
+    """From a picture's rows to those that a format holds; to be called with all of them, from top to bottom.
+
+    Each row depends on itself alone, so that it does not matter how many come at a time.
+
+    Attributes:
+        frame: the picture as the format holds it; without new warnings, which are known when all rows have passed.
+        keeps_rows: whether the rows stay as they are.
+    """
+
+    def __init__(self, frame: Frame, format: str) -> None:  # noqa: A002 - as above
+        able, name = check_format(format), format.upper()
+        side = max(frame.width, frame.height)
+        if side > able.max_side:
+            raise EncodeError(
+                f"expected at most {able.max_side:,} pixels a side for {name}, got {side:,}; write PNG or TIFF instead"
+            )
+        notes: list[str] = []
+        self._given = frame
+        self._outside = False  # whether a colour was outside [0, 1] and had to be clipped
+        held = self._reduce_depth(able, name, notes)
+        self._bits = able.bits if held.depth == "16-bit" else 8
+        self._flatten = held.alpha and not able.alpha
+        if self._flatten:
+            notes.append(f"alpha laid over white: {name} holds none")
+            held = replace(held, alpha=False)
+        if format == "gif":
+            notes.append("colours reduced to 256: GIF holds no more")
+            if held.alpha:
+                notes.append("alpha reduced to clear or opaque: GIF holds no more")
+        self.frame = _conform_metadata(held, format, able, notes)
+        self._notes = notes
+        self.keeps_rows = held.depth == frame.depth and not self._flatten and not 8 < self._bits < 16
+
+    def _reduce_depth(self, able: Ability, name: str, notes: list[str]) -> Frame:
+        frame = self._given
+        if frame.depth == "float" and not able.floats:
+            notes += [f"float rounded to {min(able.bits, 16)} bits: {name} holds no more", _CLIPPED]
+            return replace(frame, depth="8-bit" if able.bits == 8 else "16-bit")
+        if frame.depth == "16-bit" and able.bits < 16:
+            notes.append(f"16 bits rounded to {able.bits}: {name} holds no more")
+            return replace(frame, depth="8-bit") if able.bits == 8 else frame
+        return frame
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The picture's own, and what was lost; complete when all rows have passed."""
+        before = self.frame.warnings
+        notes = (note for note in self._notes if note not in before and (note != _CLIPPED or self._outside))
+        return before + tuple(notes)
+
+    def __call__(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Return the rows (h, width, bands) as the format holds them.
+
+        Raises:
+            EncodeError: a value that must be rounded is not finite.
+        """
+        if self.keeps_rows:
+            return rows
+        if self._given.depth == "float" and self.frame.depth != "float" and not self._outside:
+            colors = rows[..., : self._given.channels]
+            self._outside = bool(colors.min() < 0 or colors.max() > 1)
+        rows = values_to_depth(rows, self.frame.depth)
+        if 8 < self._bits < 16:
+            rows = _bit_table(self._bits)[rows]
+        return _over_white(rows) if self._flatten else rows
+
+
+def _bit_table(bits: int) -> NDArray[np.uint16]:
+    """Return what becomes of each 16-bit value in a file of fewer bits: the nearest, its bits repeated below."""
+    steps = (np.arange(65536) * (2**bits - 1) + 32767) // 65535
+    return (steps << (16 - bits) | steps >> (2 * bits - 16)).astype(np.uint16)
+
+
+def _over_white(rows: NDArray[Any]) -> NDArray[Any]:
+    # In the picture's own (display) values, as browsers and editors do it; only for integers, as the formats are.
+    top = float(np.iinfo(rows.dtype).max)
+    opacity = rows[..., -1:].astype(np.float64) / top
+    mixed = rows[..., :-1] * opacity + top * (1 - opacity)
+    return np.floor(mixed + 0.5).astype(rows.dtype)
+
+
+def _conform_metadata(frame: Frame, target: str, able: Ability, notes: list[str]) -> Frame:
+    name = target.upper()
+    held = {"ICC profile": frame.icc, "EXIF": frame.exif, "XMP": frame.xmp, "DPI": frame.dpi}
+    if not able.metadata:
+        notes += [f"{what} dropped: {name} holds none" for what, value in held.items() if value]
+        return replace(frame, icc=None, exif=None, xmp=None, dpi=None)
+    icc, exif, xmp, dpi = frame.icc, frame.exif, frame.xmp, frame.dpi
+    if dpi is not None and not all(0 < d < 1e6 for d in dpi):
+        notes.append("DPI dropped: expected positive numbers")
+        dpi = None
+    space = b"GRAY" if frame.channels == 1 else b"RGB "
+    if icc is not None and icc[16:20] != space:
+        notes.append(f"ICC profile dropped: it isn't one for {'gray' if frame.channels == 1 else 'RGB'} pixels")
+        icc = None
+    if exif is not None:
+        try:
+            block = exif_block.strip_prefix(exif)
+            exif = exif_block.settle(block, width=frame.width, height=frame.height, dpi=dpi)
+        except exif_block.MalformedExifError as error:
+            notes.append(f"EXIF dropped: it is damaged ({error})")
+            exif = None
+    if exif is not None and target == "tiff" and needs_big_tiff(frame):
+        notes.append("EXIF dropped: a TIFF file of this size holds none")
+        exif = None
+    if target in ("webp", "avif") and dpi is not None and (exif is None or _states_no(exif)):
+        exif = exif_block.with_resolution(exif, dpi)  # these formats keep it nowhere else
+    most = {"jpeg": containers.JPEG_EXIF, "avif": containers.AVIF_EXIF}.get(target)
+    if exif is not None and most is not None and len(exif) > most:
+        notes.append(f"EXIF dropped: it has {len(exif):,} bytes, {name} holds {most:,}")
+        exif = None
+    if target == "jpeg" and xmp is not None and len(xmp) > containers.JPEG_XMP:
+        notes.append(f"XMP dropped: it has {len(xmp):,} bytes, JPEG holds {containers.JPEG_XMP:,}")
+        xmp = None
+    return replace(frame, icc=icc, exif=exif, xmp=xmp and exif_block.settle_xmp(xmp), dpi=dpi)
+
+
+def _states_no(exif: bytes) -> bool:
+    return exif_block.resolution(exif_block.reader(exif)) is None
+
+
+def needs_big_tiff(frame: Frame) -> bool:
+    """Tell whether a TIFF file of these pixels may grow past the 4 GB that 32-bit offsets reach."""
+    return frame.width * frame.height * frame.bands * frame.dtype.itemsize > _CLASSIC_TIFF
+
+
+def row_step(frame: Frame) -> int:
+    """Return how many rows are worked on at a time: a few megabytes."""
+    return max(_PIECE // (frame.width * frame.bands * frame.dtype.itemsize), 1)
+
+
+def rows_of(picture: Picture) -> Iterator[NDArray[Any]]:
+    """Yield all rows of a picture, (h, width, bands), alpha last; a few at a time."""
+    step = row_step(frame_of(picture))
+    for top in range(0, picture.height, step):
+        rows = picture.pixels[top : top + step]
+        alpha = None if picture.alpha is None else picture.alpha[top : top + step, :, None]
+        yield rows if alpha is None else np.concatenate((rows, alpha), axis=2)
+
+
+def gather(frame: Frame, rows: Iterable[NDArray[Any]]) -> NDArray[Any]:
+    """Put all rows of a picture together: (height, width, bands)."""
+    whole = np.empty((frame.height, frame.width, frame.bands), frame.dtype)
+    top = 0
+    for some in rows:
+        whole[top : top + len(some)] = some
+        top += len(some)
+    return whole
