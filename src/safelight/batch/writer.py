@@ -161,7 +161,8 @@ class Writer:
         except (_AbandonedError, BrokenPipeError) as error:
             fatal = error
         except Exception as error:
-            outcome = failed(task.job, error, time.perf_counter() - task.start)
+            # Where the rows failed, that is the cause, whatever the encoder made of it.
+            outcome = failed(task.job, rows.error or error, time.perf_counter() - task.start)
         with self._changed:
             task.outcome, task.fatal = outcome, fatal
             self._changed.notify_all()
@@ -174,11 +175,13 @@ class _Rows:
     def __init__(self, take: Callable[[], _Item]) -> None:
         self._take = take
         self._left = True
+        self.error: Exception | None = None
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         while self._left:
             item = self._next()
             if isinstance(item, Exception):
+                self.error = item
                 raise item
             if item is not None:
                 yield item
