@@ -5,6 +5,7 @@ import hashlib
 import re
 import subprocess
 from collections import OrderedDict
+from pathlib import Path
 
 import pytest
 import torch
@@ -58,11 +59,11 @@ def refused(name, path, match, **how):
     assert "\n" not in str(caught.value)
 
 
-def test_every_layout_on_a_card_is_tested_here():
-    known = {
-        (card.name, layout.name) for card in CARDS if hasattr(card.method, "foreign") for layout in card.method.foreign
-    }
-    assert known == set(LAYOUTS)
+def test_every_layout_on_a_card_is_tested_here_and_documented():
+    found = [(card.name, layout) for card in CARDS for layout in getattr(card.method, "foreign", ())]
+    assert {(name, layout.name) for name, layout in found} == set(LAYOUTS)
+    text = (Path(__file__).parents[1] / "docs/weights.md").read_text()
+    assert all(f"| {name} | [{layout.name}]({layout.link}) |" in text for name, layout in found)
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])

@@ -65,7 +65,7 @@ def upscale(
         str | None,
         typer.Option("--method", "-m", help="See: safelight methods.", autocompletion=complete_method),
     ] = None,
-    weights: Annotated[Path | None, typer.Option("--weights", help="Weights of your own training.")] = None,
+    weights: Annotated[Path | None, typer.Option("--weights", help="Weights: your own, or a published .pth.")] = None,
     ensemble: Annotated[
         bool, typer.Option("--ensemble", help="Average over the 8 turns and mirrorings: better, 8 times the work.")
     ] = False,

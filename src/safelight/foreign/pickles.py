@@ -15,6 +15,7 @@ from typing import Any, cast
 from safelight.foreign.archive import ForeignError, shown
 
 MAX_PICKLE = 1 << 20  # bytes; a network of a thousand layers takes a quarter of it
+MAX_INSTRUCTIONS = 300_000  # of which a tensor takes 25
 _MAX_DIMENSIONS = 8
 
 # Torch's names of storages, what a number of it is called, and its bytes.
@@ -91,7 +92,7 @@ class _Walker:
             ForeignError: An opcode or a name that is not known here, or a pickle that is damaged.
         """
         try:
-            while True:
+            for _ in range(MAX_INSTRUCTIONS):
                 opcode = self.take(1)
                 if opcode == b".":
                     if self.at != len(self.pickled):
@@ -102,6 +103,7 @@ class _Walker:
                     raise ForeignError(f"a pickle with the instruction {shown(opcode.decode('latin-1'))}, "
                                        "which describes no weights")  # fmt: skip
                 handler(self)
+            raise ForeignError(f"a pickle of more than {MAX_INSTRUCTIONS} instructions")
         except (IndexError, KeyError, struct.error, UnicodeDecodeError):
             raise ForeignError("a damaged pickle") from None
 
