@@ -190,7 +190,8 @@ def check_present(path: Path) -> None:
         CheckpointError: There is none, or a folder or a device in its place.
     """
     if not path.is_file():
-        raise CheckpointError(f"{ascii(str(path))[1:-1]}: expected a weights file, but there is none")
+        shown = str(path) if str(path).isprintable() else ascii(str(path))
+        raise CheckpointError(f"{shown}: expected a weights file, but there is none")
 
 
 def _check_file(path: Path) -> None:
