@@ -38,7 +38,7 @@ def pictures(folder):
 
 def state(folder):
     """All that a folder holds, to be compared: contents, and where links lead."""
-    return {p: os.readlink(p) if p.is_symlink() else p.is_file() and p.read_bytes() for p in folder.rglob("*")}
+    return {p: p.readlink() if p.is_symlink() else p.is_file() and p.read_bytes() for p in folder.rglob("*")}
 
 
 NAMES = [
