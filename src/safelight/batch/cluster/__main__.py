@@ -1,0 +1,6 @@
+"""``python -m safelight.batch.cluster``: the process that drives Ray; ``run`` starts it."""
+
+from safelight.batch.cluster.driver import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""Which pictures, and where each result goes: as in a local batch, and with URLs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from safelight import image
+from safelight.batch import remote
+from safelight.batch.cluster.records import Errand
+from safelight.batch.inputs import STREAM, BatchError, Source, expand, is_picture_name
+from safelight.batch.outputs import Job, OnExist
+from safelight.batch.outputs import plan as plan_jobs
+from safelight.batch.remote import Place
+from safelight.image.picture import shown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What ``plan`` found.
+
+    Attributes:
+        errands: in the order of the inputs.
+        folder: of the results, where it is one of this machine and was named.
+        url: of the results, where they are behind one.
+        passed_over: files in folders that are hidden or whose names are no picture's.
+        existing: the results behind ``url`` that are there already, by name.
+    """
+
+    errands: tuple[Errand, ...]
+    folder: Path | None = None
+    url: str | None = None
+    passed_over: int = 0
+    existing: frozenset[str] = frozenset()
+
+
+def plan(
+    inputs: Sequence[str],
+    *,
+    out: str | None,
+    tag: str,
+    format: str | None,  # noqa: A002 - as in batch.plan
+    on_exist: OnExist,
+    listed: Sequence[Path] = (),
+) -> Plan:
+    """Give every picture its output.
+
+    Without a URL, all is as ``batch.expand`` and ``batch.plan`` have it. With one, ``out`` is a folder or a URL that
+    stands for a folder, in which the tree of the inputs is kept.
+
+    Args:
+        inputs: files, folders, patterns and URLs of files or folders.
+        out: as the user typed it.
+        tag: what marks a result beside its input, such as ``x4``.
+        format: a format for all results.
+        on_exist: what to do with an output that exists.
+        listed: names out of a list, as ``read_list`` gives them.
+
+    Raises:
+        BatchError: the inputs and the output do not go together, or a URL can't be listed.
+    """
+    if STREAM in inputs or out == STREAM:
+        raise BatchError("expected files, folders or URLs with --cluster, got - (a pipe); leave --cluster out")
+    inputs = [remote.local(text) for text in inputs]
+    out = None if out is None else remote.local(out)
+    if any(map(remote.is_url, inputs)) or (out is not None and remote.is_url(out)):
+        if out is None:
+            raise BatchError("expected -o FOLDER or URL for inputs behind a URL, got none; name one")
+        return _plan_urls(inputs, out=out, format=format, on_exist=on_exist, listed=listed)
+    found = expand(inputs, listed=listed, leave_out=None if out is None else Path(out))
+    jobs = plan_jobs(found, out=out, tag=tag, format=format, on_exist=on_exist)
+    folder = None if out is None or not jobs else Path(out)
+    if folder is not None and found.single and jobs[0].output == folder:
+        folder = folder.parent
+    return Plan(errands=tuple(map(_errand, jobs)), folder=folder, passed_over=found.passed_over)
+
+
+def _errand(job: Job) -> Errand:
+    assert job.source.path is not None
+    assert job.output is not None
+    if _absolute(job.source.path) == _absolute(job.output):
+        # Its result may be there when a lost worker's files are done again, and would be enlarged a second time.
+        raise BatchError(
+            f"expected an output that is not the input with --cluster, got {shown(job.output)} for both; choose "
+            "another with -o"
+        )
+    placed = replace(
+        job,
+        source=replace(job.source, path=_absolute(job.source.path)),
+        output=_absolute(job.output),
+        twin=None if job.twin is None else _absolute(job.twin),
+    )
+    return Errand(job=placed, input=job.source.name, output=str(job.output))
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow a link that is to be replaced
+
+
+# --- with URLs --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Input:
+    """A source, and its place if it is behind a URL."""
+
+    source: Source
+    place: Place | None = None
+
+    @property
+    def name(self) -> str:
+        return self.source.name if self.place is None else self.place.name
+
+    @property
+    def key(self) -> str:
+        """Equal for two names of one file."""
+        return self.name if self.source.path is None else os.path.realpath(self.source.path)
+
+
+class _Results:
+    """The folder of results: names the outputs, and knows which are there or spoken for."""
+
+    def __init__(self, out: str, inputs: Mapping[str, _Input], *, rename: bool) -> None:
+        self.out, self.inputs, self.rename = out, inputs, rename
+        self.url = out if remote.is_url(out) else None
+        self.taken: dict[str, _Input] = {}
+        self.existing = frozenset[str]()
+        if self.url is not None:
+            self.existing = frozenset(place.name for place, _ in remote.find(out))
+
+    def place(self, item: _Input, below: PurePosixPath) -> tuple[PurePosixPath, str, Place | None]:
+        """Return the place below the folder that a result gets, the caller's name for it, and its place in a store."""
+        n, candidate = 1, below
+        while True:
+            target = None if self.url is None else remote.join(self.out, candidate)
+            name = str(Path(self.out) / candidate) if target is None else target.name
+            key = os.path.realpath(name) if target is None else name
+            other = self.taken.get(key) or self.inputs.get(key)
+            there = os.path.lexists(name) if target is None else name in self.existing
+            if not self.rename or not (other or there):
+                break
+            n += 1
+            candidate = below.with_stem(f"{below.stem}-{n}")
+        if other is not None:
+            raise BatchError(
+                f"expected an output of its own for each input, got {shown(name)} for {shown(item.name)} and as or "
+                f"for {shown(other.name)}; use --on-exist rename, or choose another place with -o"
+            )
+        self.taken[key] = item
+        return candidate, name, target
+
+
+def _plan_urls(
+    inputs: Sequence[str],
+    *,
+    out: str,
+    format: str | None,  # noqa: A002
+    on_exist: OnExist,
+    listed: Sequence[Path],
+) -> Plan:
+    if is_picture_name(Path(out)) and not Path(out).is_dir():
+        raise BatchError(f"expected a folder for the results, got {shown(out)}; name a folder")
+    found: dict[str, _Input] = {}
+    passed_over = 0
+    for item in _search(inputs, listed, out):
+        if isinstance(item, int):
+            passed_over += item
+        else:
+            found.setdefault(item.key, item)
+    if not found:
+        raise BatchError(
+            f"expected pictures ({' '.join(sorted(image.SUFFIXES))}), found none under "
+            f"{', '.join(map(shown, inputs))}; check the name or the folder"
+        )
+    results = _Results(out, found, rename=on_exist == "rename")
+    errands: list[Errand] = []
+    for item in found.values():
+        source = item.source
+        candidate, name, target = results.place(item, PurePosixPath(source.tree).with_suffix(_suffix(source, format)))
+        job = Job(
+            source=replace(source, path=None if source.path is None else _absolute(source.path)),
+            output=_absolute(Path(name)) if target is None else None,
+            format=image.format_of(Path(candidate)),
+            on_exist=on_exist,
+        )
+        errands.append(Errand(job=job, input=item.name, output=name, source=item.place, target=target))
+    return Plan(
+        errands=tuple(errands), folder=Path(out) if results.url is None else None, url=results.url,
+        passed_over=passed_over, existing=results.existing,
+    )  # fmt: skip
+
+
+def _search(inputs: Sequence[str], listed: Sequence[Path], out: str) -> Iterator[_Input | int]:
+    """Find the pictures under files, folders and URLs, and count what is passed over."""
+    here = [text for text in inputs if not remote.is_url(text)]
+    if here or listed:
+        leave_out = None if remote.is_url(out) else Path(out)
+        local = expand(here, listed=listed, leave_out=leave_out, may_be_none=True)
+        yield from map(_Input, local.sources)
+        yield local.passed_over
+    results = out.rstrip("/") + "/"
+    for text in inputs:
+        if not remote.is_url(text):
+            continue
+        inside = not text.startswith(out)  # earlier results are no inputs, unless it is them that are meant
+        for place, tree in remote.find(text):
+            if inside and place.name.startswith(results):
+                continue
+            if not is_picture_name(Path(tree)) or any(part.startswith(".") and part != ".." for part in tree.parts):
+                yield 1
+                continue
+            problem = None
+            if ".." in tree.parts:
+                problem = f"{shown(place.name)}: expected a name without .. as a folder, got one; rename it"
+                tree = PurePosixPath(tree.name)
+            yield _Input(Source(path=None, tree=Path(tree), named=False, problem=problem), place)
+
+
+def _suffix(source: Source, format: str | None) -> str:  # noqa: A002
+    """As in a local batch: a result has its input's format, but a GIF becomes a PNG, as does a name of no format."""
+    if format is not None:
+        return image.FORMATS[format][0]
+    suffix = source.tree.suffix
+    return suffix if suffix.lower() in image.SUFFIXES and image.format_of(source.tree) != "gif" else ".png"
