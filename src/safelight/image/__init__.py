@@ -8,9 +8,9 @@ show the picture as it was before; so are comments, IPTC, further frames and pag
 Decoding costs the pixels once; a rotated picture costs one more copy of them for a moment.
 """
 
-from safelight.image.conform import conform
+from safelight.image.decoder import Decoder, OpenPicture
 from safelight.image.formats import FORMATS, SUFFIXES, format_of
-from safelight.image.frame import Frame
+from safelight.image.frame import Frame, frame_of, picture_of
 from safelight.image.header import Header
 from safelight.image.kinds import from_any, to_kind
 from safelight.image.picture import (
@@ -25,6 +25,7 @@ from safelight.image.picture import (
     to_depth,
 )
 from safelight.image.reading import DEFAULT_MAX_PIXELS, probe, read
+from safelight.image.reduction import conform
 from safelight.image.rows import Rows, open_rows
 from safelight.image.target import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, clean, write_bytes
 from safelight.image.writing import encode, write, write_rows
@@ -37,10 +38,12 @@ __all__ = [
     "TEMPORARY_SUFFIX",
     "DamagedError",
     "DecodeError",
+    "Decoder",
     "Depth",
     "EncodeError",
     "Frame",
     "Header",
+    "OpenPicture",
     "Picture",
     "PictureError",
     "Rows",
@@ -50,8 +53,10 @@ __all__ = [
     "conform",
     "encode",
     "format_of",
+    "frame_of",
     "from_any",
     "open_rows",
+    "picture_of",
     "probe",
     "read",
     "to_depth",

@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 
 from safelight.image import containers
 from safelight.image import exif as exif_block
-from safelight.image.conform import gather, needs_big_tiff
 from safelight.image.feed import Feed
 from safelight.image.frame import Frame
-from safelight.image.picture import EncodeError
+from safelight.image.reduction import gather, needs_big_tiff
 from safelight.image.target import Data, Sink, write_all
-from safelight.image.vips import Vips, libvips
+from safelight.image.vips import Vips, failures, libvips, reason
 
 _KINDS = {"uint8": "uchar", "uint16": "ushort", "float32": "float"}
 
@@ -26,10 +25,14 @@ _PNG = {"compression": 3, "filter": "up"}
 _TIFF = {"compression": "deflate", "level": 3, "resunit": "inch"}
 
 
+class EncoderError(Exception):
+    """The encoder failed; the text says it in one line. Unlike an EncodeError, it never comes from the rows."""
+
+
 def save(frame: Frame, rows: Iterable[NDArray[Any]], sink: Sink, target: str, quality: int) -> None:
     """Encode a picture that its format can hold, as `Reduction` makes it, and put its metadata where they belong.
 
-    What `rows` or the sink raise comes out as it is.
+    What the rows or the sink raise comes out as it is.
 
     Args:
         frame: the picture but for its pixels.
@@ -37,6 +40,9 @@ def save(frame: Frame, rows: Iterable[NDArray[Any]], sink: Sink, target: str, qu
         sink: takes the bytes; for TIFF it can seek and read as well.
         target: a name out of `FORMATS`.
         quality: 1 to 100, where the format has it.
+
+    Raises:
+        EncoderError: libvips fails.
     """
     keep = libvips().ForeignKeep.ICC | libvips().ForeignKeep.XMP
     exif, dpi = frame.exif, frame.dpi
@@ -46,23 +52,30 @@ def save(frame: Frame, rows: Iterable[NDArray[Any]], sink: Sink, target: str, qu
             # picture would save 2 % of the bytes, take four times as long, and need all of it in memory.
             how = {"Q": quality, "subsample_mode": "off", "keep": keep}
             head = _Headed(sink, lambda data: containers.jpeg_head(data, exif, dpi))
-            _stream(frame, rows, head, lambda image, file: image.jpegsave_target(file, **how))
+            _stream(frame, rows, head, target, lambda image, file: image.jpegsave_target(file, **how))
         case "png":
             how = {**_PNG, "keep": keep}
             head = _Headed(sink, lambda data: containers.png_head(data, exif, dpi))
-            _stream(frame, rows, head, lambda image, file: image.pngsave_target(file, **how))
+            _stream(frame, rows, head, target, lambda image, file: image.pngsave_target(file, **how))
         case "tiff":
             big = needs_big_tiff(frame)
             predictor = "float" if frame.depth == "float" else "horizontal"
             how = {**_TIFF, "predictor": predictor, "bigtiff": big, "keep": keep}
-            _stream(frame, rows, sink, lambda image, file: image.tiffsave_target(file, **how))
+            _stream(frame, rows, sink, target, lambda image, file: image.tiffsave_target(file, **how))
             if not big:
                 exif_block.into_tiff(sink, exif, dpi)
         case _:
-            write_all(sink, _save_whole(frame, gather(frame, rows), target, quality))
+            pixels = gather(frame, rows)
+            try:
+                data = _save_whole(frame, pixels, target, quality)
+            except failures() as error:
+                raise _told(frame, target, error) from None
+            write_all(sink, data)
 
 
-def _stream(frame: Frame, rows: Iterable[NDArray[Any]], sink: Sink, encode: Callable[[Vips, Vips], None]) -> None:
+def _stream(
+    frame: Frame, rows: Iterable[NDArray[Any]], sink: Sink, target: str, encode: Callable[[Vips, Vips], None]
+) -> None:
     """Let libvips encode in a thread what this one gets row by row.
 
     The rows are asked for here, in the caller's thread: it holds torch's modes, and an interruption arrives in it.
@@ -71,13 +84,13 @@ def _stream(frame: Frame, rows: Iterable[NDArray[Any]], sink: Sink, encode: Call
     failed: list[BaseException] = []
 
     def work() -> None:
-        source, target = feed.source(), onward.custom()
+        source, custom = feed.source(), onward.custom()
         try:
             image = libvips().Image.tiffload_source(source, access="sequential", fail_on="warning")
-            encode(_dressed(image, frame), target)
+            encode(_dressed(image, frame), custom)
         except BaseException as error:  # carried over to the thread that waits for it
             # Without its frames: the images in them must go before the source and the target do.
-            failed.append(error.with_traceback(None))
+            failed.append(_told(frame, target, error.with_traceback(None)))
         finally:
             image = None
             feed.close()
@@ -92,6 +105,7 @@ def _stream(frame: Frame, rows: Iterable[NDArray[Any]], sink: Sink, encode: Call
             thread.join()
     finally:
         feed.close()
+        onward.close()  # after an exception nobody wants what libvips still has in hand
         thread.join()
     # What the sink raised is why libvips failed.
     for error in (onward.error, *failed):
@@ -99,11 +113,22 @@ def _stream(frame: Frame, rows: Iterable[NDArray[Any]], sink: Sink, encode: Call
             raise error
 
 
+def _told(frame: Frame, target: str, error: BaseException) -> BaseException:
+    """Return what an exception of libvips means; others stay as they are."""
+    if isinstance(error, MemoryError) or not isinstance(error, failures()):
+        return error
+    return EncoderError(
+        f"expected to encode {frame.width} x {frame.height} pixels as {target.upper()}, "
+        f"got: {reason(error)}; choose another format"
+    )
+
+
 class _Onward:
     """Carries what libvips writes to a sink. An exception must not enter libvips: it is kept for who waits."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
+        self._open = True
         self.error: BaseException | None = None
 
     def custom(self) -> Vips:
@@ -114,9 +139,15 @@ class _Onward:
         target.on_seek(self._seek)
         return target
 
+    def close(self) -> None:
+        """Refuse what libvips still wants to write."""
+        self._open = False
+
     def _write(self, data: Any) -> int:  # noqa: ANN401 - cffi's buffer
+        if not self._open:
+            return -1
         try:
-            write_all(self._sink, memoryview(data))
+            write_all(self._sink, bytes(data))  # a copy: libvips' memory is gone when this returns
         except BaseException as error:  # the same in all three
             self.error = error
             return -1
@@ -201,7 +232,7 @@ def _save_whole(frame: Frame, pixels: NDArray[Any], target: str, quality: int) -
             try:
                 return data if exif is None else containers.into_avif(data, exif)
             except ValueError as error:  # another libheif, with a table of another form
-                raise EncodeError(
+                raise EncoderError(
                     f"expected to put EXIF into the AVIF file, got: {error}; drop the EXIF or write another format"
                 ) from None
         case _:

@@ -32,6 +32,9 @@ def libvips() -> Vips:
         ) from None
     # A cached operation would answer for a file that has changed since, and would keep pictures in memory.
     pyvips.cache_set_max(0)
+    # The rows that wait between two steps grow with the threads: on 64 cores a wide picture would take 500 MB of them.
+    # What takes its time, decoding and encoding, is done by one thread anyway.
+    pyvips.concurrency_set(min(pyvips.concurrency_get(), 4))
     return pyvips
 
 

@@ -9,13 +9,13 @@ from typing import Any, BinaryIO
 
 from numpy.typing import NDArray
 
-from safelight.image.conform import Reduction, row_step, rows_of
-from safelight.image.encoders import save
+from safelight.image.encoders import EncoderError, save
 from safelight.image.formats import check_format, format_of
 from safelight.image.frame import Frame, frame_of
 from safelight.image.picture import EncodeError, Picture, PictureError, shown
+from safelight.image.reduction import Reduction, row_step, rows_of
 from safelight.image.target import Sink, new_file, scratch, write_all
-from safelight.image.vips import failures, libvips, reason
+from safelight.image.vips import libvips
 
 
 def encode(picture: Picture, format: str, *, quality: int | None = None) -> bytes:  # noqa: A002 - the public name
@@ -85,8 +85,8 @@ def write_rows(
         rows: its rows, (h, width, bands) of any h, from top to bottom; asked for in the thread of the caller.
             An array may be used again when the next one is asked for. What this raises comes out unchanged, and
             nothing is left of the file.
-        target: a path; or a binary stream, which keeps what it got before an error, and whose own errors come out
-            unchanged too.
+        target: a path; or a binary stream, which is written to from the other thread, keeps what it got before an
+            error, and whose own errors come out unchanged too.
         format: a name out of `FORMATS`; None takes it from the path's suffix.
         quality: as in `encode`.
         overwrite: as in `write`; a stream ignores it.
@@ -142,11 +142,8 @@ def _encode(
         raise EncodeError(f"{prefix}{error}") from None
     try:
         save(reduction.frame, _reduced(frame, rows, reduction, prefix), sink, target, quality or able.quality or 0)
-    except failures() as error:
-        raise EncodeError(
-            f"{prefix}expected to encode {frame.width} x {frame.height} pixels as {target.upper()}, "
-            f"got: {reason(error)}; choose another format"
-        ) from None
+    except EncoderError as error:
+        raise EncodeError(f"{prefix}{error}") from None
     return reduction.warnings
 
 
