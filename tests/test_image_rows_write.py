@@ -303,6 +303,21 @@ def test_trouble_in_the_middle_names_the_folder_and_stops_the_rows(tmp_path, mon
     assert names(tmp_path) == []
 
 
+def test_a_full_temporary_folder_is_named_when_a_stream_takes_tiff(tmp_path, monkeypatch):
+    """A TIFF file can't go into a pipe as it grows: it waits in the system's temporary folder."""
+
+    def failing(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(os, "write", failing)
+    rows, stream = noisy(100), io.BytesIO()
+    with pytest.raises(image.TargetError, match=f"a full disk at {tmp_path}"):
+        image.write_rows(frame(rows), [rows], stream, format="tiff")
+    assert stream.getvalue() == b""
+    assert names(tmp_path) == []
+
+
 CHILD = """
 import resource, signal, sys
 import numpy as np

@@ -107,7 +107,7 @@ def new_file(target: Path, *, overwrite: bool) -> Generator[File, None, None]:
     Raises:
         TargetError: the folder is missing or not writable, the disk is full, or (TargetExistsError) the file exists.
     """
-    mode = check_target(target, overwrite=overwrite)
+    mode = _check_target(target, overwrite=overwrite)
     with _temporary(target) as (path, file):
         yield file
         try:
@@ -225,7 +225,7 @@ def write_bytes(data: bytes, path: str | Path, *, overwrite: bool = False) -> No
         file.write(data)
 
 
-def check_target(target: Path, *, overwrite: bool) -> int | None:
+def _check_target(target: Path, *, overwrite: bool) -> int | None:
     """Refuse early what can't work; return the permissions of the file that will be replaced.
 
     Raises:
