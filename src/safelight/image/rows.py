@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -88,11 +89,12 @@ class _Streamed:
         # Not by cutting out bands and writing each to memory: libvips drops its place in the file after each.
         self._region = libvips().Region.new(plain.image)
         self._next = 0
-        self._failure: DecodeError | None = None  # libvips names the cause once only
+        # libvips names the cause once only. Copies are raised: the traceback of this one would hold the file open.
+        self._failure: DecodeError | None = None
 
     def read(self, count: int) -> NDArray[Any]:
         if self._failure is not None:
-            raise self._failure
+            raise copy(self._failure)
         frame, plain = self.frame, self._plain
         count = min(count, frame.height - self._next)
         out: NDArray[Any] = np.empty((count, frame.width, frame.bands), frame.dtype)
@@ -103,7 +105,7 @@ class _Streamed:
                 data = self._region.fetch(0, self._next + top, frame.width, height)
             except failures() as error:
                 self._failure = undecodable(plain.file, error)
-                raise self._failure from None
+                raise copy(self._failure) from None
             out[top : top + height] = turned(array_of(data, height, plain), plain.orientation)[..., : frame.bands]
         if plain.spread:
             out |= out >> plain.spread
