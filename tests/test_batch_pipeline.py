@@ -59,7 +59,7 @@ class Runner:
     def size(self, width, height):
         return width, height
 
-    def stream(self, rows, progress=None):
+    def stream(self, rows, progress, warn):
         frame = rows.frame
 
         def bands():
@@ -67,8 +67,9 @@ class Runner:
                 self.before(frame.height, row)
                 made = rows.read(1)
                 self.made += 1
-                if progress is not None:
-                    progress((row + 1) / frame.height)
+                progress((row + 1) / frame.height)
+                if row == 1:
+                    warn("seen on the way")
                 yield made if self.band is None else self.band
 
         return frame, bands()
@@ -117,6 +118,7 @@ def test_the_next_is_read_and_the_last_is_written_while_one_is_computed(jobs, mo
     outcomes = run(jobs("a", "b", "c"), runner=Runner(before), decoder=decoder)
     assert [o.status for o in outcomes] == ["done"] * 3
     assert [Path(o.output).stem for o in outcomes] == ["a", "b", "c"]
+    assert {o.warnings for o in outcomes} == {("seen on the way",)}
 
 
 def test_computing_waits_for_writing_once_64_megabytes_wait(jobs, monkeypatch):

@@ -115,7 +115,7 @@ class Pipeline:
             rows = _Timed(reading.rows, self._clock)
             format = make_way(task.job, self._runner, rows.frame)  # noqa: A001
             with self._clock.working():
-                frame, bands = self._runner.stream(rows, progress.move)
+                frame, bands = self._runner.stream(rows, progress.move, task.warnings.append)
             writer.begin(task, frame, format)
             begun = True
             while not task.ended:

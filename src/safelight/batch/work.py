@@ -178,8 +178,14 @@ def process(
     """
     with opened(job.source, files, decoder) as rows:
         format = make_way(job, runner, rows.frame)  # noqa: A001
-        frame, bands = runner.stream(rows, progress)
-        return store(job, frame, bands, format, files)
+        warnings: list[str] = []
+        frame, bands = runner.stream(rows, progress or _ignore, warnings.append)
+        done = store(job, frame, bands, format, files)
+        return replace(done, warnings=(*done.warnings, *warnings))
+
+
+def _ignore(fraction: float) -> None:
+    pass
 
 
 def opened(source: Source, files: Files, decoder: image.Decoder | None) -> AbstractContextManager[image.Rows]:

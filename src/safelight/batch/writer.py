@@ -22,15 +22,22 @@ _LOOK = 0.1  # seconds after which one who waits looks up
 
 
 class Task:
-    """A job on its way: ``outcome`` is there when it has come to its end.
+    """A job on its way.
 
-    ``fatal`` is an error that ends all work: the pipe that the result goes into is read no more.
+    Attributes:
+        job: what is to be done.
+        stamp: of the input, where there is a manifest.
+        start: when the work on it began.
+        warnings: what showed on the way.
+        outcome: there when it has come to its end.
+        fatal: an error that ends all work: the pipe that the result goes into is read no more.
     """
 
     def __init__(self, job: Job) -> None:
         self.job = job
         self.stamp: Stamp | None = None
         self.start = time.perf_counter()
+        self.warnings: list[str] = []
         self.outcome: Outcome | None = None
         self.fatal: BaseException | None = None
 
@@ -156,7 +163,8 @@ class Writer:
             facts = store(task.job, frame, rows, format, self._files)
             note = None if self._manifest is None else self._manifest.note(task.job, task.stamp)
             if note is not None:
-                facts = replace(facts, warnings=(*facts.warnings, note))
+                task.warnings.append(note)
+            facts = replace(facts, warnings=(*facts.warnings, *task.warnings))
             outcome = succeeded(task.job, facts, time.perf_counter() - task.start)
         except (_AbandonedError, BrokenPipeError) as error:
             fatal = error

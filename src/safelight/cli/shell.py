@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 FAILED, USAGE, ENVIRONMENT, INTERRUPTED = 1, 2, 3, 130
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Precision = Literal["exact", "fast"]
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line instead of text.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
