@@ -125,10 +125,10 @@ def extreme(data, rng, others):
 DAMAGES = (cut, flip, spoil, splice, graft, blank, extreme)
 
 
-def mutants(count, seed):
-    """Yield (name, suffix, bytes) of ``count`` damaged files; formats and kinds of damage take turns."""
+def mutants(count, seed, good=None):
+    """Yield (name, suffix, bytes) of ``count`` damaged files, made from `samples` or others of that form."""
     rng = random.Random(seed)
-    good = list(samples().items())
+    good = list((good or samples()).items())
     others = [data for _, (_, data) in good]
     for i in range(count):
         name, (kind, data) = good[i % len(good)]

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from broken import DAMAGES, gif, mutants, pil_bytes, png, samples, smooth
+from processes import decoders, eventually
 from safelight import image
 from safelight.image import Decoder, Picture, pipe
 from safelight.image.frame import frame_of, picture_of
@@ -40,27 +41,6 @@ def is_fine(decoder):
         return np.array_equal(rows.read(100), smooth())
 
 
-def workers(parent=None, besides=()):
-    """The decoding processes that a process has, by their ids."""
-    found = []
-    for place in Path("/proc").glob("[0-9]*"):
-        try:
-            state, ppid = (place / "stat").read_text().rpartition(")")[2].split()[:2]
-            ours = int(ppid) == (parent or os.getpid()) and state != "Z"
-            if ours and b"safelight.image.worker" in (place / "cmdline").read_bytes():
-                found.append(int(place.name))
-        except (FileNotFoundError, ProcessLookupError):
-            pass
-    return [worker for worker in found if worker not in besides]
-
-
-def eventually(fact, seconds=10.0):
-    end = time.monotonic() + seconds
-    while not fact():
-        assert time.monotonic() < end, "it took too long"
-        time.sleep(0.02)
-
-
 @pytest.fixture(scope="module")
 def decoder():
     with Decoder() as decoder:
@@ -70,8 +50,8 @@ def decoder():
 @pytest.fixture
 def mine():
     """Lists the workers that a test has started."""
-    before = workers()
-    return lambda: workers(besides=before)
+    before = decoders()
+    return lambda: decoders(besides=before)
 
 
 @pytest.fixture(scope="module")
@@ -320,8 +300,8 @@ def test_workers_end_with_their_parent_and_say_nothing(large, end):
     command = [sys.executable, "-c", _BUSY, str(large), str(large)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True) as process:
         process.stdout.readline()
-        eventually(lambda: len(workers(process.pid)) == 2)
-        found = workers(process.pid)
+        eventually(lambda: len(decoders(process.pid)) == 2)
+        found = decoders(process.pid)
         os.killpg(process.pid, end)  # as the terminal does to all that run in it
         said = process.communicate(timeout=20)[1].decode()
         assert said.count("Traceback") == (end == signal.SIGINT)
@@ -332,10 +312,10 @@ def test_workers_end_with_their_parent_and_say_nothing(large, end):
 @linux
 def test_a_worker_told_to_stop_by_the_keyboard_goes_on(decoder):
     assert is_fine(decoder)
-    for worker in workers():
+    for worker in decoders():
         os.kill(worker, signal.SIGINT)
     assert is_fine(decoder)
-    assert all(Path(f"/proc/{worker}").exists() for worker in workers())
+    assert all(Path(f"/proc/{worker}").exists() for worker in decoders())
 
 
 def test_a_worker_loads_neither_torch_nor_what_is_above_pictures():

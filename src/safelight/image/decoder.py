@@ -48,8 +48,8 @@ class Decoder:
             workers: processes, at least one.
             patience: seconds that a worker may take for a header or for the next rows. Time in which nothing is asked
                 of it, as its reader is slow, does not count.
-            memory: bytes that each may take. 1.5 GiB decode 160 megapixels of JPEG, PNG, TIFF and GIF, and about 120
-                of WebP and 90 of AVIF, which their decoders hold several times.
+            memory: bytes that each may take. 1.5 GiB decode 160 megapixels of JPEG, PNG, TIFF and GIF, standing or
+                lying, and 120 of WebP and 100 of AVIF, which their decoders hold several times.
         """
         self._most = workers
         self._limits = Limits(patience, memory)

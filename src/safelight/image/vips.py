@@ -45,7 +45,13 @@ def failures() -> tuple[type[Exception], ...]:
 
 def starved(error: Exception) -> bool:
     """Tell whether libvips, or the codec under it, failed for want of memory and not through the file."""
-    said = ("out of memory", "Insufficient memory (case", "Memory allocation error (", "No space for data buffer")
+    said = (
+        "out of memory",  # libvips
+        "Insufficient memory (case",  # libjpeg
+        "No space for data buffer",  # libtiff
+        "Memory allocation error (",  # libheif, as the next
+        "bytes failed (6.0)",
+    )
     return isinstance(error, MemoryError) or any(words in _detail(error) for words in said)
 
 

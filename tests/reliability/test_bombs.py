@@ -1,0 +1,66 @@
+"""R3 of the protocol: files that would cost far more than their size, through the decoder that a batch uses."""
+
+import sys
+import time
+
+import pytest
+
+from broken import bombs, gif, png, smooth
+from processes import decoders, peak
+from safelight import image
+from safelight.image import Decoder, Picture
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
+
+GOOD = image.encode(Picture(pixels=smooth()), "png")
+
+# Legal and small, though they look like bombs: they have to be read, as cheaply.
+HARMLESS = {
+    "64k x 1": (".png", png(64_000, 1, pixels=bytes(192_001))),
+    "1 x 64k": (".png", png(1, 64_000, pixels=bytes(4 * 64_000))),
+    "10,000 frames": (".gif", gif(10_000)),
+}
+
+
+def cost(path, read):
+    """Seconds, and the MB that a worker and this process take more than before."""
+    with Decoder(workers=1) as decoder:
+        with decoder.open(GOOD) as rows:
+            rows.read(100)  # the library's own memory is not the bomb's
+        (worker,) = decoders()
+        before, here, start = peak(worker), peak(), time.monotonic()
+        read(decoder.open(path))
+        seconds = time.monotonic() - start
+        assert decoders() == [worker]
+        return seconds, peak(worker) - before + peak() - here
+
+
+@pytest.mark.parametrize("name", bombs())
+def test_a_bomb_is_refused_in_a_second_and_50_mb(tmp_path, name):
+    suffix, data = bombs()[name]
+    path = tmp_path / f"bomb{suffix}"
+    path.write_bytes(data)
+
+    def read(file):
+        with pytest.raises(image.DecodeError) as caught, file:
+            file.read(1)
+        assert str(caught.value).isprintable()
+
+    seconds, megabytes = cost(path, read)
+    assert seconds < 1
+    assert megabytes < 50
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_what_only_looks_like_a_bomb_is_read(tmp_path, name):
+    suffix, data = HARMLESS[name]
+    path = tmp_path / f"legal{suffix}"
+    path.write_bytes(data)
+
+    def read(file):
+        with file:
+            assert len(file.read(100_000)) == file.frame.height
+
+    seconds, megabytes = cost(path, read)
+    assert seconds < 1
+    assert megabytes < 50
