@@ -27,7 +27,8 @@ from safelight.batch.work import Outcome, explain
 from safelight.image.picture import shown
 
 PATIENCE = 30.0  # seconds that Ray has to answer, and to end
-TRIES = 5  # of a picture during whose work actors die, before it is taken for the cause
+TRIES = 8  # of a picture during whose work actors die, before it is taken for the cause
+LOADS = 20  # of the model for each actor, without one that lives through it, before the cluster is taken for the cause
 
 _MOST_IN_A_BLOCK = 16  # pictures; what a lost worker's redoing costs, and how late outcomes are told
 _BLOCKS = 4096  # fewer than these, and a block is one picture
@@ -35,19 +36,22 @@ _OBJECTS = 128 << 20  # bytes of Ray's shared memory on this machine: only names
 _LONGEST_FOLDER = 40  # bytes; Ray puts sockets below it, whose paths a system limits to 107
 
 
+_LOADING = -1  # in the ledger, beside the numbers of the pictures
+
+
 class Ledger:
-    """An actor that counts how often a picture was begun and not finished: one that kills its worker must end."""
+    """An actor that counts how often a thing was begun and not finished: what kills its worker must end."""
 
     def __init__(self) -> None:
         self._begun: dict[int, int] = {}
 
     def begin(self, number: int) -> int:
-        """Note that work on a picture begins, and return for which time."""
+        """Note that work on a thing begins, and return for which time since it last came to its end."""
         self._begun[number] = self._begun.get(number, 0) + 1
         return self._begun[number]
 
     def end(self, number: int) -> None:
-        """Note that work on a picture has come to its end."""
+        """Note that work on a thing has come to its end."""
         self._begun.pop(number, None)
 
 
@@ -57,10 +61,11 @@ class Actor:
     Args:
         order: What the batch is about.
         ledger: The handle of the ``Ledger``.
+        loads: How often the model may be loaded by whichever actor, without one that lives through it.
     """
 
-    def __init__(self, order: Order, ledger: Any) -> None:  # noqa: ANN401 - Ray's handles carry no type
-        self._order, self._ledger = order, ledger
+    def __init__(self, order: Order, ledger: Any, loads: int) -> None:  # noqa: ANN401 - Ray's handles carry no type
+        self._order, self._ledger, self._loads = order, ledger, loads
         self._worker: Any = None
 
     def __call__(self, block: Mapping[str, Sequence[Any]]) -> dict[str, list[str]]:
@@ -69,26 +74,31 @@ class Actor:
         return {"message": [json.dumps(self._do(int(number), errand)) for number, errand in pairs]}
 
     def _do(self, number: int, pickled: bytes) -> dict[str, Any]:
-        ray: Any = importlib.import_module("ray")
+        if self._worker is None:
+            if self._begin(_LOADING) > self._loads:
+                return {"fatal": f"expected a worker that lives through loading the model, got {self._loads} that died"}
+            try:
+                from safelight.batch.cluster.worker import Worker
+
+                self._worker = Worker(self._order)
+            except Exception as error:
+                return {"fatal": explain(error)[0]}
+            self._ledger.end.remote(_LOADING)
         errand: Errand = pickle.loads(pickled)
-        count: int = ray.get(self._ledger.begin.remote(number))
-        if count > TRIES:
+        if self._begin(number) > TRIES:
             outcome = Outcome(
                 input=errand.input, output=errand.output, status="failed", seconds=0.0, environment=True,
                 error=f"{shown(errand.input)}: expected a worker to live through its work, got {TRIES} that died; do "
                 "it alone, without --cluster, to see why (often memory: give a smaller --memory)",
             )  # fmt: skip
         else:
-            if self._worker is None:
-                try:
-                    from safelight.batch.cluster.worker import Worker
-
-                    self._worker = Worker(self._order)
-                except Exception as error:
-                    return {"fatal": explain(error)[0]}
             outcome = self._worker.do(errand)
         self._ledger.end.remote(number)
         return {"outcome": dataclasses.asdict(outcome)}
+
+    def _begin(self, number: int) -> int:
+        ray: Any = importlib.import_module("ray")
+        return ray.get(self._ledger.begin.remote(number))
 
 
 def main() -> None:
@@ -139,7 +149,7 @@ def _drive(pool: Pool, order: Order, errands: Sequence[Errand], channel: TextIO)
         placed = dataclasses.replace(order, settings=dataclasses.replace(order.settings, device=device))
         # An actor that is lost is started again, and its blocks are done again: Ray Data retries both without end.
         done = jobs.map_batches(
-            Actor, batch_size=None, batch_format="numpy", fn_constructor_args=(placed, ledger),
+            Actor, batch_size=None, batch_format="numpy", fn_constructor_args=(placed, ledger, LOADS * size),
             compute=data.ActorPoolStrategy(size=size), num_cpus=pool.cpus, num_gpus=1 if gpu else None,
         )  # fmt: skip
         for block in done.iter_batches(batch_size=None, prefetch_batches=0):

@@ -23,7 +23,7 @@ class Plan:
 
     Attributes:
         errands: in the order of the inputs.
-        folder: of the results, where it is one of this machine and was named.
+        folder: in which the tree of the results is kept, if it is one of this machine.
         url: of the results, where they are behind one.
         passed_over: files in folders that are hidden or whose names are no picture's.
         existing: the results behind ``url`` that are there already, by name.
@@ -71,9 +71,7 @@ def plan(
         return _plan_urls(inputs, out=out, format=format, on_exist=on_exist, listed=listed)
     found = expand(inputs, listed=listed, leave_out=None if out is None else Path(out))
     jobs = plan_jobs(found, out=out, tag=tag, format=format, on_exist=on_exist)
-    folder = None if out is None or not jobs else Path(out)
-    if folder is not None and found.single and jobs[0].output == folder:
-        folder = folder.parent
+    folder = None if out is None or found.single else Path(out)
     return Plan(errands=tuple(map(_errand, jobs)), folder=folder, passed_over=found.passed_over)
 
 

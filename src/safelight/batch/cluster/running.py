@@ -43,7 +43,7 @@ def run(
     manifest: Manifest | None = None,
     preview: bool = False,
     check: Callable[[], None] = lambda: None,
-) -> Iterator[Outcome]:
+) -> Generator[Outcome]:
     """Do all errands on the cluster and yield their outcomes as they come: each exactly once, in no order.
 
     Args:
