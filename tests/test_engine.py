@@ -7,7 +7,7 @@ from safelight import catalog
 from safelight.card import Trained
 from safelight.engine import device, tiles
 from safelight.engine.cost import measure
-from safelight.engine.tiles import Local, OutOfMemoryError, Region, Resample, render
+from safelight.engine.tiles import Local, OutOfMemoryError, Region, Renderer, Resample
 from safelight.ops import CUBIC
 
 TRAINED = [card for card in catalog.CARDS if isinstance(card.method, Trained)]
@@ -18,7 +18,7 @@ def read(region):
     return PICTURE[..., region.top : region.bottom, region.left : region.right]
 
 
-def rendered(stages, tile=16):
+def rendered(stages, tile=16, behind=0):
     height, width = stages[-1].size
     out = torch.full((1, 1, height, width), float("nan"))
     regions = []
@@ -28,12 +28,12 @@ def rendered(stages, tile=16):
         out[..., g.top : g.bottom, g.left : g.right] = x
         regions.append(g)
 
-    render(stages, read, write, tile=tile)
+    Renderer((tile, tile), behind=behind).render(stages, Region(0, height, 0, width), read, write)
     assert not out.isnan().any()
     return out, regions
 
 
-def blur(x):
+def blur(x, tick=None):
     return torch.nn.functional.avg_pool2d(x, 3, 1, 1)
 
 
@@ -43,7 +43,7 @@ class Failing:
     def __init__(self, error, largest=10**9, at=None):
         self.error, self.largest, self.at, self.calls, self.failures = error, largest, at, 0, 0
 
-    def __call__(self, x):
+    def __call__(self, x, tick):
         self.calls += 1
         if x.numel() > self.largest or self.calls == self.at:
             self.failures += 1
@@ -60,10 +60,11 @@ ERRORS = [
 
 @pytest.mark.parametrize("error", ERRORS, ids=["MemoryError", "cuda", "cpu"])
 @pytest.mark.parametrize("at", range(1, 13))
-def test_out_of_memory_at_any_tile_gives_the_same_picture(error, at):
+@pytest.mark.parametrize("behind", [0, 1])
+def test_out_of_memory_at_any_tile_gives_the_same_picture(error, at, behind):
     whole = blur(PICTURE)
     failing = Failing(error, at=at)
-    out, _ = rendered([Local((40, 50), 1, 1, failing)])
+    out, _ = rendered([Local((40, 50), 1, 1, failing)], behind=behind)
     assert failing.failures == 1
     torch.testing.assert_close(out, whole)
 
@@ -97,7 +98,14 @@ def test_stages_chain():
 
 def test_progress_reaches_one():
     seen = []
-    render([Local((40, 50), 1, 1, blur)], read, lambda g, x: None, tile=16, progress=seen.append)
+
+    def halves(x, tick):
+        tick(0.5)
+        return blur(x)
+
+    stages = [Local((40, 50), 1, 1, halves), Local((40, 50), 1, 1, halves)]
+    Renderer((16, 16)).render(stages, Region(0, 40, 0, 50), read, lambda g, x: None, seen.append)
+    assert len(seen) == 12 * 3  # twice on the way and once at the end of each tile
     assert seen == sorted(seen)
     assert seen[-1] == 1
 
@@ -124,19 +132,3 @@ def test_devices():
     if "cuda" not in device.available():
         with pytest.raises(device.DeviceError, match="it has: cpu"):
             device.choose("cuda")
-
-
-@pytest.mark.parametrize("card", TRAINED, ids=lambda card: card.id)
-def test_50_megapixels_are_planned_within_a_gigabyte(card):
-    """The widest layer's input and output, for the tile that is chosen, stay within the budget."""
-    from tests_support import random_runner
-
-    for scale in (2, 3, 4):
-        runner = random_runner(card, scale=scale)
-        height = width = round((50e6) ** 0.5 / scale)
-        stages, side = runner.stages(width, height, 3)
-        source = stages[0].reads(Region(side, 2 * side, side, 2 * side))
-        model = runner._way._models[scale]
-        zoom = scale if card.method.input == "interpolated" else 1
-        held = measure(model.network, 1 if card.method.channels == "y" else 3).bytes * source.height * source.width
-        assert held * zoom**2 <= 1 << 30

@@ -206,8 +206,6 @@ def test_what_cannot_be_asked_of_a_formula_or_a_network():
         infer.load(BICUBIC)
     with pytest.raises(CardError, match="takes no weights"):
         infer.prepare(BICUBIC, Settings(weights="w.safetensors"))
-    with pytest.raises(CardError, match="leave --precision out"):
-        infer.prepare(BICUBIC, Settings(precision="bfloat16"))
     with pytest.raises(CardError, match="has no scale 5"):
         infer.load(VDSR, scale=5)
     with pytest.raises(CardError, match="ships no weights"):

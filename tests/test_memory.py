@@ -20,8 +20,10 @@ stages, tile = runner.stages(side, side, 3)
 def read(region):
     return torch.rand(1, 3, region.height, region.width)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+height, width = stages[-1].size
+top, left = (height - tile[0]) // 2, (width - tile[1]) // 2
 with torch.inference_mode():
-    compute(stages, Region(tile, 2 * tile, tile, 2 * tile), read)
+    compute(stages, Region(top, top + tile[0], left, left + tile[1]), read)
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
 

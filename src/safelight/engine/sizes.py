@@ -71,3 +71,39 @@ def chain(scales: tuple[int, ...], zoom: float) -> tuple[int, ...]:
     largest_first = sorted(scales, reverse=True)
     candidates = [c for n in range(1, steps + 1) for c in combinations_with_replacement(largest_first, n)]
     return min((c for c in candidates if math.prod(c) >= zoom - 1e-9), key=lambda c: (math.prod(c), len(c), c[-1]))
+
+
+def affordable(size: tuple[int, int], reach: int, column: int, pixel: int, memory: int) -> tuple[int, int]:
+    """Choose the (H, W) of a tile such that its border costs least, among those that the memory holds.
+
+    Neighbours compute a border of ``reach`` pixels too, except at the picture's edge. The size is in pixels of the
+    stage's input, as all sizes here.
+
+    Args:
+        size: (H, W) of the picture.
+        reach: How far a pixel looks.
+        column: Bytes that a column of the tile takes, border included, whatever its height.
+        pixel: Bytes that a pixel of the tile takes, border included.
+        memory: Bytes that there are.
+
+    Example:
+        >>> affordable((1080, 1920), 10, 1000, 100, 1 << 30)
+        (1080, 1920)
+        >>> affordable((8000, 8000), 10, 1000, 100, 1 << 28)
+        (1612, 1600)
+    """
+    best, cost = (16, 16), math.inf
+    parts = 1
+    while True:
+        width = math.ceil(size[1] / parts)
+        wide = min(size[1], width + 2 * reach)
+        high = int((memory / wide - column) / pixel)
+        height = size[0] if high >= size[0] else high - 2 * reach
+        if height >= 1:
+            tall = min(size[0], height + 2 * reach)
+            extra = wide * tall / (width * height)
+            if extra < cost:
+                best, cost = (height, width), extra
+        if width <= 16:
+            return best
+        parts += 1 if parts < 16 else parts // 8

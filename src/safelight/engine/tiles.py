@@ -21,6 +21,8 @@ from torch import Tensor
 from safelight import ops
 from safelight.ops import Kernel
 
+Tick = Callable[[float], None]  # told the fraction of a piece of work that is done, in [0, 1]
+
 SMALLEST = 16  # pixels: later tiles never start smaller than this, which would be nearly all border
 
 
@@ -69,7 +71,7 @@ class Stage(Protocol):
         """Say which region of the input influences ``region`` of the output."""
         ...
 
-    def run(self, x: Tensor, region: Region) -> Tensor:
+    def run(self, x: Tensor, region: Region, tick: Tick) -> Tensor:
         """Compute ``region`` of the output from ``x``, the part of the input that ``reads(region)`` names."""
         ...
 
@@ -89,7 +91,7 @@ class Resample:
         _, left, right = self.columns.part(region.left, region.right)
         return Region(top, bottom, left, right)
 
-    def run(self, x: Tensor, region: Region) -> Tensor:
+    def run(self, x: Tensor, region: Region, tick: Tick) -> Tensor:  # noqa: ARG002 - done at once
         """Resample both axes, in the order that the whole picture takes."""
         rows, _, _ = self.rows.part(region.top, region.bottom)
         columns, _, _ = self.columns.part(region.left, region.right)
@@ -100,9 +102,14 @@ class Resample:
 
 
 class Local:
-    """Apply a function that multiplies the size by ``scale`` and looks at most ``reach`` input pixels away."""
+    """Apply a function that multiplies the size by ``scale`` and looks at most ``reach`` input pixels away.
 
-    def __init__(self, size_in: tuple[int, int], scale: int, reach: int, function: Callable[[Tensor], Tensor]) -> None:
+    The function is given the part of the picture and a ``Tick``, which it may tell how far it is.
+    """
+
+    def __init__(
+        self, size_in: tuple[int, int], scale: int, reach: int, function: Callable[[Tensor, Tick], Tensor]
+    ) -> None:
         self.size_in = size_in
         self.size = (size_in[0] * scale, size_in[1] * scale)
         self.scale, self.reach, self.function = scale, reach, function
@@ -117,79 +124,115 @@ class Local:
             min(self.size_in[1], -(-region.right // s) + reach),
         )
 
-    def run(self, x: Tensor, region: Region) -> Tensor:
+    def run(self, x: Tensor, region: Region, tick: Tick) -> Tensor:
         """Apply the function and cut the region out of its result."""
         source = self.reads(region)
         top, left = region.top - source.top * self.scale, region.left - source.left * self.scale
-        return self.function(x)[..., top : top + region.height, left : left + region.width]
+        return self.function(x, tick)[..., top : top + region.height, left : left + region.width]
 
 
-def compute(stages: Sequence[Stage], region: Region, read: Callable[[Region], Tensor]) -> Tensor:
+def first_row(stages: Sequence[Stage], row: int) -> int:
+    """Tell the first row of the input that the result needs from ``row`` on."""
+    for stage in reversed(stages):
+        height, width = stage.size
+        if row >= height:
+            row = height - 1  # nothing more is needed; the last row's answer is early enough
+        row = stage.reads(Region(row, row + 1, 0, width)).top
+    return row
+
+
+def _ignore(fraction: float) -> None:
+    """Tell nobody."""
+
+
+def compute(stages: Sequence[Stage], region: Region, read: Callable[[Region], Tensor], tick: Tick = _ignore) -> Tensor:
     """Compute one region of the last stage's output.
 
     Args:
         stages: From the input to the result; at least one.
         region: Of the result.
         read: Gives a region of the input as (1, C, h, w).
+        tick: Told how far it is; each stage counts as much as the others.
     """
     regions = [region]
     for stage in reversed(stages):
         regions.append(stage.reads(regions[-1]))
     x = read(regions.pop())
-    for stage in stages:
-        x = stage.run(x, regions.pop())
+    for n, stage in enumerate(stages):
+        x = stage.run(x, regions.pop(), lambda fraction, n=n: tick((n + fraction) / len(stages)))
     return x
 
 
-def render(
-    stages: Sequence[Stage],
-    read: Callable[[Region], Tensor],
-    write: Callable[[Region, Tensor], None],
-    *,
-    tile: int,
-    progress: Callable[[float], None] | None = None,
-) -> None:
-    """Compute the whole result in tiles of at most ``tile`` x ``tile`` pixels.
+class Renderer:
+    """Computes results tile by tile, and remembers which size of tile the memory allows.
 
     Args:
-        stages: From the input to the result.
-        read: Gives a region of the input.
-        write: Takes a region of the result, (1, C, h, w). Called once for every pixel.
-        tile: Side of a tile of the result, in pixels.
-        progress: Told the fraction that is done, in (0, 1].
-
-    Raises:
-        OutOfMemoryError: A tile of one pixel does not fit either.
+        tile: (H, W) of the largest tile of the result, in pixels.
+        behind: How many results may wait to be written. On a GPU, which computes while the program goes on, one: the
+            next tile is computed while this one is copied and rounded.
     """
-    height, width = stages[-1].size
-    whole = Region(0, height, 0, width)
-    waiting = whole.tiles(tile, tile)[::-1]
-    limit, done = tile, 0
-    while waiting:
-        region = waiting.pop()
-        if max(region.height, region.width) > limit:
-            waiting += region.tiles(limit, limit)[::-1]
-            continue
-        result = _attempt(stages, region, read)
-        if result is None:
-            if region.height == region.width == 1:
-                raise OutOfMemoryError(
-                    "not enough memory even for the smallest tile; "
-                    "close other programs, or choose a smaller method or --device cpu"
+
+    def __init__(self, tile: tuple[int, int], *, behind: int = 0) -> None:
+        self.tile = tile
+        self._behind = behind
+
+    def render(
+        self,
+        stages: Sequence[Stage],
+        whole: Region,
+        read: Callable[[Region], Tensor],
+        write: Callable[[Region, Tensor], None],
+        progress: Tick = _ignore,
+    ) -> None:
+        """Compute a region of the result.
+
+        Args:
+            stages: From the input to the result.
+            whole: The region.
+            read: Gives a region of the input.
+            write: Takes a part of the result, (1, C, h, w). Called once for every pixel of the region.
+            progress: Told the fraction that is done.
+
+        Raises:
+            OutOfMemoryError: A tile of one pixel does not fit either.
+        """
+        waiting = whole.tiles(*self.tile)[::-1]
+        made: list[tuple[Region, Tensor]] = []
+        area, done = whole.height * whole.width, 0
+        while waiting:
+            region = waiting.pop()
+            if region.height > self.tile[0] or region.width > self.tile[1]:
+                waiting += region.tiles(*self.tile)[::-1]
+                continue
+            part = region.height * region.width
+            result = _attempt(stages, region, read, lambda f, at=done, part=part: progress((at + f * part) / area))
+            if result is None:
+                if region.height == region.width == 1:
+                    raise OutOfMemoryError(
+                        "not enough memory even for the smallest tile; "
+                        "close other programs, or choose a smaller method or --device cpu"
+                    )
+                quarters = region.quarters()
+                self.tile = (
+                    min(self.tile[0], max(SMALLEST, quarters[0].height)),
+                    min(self.tile[1], max(SMALLEST, quarters[0].width)),
                 )
-            limit = min(limit, max(SMALLEST, (max(region.height, region.width) + 1) // 2))
-            waiting += region.quarters()[::-1]
-            continue
-        write(region, result)
-        done += region.height * region.width
-        if progress is not None:
-            progress(done / (height * width))
+                waiting += quarters[::-1]
+                continue
+            made.append((region, result))
+            del result
+            while len(made) > self._behind:
+                write(*made.pop(0))
+            done += part
+            progress(done / area)
+        for region, result in made:
+            write(region, result)
 
 
-def _attempt(stages: Sequence[Stage], region: Region, read: Callable[[Region], Tensor]) -> Tensor | None:
+def _attempt(stages: Sequence[Stage], region: Region, read: Callable[[Region], Tensor], tick: Tick) -> Tensor | None:
     """Compute a region, or return ``None`` when memory runs out."""
     try:
-        return compute(stages, region, read)
+        return compute(stages, region, read, tick)
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise

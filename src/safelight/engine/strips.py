@@ -1,0 +1,292 @@
+"""A network computed strip by strip: all its layers on a few rows, then on the next few, and no row twice.
+
+Computed layer by layer, a network writes each layer's whole result to memory and reads it back, and a processor waits
+for its memory most of the time. Computed on small tiles the results stay in the cache, but each tile computes the
+border that its layers look into once more: at a receptive field of 36 pixels, tiles of 128 pixels cost 2.4 times the
+work. Here a strip of rows goes through all layers, and each layer keeps just the last rows that its next strip will
+look at, two for a 3x3 kernel. So nothing is computed twice, the strip stays in the cache, and the result is that of
+the whole picture (Alwani et al., "Fused-layer CNN accelerators", MICRO 2016, with the rows kept and not recomputed).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from safelight.engine.graph import Convolve, Layer, Node, Pointwise, Shuffle, UnknownLayerError
+
+_ROWS = (4, 64)  # the least and the most of a strip: below, calls cost more than they compute
+_USUAL_CACHE = 8 << 20
+
+
+@lru_cache(maxsize=1)
+def cache_bytes() -> int:
+    """The size of the processor's last cache, in bytes; a usual one where the system doesn't tell."""
+    sizes = [_USUAL_CACHE]
+    for file in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
+        text = file.read_text().strip()
+        if text.endswith("K") and text[:-1].isdigit():
+            sizes.append(int(text[:-1]) << 10)
+    names = getattr(os, "sysconf_names", {})
+    if "SC_LEVEL3_CACHE_SIZE" in names:
+        sizes.append(os.sysconf("SC_LEVEL3_CACHE_SIZE"))
+    return max(sizes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What is known of a value before any picture: its channels, and its size as ``zoom`` times the input's."""
+
+    channels: int
+    zoom: int
+
+
+class Strips:
+    """A network as ``lower`` lists it, ready to run on the CPU.
+
+    Args:
+        nodes: The layers.
+        channels: Channels of the network's input.
+        dtype: The numbers that convolutions compute with: float32, or bfloat16 for speed. Those that read the picture
+            itself, and the last one, stay in float32: bfloat16 is coarser than the steps of an 8-bit picture.
+
+    Raises:
+        UnknownLayerError: Layers read one value with different borders.
+    """
+
+    def __init__(self, nodes: Sequence[Node], channels: int, dtype: torch.dtype = torch.float32) -> None:
+        last = max((n for n, node in enumerate(nodes) if isinstance(node.layer, Convolve)), default=-1)
+        picture = {0}  # values that are still the picture's, in other numbers
+        self._nodes: list[Node] = []
+        for n, node in enumerate(nodes):
+            if picture.issuperset(node.inputs) and not isinstance(node.layer, Convolve):
+                picture.add(n + 1)
+            short = n < last and not picture.issuperset(node.inputs)
+            self._nodes.append(Node(_prepared(node.layer, dtype if short else torch.float32), node.inputs))
+        self._kept = [dtype if n < last else torch.float32 for n in range(len(nodes))]  # a convolution's result
+        self._shapes = [_Shape(channels, 1)]
+        self._readers: list[list[int]] = [[]]
+        for n, node in enumerate(self._nodes):
+            inputs = [self._shapes[value] for value in node.inputs]
+            if len({shape.zoom for shape in inputs}) > 1:
+                raise UnknownLayerError("pictures of different sizes are joined")
+            made = node.layer.channels(tuple(shape.channels for shape in inputs))
+            self._shapes.append(_Shape(made, inputs[0].zoom * node.layer.zoom))
+            self._readers.append([])
+            for value in node.inputs:
+                self._readers[value].append(n)
+        for readers in self._readers:
+            borders = {r.repeat_edge for n in readers if (r := self._nodes[n].layer).above + r.below > 0}
+            if len(borders) > 1:
+                raise UnknownLayerError("two convolutions with different borders read one value")
+        # A value that one layer reads row by row, as it is made, needs no rows kept and no copy.
+        self._direct = [self._is_direct(value) for value in range(len(self._shapes))]
+
+    def _is_direct(self, value: int) -> bool:
+        readers = self._readers[value]
+        if value == 0 or len(readers) != 1:
+            return False
+        node = self._nodes[readers[0]]
+        return node.layer.above == node.layer.below == node.layer.extra == 0 and len(node.inputs) == 1
+
+    def rows(self, width: int) -> int:
+        """Choose the height of a strip: as high as half the cache holds the input and the result of each layer."""
+        widest = 0
+        for node, made in zip(self._nodes, self._shapes[1:], strict=True):
+            read = [self._shapes[value] for value in node.inputs]
+            item = node.layer.weight.element_size() if isinstance(node.layer, Convolve) else 4
+            widest = max(widest, sum(s.channels * s.zoom**2 * item for s in (*read, made)))
+        fitting = cache_bytes() // 2 // (widest * width)
+        return max(_ROWS[0], min(_ROWS[1], fitting))
+
+    def bytes_per_column(self) -> int:
+        """The memory that one column of pixels takes in all layers, for a strip of the least height, at most."""
+        lag = [0.0]  # how many rows a value is behind the input
+        for node in self._nodes:
+            lag.append(max(lag[value] + node.layer.below / self._shapes[value].zoom for value in node.inputs))
+        total = 0.0
+        for value, readers in enumerate(self._readers):
+            shape = self._shapes[value]
+            behind = [lag[n + 1] - lag[value] + self._nodes[n].layer.above / shape.zoom for n in readers]
+            total += 4 * shape.channels * shape.zoom**2 * (max(behind, default=0.0) + _ROWS[0])
+        return int(total)
+
+    def __call__(self, x: Tensor, tick: Callable[[float], None]) -> Tensor:
+        """Run (1, C, H, W), float32, to (1, C', H * zoom, W * zoom), float32.
+
+        Args:
+            x: The picture.
+            tick: Told after each strip the fraction that is done.
+        """
+        made = self._shapes[-1]
+        out = x.new_empty(1, made.channels, x.shape[2] * made.zoom, x.shape[3] * made.zoom)
+        height, width = x.shape[-2:]
+        rows = self.rows(width)
+        values = [
+            _Lines(shape, [self._nodes[n].layer for n in readers], height, width)
+            for shape, readers in zip(self._shapes, self._readers, strict=True)
+        ]
+        done = [0] * len(self._nodes)  # places that each layer has made
+        for top in range(0, height, rows):
+            bottom = min(height, top + rows)
+            values[0].append(bottom - top, x.dtype).copy_(x[:, :, top:bottom])
+            values[0].close()
+            for n, node in enumerate(self._nodes):
+                self._step(n, node, values, done, out)
+            tick(bottom / height)
+        return out
+
+    def _step(self, n: int, node: Node, values: list[_Lines], done: list[int], out: Tensor) -> None:
+        """Let a layer make what the rows that are there allow."""
+        layer, made = node.layer, values[n + 1]
+        inputs = [values[value] for value in node.inputs]
+        first, stop = done[n], min(value.ready(layer.below) for value in inputs)
+        stop = min(stop, inputs[0].height + layer.extra)
+        if stop > first:
+            done[n] = stop
+            parts = [value.take(first - layer.above, stop + layer.below) for value in inputs]
+            top, end = made.end, min(made.height, layer.zoom * stop - layer.shift)
+            cut = top - (layer.zoom * first - layer.shift)  # rows of the first cell that lie above the picture
+            if n + 1 == len(self._nodes):
+                _compute(layer, parts, cut, out[:, :, top:end])
+                made.end = end
+            elif self._direct[n + 1]:
+                made.give(_compute(layer, parts, cut, None)[:, :, : end - top])
+            else:
+                _compute(layer, parts, cut, made.append(end - top, _dtype(layer, parts, self._kept[n])))
+                made.close()
+        for value, source in zip(inputs, node.inputs, strict=True):
+            if self._readers[source][-1] == n:
+                nodes = self._nodes
+                value.forget(min(done[reader] - nodes[reader].layer.above for reader in self._readers[source]))
+
+
+class _Lines:
+    """The rows of one value that are made and still needed: a window that slides down the picture.
+
+    Row 0 is the picture's first; above it and below the last lie as many rows of border as the readers look at.
+    """
+
+    def __init__(self, shape: _Shape, readers: Sequence[Layer], height: int, width: int) -> None:
+        self.height, self.width, self.channels = height * shape.zoom, width * shape.zoom, shape.channels
+        self.end = 0  # rows made
+        self._above = max((layer.above for layer in readers), default=0)
+        self._below = max((layer.below + layer.extra for layer in readers), default=0)
+        self._repeat = any(layer.repeat_edge for layer in readers)
+        self._first = -self._above  # the row that the window begins with
+        self._rows: Tensor | None = None
+        self._begun = self._whole = False  # the border above, and that below, is there
+
+    def ready(self, below: int) -> int:
+        """Say how many places a layer that looks ``below`` rows down can make."""
+        return self.end + (self._below if self._whole else 0) - below
+
+    def append(self, count: int, dtype: torch.dtype) -> Tensor:
+        """Make room for new rows behind the last and return them, to be filled before ``close``."""
+        old = self._rows
+        top = self._above if old is None else 0
+        kept = 0 if old is None else old.shape[2]
+        bottom = self._below if self.end + count == self.height else 0
+        shape = (1, self.channels, top + kept + count + bottom, self.width)
+        new = torch.empty(shape, dtype=dtype, memory_format=torch.channels_last)
+        if old is not None:
+            new[:, :, :kept].copy_(old)
+        self._rows = new
+        self.end += count
+        return new[:, :, top + kept : top + kept + count]
+
+    def close(self) -> None:
+        """Fill the border above and below, once the rows beside it are there."""
+        rows = self._rows
+        assert rows is not None
+        if not self._begun and self._above:
+            edge = rows[:, :, self._above : self._above + 1] if self._repeat else 0
+            rows[:, :, : self._above] = edge
+        if self.end == self.height and self._below:
+            edge = rows[:, :, -self._below - 1 : -self._below] if self._repeat else 0
+            rows[:, :, -self._below :] = edge
+        self._begun, self._whole = True, self.end == self.height
+
+    def give(self, rows: Tensor) -> None:
+        """Take new rows as they are, for the one reader that consumes them at once."""
+        self._rows, self._first = rows, self.end
+        self.end += rows.shape[2]
+
+    def take(self, first: int, stop: int) -> Tensor:
+        """Give rows [first, stop)."""
+        assert self._rows is not None
+        return self._rows[:, :, first - self._first : stop - self._first]
+
+    def forget(self, before: int) -> None:
+        """Drop the rows above ``before``, and give back their memory."""
+        rows = self._rows
+        if rows is None:
+            return
+        drop = min(max(0, before - self._first), rows.shape[2])
+        if drop:
+            self._rows = rows[:, :, drop:].clone(memory_format=torch.channels_last)
+            self._first += drop
+
+
+def _prepared(layer: Layer, dtype: torch.dtype) -> Layer:
+    """Convert a convolution's weights once, and lay them out as convolutions read them fastest."""
+    if not isinstance(layer, Convolve):
+        return layer
+    weight = layer.weight.to(dtype).contiguous(memory_format=torch.channels_last)
+    return replace(layer, weight=weight, bias=None if layer.bias is None else layer.bias.to(dtype))
+
+
+def _dtype(layer: Layer, parts: Sequence[Tensor], convolved: torch.dtype) -> torch.dtype:
+    match layer:
+        case Convolve():
+            return convolved
+        case Pointwise():
+            values = [parts[a] if isinstance(a, int) else a for a in layer.arguments]
+            return values[0].dtype if len(values) == 1 else torch.result_type(values[0], values[1])
+        case Shuffle():
+            return parts[0].dtype
+
+
+def _compute(layer: Layer, parts: Sequence[Tensor], cut: int, out: Tensor | None) -> Tensor:
+    """Compute a layer on rows and drop the first ``cut`` of the result; the rest goes into ``out`` if there is one."""
+    match layer:
+        case Pointwise():
+            values = [parts[a] if isinstance(a, int) else a for a in layer.arguments]
+            if out is not None and layer.takes_out:
+                return layer.function(*values, out=out)
+            made = layer.function(*values)
+        case Shuffle():
+            made = F.pixel_shuffle(parts[0], layer.zoom)
+        case Convolve():
+            made = _convolve(layer, parts[0])
+    if cut or (out is not None and made.shape[2] != out.shape[2]):
+        made = made[:, :, cut : cut + out.shape[2]] if out is not None else made[:, :, cut:]
+    relu = isinstance(layer, Convolve) and layer.relu
+    if out is None:
+        return made.clamp_(min=0) if relu else made
+    if relu:
+        return torch.clamp(made, min=0, out=out) if made.dtype == out.dtype else out.copy_(made).clamp_(min=0)
+    return out.copy_(made)
+
+
+def _convolve(layer: Convolve, x: Tensor) -> Tensor:
+    width = x.shape[-1]
+    x = x.to(layer.weight.dtype)
+    side = max(layer.left, layer.right + layer.extra)
+    if layer.repeat_edge:
+        x = F.pad(x, (side, side, 0, 0), mode="replicate")
+    padding = (0, 0 if layer.repeat_edge else side)
+    y = F.conv2d(x, layer.weight, layer.bias, padding=padding, dilation=layer.dilation, groups=layer.groups)
+    if layer.zoom > 1:
+        s = layer.zoom
+        lead = side - layer.left  # columns of places that lie left of the picture
+        y = F.pixel_shuffle(y[..., lead : lead + width + layer.extra], s)
+        y = y[..., layer.shift : layer.shift + s * width]
+    return y
