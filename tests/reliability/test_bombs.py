@@ -36,7 +36,7 @@ def cost(path, read):
 
 
 @pytest.mark.parametrize("name", bombs())
-def test_a_bomb_is_refused_in_a_second_and_50_mb(tmp_path, name):
+def test_r3_a_bomb_is_refused_in_a_second_and_50_mb(tmp_path, name, record_property):
     suffix, data = bombs()[name]
     path = tmp_path / f"bomb{suffix}"
     path.write_bytes(data)
@@ -47,12 +47,13 @@ def test_a_bomb_is_refused_in_a_second_and_50_mb(tmp_path, name):
         assert str(caught.value).isprintable()
 
     seconds, megabytes = cost(path, read)
+    record_property("R3", f"{name}: {seconds:.2f} s, {megabytes:.0f} MB")
     assert seconds < 1
     assert megabytes < 50
 
 
 @pytest.mark.parametrize("name", HARMLESS)
-def test_what_only_looks_like_a_bomb_is_read(tmp_path, name):
+def test_r3_what_only_looks_like_a_bomb_is_read(tmp_path, name, record_property):
     suffix, data = HARMLESS[name]
     path = tmp_path / f"legal{suffix}"
     path.write_bytes(data)
@@ -62,5 +63,6 @@ def test_what_only_looks_like_a_bomb_is_read(tmp_path, name):
             assert len(file.read(100_000)) == file.frame.height
 
     seconds, megabytes = cost(path, read)
+    record_property("R3", f"{name}: {seconds:.2f} s, {megabytes:.0f} MB")
     assert seconds < 1
     assert megabytes < 50

@@ -36,7 +36,7 @@ def outcome(decoder, source, **options):
         return line
 
 
-def test_two_thousand_mutations_through_one_decoder(capfd):
+def test_r1_two_thousand_mutations_through_one_decoder(capfd, record_property):
     """R1: no crash of this process, no hang (20 s a file), a picture or one line; memory stays flat."""
     with Decoder() as decoder:
         assert outcome(decoder, image.encode(Picture(pixels=smooth()), "png")) is None
@@ -50,17 +50,18 @@ def test_two_thousand_mutations_through_one_decoder(capfd):
         assert len(decoders()) <= 2
         assert peak() - before < 100
         assert all(peak(process) < 300 for process in decoders())
+        record_property("R1", f"{failed} of 2,000 failed, slowest {slowest:.2f} s, +{peak() - before:.0f} MB here")
     assert capfd.readouterr().err == ""
 
 
-def test_mutations_of_larger_pictures():
+def test_r1_mutations_of_larger_pictures():
     """R1, where the damage lies behind rows that have been handed over."""
     with Decoder() as decoder:
         lines = [outcome(decoder, data) for _, _, data in mutants(120, seed=2, good=samples(700, 1000))]
     assert sum(line is not None for line in lines) > 40
 
 
-def test_a_folder_of_broken_files(tmp_path):
+def test_r1_a_folder_of_broken_files(tmp_path):
     """R1: the counts add up, and every file gives what it gives without a Decoder."""
     paths = corpus(tmp_path, 400, seed=3)
     assert len(paths) == len(list(tmp_path.iterdir())) == 400
@@ -74,7 +75,7 @@ def test_a_folder_of_broken_files(tmp_path):
             assert outcome(decoder, path) == line
 
 
-def test_every_death_costs_one_file(tmp_path):
+def test_r2_every_death_costs_one_file(tmp_path):
     """R2: workers killed again and again while they decode; every other file is whole."""
     pixels = np.tile(smooth(100, 200), (1, 40, 1))
     large = tmp_path / "large.png"
@@ -110,14 +111,15 @@ with Decoder(workers=2) as decoder:
 """
 
 
-def test_parent_and_workers_stay_within_their_memory(tmp_path):
+def test_r2_parent_and_workers_stay_within_their_memory(tmp_path, record_property):
     """R2: parent <= 300 MB, worker <= 1.5 GB, with two pictures of 160 megapixels at a time."""
     band = np.tile(smooth(100, 200), (1, 80, 1))
     path = tmp_path / "large.png"
     path.write_bytes(png(16_000, 10_000, pixels=(b"\0" + band[0].tobytes()) * 10_000))
     command = [sys.executable, "-c", _READER, str(path), str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    total, parent, grown, worker = (float(figure) for figure in done.stdout.split())
+    total, parent, rows, worker = (float(figure) for figure in done.stdout.split())
+    record_property("R2", f"parent {parent:.0f} MB, of which {rows:.0f} MB are rows, worker {worker:.0f} MB")
     assert total == 2 * 480e6
     assert parent < 300
     assert worker < 200
