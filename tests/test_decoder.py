@@ -210,6 +210,20 @@ def test_a_decoder_that_closes_ends_everything(large, mine):
         decoder.open(GOOD)
 
 
+@linux
+def test_a_decoder_can_be_closed_while_it_starts(mine):
+    for wait in (0, 0.02, 0.2):
+        with Decoder(workers=2) as decoder:
+            decoder.start()
+            file = decoder.open(GOOD)
+            time.sleep(wait)
+        try:
+            assert file.read(100).shape == (48, 64, 3)  # fetched before that
+        except image.PictureError as error:
+            assert "got one that was closed" in str(error)
+    assert mine() == []
+
+
 # --- workers that die or hang -----------------------------------------------------------------------------------
 
 

@@ -2,6 +2,8 @@
 
 `read` gives a `Picture` (pixels at their own depth, upright, with their metadata), `write` puts one into a file
 without ever leaving half of it; `from_any` and `to_kind` serve whoever holds pictures in memory.
+`open_rows` reads a picture in rows, which need never lie in memory whole; a `Decoder` does so in processes of their
+own, which a hostile file may crash, hang or starve without harm.
 
 What is kept: 8 and 16 bits, float (TIFF), alpha, ICC, EXIF, XMP and resolution. Thumbnails are dropped, since they
 show the picture as it was before; so are comments, IPTC, further frames and pages, and gain maps.
