@@ -217,10 +217,8 @@ def test_a_decoder_can_be_closed_while_it_starts(mine):
             decoder.start()
             file = decoder.open(GOOD)
             time.sleep(wait)
-        try:
-            assert file.read(100).shape == (48, 64, 3)  # fetched before that
-        except image.PictureError as error:
-            assert "got one that was closed" in str(error)
+        with suppress(image.PictureError):  # unless its rows came before that
+            assert file.read(100).shape == (48, 64, 3)
     assert mine() == []
 
 
