@@ -4,7 +4,7 @@ What takes long, such as killing actors, is in reliability/test_cluster_kills.py
 """
 
 import importlib.util
-import json
+import socket
 import subprocess
 import sys
 from pathlib import Path, PurePosixPath
@@ -13,12 +13,16 @@ import fsspec
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import safelight
+from batch_support import run
 from safelight import batch, catalog, image, infer
 from safelight.batch import BatchError, Files, cluster, remote
 from safelight.batch.cluster import ClusterError, Order, Pool
 from safelight.batch.cluster.worker import Worker
+from safelight.batch.manifest import NAME
+from safelight.cli import app
 
 SETTINGS = infer.Settings(scale=2)
 FILES = Files()
@@ -372,27 +376,56 @@ def test_what_needs_no_work_needs_no_cluster(bucket, tmp_path):
             assert outcome.output in outcome.error
 
 
-def test_the_same_outcomes_and_outputs_as_a_local_run(tmp_path):
-    """R13, without kills; on two actors of one thread each. Takes what Ray takes to start and to end."""
-    pytest.importorskip("ray", reason="the [cluster] extra is not installed")
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["s3://bucket/photos", "-o", "out"], "expected --cluster ADDRESS with the URL s3://bucket/photos"),
+        (["in", "-o", "s3://bucket/out"], "expected --cluster ADDRESS with the URL s3://bucket/out"),
+        (["in", "-o", "out", "--workers", "2"], "expected --cluster ADDRESS with --workers"),
+        (["in", "-o", "out", "--cluster", "local", "--watch"], "expected --cluster or --watch"),
+        (["-", "-o", "out", "--cluster", "local"], "leave --cluster out"),
+    ],
+)
+def test_usage_errors_are_one_line(tmp_path, monkeypatch, arguments, reason):
+    draw(tmp_path / "in/a.png")
+    monkeypatch.chdir(tmp_path)
+    told = CliRunner().invoke(app, ["upscale", *arguments])
+    assert told.exit_code == 2
+    assert told.stderr.count("\n") == 1
+    assert reason in told.stderr
+
+
+def test_a_cluster_that_is_not_there_is_one_line(tmp_path):
+    draw(tmp_path / "in/a.png")
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{nobody.getsockname()[1]}"
+        arguments = ["upscale", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--cluster", address]
+        told = CliRunner().invoke(app, arguments)
+    assert told.exit_code == 3
+    assert told.stderr.startswith(f"safelight: expected a Ray cluster at {address}, got: ")
+    assert told.stderr.count("\n") == 1
+
+
+def test_the_same_report_and_outputs_as_a_local_run(tmp_path):
+    """R13, without kills, on two actors of one thread each. Takes what Ray takes to start and to end."""
     for i in range(5):
-        draw(tmp_path / f"in/{'sub/' if i % 2 else ''}{i} é\udcff.png", seed=i, size=(40 + i, 30))
+        draw(tmp_path / f"in/{'sub/' if i % 2 else ''}{i} \u00e9\udcff.png", seed=i, size=(40 + i, 30))
     (tmp_path / "in/broken.png").write_bytes(b"\x89PNG nothing")
+    arguments = [tmp_path / "in", "--scale", "2", "--method", "fsrcnn", "-o"]
     here, there = tmp_path / "local", tmp_path / "cluster"
-    runner = infer.prepare(catalog.find("fsrcnn"), SETTINGS)
-    expected = {}
-    for job in batch.plan(batch.expand([str(tmp_path / "in")]), out=str(here), tag="x2", format=None, on_exist="error"):
-        outcome = batch.attempt(job, lambda job: batch.process(job, runner, FILES))
-        expected[outcome.input] = outcome
-    plan = planned(tmp_path / "in", out=str(there))
-    outcomes = list(cluster.run(plan, card="upscale/fsrcnn", settings=SETTINGS, files=FILES, pool=Pool(workers=2)))
-    assert sorted(o.input for o in outcomes) == sorted(expected)
-    for outcome in outcomes:
-        local = expected[outcome.input]
-        assert (outcome.status, outcome.width, outcome.height) == (local.status, local.width, local.height)
-        assert (outcome.error or "").replace(str(there), "") == (local.error or "").replace(str(here), "")
-        assert outcome.output.removeprefix(str(there)) == local.output.removeprefix(str(here))
-    made = tree(there)
+    local = run(*arguments, here)
+    remotely = run(*arguments, there, "--cluster", "local", "--workers", "2")
+    assert (remotely.code, local.code) == (1, 1)
+
+    def told(told, out):
+        files = [{**facts, "seconds": 0, "output": facts["output"].removeprefix(str(out))} for facts in told.files]
+        return sorted(files, key=lambda facts: facts["input"])
+
+    assert told(remotely, there) == told(local, here)
+    assert {**remotely.summary, "seconds": 0, "busy": 0} == {**local.summary, "seconds": 0, "busy": 0}
+    assert remotely.errors == local.errors, "nothing of Ray's own"
+    made, expected = (tree(out) for out in (there, here))
+    assert made.pop(NAME).count(b"\n") == expected.pop(NAME).count(b"\n") == 6
     assert len(made) == 5
-    assert made == tree(here)
-    json.dumps([o.error for o in outcomes])
+    assert made == expected

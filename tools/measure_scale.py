@@ -13,6 +13,7 @@ import argparse
 import importlib
 import json
 import os
+import random
 import re
 import subprocess
 import sys
@@ -45,12 +46,12 @@ def photograph(height: int, width: int) -> NDArray[np.uint8]:
     """Put crops of real photographs side by side, (H, W, 3): noise would not pack, and a drawing too well."""
     data: Any = importlib.import_module("skimage.data")
     photographs: list[NDArray[np.uint8]] = [getattr(data, name)() for name in PHOTOGRAPHS]
-    rng = np.random.default_rng(0)
+    rng = random.Random(0)
     whole = np.empty((height, width, 3), np.uint8)
     for top in range(0, height, 300):
         for left in range(0, width, 400):
-            chosen = photographs[rng.integers(len(photographs))]
-            y, x = int(rng.integers(chosen.shape[0] - 299)), int(rng.integers(chosen.shape[1] - 399))
+            chosen = rng.choice(photographs)
+            y, x = rng.randrange(chosen.shape[0] - 299), rng.randrange(chosen.shape[1] - 399)
             part = whole[top : top + 300, left : left + 400]
             part[...] = chosen[y : y + part.shape[0], x : x + part.shape[1], :3]
     return whole

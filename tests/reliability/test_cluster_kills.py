@@ -3,6 +3,7 @@
 Only processes that this one started, at whatever depth, are looked at and killed.
 """
 
+import json
 import os
 import random
 import signal
@@ -15,10 +16,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from batch_support import run
 from safelight import batch, catalog, image, infer
 from safelight.batch import Files, cluster
 from safelight.batch.cluster import Pool
 from safelight.batch.cluster.driver import TRIES
+from safelight.batch.manifest import NAME
 
 if not Path("/proc/self/stat").exists():
     pytest.skip("finds its processes in /proc", allow_module_level=True)
@@ -206,6 +209,30 @@ def test_an_interruption_leaves_whole_files_only_and_the_next_run_does_the_rest(
     assert tree(out) == expected
 
 
+def test_a_cluster_goes_on_with_what_a_local_run_began(tmp_path):
+    """What is missing is made, what was made from another state of its input is made again, a dry run only tells."""
+    for i in range(6):
+        draw(tmp_path / f"in/{i}.png", i, size=(20, 20))
+    arguments = [tmp_path / "in", "-o", tmp_path / "out", "--scale", "2", "--method", "nearest"]
+    assert run(*arguments).code == 0
+    (tmp_path / "out/1.png").unlink()
+    (tmp_path / "in/2.png").unlink()
+    draw(tmp_path / "in/2.png", 100, size=(20, 20))
+    arguments += ["--on-exist", "skip", "--cluster", "local", "--workers", "1"]
+    before = tree(tmp_path / "out")
+    planned = run(*arguments, "--dry-run")
+    assert {name for name, status in planned.statuses().items() if status == "planned"} == {"1.png", "2.png"}
+    assert tree(tmp_path / "out") == before
+    told = run(*arguments)
+    assert told.code == 0
+    assert {name for name, status in told.statuses().items() if status == "done"} == {"1.png", "2.png"}
+    assert told.summary["skipped"] == 4
+    made = tree(tmp_path / "out")
+    made.pop(NAME)
+    assert made == alone(tmp_path / "in", tmp_path / "local", "nearest")
+    assert run(*arguments).summary["skipped"] == 6
+
+
 CALLER = """
 import sys
 from safelight import infer
@@ -232,3 +259,13 @@ def test_when_the_caller_is_killed_all_ends(pictures, tmp_path):
     whole = {name: data for name, data in tree(tmp_path / "out").items() if ".safelight-" not in name}
     assert whole
     assert whole.items() <= expected.items()
+
+
+def test_two_actors_of_one_thread_give_at_least_1_7_times_one(record_property):
+    """R13. It needs two idle cores: whatever else is at work takes from the two and not from the one."""
+    tool = Path(__file__).parents[2] / "tools/measure_scale.py"
+    told = subprocess.run([sys.executable, tool, "--actors"], stdout=subprocess.PIPE, text=True, check=True)
+    found = json.loads(told.stdout)
+    for name, value in found.items():
+        record_property(name, value)
+    assert found["ratio"] >= 1.7, found

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from safelight.cli.cluster import check_flags, work_on_cluster
 from safelight.cli.shell import (
     Debug,
     DeviceFlag,
@@ -109,6 +111,22 @@ def upscale(
     ] = None,
     lenient: Annotated[bool, typer.Option("--lenient", help="Take what is left of damaged files.")] = False,
     strip: Annotated[bool, typer.Option("--strip", help="Drop EXIF and XMP: place, time, camera.")] = False,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            "--cluster",
+            metavar="ADDRESS",
+            help="Work on a Ray cluster: auto or HOST:PORT, or local to start one on this machine. INPUTS and OUT may "
+            "then be URLs, such as s3://bucket/photos.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, help="Actors on the cluster, if not as many as it has room for."),
+    ] = None,
+    cpus_per_worker: Annotated[
+        int, typer.Option("--cpus-per-worker", min=1, help="Cores, and so threads, of each actor.")
+    ] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")] = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -127,16 +145,20 @@ def upscale(
     from safelight import image
 
     with image.Decoder() as decoder:
-        if not dry_run:
+        if not dry_run and cluster is None:
             decoder.start()  # its processes come up while torch is imported
 
         from safelight import batch, infer
+        from safelight.batch.cluster import Pool
 
+        check_flags(inputs or (), out, cluster=cluster, workers=workers, watch=watch)
         settings = infer.Settings(
             scale=scale, size=size, options=method_options(ctx), weights=weights, device=device, precision=precision,
             ensemble=ensemble, memory=work_memory,
         )  # fmt: skip
-        runner = infer.prepare(the_card(method, "upscale"), settings)
+        # The machine that drives a cluster need not have the device of its workers.
+        here = settings if cluster is None else replace(settings, device="cpu")
+        runner = infer.prepare(the_card(method, "upscale"), here)
         side = 1 << 20  # any large side: a size that is malformed is told before anything runs
         tag = f"x{runner.size(side, side)[0] / side:g}" if size is None else _tag(size, runner.size(side, side))
         files = batch.Files(
@@ -146,6 +168,9 @@ def upscale(
             inputs=tuple(inputs or ()), listed=listed, out=out, tag=tag, format=format, on_exist=on_exist, watch=watch,
             dry_run=dry_run, json=json, quiet=quiet, debug=debug, files=files,
         )  # fmt: skip
+        if cluster is not None:
+            pool = Pool(address=cluster, workers=workers, cpus=cpus_per_worker)
+            return work_on_cluster(ask, runner, settings, pool)
         return work(ask, runner, decoder)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from safelight.cli.shell import ENVIRONMENT, FAILED, INTERRUPTED, Bar, Stop, note, say, say_json
 
@@ -67,6 +67,14 @@ def _bytes(path: Path | None) -> int:
         return 0
 
 
+class Meter(Protocol):
+    """Shows how much is done."""
+
+    def settle(self, outcome: Outcome) -> None:
+        """Count a file that has its outcome."""
+        ...
+
+
 class Reporter:
     """Prints one line a file and a summary, as text or as JSON, and knows the exit code.
 
@@ -89,7 +97,7 @@ class Reporter:
         """Add jobs to what is to be done."""
         self._expected += len(jobs)
 
-    def follow(self, outcomes: Generator[Outcome], bar: Bar, stop: Stop, gauge: Gauge) -> None:
+    def follow(self, outcomes: Generator[Outcome], bar: Bar, stop: Stop, gauge: Meter) -> None:
         """Report each outcome as it comes, until all of them are there or the user has had enough."""
         try:
             for outcome in outcomes:
