@@ -189,6 +189,30 @@ def test_nothing_waits_when_every_promise_is_met(tmp_path, monkeypatch):
     assert generate.queue() == "Nothing waits: every network meets its promise."
 
 
+# --- several machines -------------------------------------------------------------------------------------------------
+
+
+def test_the_cost_of_a_million_is_the_arithmetic_it_states(tmp_path, monkeypatch):
+    monkeypatch.setattr(generate, "ROOT", tmp_path)
+    assert generate.scale_million() == generate.scale_pictures() == generate.NO_SCALE
+    row = {
+        "method": "upscale/edsr", "scale": 2, "precision": "float32", "seconds": 36.0, "decode_seconds": 0.36,
+        "encode_seconds": 0.72, "peak_bytes": 1.2e9, "bytes_in": 4e6, "bytes_out": 15e6,
+    }  # fmt: skip
+    actors = {"pictures": 32, "method": "edsr", "one": 0.5, "two": 0.9, "ratio": 1.8}
+    found = {"what": "a photograph", "processor": "A processor", "torch": "2", "actors": actors, "rows": [row]}
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results/scale.json").write_text(json.dumps(found))
+    (pictures,), (traffic,), (million,) = (
+        [cells(line) for line in part().splitlines() if line.startswith("| edsr")]
+        for part in (generate.scale_pictures, generate.scale_traffic, generate.scale_million)
+    )
+    assert pictures[1:] == ["36.0", "0.0278", "0.36 (1.0%)", "0.72 (2.0%)", "1,200"]
+    assert traffic[1:] == ["4.0", "15.0", "11.1", "41.7"]  # 100 cores: 100 / 36 pictures a second
+    assert million[1:] == ["10,000", "4.2", "4.0", "15.0", "400"]
+    assert "1.80 times as many" in generate.scale_actors()
+
+
 # --- examples ---------------------------------------------------------------------------------------------------------
 
 
