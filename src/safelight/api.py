@@ -37,7 +37,7 @@ def upscale(
     method: str | None = None,
     weights: str | Path | None = None,
     device: Device = "auto",
-    precision: PrecisionChoice = "auto",
+    precision: PrecisionChoice = "exact",
     ensemble: bool = False,
     **options: float | str,
 ) -> Picture: ...
@@ -52,7 +52,7 @@ def upscale(
     method: str | None = None,
     weights: str | Path | None = None,
     device: Device = "auto",
-    precision: PrecisionChoice = "auto",
+    precision: PrecisionChoice = "exact",
     ensemble: bool = False,
     **options: float | str,
 ) -> _Kind: ...
@@ -66,7 +66,7 @@ def upscale(
     method: str | None = None,
     weights: str | Path | None = None,
     device: Device = "auto",
-    precision: PrecisionChoice = "auto",
+    precision: PrecisionChoice = "exact",
     ensemble: bool = False,
     **options: float | str,
 ) -> Any:
@@ -80,9 +80,9 @@ def upscale(
         scale: The zoom, whole or not, 1 to 32; 4 if neither it nor ``size`` is given.
         size: The size instead: (W, H), or ``"3840x2160"``, ``"3840x"`` or ``"x2160"``.
         method: Its name; see ``list_methods``. ``None``: the best one that is quick enough for everybody.
-        weights: A file of your own training.
+        weights: A file of your own training, or a published checkpoint (docs/weights.md).
         device: ``"auto"``: the fastest there is.
-        precision: ``"auto"``: the exact one for the device.
+        precision: ``"exact"`` is float32; ``"fast"`` takes half of its digits where the device gains by it.
         ensemble: Average over the 8 turns and mirrorings; better, and 8 times the work.
         **options: The method's own; ``safelight info METHOD`` lists them. An unknown name raises.
 
@@ -121,7 +121,7 @@ def load(
     options: Mapping[str, int | float | str] | None = None,
     weights: str | Path | None = None,
     device: Device = "auto",
-    precision: PrecisionChoice = "auto",
+    precision: PrecisionChoice = "exact",
 ) -> Model:
     """Load a network, to be called on tensors: ``model(x)``; its ``.network`` is the plain ``nn.Module``.
 
@@ -129,9 +129,9 @@ def load(
         name: The method, such as ``"upscale/vdsr"`` or ``"vdsr"``.
         scale: One of the method's scales; ``None``: the file's, or the largest.
         options: The architecture; ``None``: the file's, or the method's defaults.
-        weights: A file of your own training; ``None``: the shipped ones.
+        weights: A file of your own training, or a published checkpoint (docs/weights.md); ``None``: the shipped ones.
         device: ``"auto"``: the fastest there is.
-        precision: ``"auto"``: the exact one for the device.
+        precision: ``"exact"`` is float32; ``"fast"`` takes half of its digits where the device gains by it.
 
     Returns:
         A model that takes (B, 1 or 3, H, W), sRGB or gray in [0, 1], and gives (B, 1 or 3, H * scale, W * scale).

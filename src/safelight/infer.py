@@ -24,6 +24,7 @@ from safelight.card import Card, CardError, ClosedForm, Precision, Trained, make
 from safelight.engine import device as devices
 from safelight.engine.samples import to_samples
 from safelight.engine.sizes import affordable, chain, target_size
+from safelight.engine.strips import cache_bytes
 from safelight.engine.tiles import Local, Region, Renderer, Resample, Stage, Tick, first_row
 from safelight.engine.window import Held, Window
 from safelight.image import Frame, Picture, Rows, picture_of
@@ -32,6 +33,7 @@ from safelight.ops import CUBIC
 
 Tile: TypeAlias = tuple[int, int]
 
+_PIECE = 16 << 20  # bytes of rows that are handed over at once
 _MOST_ROWS = 4096  # of a tile of the result: more saves nothing
 
 
@@ -142,13 +144,15 @@ class _Network:
         channels: int,  # noqa: ARG002 - networks fix theirs
     ) -> tuple[list[Stage], Tile]:
         stages: list[Stage] = []
+        memory = self.settings.memory
+        share = max(memory // 8, memory * 2 // 5 - 2 * cache_bytes())  # the rest is for strips and bands
         tile = (math.inf, math.inf)  # what each network can afford, the least of them, in pixels of the result
         for scale in chain(self.scales, max(target[0] / size[0], target[1] / size[1])):
             model = self._model(scale)
             column, pixel = model.memory(self.device.type == "cpu")
             if self.settings.ensemble:  # the sum, and a turned copy of the picture and of its result
                 pixel += 36 * scale**2
-            height, width = affordable(size, model.reach, column, pixel, self.settings.memory // 2)
+            height, width = affordable(size, model.reach, column, pixel, share)
             stages.append(Local(size, scale, model.reach, _ensembled(model, self.settings)))
             size = stages[-1].size
             tile = (scale * min(tile[0], height), scale * min(tile[1], width))
@@ -285,8 +289,8 @@ class Runner:
     def _bands(self, source: Rows, frame: Frame, progress: Tick, warn: Callable[[str], None]) -> Iterator[NDArray[Any]]:
         before = source.frame
         stages, tile = self.stages(before.width, before.height, before.channels)
-        # Three bands may be in flight: one is computed, one waits and one is encoded.
-        most = self.settings.memory // (6 * frame.width * frame.bands * frame.dtype.itemsize)
+        # Two bands may be there: one is computed while the other is encoded.
+        most = self.settings.memory // (10 * frame.width * frame.bands * frame.dtype.itemsize)
         tile = (min(tile[0], max(16, most)), tile[1])
         coverage: list[Stage] = [Resample((before.height, before.width), (frame.height, frame.width), CUBIC)]
         window = Window(source, warn)
@@ -308,7 +312,9 @@ class Runner:
                         coverage, whole, window.coverage, partial(_put, band[..., frame.channels :], top)
                     )
             window.forget(min(first_row(stages, bottom), first_row(coverage, bottom)))
-            yield band
+            rows = max(1, _PIECE // band[0].nbytes)
+            for start, end in ops.spans(len(band), rows):
+                yield band[start:end]
 
     def _read(self, window: Window, region: Region) -> Tensor:
         return window.colors(region).to(self.device)

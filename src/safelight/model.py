@@ -93,7 +93,7 @@ class Model:
         """
         enlarged = self.scale if self.method.input == "interpolated" else 1  # how much larger the network sees it
         # Colours there and back, the chroma's enlargement and its sums, the network's input and result.
-        around = 60 * self.scale**2
+        around = 80 * self.scale**2
         strips = self._strips if on_cpu else None
         if strips is None:
             return 0, int(1.5 * self.cost.bytes * enlarged**2) + around
