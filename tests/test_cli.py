@@ -99,6 +99,15 @@ def test_importing_the_package_imports_nothing_heavy():
     assert done.stdout.strip() == "set()"
 
 
+def test_threads_that_wait_leave_the_cores_to_others_unless_the_user_says_otherwise(monkeypatch):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    assert run("--version").exit_code == 0
+    assert os.environ["OMP_WAIT_POLICY"] == "active"
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    assert run("--version").exit_code == 0
+    assert os.environ["OMP_WAIT_POLICY"] == "passive"
+
+
 def test_no_verb_shows_the_help():
     result = run()
     assert result.exit_code == 0

@@ -144,7 +144,8 @@ def upscale(
 
     from safelight import image
 
-    with image.Decoder() as decoder:
+    alone = listed is None and len(inputs or ()) == 1 and Path((inputs or ("",))[0]).is_file()
+    with image.Decoder(workers=1 if alone else 2) as decoder:
         if not dry_run and cluster is None:
             decoder.start()  # its processes come up while torch is imported
 

@@ -117,8 +117,8 @@ def work(ask: Ask, runner: Runner, decoder: Decoder) -> int:
             if not ask.quiet:
                 note("safelight: watching; Ctrl-C ends it")
             while not reporter.interrupted and not stop.rest(watch.pause):
-                jobs = _come(ask, found, watch)
-                follow(jobs, pipeline.run(jobs))
+                if jobs := _come(ask, found, watch):
+                    follow(jobs, pipeline.run(jobs))
         return reporter.finish(pipeline.busy)
 
 
