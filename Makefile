@@ -7,7 +7,7 @@ DATA ?= data
 # On Linux without a GPU, PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu" saves gigabytes.
 PIP_FLAGS ?=
 
-.PHONY: demo test check bench docs clean
+.PHONY: demo test test-reliability check bench bench-engine docs clean
 
 $(VENV)/python:
 	$(PYTHON) -c 'import sys; sys.exit("Safelight needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
@@ -33,11 +33,18 @@ check: $(VENV)/test  ## lint, types, layers, generated documents
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
 
-test: check  ## everything that CI runs
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+# Two tests at a time with one thread each: two that share two threads wait for each other.
+test: check  ## lint, types, layers, documents and the tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --ignore tests/reliability
+
+test-reliability: $(VENV)/test  ## broken files, kills, full disks, hostile weights: minutes, and each alone
+	$(BIN)/python -m pytest tests/reliability
 
 bench: $(VENV)/test  ## remake results/ on the test sets in DATA
 	$(BIN)/safelight bench upscale --data $(DATA) --out results
+
+bench-engine: $(VENV)/test  ## measure the engine on this machine; needs no data
+	$(BIN)/python tools/measure_engine.py
 
 docs: $(VENV)/test  ## refresh the tables and the included files in the documents
 	$(BIN)/python docs/generate.py

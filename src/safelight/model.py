@@ -72,7 +72,7 @@ class Model:
 
         Made again when the weights have changed: some are rewritten or converted, once, and would be the old ones.
         """
-        state = tuple((tensor.data_ptr(), tensor._version) for tensor in self.network.parameters())
+        state = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in self.network.parameters())
         if self._lowered is None or self._lowered[0] != state:
             try:
                 strips = Strips(lower(self.network), self._channels, getattr(torch, self.precision))
