@@ -18,6 +18,7 @@ import numpy as np
 from safelight import catalog, image, infer, report, score
 from safelight.card import Card, CardError
 from safelight.degrade import Downsample
+from safelight.engine.samples import to_tensor
 from safelight.metrics import SR_NEWER
 
 SCALE = 4
@@ -35,7 +36,7 @@ def sample() -> image.Picture:
 
 def shrink(original: image.Picture) -> image.Picture:
     """Make the small input: MATLAB's antialiased bicubic by 1/4, rounded to 8 bits."""
-    small = Downsample(SCALE)(infer.to_tensor(original.pixels).double())
+    small = Downsample(SCALE)(to_tensor(original.pixels).double())
     return replace(original, pixels=infer.to_samples(small, np.dtype(np.uint8)))
 
 

@@ -141,6 +141,8 @@ class Model:
         strips = self._strips if x.device.type == "cpu" else None
         if strips is not None:
             n = len(x)
+            if n == 1:
+                return strips(x, tick)
             return torch.cat([strips(x[i : i + 1], lambda f, i=i: tick((i + f) / n)) for i in range(n)])
         x = x.contiguous(memory_format=torch.channels_last)
         # Autocast leaves sums, such as VDSR's residual, in float32: only the convolutions lose digits.

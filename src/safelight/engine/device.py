@@ -46,14 +46,19 @@ def bfloat16_pays() -> bool:
 
     Chips without the instructions emulate it and lose; asking the clock is surer than asking for flags.
     """
-    layer = place(nn.Conv2d(64, 64, 3, padding=1), torch.device("cpu"))
-    x = torch.rand(4, 64, 48, 48).to(memory_format=torch.channels_last)
+    with torch.inference_mode(False):  # the caller may be about to run a network
+        layer = place(nn.Conv2d(64, 64, 3, padding=1), torch.device("cpu"))
+        x = torch.rand(4, 64, 48, 48).to(memory_format=torch.channels_last)
 
     def seconds(enabled: bool) -> float:
         best = float("inf")
         for _ in range(4):
             start = time.perf_counter()
-            with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            with (
+                torch.inference_mode(False),
+                torch.enable_grad(),
+                torch.autocast("cpu", torch.bfloat16, enabled=enabled),
+            ):
                 loss: Tensor = layer(x).float().mean()
                 loss.backward()
             best = min(best, time.perf_counter() - start)
