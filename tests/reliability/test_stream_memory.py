@@ -1,0 +1,56 @@
+"""Very large results: the memory of the whole program, its decoding worker included, through the command line."""
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from safelight import image
+
+MEGAPIXELS = (6, 24)  # of the input; the results have sixteen times as many
+
+
+def resident(pid):
+    """The resident memory of a process and its children, in MiB."""
+    try:
+        own = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        children = [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    except OSError:
+        return 0  # it has just ended
+    return (int(own[1]) / 1024 if own else 0) + sum(resident(child) for child in children)
+
+
+def photograph(path, megapixels):
+    height = round((megapixels * 1e6 / 1.5) ** 0.5)
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    pixels = np.tile(noise, (height // 64 + 1, round(1.5 * height) // 64 + 1, 1))[:height, : round(1.5 * height)]
+    image.write(image.Picture(pixels=np.ascontiguousarray(pixels)), path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_384_megapixels_take_under_one_and_a_half_gib(tmp_path, suffix, record_property):
+    """A JPEG of 24 megapixels, four times as large; and hardly more than a quarter of it takes."""
+    peaks = []
+    for megapixels in MEGAPIXELS:
+        source, target = tmp_path / f"{megapixels}.jpg", tmp_path / f"{megapixels}.{suffix}"
+        photograph(source, megapixels)
+        command = ["-m", "safelight", "upscale", str(source), "-o", str(target), "--method", "fsrcnn", "--quiet"]
+        process = subprocess.Popen([sys.executable, *command])
+        peak = 0
+        while process.poll() is None:
+            peak = max(peak, resident(process.pid))
+            time.sleep(0.02)
+        assert process.returncode == 0
+        header = image.probe(target)
+        assert header.width * header.height > 15.9e6 * megapixels
+        target.unlink()
+        peaks.append(peak)
+    record_property("peaks_mib", [round(peak) for peak in peaks])
+    assert peaks[1] < 1536
+    assert peaks[1] <= 1.2 * peaks[0]
