@@ -4,8 +4,8 @@
     python tools/compare_backends.py
 
 Writes ``results/backends.json``, by which the engine's one backend was chosen; it needs no data. The input has 512x512
-pixels for torch plainly and in strips; the other ways take the tile that suits them best of three, and what their tiles'
-borders would cost comes on top and is not in the numbers. OpenVINO and ONNX Runtime read the network as it is, and
+pixels for torch plainly and in strips; the other ways take the tile that suits them best of three, and what the borders
+of tiles would cost comes on top and is not in the numbers. OpenVINO and ONNX Runtime read the network as it is, and
 FSRCNN once more with its transposed convolution rewritten as a sub-pixel convolution, which is how the engine runs it.
 """
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from safelight import ops, provenance
 from safelight.bench.quality import Entry
@@ -20,7 +20,7 @@ from safelight.card import Trained
 from safelight.engine import device as devices
 from safelight.engine.samples import to_tensor
 from safelight.image import Picture
-from safelight.model import load
+from safelight.model import Model, load
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,19 +122,18 @@ def significant(value: float) -> float:
 
 
 def _network_job(entry: Entry, picture: Picture) -> Callable[[], object]:
-    """The network alone, on a luma that lies ready on its device, interpolated if that is what the network takes."""
+    """The network alone, as the engine runs it, on a luma that lies ready on its device, interpolated if that is what the network takes."""
     method = entry.card.method
     assert isinstance(method, Trained)
     model = load(entry.card, scale=entry.scale, weights=entry.weights)
     x = to_tensor(picture.pixels).to(devices.choose())
     if method.input == "interpolated":
         x = ops.resize(x, zoom=entry.scale)
-    return partial(_forward, model.network, x)
+    return partial(_forward, model, x)
 
 
-@torch.inference_mode()
-def _forward(network: nn.Module, x: Tensor) -> None:
-    network(x)
+def _forward(model: Model, x: Tensor) -> None:
+    model.run(x)
     if x.device.type != "cpu":
         torch.accelerator.synchronize()
 
