@@ -114,13 +114,20 @@ class Strips:
         return node.layer.above == node.layer.below == node.layer.extra == 0 and len(node.inputs) == 1
 
     def rows(self, width: int) -> int:
-        """Choose the height of a strip: as high as half the cache holds the input and the result of each layer."""
-        widest = 0
+        """Choose the height of a strip, such that a convolution's rows fill half the cache, read and made together.
+
+        That is the mean convolution, each counted by its multiply-adds: a few wide layers do not make the strips of all
+        the others low.
+        """
+        work = held = 0
         for node, made in zip(self._nodes, self._shapes[1:], strict=True):
-            read = [self._shapes[value] for value in node.inputs]
-            item = node.layer.weight.element_size() if isinstance(node.layer, Convolve) else 4
-            widest = max(widest, sum(s.channels * s.zoom**2 * item for s in (*read, made)))
-        fitting = cache_bytes() // 2 // (widest * width)
+            if isinstance(node.layer, Convolve):
+                read, weight = self._shapes[node.inputs[0]], node.layer.weight
+                adds = weight.numel() * read.zoom**2
+                item = weight.element_size()
+                work += adds
+                held += adds * item * (read.channels * read.zoom**2 + made.channels * made.zoom**2)
+        fitting = cache_bytes() // 2 * work // max(1, held * width)
         return max(_ROWS[0], min(_ROWS[1], fitting))
 
     def bytes_per_column(self) -> int:
