@@ -122,7 +122,7 @@ def significant(value: float) -> float:
 
 
 def _network_job(entry: Entry, picture: Picture) -> Callable[[], object]:
-    """The network alone, as the engine runs it, on a luma that lies ready on its device, interpolated if that is what the network takes."""
+    """The network alone, as the engine runs it, on a luma that lies ready, interpolated if that is what it takes."""
     method = entry.card.method
     assert isinstance(method, Trained)
     model = load(entry.card, scale=entry.scale, weights=entry.weights)
