@@ -38,7 +38,7 @@ WIDTH, HEIGHT = 1920, 1080
 NETWORKS = (
     ("fsrcnn", 2), ("fsrcnn", 3), ("fsrcnn", 4), ("espcn", 3), ("srcnn", 3), ("vdsr", 3), ("edsr", 2),
 )  # fmt: skip
-SECONDS = 8.0  # of rounds for each network, at least two rounds
+SECONDS = 8.0  # of rounds for each network, at least one
 STARTS = 7
 
 
@@ -57,7 +57,7 @@ class Bench:
         """Run jobs, which have run before, in turns, and give the least time of each."""
         least = [float("inf")] * len(jobs)
         end, rounds = time.perf_counter() + seconds, 0
-        while rounds < 2 or time.perf_counter() < end:
+        while not rounds or time.perf_counter() < end:
             for n, job in enumerate(jobs):
                 self.wait()
                 start = time.perf_counter()

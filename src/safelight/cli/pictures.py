@@ -150,7 +150,6 @@ def upscale(
             decoder.start()  # its processes come up while torch is imported
 
         from safelight import batch, infer
-        from safelight.batch.cluster import Pool
 
         check_flags(inputs or (), out, cluster=cluster, workers=workers, watch=watch)
         settings = infer.Settings(
@@ -170,6 +169,8 @@ def upscale(
             dry_run=dry_run, json=json, quiet=quiet, debug=debug, files=files,
         )  # fmt: skip
         if cluster is not None:
+            from safelight.batch.cluster import Pool
+
             pool = Pool(address=cluster, workers=workers, cpus=cpus_per_worker)
             return work_on_cluster(ask, runner, settings, pool)
         return work(ask, runner, decoder)

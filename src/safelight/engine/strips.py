@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -36,7 +35,7 @@ def keep_freed_memory() -> None:
     It gives large blocks back to the system at once otherwise, and each strip would begin by asking for every page
     anew: for FSRCNN that is two fifths of the time.
     """
-    if platform.libc_ver()[0] == "glibc":
+    if "CS_GNU_LIBC_VERSION" in getattr(os, "confstr_names", {}):
         library = ctypes.CDLL(None)
         library.mallopt(_M_TRIM_THRESHOLD, 256 << 20)
         library.mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # else every block above 128 KB would come from the system
