@@ -90,7 +90,7 @@ def affordable(size: tuple[int, int], reach: int, column: int, pixel: int, memor
         >>> affordable((1080, 1920), 10, 1000, 100, 1 << 30)
         (1080, 1920)
         >>> affordable((8000, 8000), 10, 1000, 100, 1 << 28)
-        (1612, 1600)
+        (1627, 1600)
     """
     best, cost = (16, 16), math.inf
     parts = 1
