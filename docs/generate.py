@@ -554,13 +554,13 @@ def precision() -> str:
         return "`results/precision.json` is missing. `python tools/measure_precision.py --data DIR` writes it."
     rows = [
         [
-            f"{row['method'].split('/')[1]} x{row['scale']}", row["precision"], f"{row['exact_psnr']:.3f}",
+            f"{row['method'].split('/')[1]} x{row['scale']}", "yes" if row["listed"] else "no", f"{row['exact_psnr']:.3f}",
             f"{row['fast_psnr']:.3f}", f"{row['loss']:.4f}", f"{row['pixels_changed']:.1%}",
             str(row["largest_change"]),
         ]
         for row in found["rows"]
     ]  # fmt: skip
-    heads = ["method", "fast is", "exact, dB", "fast, dB", "loss, dB", "samples changed", "by at most"]
+    heads = ["method", "bfloat16 listed", "exact, dB", "bfloat16, dB", "loss, dB", "samples changed", "by at most"]
     return f"{table(heads, rows, right=range(2, 7))}\n\n{found['what']}"
 
 
