@@ -554,8 +554,8 @@ def precision() -> str:
         return "`results/precision.json` is missing. `python tools/measure_precision.py --data DIR` writes it."
     rows = [
         [
-            f"{row['method'].split('/')[1]} x{row['scale']}", "yes" if row["listed"] else "no", f"{row['exact_psnr']:.3f}",
-            f"{row['fast_psnr']:.3f}", f"{row['loss']:.4f}", f"{row['pixels_changed']:.1%}",
+            f"{row['method'].split('/')[1]} x{row['scale']}", "yes" if row["listed"] else "no",
+            f"{row['exact_psnr']:.3f}", f"{row['fast_psnr']:.3f}", f"{row['loss']:.4f}", f"{row['pixels_changed']:.1%}",
             str(row["largest_change"]),
         ]
         for row in found["rows"]
