@@ -27,6 +27,7 @@ if not Path("/proc/self/stat").exists():
     pytest.skip("finds its processes in /proc", allow_module_level=True)
 
 KILLS = 20
+SPARE = 4  # kills beyond that, which strike in the second half if it lasts long enough
 PICTURES = 40
 SETTINGS = infer.Settings(scale=2)
 AT_START = "__init__"  # in the title of an actor that has no model yet
@@ -126,19 +127,20 @@ def test_kills_of_actors_lose_and_duplicate_nothing(pictures, tmp_path, store, r
         source, out = f"dir://in::file://{folder.parent}", f"dir://out::file://{tmp_path}"
     plan = cluster.plan([source], out=out, tag="x2", format=None, on_exist="error")
     kills = KILLS if store == "folder" else 6
-    killer = Killer(kills)
+    killer = Killer(kills + SPARE)
     killer.start()
     start = time.perf_counter()
     outcomes = []
     for outcome in go(plan):
         outcomes.append(outcome)
-        # Too few pictures for so many kills would prove less: the rest waits until most of them have struck.
-        while len(outcomes) == PICTURES // 2 and killer.left > 4 and not killer.over.wait(0.1):
-            pass
+        # Too few pictures for so many kills would prove less: the rest waits until all but the spare ones have struck.
+        until = time.monotonic() + 180
+        while len(outcomes) == PICTURES // 2 and killer.left > SPARE and time.monotonic() < until:
+            time.sleep(0.1)
     killer.over.set()
     record_property("seconds", round(time.perf_counter() - start, 1))
     record_property("killed at work", killer.at_work)
-    assert killer.left == 0
+    assert killer.left <= SPARE
     assert killer.at_work >= kills // 2
     assert [o.error for o in outcomes if o.status != "done"] == []
     assert sorted(o.output for o in outcomes) == sorted(e.output for e in plan.errands)
