@@ -48,7 +48,7 @@ def test_the_method_is_at_work_nine_tenths_of_the_time(tmp_path, record_property
 
 
 def test_r2_memory_does_not_grow_with_the_number_of_files(tmp_path, record_property):
-    """As much for 500 files as for 50; and at most 20 ms a small file, all in all."""
+    """As much for 500 files as for 50; and 10 ms a small file, all in all."""
     baseline = torch_alone()
     peaks = []
     for count in (50, 500):
@@ -61,7 +61,7 @@ def test_r2_memory_does_not_grow_with_the_number_of_files(tmp_path, record_prope
     record_property("memory", f"{peaks[0]:.0f} and {peaks[1]:.0f} MiB, torch alone {baseline:.0f} MiB")
     record_property("small", f"{rate:.0f} files a second")
     assert peaks[1] <= 1.1 * peaks[0]
-    assert rate >= 50
+    assert rate >= 100
 
 
 def test_r2_the_program_takes_300_mib_beside_torch(tmp_path, record_property):

@@ -27,7 +27,6 @@ if not Path("/proc/self/stat").exists():
     pytest.skip("finds its processes in /proc", allow_module_level=True)
 
 KILLS = 20
-LAST = 4  # of them, which strike in the second half as far as it lasts
 PICTURES = 40
 SETTINGS = infer.Settings(scale=2)
 AT_START = "__init__"  # in the title of an actor that has no model yet
@@ -133,16 +132,12 @@ def test_kills_of_actors_lose_and_duplicate_nothing(pictures, tmp_path, store, r
     outcomes = []
     for outcome in go(plan):
         outcomes.append(outcome)
-        # Too few pictures for so many kills would prove less: the rest waits a while for most of them to strike.
-        until = time.monotonic() + 20
-        while len(outcomes) == PICTURES // 2 and killer.left > LAST and time.monotonic() < until:
-            time.sleep(0.1)
     killer.over.set()
     record_property("seconds", round(time.perf_counter() - start, 1))
     record_property("killed at work", killer.at_work)
     record_property("kills", kills - killer.left)
-    assert kills - killer.left >= kills // 2
-    assert killer.at_work >= kills // 4
+    assert killer.left == 0
+    assert killer.at_work >= kills // 2
     assert [o.error for o in outcomes if o.status != "done"] == []
     assert sorted(o.output for o in outcomes) == sorted(e.output for e in plan.errands)
     assert tree(tmp_path / "out") == expected
@@ -264,30 +259,11 @@ def test_when_the_caller_is_killed_all_ends(pictures, tmp_path):
     assert whole.items() <= expected.items()
 
 
-def what_two_cores_give():
-    """How much more two bare processes do than one, here and now: 2 where nothing else is at work."""
-    command = [sys.executable, "-c", "sum(i * i for i in range(30_000_000))"]
-
-    def seconds(count):
-        start = time.perf_counter()
-        for process in [subprocess.Popen(command) for _ in range(count)]:
-            assert process.wait() == 0
-        return time.perf_counter() - start
-
-    return 2 * seconds(1) / seconds(2)
-
-
 def test_two_actors_of_one_thread_give_at_least_1_7_times_one(record_property):
-    """R13: 1.7 where the machine gives two processes two cores, and as much less as it gives them less."""
+    """R13. It needs two idle cores: whatever else is at work takes from the two and not from the one."""
     tool = Path(__file__).parents[2] / "tools/measure_scale.py"
-    tries = []
-    for _ in range(2):  # a busy moment of the machine may fall on two actors and not on one
-        before = what_two_cores_give()
-        told = subprocess.run([sys.executable, tool, "--actors"], stdout=subprocess.PIPE, text=True, check=True)
-        given = min(before, what_two_cores_give(), 2.0)
-        tries.append({**json.loads(told.stdout), "given": given})
-        if tries[-1]["ratio"] >= 0.85 * given:
-            break
-    for name, value in tries[-1].items():
+    told = subprocess.run([sys.executable, tool, "--actors"], stdout=subprocess.PIPE, text=True, check=True)
+    found = json.loads(told.stdout)
+    for name, value in found.items():
         record_property(name, value)
-    assert tries[-1]["ratio"] >= 0.85 * given, tries
+    assert found["ratio"] >= 1.7, found
