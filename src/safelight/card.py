@@ -9,19 +9,26 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, get_args, get_origin, get_type_hints
+from types import NoneType
+from typing import Any, Literal, Protocol, TypeAlias, get_args, get_origin, get_type_hints
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from safelight.degrade import Degradation
 from safelight.ops import Kernel
 from safelight.tasks import TASKS, Task
 
 Precision = Literal["float32", "bfloat16", "float16"]
+Channels = Literal["y", "rgb"]
 
 
 class CardError(ValueError):
     """A name, an option or a scale that a method does not have. The message says what it has."""
+
+
+class MissingPackageError(RuntimeError):
+    """A method needs an optional package that is not installed. The message says how to install it."""
 
 
 # --- options ----------------------------------------------------------------------------------------------------------
@@ -32,12 +39,13 @@ class OptionFact:
     """What the faces need to know of one field of an ``Options`` record.
 
     ``kind`` is ``int``, ``float`` or ``str``; ``choices`` is empty unless the field is a ``Literal``; ``low`` and
-    ``high`` are inclusive bounds of a number.
+    ``high`` are inclusive bounds of a number. A default of ``None`` means that the method chooses; people write
+    ``auto`` for it.
     """
 
     name: str
     kind: type[int] | type[float] | type[str]
-    default: int | float | str
+    default: int | float | str | None
     help: str
     choices: tuple[str, ...] = ()
     low: float | None = None
@@ -64,6 +72,8 @@ def option_facts(options: type[Any]) -> tuple[OptionFact, ...]:
     facts: list[OptionFact] = []
     for field in dataclasses.fields(options):
         hint = hints[field.name]
+        if NoneType in get_args(hint):  # "float | None": a number, or the method's own choice
+            hint = next(kind for kind in get_args(hint) if kind is not NoneType)
         literal = get_origin(hint) is Literal
         facts.append(
             OptionFact(
@@ -86,17 +96,20 @@ def make_options(card: Card, values: Mapping[str, Any]) -> Any:  # noqa: ANN401 
         CardError: an unknown name, a value of the wrong type, not among the choices, or out of bounds.
     """
     facts = {fact.name: fact for fact in option_facts(card.options)}
-    checked: dict[str, int | float | str] = {}
+    checked: dict[str, int | float | str | None] = {}
     for name, value in values.items():
         if name not in facts:
             known = ", ".join(facts) or "none"
             raise CardError(f"{card.id} has no option {name!r}; it has: {known}")
         fact = facts[name]
+        if fact.default is None and value in (None, "auto"):
+            checked[name] = None
+            continue
         try:
             checked[name] = number = fact.kind(value)
         except (TypeError, ValueError):
             raise CardError(
-                f"{card.id}: option {name} expects {fact.kind.__name__}, got {value!r}; its default is {fact.default}"
+                f"{card.id}: option {name} expects {fact.kind.__name__}, got {value!r}; its default is {'auto' if fact.default is None else fact.default}"
             ) from None
         if fact.choices and number not in fact.choices:
             raise CardError(f"{card.id}: option {name} is one of {', '.join(fact.choices)}; got {value!r}")
@@ -122,15 +135,35 @@ class Paper:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """One row of a table of super-resolution results: mean over a test set under the papers' older protocol.
+    """One row of a paper's table: the mean over a test set, under the protocol that ``bench`` gives for the task.
 
-    ``psnr`` is in dB on the Y channel; ``ssim`` is in [-1, 1], ``None`` where the paper does not print it.
+    ``level`` says how much worse the pictures were made: the zoom of ``upscale``, the noise's standard deviation of
+    ``denoise`` (of 255), the JPEG quality of ``deblock``. ``psnr`` is in dB; ``ssim`` is in [-1, 1], ``None`` where the
+    paper does not print it. ``options`` are those of the network that the paper measured, where they are not the
+    method's defaults.
     """
 
     data: str
-    scale: int
+    level: int
     psnr: float
     ssim: float | None = None
+    task: Task = "upscale"
+    options: Mapping[str, int | float | str] = dataclasses.field(default_factory=dict[str, int | float | str])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promise:
+    """The number that a recipe aims at, a paper's, and the floor: weights below it do not ship unless that is told.
+
+    The fields are those of ``Score``, and ``floor`` is a PSNR in dB.
+    """
+
+    data: str
+    level: int
+    psnr: float
+    floor: float
+    task: Task = "upscale"
+    options: Mapping[str, int | float | str] = dataclasses.field(default_factory=dict[str, int | float | str])
 
 
 # --- training and weights ---------------------------------------------------------------------------------------------
@@ -162,8 +195,7 @@ class Recipe:
     a step, ``rate`` the peak learning rate, reached after ``warmup`` steps and falling to zero along a cosine; ``ema``
     is the decay of the averaged weights that are kept. ``start`` names the scale whose weights the other scales start
     from, training for ``steps_after_start`` (``None``: all start at random). ``time`` says how long it takes and on
-    what. ``expected`` is the Set5 Y-PSNR in dB by scale that the paper prints and this recipe aims at; below ``floor``
-    weights do not ship without their shortfall being listed.
+    what. ``promises`` are the numbers that the paper prints and this recipe aims at.
     """
 
     data: tuple[str, ...]
@@ -176,8 +208,7 @@ class Recipe:
     start: int | None = None
     steps_after_start: int | None = None
     time: str
-    expected: Mapping[int, float]
-    floor: Mapping[int, float]
+    promises: tuple[Promise, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,12 +257,66 @@ class ForeignLayout:
     adopt: Callable[[Mapping[str, Tensor]], Adopted]
 
 
+# --- what a method is given -------------------------------------------------------------------------------------------
+
+Condition = Literal["sigma", "blur", "mask", "frames"]
+"""What a user may tell of a picture beside the method's options: noise, blur, what is missing, more of the scene."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """A picture to be restored whole, and what is known of how it came to be.
+
+    Attributes:
+        task: What is asked for.
+        y: The picture, (1, C, h, w) float32, sRGB or gray in [0, 1], C = 1 or 3.
+        scale: The zoom; the result is (1, C, h * scale, w * scale). 1 for all tasks but ``upscale``.
+        sigma: Standard deviation of the noise, in units of [0, 1]; ``None``: not told.
+        blur: The kernel that blurred the large picture before it was sampled, (kh, kw) float64 with odd sides and sum
+            1, centred; (1, 1) for none. ``None``: not told, which means no blur at scale 1 and else the antialiased
+            bicubic kernel that the field shrinks pictures with.
+        mask: (1, 1, h, w), 1 = missing; of ``inpaint`` only.
+        frames: More pictures of the same scene, each shaped as ``y``; of methods for several frames only.
+        seed: Of whatever the method draws at random.
+    """
+
+    task: Task
+    y: Tensor
+    scale: int = 1
+    sigma: float | None = None
+    blur: Tensor | None = None
+    mask: Tensor | None = None
+    frames: tuple[Tensor, ...] = ()
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """Where an iterative method stands: the fraction that is done, the best picture so far, and a remark."""
+
+    fraction: float
+    x: Tensor
+    remark: str = ""
+
+
+Report: TypeAlias = Callable[[Step], bool]
+"""Told where a method stands, as often as it likes to; ``False`` asks it to stop now, with the best so far."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Solution:
+    """The result of a whole-picture method, and what the user should know of it: one sentence each."""
+
+    x: Tensor
+    notes: tuple[str, ...] = ()
+
+
 # --- kinds of method --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClosedForm:
-    """A formula: resample to the target size with ``kernel``, then perhaps filter.
+class Interpolation:
+    """A formula for each pixel: resample to the target size with ``kernel``, then perhaps filter.
 
     ``after(x, scale, options)`` receives the resampled picture (B, C, H, W) and the larger of the two zoom factors and
     returns one of the same size; ``after_reach(scale, options)`` says how many pixels away it looks.
@@ -243,31 +328,78 @@ class ClosedForm:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClosedForm:
+    """A formula for the whole picture: every pixel depends on every other, so it is never cut into tiles.
+
+    ``bytes`` is the memory that it takes per sample (pixel and channel) of the result; a picture that would need more
+    than there is, is refused before the work. ``scales`` are the zooms that it solves for, empty for all whole ones;
+    another size follows by a resize.
+    """
+
+    solve: Callable[[Problem, Any], Solution]
+    bytes: int
+    scales: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Optimised:
+    """An iteration over the whole picture. It reports the picture as it forms, and stops with the best when told to.
+
+    ``bytes`` and ``scales`` are as in ``ClosedForm``.
+    """
+
+    run: Callable[[Problem, Any, Report], Solution]
+    bytes: int
+    scales: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
     """A network.
 
     ``network(options, scale)`` builds it with random weights. Its input is the picture as it is
-    (``"low-resolution"``) or enlarged by the bicubic kernel (``"interpolated"``); ``channels`` is ``"y"`` for a
-    network of the luma alone (colour is then enlarged by the bicubic kernel, as in the papers) or ``"rgb"``.
+    (``"low-resolution"``) or enlarged by the bicubic kernel (``"interpolated"``). ``channels`` is ``"y"`` for a
+    network of one channel or ``"rgb"``, by the options where there are networks of both. Of a colour picture, a network
+    of one channel gets the luma when it enlarges (the chroma is enlarged by the bicubic kernel, as in the papers), and
+    each channel of RGB or of YCbCr in turn when it removes noise or JPEG artefacts.
+    ``scales`` are the zooms; 1 stands for the tasks that keep the size.
     ``reach(options, scale)`` is the radius of the receptive field: how many input pixels away, at most, a pixel
     influences the output pixels that lie in it. ``one_for_all`` says that a single network serves every scale.
+    ``examples(options)`` says what the inputs of its training are made by; ``None``: by shrinking, by its scale.
+    ``pick(options, task, gray, sigma)`` settles options that depend on the picture: a network of gray pictures, say, or
+    one for a noise of ``sigma`` (in [0, 1], ``None`` where it is not told).
     ``foreign`` lists the published layouts of weights that can be loaded.
     """
 
     network: Callable[[Any, int], nn.Module]
     input: Literal["low-resolution", "interpolated"]
-    channels: Literal["y", "rgb"]
+    channels: Channels | Callable[[Any], Channels]
     scales: tuple[int, ...]
     reach: Callable[[Any, int], int]
     training: Callable[[Any, Recipe], Training]
     recipe: Recipe
     weights: tuple[Weights, ...] = ()
     one_for_all: bool = False
+    examples: Callable[[Any], tuple[Degradation, ...]] | None = None
+    pick: Callable[[Any, Task, bool, float | None], Any] | None = None
     precisions: tuple[Precision, ...] = ("float32", "bfloat16")
     foreign: tuple[ForeignLayout, ...] = ()
 
 
-Method = ClosedForm | Trained
+Method = Interpolation | ClosedForm | Optimised | Trained
+
+
+def channels_of(method: Trained, options: Any) -> Channels:  # noqa: ANN401 - each method has its own Options class
+    """Say whether the network with these options is one of a single channel or of RGB."""
+    return method.channels(options) if callable(method.channels) else method.channels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extra:
+    """An optional package: the module to import, and the extra of ``pip install 'safelight[NAME]'`` that has it."""
+
+    module: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,7 +407,8 @@ class Card:
     """The facts of one method; everything else derives from them.
 
     ``module`` is the file's ``__name__``: the method's name and its task are read from it, so a thing is named once.
-    ``summary`` is one line for people. ``published`` holds the paper's own table.
+    ``summary`` is one line for people. ``published`` holds the paper's own table. ``also`` lists further tasks that the
+    method serves, beside that of its folder; ``takes`` what else a user may tell it; ``extra`` an optional package.
     """
 
     module: str
@@ -285,6 +418,14 @@ class Card:
     options: type[Any] = NoOptions
     paper: Paper | None = None
     published: tuple[Score, ...] = ()
+    also: tuple[Task, ...] = ()
+    takes: frozenset[Condition] = frozenset()
+    extra: Extra | None = None
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """All that it does, the task of its folder first."""
+        return (self.task, *self.also)
 
     @property
     def task(self) -> Task:

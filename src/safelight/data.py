@@ -9,18 +9,16 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from safelight import image, ops
-from safelight.card import Batch
+from safelight.card import Batch, Channels
 from safelight.color import rgb_to_y
-from safelight.degrade import Downsample
+from safelight.degrade import Degradation
 from safelight.metrics.protocol import round_to_8_bits
-
-Channels = Literal["y", "rgb"]
 
 TERMS: Mapping[str, str] = {
     "t91": "91 images of Yang et al. 2010, research use",
@@ -29,8 +27,6 @@ TERMS: Mapping[str, str] = {
     "imagenet": "223 sample pictures of ImageNet's classes, research use",
 }
 """The terms of the training sets that the shipped weights come from, by the name of their folder."""
-
-_MARGIN = 4  # low-resolution pixels around a crop: the bicubic kernel down and up again never meets the crop's border
 
 
 class DataError(ValueError):
@@ -110,29 +106,27 @@ def load(folders: Sequence[Path], channels: Channels, *, validation: int = 10) -
     return Split(tuple(tensors[held:]), tuple(tensors[:held]), fingerprint)
 
 
-class SuperResolutionCrops:
-    """Random crops with their low-resolution versions, made on the device that the pictures lie on.
+class Crops:
+    """Random crops with their degraded versions, made on the device that the pictures lie on.
 
     A batch is a function of the pictures and the generator's state alone, which makes resuming exact.
 
     Args:
         pictures: (C, H, W) uint8, all on one device. Those too small for a crop are left out.
-        scale: The zoom factor.
-        patch: Side of a crop in low-resolution pixels.
+        degradation: Makes the inputs.
+        patch: Side of a crop, as the degradation counts it.
         batch: Crops in a batch.
-        interpolated: Enlarge the low-resolution crop by the bicubic kernel, for networks that expect it.
 
     Raises:
         DataError: Every picture is too small.
     """
 
-    def __init__(self, pictures: Sequence[Tensor], *, scale: int, patch: int, batch: int, interpolated: bool) -> None:
-        self.side = (patch + 2 * _MARGIN) * scale
+    def __init__(self, pictures: Sequence[Tensor], degradation: Degradation, *, patch: int, batch: int) -> None:
+        self.side = degradation.side(patch)
         self.pictures = [picture for picture in pictures if min(picture.shape[-2:]) >= self.side]
         if not self.pictures:
             raise DataError(f"every picture is smaller than a crop of {self.side}x{self.side}; lower the patch")
-        self.scale, self.batch, self.interpolated = scale, batch, interpolated
-        self.degrade = Downsample(scale)
+        self.degradation, self.patch, self.batch = degradation, patch, batch
         area = torch.tensor([float(picture.shape[-1] * picture.shape[-2]) for picture in self.pictures])
         self.chance = area / area.sum()
 
@@ -147,11 +141,6 @@ class SuperResolutionCrops:
             height, width = self.pictures[i].shape[-2:]
             top, left = int(down * (height - self.side + 1)), int(across * (width - self.side + 1))
             crops.append(ops.dihedral(self.pictures[i][:, top : top + self.side, left : left + self.side], k))
-        large = torch.stack(crops).float() / 255
-        small = self.degrade(large)
-        margin = _MARGIN * self.scale
-        target = large[..., margin:-margin, margin:-margin]
-        if self.interpolated:
-            enlarged = ops.resize(small, (self.side, self.side))
-            return Batch(input=enlarged[..., margin:-margin, margin:-margin].contiguous(), target=target.contiguous())
-        return Batch(input=small[..., _MARGIN:-_MARGIN, _MARGIN:-_MARGIN].contiguous(), target=target.contiguous())
+        clean = torch.stack(crops).float() / 255
+        degraded, target = self.degradation.pair(clean, self.patch, generator)
+        return Batch(input=degraded, target=target)

@@ -5,8 +5,13 @@ A linear degradation has an ``adjoint``, its transpose: <H x, y> = <x, H' y> for
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from safelight import ops
@@ -46,3 +51,257 @@ class Downsample:
         vertical = ops.taps(height * self.scale, height)
         horizontal = ops.taps(width * self.scale, width)
         return ops.resample_adjoint(ops.resample_adjoint(y, horizontal, -1), vertical, -2)
+
+
+# --- blur -------------------------------------------------------------------------------------------------------------
+
+
+class BlurError(ValueError):
+    """A blur that cannot be understood. The message is one line."""
+
+
+def blur_kernel(blur: str | Path) -> Tensor:
+    """Make the kernel that a user names: (kh, kw) float64 with odd sides, sum 1, its centre in the middle.
+
+    Args:
+        blur: ``"none"``, ``"gaussian:SIGMA"`` with SIGMA in pixels of the large picture, or a file of numbers, a row a
+            line, with spaces or commas between.
+
+    Raises:
+        BlurError: Another word, a SIGMA out of (0, 50], no such file, an even side, or a sum that is not positive.
+
+    Example:
+        >>> blur_kernel("none")
+        tensor([[1.]], dtype=torch.float64)
+        >>> tuple(blur_kernel("gaussian:1.6").shape)
+        (11, 11)
+    """
+    text = str(blur)
+    if text == "none":
+        return torch.ones(1, 1, dtype=torch.float64)
+    if text.startswith("gaussian:"):
+        try:
+            sigma = float(text.removeprefix("gaussian:"))
+        except ValueError:
+            sigma = math.nan
+        if not 0 < sigma <= 50:
+            raise BlurError(f"expected a blur such as gaussian:1.6, of 0 to 50 pixels, got {text!r}")
+        reach = ops.gaussian_reach(sigma)
+        t = torch.arange(-reach, reach + 1, dtype=torch.float64)
+        g = torch.exp(-(t**2) / (2 * sigma**2))
+        return torch.outer(g, g) / g.sum() ** 2
+    return _read_kernel(Path(blur))
+
+
+def _read_kernel(path: Path) -> Tensor:
+    try:
+        text = path.read_text(encoding="ascii", errors="strict")[: 1 << 20]
+    except (OSError, UnicodeDecodeError):
+        raise BlurError(
+            f"expected a blur: none, gaussian:SIGMA or a text file of numbers, got {str(path)!r}"
+        ) from None
+    try:
+        rows = [[float(word) for word in line.replace(",", " ").split()] for line in text.splitlines() if line.strip()]
+    except ValueError:
+        rows = []
+    if not rows or len({len(row) for row in rows}) != 1 or len(rows) % 2 == 0 or len(rows[0]) % 2 == 0:
+        raise BlurError(f"{path}: expected a kernel of numbers in rows of equal length, with odd sides")
+    kernel = torch.tensor(rows, dtype=torch.float64)
+    total = float(kernel.sum())
+    if not (math.isfinite(total) and total > 0):
+        raise BlurError(f"{path}: expected a kernel with a positive sum, got {total:g}")
+    return kernel / total
+
+
+# --- what the inputs of training are made by --------------------------------------------------------------------------
+
+_MARGIN = 4  # low-resolution pixels around a crop: the bicubic kernel down and up again never meets the crop's border
+
+
+class Degradation(Protocol):
+    """Makes the inputs of a network from clean pictures: crops for training, whole pictures for validation.
+
+    ``scale`` is the zoom that undoes it, 1 where the size stays.
+    """
+
+    scale: int
+
+    def side(self, patch: int) -> int:
+        """Tell the side of the clean crop that a pair of ``patch`` needs, in pixels."""
+        ...
+
+    def pair(self, clean: Tensor, patch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Make (input, target) of clean crops, (N, C, side, side) in [0, 1]."""
+        ...
+
+    def typical(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+        """Make the input of one whole clean picture, (1, C, H, W), at a strength in the middle of the range."""
+        ...
+
+    def describe(self) -> str:
+        """Say in a few words what it does."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Shrink:
+    """Shrink as ``Downsample`` does; ``interpolated`` enlarges again by the bicubic kernel, for networks that expect it.
+
+    ``patch`` counts pixels of the small picture, or of the large one if ``of_large``.
+    """
+
+    scale: int
+    interpolated: bool
+    of_large: bool = False
+
+    def side(self, patch: int) -> int:
+        """The patch with a margin that the kernel may look at."""
+        return (self._small(patch) + 2 * _MARGIN) * self.scale
+
+    def pair(self, clean: Tensor, patch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        """Cut the margin off, so that the crop's border is in neither."""
+        small = Downsample(self.scale)(clean)
+        margin = _MARGIN * self.scale
+        target = clean[..., margin:-margin, margin:-margin].contiguous()
+        if self.interpolated:
+            enlarged = ops.resize(small, (clean.shape[-2], clean.shape[-1]))
+            return enlarged[..., margin:-margin, margin:-margin].contiguous(), target
+        return small[..., _MARGIN:-_MARGIN, _MARGIN:-_MARGIN].contiguous(), target
+
+    def typical(self, clean: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ARG002 - nothing is drawn
+        """Shrink the picture, whose sides have to be multiples of the scale."""
+        return Downsample(self.scale)(clean)
+
+    def describe(self) -> str:
+        """The zoom."""
+        return f"x{self.scale}"
+
+    def _small(self, patch: int) -> int:
+        return max(1, patch // self.scale) if self.of_large else patch
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """Add white Gaussian noise, of a standard deviation drawn for each crop from [low, high], in units of 0 to 255.
+
+    The sum is neither clipped nor rounded, as in the denoising papers.
+    """
+
+    low: float
+    high: float
+    scale: int = 1
+
+    def side(self, patch: int) -> int:
+        """The patch: noise has no border."""
+        return patch
+
+    def pair(self, clean: Tensor, patch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        """Draw a level and the noise of each crop."""
+        sigma = self.low + (self.high - self.low) * torch.rand(len(clean), 1, 1, 1, generator=generator)
+        return add_noise(clean, sigma, generator), clean
+
+    def typical(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+        """Noise of the level nearest to 25 that the range has."""
+        return add_noise(clean, self._middle, generator)
+
+    def describe(self) -> str:
+        """The level of ``typical``."""
+        return f"noise {self._middle:g}"
+
+    @property
+    def _middle(self) -> float:
+        return min(max(self.low, 25.0), self.high)
+
+
+def add_noise(x: Tensor, sigma: Tensor | float, generator: torch.Generator) -> Tensor:
+    """Add white Gaussian noise of standard deviation ``sigma`` (of 255) to (B, C, H, W) in [0, 1], without clipping.
+
+    The noise is drawn on the generator's device, the CPU, so that it is the same on every device.
+    """
+    drawn = torch.randn(x.shape, generator=generator)
+    return x + (drawn * (sigma / 255)).to(x.device)
+
+
+@dataclass(frozen=True, slots=True)
+class Jpeg:
+    """Compress a picture of one channel by JPEG, at a quality drawn for each crop from [low, high]."""
+
+    low: int
+    high: int
+    scale: int = 1
+
+    def side(self, patch: int) -> int:
+        """Whole blocks, and room to place the patch anywhere on their grid."""
+        return 8 * math.ceil((patch + 7) / 8)
+
+    def pair(self, clean: Tensor, patch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Compress each crop, and cut the patch out at a random place of the grid of blocks."""
+        quality = torch.randint(self.low, self.high + 1, (len(clean),), generator=generator)
+        down, across = (int(v) for v in torch.randint(clean.shape[-1] - patch + 1, (2,), generator=generator))
+        inner = (..., slice(down, down + patch), slice(across, across + patch))
+        return jpeg(clean, quality)[inner].contiguous(), clean[inner].contiguous()
+
+    def typical(self, clean: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ARG002 - nothing is drawn
+        """Compress at the quality nearest to 20 that the range has."""
+        return jpeg(clean, torch.tensor([self._middle]))
+
+    def describe(self) -> str:
+        """The quality of ``typical``."""
+        return f"quality {self._middle}"
+
+    @property
+    def _middle(self) -> int:
+        return min(max(self.low, 20), self.high)
+
+
+# Table K.1 of the JPEG standard (ITU-T T.81), which the IJG's library scales by its quality.
+LUMINANCE = (
+    (16, 11, 10, 16, 24, 40, 51, 61),
+    (12, 12, 14, 19, 26, 58, 60, 55),
+    (14, 13, 16, 24, 40, 57, 69, 56),
+    (14, 17, 22, 29, 51, 87, 80, 62),
+    (18, 22, 37, 56, 68, 109, 103, 77),
+    (24, 35, 55, 64, 81, 104, 113, 92),
+    (49, 64, 78, 87, 103, 121, 120, 101),
+    (72, 92, 95, 98, 112, 100, 103, 99),
+)
+
+
+def quantisation_table(quality: Tensor) -> Tensor:
+    """The IJG's luminance table at qualities 1 to 100: (N,) integers to (N, 8, 8) float32.
+
+    Example:
+        >>> quantisation_table(torch.tensor([50]))[0, 0, :3]
+        tensor([16., 11., 10.])
+    """
+    quality = quality.to(torch.int64)
+    percent = torch.where(quality < 50, 5000 // quality, 200 - 2 * quality)
+    table = torch.tensor(LUMINANCE, device=quality.device) * percent[:, None, None]
+    return ((table + 50) // 100).clamp(1, 255).float()
+
+
+def jpeg(x: Tensor, quality: Tensor) -> Tensor:
+    """Compress pictures of one channel by baseline JPEG and decode them again: what a file would give back.
+
+    The entropy coding loses nothing and is left out. libjpeg's integer transform may differ by one level here and there.
+
+    Args:
+        x: (N, 1, H, W) in [0, 1]; rounded to 8 bits first.
+        quality: (N,) integers, 1 to 100, the IJG's scale, or one for all.
+
+    Returns:
+        (N, 1, H, W), multiples of 1/255.
+    """
+    n, _, height, width = x.shape
+    padded = F.pad(x, (0, -width % 8, 0, -height % 8), mode="replicate")
+    levels = ops.round_half_up(padded * 255).clamp(0, 255) - 128
+    rows, columns = padded.shape[-2] // 8, padded.shape[-1] // 8
+    blocks = levels.view(n, rows, 8, columns, 8).transpose(2, 3)  # (N, rows, columns, 8, 8)
+    k = torch.arange(8, dtype=torch.float64, device=x.device)
+    dct = torch.cos((2 * k + 1) * k[:, None] * math.pi / 16) / 2  # T.81, A.3.3: row u, column x
+    dct[0] /= math.sqrt(2)
+    dct = dct.float()
+    table = quantisation_table(quality.to(x.device)).view(-1, 1, 1, 8, 8)
+    coefficients = torch.round(dct @ blocks @ dct.T / table) * table
+    decoded = (dct.T @ coefficients @ dct).transpose(2, 3).reshape(n, 1, 8 * rows, 8 * columns)
+    return ops.round_half_up(decoded + 128).clamp(0, 255)[..., :height, :width] / 255

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, assert_never
@@ -20,16 +21,34 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from safelight import ops
-from safelight.card import Card, CardError, ClosedForm, Precision, Trained, make_options
+from safelight.card import (
+    Card,
+    CardError,
+    ClosedForm,
+    Condition,
+    Interpolation,
+    MissingPackageError,
+    Optimised,
+    Precision,
+    Problem,
+    Report,
+    Solution,
+    Step,
+    Trained,
+    make_options,
+)
+from safelight.degrade import BlurError, blur_kernel
 from safelight.engine import device as devices
-from safelight.engine.samples import to_samples
+from safelight.engine.memory import available
+from safelight.engine.samples import to_samples, to_tensor
 from safelight.engine.sizes import affordable, chain, target_size
 from safelight.engine.strips import cache_bytes
-from safelight.engine.tiles import Local, Region, Renderer, Resample, Stage, Tick, first_row
+from safelight.engine.tiles import Local, OutOfMemoryError, Region, Renderer, Resample, Stage, Tick, first_row
 from safelight.engine.window import Held, Window
 from safelight.image import Frame, Picture, Rows, picture_of
 from safelight.model import Model, PrecisionChoice, choose_precision, load, open_weights, served_scales
 from safelight.ops import CUBIC
+from safelight.tasks import Task
 
 Tile: TypeAlias = tuple[int, int]
 
@@ -45,13 +64,20 @@ class NumericError(ArithmeticError):
 class Settings:
     """What a user asks for, beside the method and the picture.
 
-    ``scale`` is the zoom factor, whole or not (4 where neither it nor a size is given); ``size`` the target instead:
+    ``task`` is one of the method's tasks; ``None``: that of its folder. ``scale`` is the zoom factor, whole or not (4 where neither it nor a size is given); ``size`` the target instead:
     ``"3840x2160"``, ``"3840x"`` or ``"x2160"`` (the other side follows), or (W, H). ``options`` are the method's own,
     loose. ``weights`` is a file that replaces
     the shipped ones. ``ensemble`` averages over the eight symmetries of the square (eight times the work).
     ``memory`` bounds, in bytes, what a tile's computation may hold, beside the picture itself.
+
+    ``sigma`` is the standard deviation of the picture's noise, in units of 0 to 255; ``None``: not known. ``blur`` is
+    what blurred it: ``"gaussian:SIGMA"``, ``"none"``, or a file with a kernel. ``strength`` of ``denoise`` and
+    ``deblock`` mixes the result with the input: 1 is the result, 0 the input. ``mask`` is a picture that is white, or
+    opaque, where ``inpaint`` has to fill. ``frames`` are more pictures of the same scene. ``seed`` is that of methods
+    that draw at random.
     """
 
+    task: Task | None = None
     scale: float | None = None
     size: str | tuple[int, int] | None = None
     options: Mapping[str, int | float | str] = field(default_factory=dict[str, int | float | str])
@@ -60,6 +86,12 @@ class Settings:
     precision: PrecisionChoice = "exact"
     ensemble: bool = False
     memory: int = 1 << 30
+    sigma: float | None = None
+    blur: str | Path | None = None
+    strength: float = 1.0
+    mask: Picture | None = None
+    frames: tuple[Picture, ...] = ()
+    seed: int = 0
 
 
 def _ignore(fraction: float) -> None:
@@ -70,11 +102,11 @@ def _ignore_warning(text: str) -> None:
     """Tell nobody."""
 
 
-# --- the two kinds of method ------------------------------------------------------------------------------------------
+# --- the kinds of method ----------------------------------------------------------------------------------------------
 
 
 class _Way(Protocol):
-    """What a kind of method does: it lays out the stages from a picture to its result."""
+    """What a kind of method does that works on parts: it lays out the stages from a picture to its result."""
 
     precision: Precision
     scales: tuple[int, ...]
@@ -85,12 +117,12 @@ class _Way(Protocol):
 
 
 class _Formula:
-    """A closed form: resample, then perhaps filter."""
+    """An interpolation: resample, then perhaps filter."""
 
     precision: Precision = "float32"
     scales: tuple[int, ...] = ()
 
-    def __init__(self, card: Card, method: ClosedForm, settings: Settings) -> None:
+    def __init__(self, card: Card, method: Interpolation, settings: Settings) -> None:
         if settings.weights is not None:
             raise CardError(f"{card.id} is a formula and takes no weights; leave --weights out")
         self.method, self.settings = method, settings
@@ -116,50 +148,159 @@ class _Network:
 
     def __init__(self, card: Card, method: Trained, settings: Settings, models: Mapping[int, Model] | None) -> None:
         self.card, self.method, self.settings = card, method, settings
+        self.task: Task = card.task if settings.task is None else settings.task
         self.device = devices.choose(settings.device)
         self.precision: Precision = choose_precision(method, settings.precision, self.device)
-        self._models = dict(models or {})
+        self._given = models
+        self._loaded: dict[tuple[int, Any], Model] = {}
         if models:
-            self.scales: tuple[int, ...] = tuple(sorted(models))
+            served: tuple[int, ...] = tuple(sorted(models))
         elif settings.weights is not None:
-            self.scales = open_weights(card, settings.weights, settings.scale)[1].scales
-            self._model(max(self.scales))  # refuses a foreign file now
+            served = open_weights(card, settings.weights, settings.scale)[1].scales
         else:
-            self.scales = served_scales(card, make_options(card, settings.options))
+            # Which of several networks it is depends on the picture; each has to have weights.
+            each = [served_scales(card, self._options(gray=gray)) for gray in (True, False)]
+            served = tuple(scale for scale in each[0] if scale in each[1])
+        self.scales = tuple(scale for scale in served if (scale > 1) == (self.task == "upscale"))
+        if not self.scales:
+            known = ", ".join(f"x{scale}" for scale in served)
+            raise CardError(f"{card.id}: expected weights that {self.task}, got those for {known}; give others")
+        if settings.weights is not None and not models:
+            self._model(max(self.scales), gray=True)  # refuses a foreign file now
 
-    def _model(self, scale: int) -> Model:
-        if scale not in self._models:
-            settings = self.settings
-            options = settings.options if settings.weights is None or settings.options else None
-            self._models[scale] = load(
+    def _options(self, *, gray: bool) -> Any:  # noqa: ANN401 - per method
+        options = make_options(self.card, self.settings.options)
+        if self.method.pick is None:
+            return options
+        sigma = self.settings.sigma
+        return self.method.pick(options, self.task, gray, None if sigma is None else sigma / 255)
+
+    def _model(self, scale: int, *, gray: bool) -> Model:
+        if self._given:
+            return self._given[scale]
+        settings = self.settings
+        if settings.weights is None or settings.options:
+            options = asdict(self._options(gray=gray))
+        else:
+            options = None  # the file's own
+        key = scale, None if options is None else tuple(options.items())
+        if key not in self._loaded:
+            self._loaded[key] = load(
                 self.card, scale=scale, options=options, weights=settings.weights, device=settings.device,
-                precision=settings.precision,
+                precision=settings.precision, task=self.task,
             )  # fmt: skip
-        return self._models[scale]
+        return self._loaded[key]
 
-    def stages(
-        self,
-        size: tuple[int, int],
-        target: tuple[int, int],
-        channels: int,  # noqa: ARG002 - networks fix theirs
-    ) -> tuple[list[Stage], Tile]:
+    def stages(self, size: tuple[int, int], target: tuple[int, int], channels: int) -> tuple[list[Stage], Tile]:
         stages: list[Stage] = []
         memory = self.settings.memory
         share = max(memory // 8, memory * 2 // 5 - 2 * cache_bytes())  # the rest is for strips and bands
         tile = (math.inf, math.inf)  # what each network can afford, the least of them, in pixels of the result
-        for scale in chain(self.scales, max(target[0] / size[0], target[1] / size[1])):
-            model = self._model(scale)
+        scales = (1,) if self.task != "upscale" else chain(self.scales, max(target[0] / size[0], target[1] / size[1]))
+        for scale in scales:
+            model = self._model(scale, gray=channels == 1)
             column, pixel = model.memory(self.device.type == "cpu")
             if self.settings.ensemble:  # the sum, and a turned copy of the picture and of its result
                 pixel += 36 * scale**2
             height, width = affordable(size, model.reach, column, pixel, share)
-            stages.append(Local(size, scale, model.reach, _ensembled(model, self.settings)))
+            function = _mixed(_ensembled(model, self.settings), self.settings.strength)
+            stages.append(Local(size, scale, model.reach, function))
             size = stages[-1].size
             tile = (scale * min(tile[0], height), scale * min(tile[1], width))
         if size != target or not stages:
             tile = (tile[0] * target[0] / size[0], tile[1] * target[1] / size[1])
             stages.append(Resample(size, target, CUBIC))
         return stages, (max(1, int(min(tile[0], _MOST_ROWS))), max(1, int(min(tile[1], target[1]))))
+
+
+class _Whole:
+    """A closed form or an iteration over the whole picture, and a resize where the zoom is not a whole number."""
+
+    precision: Precision = "float32"
+
+    def __init__(self, card: Card, method: ClosedForm | Optimised, settings: Settings) -> None:
+        if settings.weights is not None or settings.ensemble:
+            what = "weights" if settings.weights is not None else "ensemble"
+            raise CardError(f"{card.id} is no network and takes no {what}; leave --{what} out")
+        self.card, self.method, self.settings = card, method, settings
+        self.task: Task = card.task if settings.task is None else settings.task
+        self.options = make_options(card, settings.options)
+        try:
+            self.blur = None if settings.blur is None else blur_kernel(settings.blur)
+        except BlurError as error:
+            raise CardError(str(error)) from None
+        self.scales = method.scales
+        self.device = devices.choose(settings.device)
+
+    def zoom(self, size: tuple[int, int], target: tuple[int, int]) -> int:
+        """The whole zoom that reaches the target, or the method's nearest."""
+        least = max(1, math.ceil(max(target[0] / size[0], target[1] / size[1]) - 1e-9))
+        return min((scale for scale in self.scales if scale >= least), default=max(self.scales, default=least))
+
+    def solve(self, y: Tensor, target: tuple[int, int], report: Report) -> Solution:
+        """Restore a picture, (1, C, h, w).
+
+        Raises:
+            CardError: The mask or a frame has another size.
+            OutOfMemoryError: It would take more memory than there is.
+        """
+        size = (y.shape[-2], y.shape[-1])
+        zoom = self.zoom(size, target)
+        need = self.method.bytes * y.numel() * zoom**2 * (1 + len(self.settings.frames) // 4)
+        if self.device.type == "cpu" and need > available():
+            raise OutOfMemoryError(
+                f"{self.card.id} works on the whole picture at once and needs about {need / 2**30:.1f} GiB, where "
+                f"{available() / 2**30:.1f} are free; take a smaller picture or scale, or a network, which works in tiles"
+            )
+        problem = Problem(
+            task=self.task, y=y.to(self.device), scale=zoom, seed=self.settings.seed, blur=self.blur,
+            sigma=None if self.settings.sigma is None else self.settings.sigma / 255,
+            mask=self._mask(size), frames=tuple(self._frame(frame, y) for frame in self.settings.frames),
+        )  # fmt: skip
+        match self.method:
+            case ClosedForm():
+                made = self.method.solve(problem, self.options)
+            case Optimised():
+                made = self.method.run(problem, self.options, report)
+        x = made.x
+        if (x.shape[-2], x.shape[-1]) != target:
+            x = ops.resize(x, target)
+        if self.settings.strength != 1:
+            x = y + self.settings.strength * (x - y)
+        return Solution(x=x, notes=made.notes)
+
+    def _mask(self, size: tuple[int, int]) -> Tensor | None:
+        mask = self.settings.mask
+        if mask is None:
+            return None
+        if (mask.height, mask.width) != size:
+            raise CardError(
+                f"expected a mask of {size[1]}x{size[0]}, the size of the picture, got {mask.width}x{mask.height}; "
+                "draw it on the picture itself"
+            )
+        drawn = to_tensor(mask.pixels).mean(dim=1, keepdim=True)
+        if mask.alpha is not None and bool((drawn == drawn.flatten()[0]).all()):
+            drawn = to_tensor(mask.alpha[..., None] if mask.alpha.ndim == 2 else mask.alpha)
+        return (drawn >= 0.5).float().to(self.device)
+
+    def _frame(self, frame: Picture, y: Tensor) -> Tensor:
+        x = to_tensor(frame.pixels)
+        if x.shape[-2:] != y.shape[-2:]:
+            raise CardError(
+                f"expected frames of one size, got {y.shape[-1]}x{y.shape[-2]} and {frame.width}x{frame.height}; "
+                "take pictures of one camera, uncropped"
+            )
+        if x.shape[1] != y.shape[1]:
+            raise CardError("expected frames that are all gray or all in colour, got both; convert them")
+        return x.to(self.device)
+
+
+def _mixed(function: Callable[[Tensor, Tick], Tensor], strength: float) -> Callable[[Tensor, Tick], Tensor]:
+    return function if strength == 1 else partial(_mix, function, strength)
+
+
+def _mix(function: Callable[[Tensor, Tick], Tensor], strength: float, x: Tensor, tick: Tick) -> Tensor:
+    return torch.lerp(x, function(x, tick), strength)
 
 
 def _call(
@@ -197,6 +338,9 @@ class Runner:
         settings: What the user asks for.
         models: Networks that are there already, by scale, instead of shipped ones: one in training, say.
 
+    Attributes:
+        observer: Told where an iterative method stands, with the picture so far; it may ask it to stop.
+
     Raises:
         CardError: An unknown option, a setting that the method does not have, weights that are not shipped, or a
             scale out of range.
@@ -206,15 +350,20 @@ class Runner:
 
     def __init__(self, card: Card, settings: Settings, models: Mapping[int, Model] | None = None) -> None:
         self.card, self.settings = card, settings
+        self.task: Task = card.task if settings.task is None else settings.task
+        self.observer: Report = _go_on
         self.device = devices.choose(settings.device)
+        _check(card, self.task, settings)
         match card.method:
-            case ClosedForm() as method:
-                self._way: _Way = _Formula(card, method, settings)
+            case Interpolation() as method:
+                self._way: _Way | _Whole = _Formula(card, method, settings)
+            case ClosedForm() | Optimised() as method:
+                self._way = _Whole(card, method, settings)
             case Trained() as method:
                 self._way = _Network(card, method, settings, models)
             case _ as unknown:
                 assert_never(unknown)
-        if settings.size is None or settings.scale is not None:
+        if self.task == "upscale" and (settings.size is None or settings.scale is not None):
             self.size(64, 64)  # refuses a scale out of range now, not at the first picture
 
     def describe(self) -> str:
@@ -224,6 +373,8 @@ class Runner:
 
     def size(self, width: int, height: int) -> tuple[int, int]:
         """Tell the (W, H) of the result for a picture of ``width`` x ``height``."""
+        if self.task != "upscale":
+            return width, height
         scale, scales = self.settings.scale, self._way.scales
         if scale is None and self.settings.size is None and scales and 4 not in scales:
             scale = max(scales)  # a user's own weights for x3 are for enlarging by 3
@@ -232,6 +383,7 @@ class Runner:
     def stages(self, width: int, height: int, channels: int) -> tuple[list[Stage], Tile]:
         """Lay out the way from a picture to its result, and choose the (H, W) of a tile of the result."""
         w, h = self.size(width, height)
+        assert not isinstance(self._way, _Whole)
         return self._way.stages((height, width), (h, w), channels)
 
     def __call__(self, picture: Picture, progress: Tick = _ignore) -> Picture:
@@ -281,12 +433,15 @@ class Runner:
             and min(w, h) > 8
         ):
             notes.append(f"{w}x{h} changes the shape of a {before.width}x{before.height} picture; --size {w}x keeps it")
-        if self._way.scales and max(w / before.width, h / before.height) <= 1:
+        if self.task == "upscale" and isinstance(self._way, _Network) and max(w / before.width, h / before.height) <= 1:
             notes.append(f"{w}x{h} is no larger than the picture, so it was resized by bicubic and no network ran")
         frame = replace(before, width=w, height=h, warnings=tuple(notes))
         return frame, self._bands(source, frame, progress, warn)
 
     def _bands(self, source: Rows, frame: Frame, progress: Tick, warn: Callable[[str], None]) -> Iterator[NDArray[Any]]:
+        if isinstance(self._way, _Whole):
+            yield from self._whole(self._way, source, frame, progress, warn)
+            return
         before = source.frame
         stages, tile = self.stages(before.width, before.height, before.channels)
         # Two bands may be there: one is computed while the other is encoded.
@@ -316,6 +471,32 @@ class Runner:
             for start, end in ops.spans(len(band), rows):
                 yield band[start:end]
 
+    def _whole(
+        self, way: _Whole, source: Rows, frame: Frame, progress: Tick, warn: Callable[[str], None]
+    ) -> Iterator[NDArray[Any]]:
+        """Read the whole picture, restore it, and give it row by row."""
+        before = source.frame
+        window = Window(source, warn)
+        whole = Region(0, before.height, 0, before.width)
+
+        def report(step: Step) -> bool:
+            progress(min(step.fraction, 1.0))
+            return self.observer(step)
+
+        with torch.inference_mode(False):  # an iteration may need gradients
+            solution = way.solve(window.colors(whole).clone(), (frame.height, frame.width), report)
+        for note in solution.notes:
+            warn(note)
+        rows = np.empty((frame.height, frame.width, frame.bands), frame.dtype)
+        result = Region(0, frame.height, 0, frame.width)
+        self._write(rows[..., : frame.channels], 0, result, solution.x.detach())
+        if frame.bands > frame.channels:
+            axes: list[Stage] = [Resample((before.height, before.width), (frame.height, frame.width), CUBIC)]
+            Renderer((1024, 1024)).render(axes, result, window.coverage, partial(_put, rows[..., frame.channels :], 0))
+        progress(1.0)
+        for start, end in ops.spans(frame.height, max(1, _PIECE // rows[0].nbytes)):
+            yield rows[start:end]
+
     def _read(self, window: Window, region: Region) -> Tensor:
         return window.colors(region).to(self.device)
 
@@ -330,6 +511,47 @@ class Runner:
 
 def _put(band: NDArray[Any], top: int, region: Region, x: Tensor) -> None:
     band[region.top - top : region.bottom - top, region.left : region.right] = to_samples(x, band.dtype)
+
+
+_FLAGS: Mapping[Condition, str] = {"sigma": "--sigma", "blur": "--blur", "mask": "--mask", "frames": "several pictures"}
+
+
+def _check(card: Card, task: Task, settings: Settings) -> None:
+    """Refuse what the method or its task does not have, before any work.
+
+    Raises:
+        CardError: It says what the method has.
+        MissingPackageError: The method's package is not installed.
+    """
+    if task not in card.tasks:
+        raise CardError(f"{card.id} does not {task}; it serves: {', '.join(card.tasks)}")
+    if card.extra is not None and find_spec(card.extra.module) is None:
+        raise MissingPackageError(
+            f"{card.id} needs a package that is not installed; get it with: pip install 'safelight[{card.extra.name}]'"
+        )
+    if task != "upscale" and (settings.scale is not None or settings.size is not None):
+        raise CardError(f"{task} keeps a picture's size; leave the scale and the size out, or use upscale")
+    given: tuple[tuple[Condition, bool], ...] = (
+        ("sigma", settings.sigma is not None),
+        ("blur", settings.blur is not None),
+        ("mask", settings.mask is not None),
+        ("frames", bool(settings.frames)),
+    )
+    for condition, is_given in given:
+        if is_given and condition not in card.takes:
+            raise CardError(f"{card.id} takes no {_FLAGS[condition]}; leave it out, or choose a method that does")
+    if settings.sigma is not None and not (settings.sigma >= 0 and math.isfinite(settings.sigma)):
+        raise CardError(f"expected a sigma of at least 0, in units of 0 to 255, got {settings.sigma:g}")
+    if not 0 <= settings.strength <= 1:
+        raise CardError(f"expected a strength from 0 (the input) to 1 (the result), got {settings.strength:g}")
+    if settings.strength != 1 and task not in ("denoise", "deblock"):
+        raise CardError(f"{task} has no strength between the input and the result; leave it out")
+    if task == "inpaint" and settings.mask is None:
+        raise CardError("inpaint: expected a mask, got none; give a picture that is white where to fill, by --mask")
+
+
+def _go_on(step: Step) -> bool:  # noqa: ARG001 - nobody looks
+    return True
 
 
 def prepare(card: Card, settings: Settings) -> Runner:

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from safelight import checkpoint, convert, ops
-from safelight.card import Card, CardError, Precision, Trained, make_options
+from safelight.card import Card, CardError, Precision, Trained, channels_of, make_options
 from safelight.color import rgb_to_ycbcr, ycbcr_to_rgb
 from safelight.engine import device as devices
 from safelight.engine.cost import Cost, measure
 from safelight.engine.graph import UnknownLayerError, lower
 from safelight.engine.strips import Strips
+from safelight.tasks import Task
 
 PrecisionChoice = Literal["exact", "fast"]
 
@@ -37,7 +38,8 @@ class Model:
     """A method of one scale on tensors: what ``safelight.load`` gives.
 
     ``network`` is the plain ``nn.Module``, for export, inspection or further training; it takes what the paper's
-    network takes. Calling the model does the rest: interpolation first where the method wants it, and colour.
+    network takes. Calling the model does the rest: interpolation first where the method wants it, and colour. ``task``
+    says how colour is treated where a network of one channel keeps the size; ``None`` is the method's own task.
     """
 
     def __init__(
@@ -47,21 +49,26 @@ class Model:
         scale: int,
         network: nn.Module,
         precision: Precision = "float32",
+        task: Task | None = None,
     ) -> None:
         assert isinstance(card.method, Trained)
         self.card, self.options, self.scale, self.network = card, options, scale, network
         self.method, self.precision = card.method, precision
+        self.channels = channels_of(card.method, options)
+        self.task: Task = card.task if task is None else task
         self._lowered: tuple[object, Strips | None] | None = None
 
     @cached_property
     def cost(self) -> Cost:
         """What the network costs, counted once: a batch of small pictures must not count for each."""
-        return measure(self.network, 1 if self.method.channels == "y" else 3)
+        return measure(self.network, self._channels)
 
     @property
     def reach(self) -> int:
         """How many input pixels away a pixel can still influence the result at its place."""
         reach = self.method.reach(self.options, self.scale)
+        if self.scale == 1:
+            return reach
         if self.method.input == "interpolated":
             return math.ceil(reach / self.scale) + _CUBIC_REACH
         return max(reach, _CUBIC_REACH)  # the chroma's bicubic kernel, where the network looks less far
@@ -83,7 +90,7 @@ class Model:
 
     @property
     def _channels(self) -> int:
-        return 1 if self.method.channels == "y" else 3
+        return 1 if self.channels == "y" else 3
 
     def memory(self, on_cpu: bool) -> tuple[int, int]:
         """Estimate what a call takes beside its input and its result: bytes a column, and bytes a pixel, of its input.
@@ -101,11 +108,12 @@ class Model:
 
     @torch.inference_mode()
     def __call__(self, x: Tensor, tick: Callable[[float], None] = _ignore) -> Tensor:
-        """Enlarge (B, C, H, W), C = 1 or 3, sRGB or gray in [0, 1], to (B, C, H * scale, W * scale).
+        """Restore (B, C, H, W), C = 1 or 3, sRGB or gray in [0, 1], to (B, C, H * scale, W * scale).
 
-        A network of the luma works on the Y of BT.601, and the chroma is enlarged by the bicubic kernel, as in the
-        papers; a gray picture is taken as Y as it is. A network of RGB sees a gray picture as three equal channels,
-        and the mean of its answers is the result. Nothing is clipped.
+        A network of one channel that enlarges works on the Y of BT.601, and the chroma is enlarged by the bicubic
+        kernel, as in the papers. One that keeps the size gets each channel in turn: of YCbCr if it removes what JPEG
+        leaves, since JPEG works on these, else of RGB. A gray picture is taken as Y as it is. A network of RGB sees a
+        gray picture as three equal channels, and the mean of its answers is the result. Nothing is clipped.
 
         Args:
             x: The pictures.
@@ -118,17 +126,21 @@ class Model:
             raise ValueError(f"expected (B, 1 or 3, H, W), got {tuple(x.shape)}; move channels that come last")
         size = (x.shape[-2] * self.scale, x.shape[-1] * self.scale)
         gray = x.shape[1] == 1
-        if self.method.channels == "rgb":
+        if self.channels == "rgb":
             result = self._run(x.expand(-1, 3, -1, -1), size, tick)
             return result.mean(dim=1, keepdim=True) if gray else result
         if gray:
             return self._run(x, size, tick)
-        ycbcr = rgb_to_ycbcr(x)
-        luma = self._run(ycbcr[:, :1], size, tick)
-        return ycbcr_to_rgb(torch.cat([luma, ops.resize(ycbcr[:, 1:], size)], dim=1))
+        if self.scale > 1:
+            ycbcr = rgb_to_ycbcr(x)
+            luma = self._run(ycbcr[:, :1], size, tick)
+            return ycbcr_to_rgb(torch.cat([luma, ops.resize(ycbcr[:, 1:], size)], dim=1))
+        planes = rgb_to_ycbcr(x) if self.task == "deblock" else x
+        result = self._run(planes.flatten(0, 1).unsqueeze(1), size, tick).view_as(planes)
+        return ycbcr_to_rgb(result) if self.task == "deblock" else result
 
     def _run(self, x: Tensor, size: tuple[int, int], tick: Callable[[float], None]) -> Tensor:
-        if self.method.input == "interpolated":
+        if self.method.input == "interpolated" and self.scale > 1:
             x = ops.resize(x, size)
         return self.run(x, tick)
 
@@ -238,6 +250,7 @@ def load(
     weights: Path | None = None,
     device: devices.Device = "auto",
     precision: PrecisionChoice = "exact",
+    task: Task | None = None,
 ) -> Model:
     """Build a method's network and fill it with the shipped weights, or with a file's.
 
@@ -248,6 +261,7 @@ def load(
         weights: A safetensors file with Safelight's header, or a published checkpoint of the method.
         device: ``"auto"``: the fastest there is.
         precision: ``"exact"`` is float32; ``"fast"`` half of its digits, where the device gains by it.
+        task: One of the method's tasks; ``None``: that of its folder.
 
     Raises:
         CardError: A scale, an option or a combination that the method does not have.
@@ -257,7 +271,7 @@ def load(
     """
     method = card.method
     if not isinstance(method, Trained):
-        raise CardError(f"{card.id} is a formula and has no network; call safelight.upscale(x, method={card.name!r})")
+        raise CardError(f"{card.id} has no network: it is no trained method; call safelight.{card.task}(x, method={card.name!r})")
     path = None
     if weights is not None:
         path, header = open_weights(card, weights, scale)
@@ -278,7 +292,7 @@ def load(
     checkpoint.fill(network, tensors, path)
     target = devices.choose(device)
     settled = choose_precision(method, precision, target)
-    return Model(card, made, scale, devices.place(network, target).eval(), settled)
+    return Model(card, made, scale, devices.place(network, target).eval(), settled, task)
 
 
 def choose_precision(method: Trained, precision: PrecisionChoice, device: torch.device) -> Precision:

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from safelight import checkpoint, data, infer, ops, provenance
-from safelight.card import Card, Recipe, Trained
+from safelight.card import Card, Recipe, Trained, channels_of
 from safelight.checkpoint import CheckpointError, Header
-from safelight.degrade import Downsample
+from safelight.degrade import Degradation, Shrink
 from safelight.engine import device as devices
 from safelight.engine.samples import to_tensor
 from safelight.image import Picture
@@ -74,7 +74,7 @@ class Plan:
 
     def fingerprint(self, pictures: str) -> str:
         """What must be equal for a run to be resumed: all but the place, the device and the precision."""
-        recipe = {k: v for k, v in dataclasses.asdict(self.recipe).items() if k not in ("time", "expected", "floor")}
+        recipe = {k: v for k, v in dataclasses.asdict(self.recipe).items() if k not in ("time", "promises")}
         return json.dumps([self.card.id, dataclasses.asdict(self.options), self.scales, recipe, self.seed, pictures])
 
 
@@ -96,22 +96,42 @@ class Average:
         """Move a little towards the network's weights; faster at the start, where old weights are worth nothing."""
         decay = min(self.decay, (1 + step) / (10 + step))
         for name, tensor in network.state_dict().items():
-            self.tensors[name].lerp_(tensor, 1 - decay)
+            if tensor.is_floating_point():
+                self.tensors[name].lerp_(tensor, 1 - decay)
+            else:  # a count
+                self.tensors[name].copy_(tensor)
 
 
 def validate(plan: Plan, network: nn.Module, pictures: Sequence[Tensor]) -> float:
-    """Mean Y-PSNR in dB over the validation pictures and scales, through the path that a user's picture takes."""
+    """Mean PSNR in dB over the validation pictures and degradations, through the path that a user's picture takes.
+
+    It is taken of Y where the network enlarges and of the network's own channels elsewhere, as the papers do.
+    """
     values: list[float] = []
-    for scale in plan.scales:
-        models = {scale: Model(plan.card, plan.options, scale, network)}
-        runner = infer.Runner(plan.card, infer.Settings(scale=scale, device=plan.device), models)
+    generator = torch.Generator().manual_seed(0)  # the same noise at each validation
+    for degradation in degradations(plan):
+        scale = degradation.scale
+        model = Model(plan.card, plan.options, scale, network)
+        settings = infer.Settings(scale=scale if scale > 1 else None, device=plan.device)
+        runner = infer.Runner(plan.card, settings, {scale: model})
         for picture in pictures:
             part = picture[:, :360, :480]  # the largest pictures are ten times the others
             target = ops.crop_to_multiple(part, scale).unsqueeze(0).float() / 255
-            small = Downsample(scale)(target)
-            result = to_tensor(runner(Picture(pixels=small[0].permute(1, 2, 0).numpy())).pixels)
-            values.append(float(psnr(result, target, channel="y", shave=scale, rounding="8-bit-y")))
+            degraded = degradation.typical(target, generator)
+            result = to_tensor(runner(Picture(pixels=degraded[0].permute(1, 2, 0).numpy())).pixels)
+            channel, shave = ("y", scale) if scale > 1 else (channels_of(model.method, plan.options), 0)
+            rounding = "8-bit-y" if channel == "y" else "8-bit"
+            values.append(float(psnr(result, target, channel=channel, shave=shave, rounding=rounding)))
     return sum(values) / len(values)
+
+
+def degradations(plan: Plan) -> tuple[Degradation, ...]:
+    """List what the inputs are made by; each step trains one of them, drawn at random."""
+    method = plan.card.method
+    assert isinstance(method, Trained)
+    if method.examples is not None:
+        return method.examples(plan.options)
+    return tuple(Shrink(scale, method.input == "interpolated") for scale in plan.scales)
 
 
 # --- the state of a run: safetensors, so that resuming executes no foreign code --------------------------------------
@@ -179,14 +199,9 @@ def train(plan: Plan, report: Callable[[Progress], None], *, resume: bool = True
         plan.precision == "auto" and (device.type == "cuda" or (device.type == "cpu" and devices.bfloat16_pays()))
     )
 
-    split = data.load(plan.folders, method.channels)
+    split = data.load(plan.folders, channels_of(method, plan.options))
     pictures = [picture.to(device) for picture in split.train]
-    crops = [
-        data.SuperResolutionCrops(
-            pictures, scale=scale, patch=recipe.patch, batch=recipe.batch, interpolated=method.input == "interpolated"
-        )
-        for scale in plan.scales
-    ]
+    crops = [data.Crops(pictures, each, patch=recipe.patch, batch=recipe.batch) for each in degradations(plan)]
     generator = torch.Generator().manual_seed(plan.seed)
 
     torch.manual_seed(plan.seed)  # the layers' own initialisation draws from torch's global generator
@@ -260,7 +275,7 @@ def train(plan: Plan, report: Callable[[Progress], None], *, resume: bool = True
                 log.append((step + 1, round(seconds, 1), loss, round(score, 4)))
                 if score > best:
                     best = score
-                    scores = {"validation Y-PSNR": round(score, 4)}
+                    scores = {"validation PSNR": round(score, 4)}
                     header = dataclasses.replace(header, steps=step + 1, seconds=round(seconds, 1), scores=scores)
                     checkpoint.save(plan.out, average.tensors, header)
                 total.zero_()

@@ -14,7 +14,7 @@ It is ``ops.CUBIC``, since data sets are degraded by it as well. Differs from MA
 
 from __future__ import annotations
 
-from safelight.card import Card, ClosedForm, Paper, Score
+from safelight.card import Card, Interpolation, Paper, Score
 from safelight.ops import CUBIC
 
 CARD = Card(
@@ -27,16 +27,16 @@ CARD = Card(
         venue="IEEE Trans. ASSP 1981",
         link="https://doi.org/10.1109/TASSP.1981.1163711",
     ),
-    method=ClosedForm(kernel=CUBIC),
+    method=Interpolation(kernel=CUBIC),
     published=(
-        Score(data="Set5", scale=2, psnr=33.66, ssim=0.9299),
-        Score(data="Set5", scale=3, psnr=30.39, ssim=0.8682),
-        Score(data="Set5", scale=4, psnr=28.42, ssim=0.8104),
-        Score(data="Set14", scale=2, psnr=30.24, ssim=0.8688),
-        Score(data="Set14", scale=3, psnr=27.55, ssim=0.7742),
-        Score(data="Set14", scale=4, psnr=26.00, ssim=0.7027),
-        Score(data="BSD100", scale=2, psnr=29.56, ssim=0.8431),
-        Score(data="BSD100", scale=3, psnr=27.21, ssim=0.7385),
-        Score(data="BSD100", scale=4, psnr=25.96, ssim=0.6675),
+        Score(data="Set5", level=2, psnr=33.66, ssim=0.9299),
+        Score(data="Set5", level=3, psnr=30.39, ssim=0.8682),
+        Score(data="Set5", level=4, psnr=28.42, ssim=0.8104),
+        Score(data="Set14", level=2, psnr=30.24, ssim=0.8688),
+        Score(data="Set14", level=3, psnr=27.55, ssim=0.7742),
+        Score(data="Set14", level=4, psnr=26.00, ssim=0.7027),
+        Score(data="BSD100", level=2, psnr=29.56, ssim=0.8431),
+        Score(data="BSD100", level=3, psnr=27.21, ssim=0.7385),
+        Score(data="BSD100", level=4, psnr=25.96, ssim=0.6675),
     ),
 )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from safelight.card import Card, ClosedForm
+from safelight.card import Card, Interpolation
 from safelight.ops import Kernel
 
 
@@ -24,5 +24,5 @@ CARD = Card(
     module=__name__,
     title="Bilinear interpolation",
     summary="Straight lines between pixels: soft, free of ringing.",
-    method=ClosedForm(kernel=Kernel("triangle", triangle, 2)),
+    method=Interpolation(kernel=Kernel("triangle", triangle, 2)),
 )

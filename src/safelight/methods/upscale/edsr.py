@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.card import Adopted, Card, ForeignLayout, LayoutError, Paper, Recipe, Score, Trained, Weights, option
+from safelight.card import Adopted, Card, ForeignLayout, LayoutError, Paper, Promise, Recipe, Score, Trained, Weights, option
 from safelight.layouts import channels, count, rename
 from safelight.optim import Soap
 from safelight.steps import Regression
@@ -118,8 +118,11 @@ RECIPE = Recipe(
     start=2,
     steps_after_start=1600,
     time="29 minutes for scale 2 and 17 for each other, on one core of an AMD EPYC in bfloat16",
-    expected={2: 37.99, 3: 34.37, 4: 32.09},
-    floor={2: 37.5, 3: 33.7, 4: 31.4},
+    promises=(
+        Promise(data="Set5", level=2, psnr=37.99, floor=37.5),
+        Promise(data="Set5", level=3, psnr=34.37, floor=33.7),
+        Promise(data="Set5", level=4, psnr=32.09, floor=31.4),
+    ),
 )
 
 WEIGHTS = (
@@ -240,8 +243,8 @@ CARD = Card(
     ),
     # The paper's table prints the full network; these are the baseline's numbers, from the authors' repository.
     published=(
-        Score(data="Set5", scale=2, psnr=37.99),
-        Score(data="Set5", scale=3, psnr=34.37),
-        Score(data="Set5", scale=4, psnr=32.09),
+        Score(data="Set5", level=2, psnr=37.99),
+        Score(data="Set5", level=3, psnr=34.37),
+        Score(data="Set5", level=4, psnr=32.09),
     ),
 )

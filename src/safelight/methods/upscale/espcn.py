@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.card import Card, NoOptions, Paper, Recipe, Score, Trained, Weights
+from safelight.card import Card, NoOptions, Paper, Promise, Recipe, Score, Trained, Weights
 from safelight.optim import Soap
 from safelight.steps import Regression
 
@@ -54,8 +54,9 @@ RECIPE = Recipe(
     start=3,
     steps_after_start=6000,
     time="3 minutes for scale 3 and 2 for each other, on one core of an AMD EPYC in bfloat16",
-    expected={3: 33.13},
-    floor={3: 32.5},
+    promises=(
+        Promise(data="Set5", level=3, psnr=33.13, floor=32.5),
+    ),
 )
 
 WEIGHTS = (
@@ -102,7 +103,7 @@ CARD = Card(
         precisions=("float32",),  # bfloat16 costs 0.04 dB at scale 2
     ),
     published=(
-        Score(data="Set5", scale=3, psnr=33.13),
-        Score(data="Set14", scale=3, psnr=29.49),
+        Score(data="Set5", level=3, psnr=33.13),
+        Score(data="Set14", level=3, psnr=29.49),
     ),
 )

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.card import Adopted, Card, ForeignLayout, Paper, Recipe, Score, Trained, Weights, option
+from safelight.card import Adopted, Card, ForeignLayout, Paper, Promise, Recipe, Score, Trained, Weights, option
 from safelight.layouts import channels, count, rename
 from safelight.optim import Soap
 from safelight.steps import Regression
@@ -89,8 +89,11 @@ RECIPE = Recipe(
     start=3,
     steps_after_start=8000,
     time="7 minutes for scale 3 and 4 for each other, on one core of an AMD EPYC in bfloat16",
-    expected={2: 37.00, 3: 33.16, 4: 30.71},
-    floor={2: 36.8, 3: 32.8, 4: 30.5},
+    promises=(
+        Promise(data="Set5", level=2, psnr=37.00, floor=36.8),
+        Promise(data="Set5", level=3, psnr=33.16, floor=32.8),
+        Promise(data="Set5", level=4, psnr=30.71, floor=30.5),
+    ),
 )
 
 WEIGHTS = (
@@ -179,11 +182,11 @@ CARD = Card(
         foreign=FOREIGN,
     ),
     published=(
-        Score(data="Set5", scale=2, psnr=37.00),
-        Score(data="Set5", scale=3, psnr=33.16),
-        Score(data="Set5", scale=4, psnr=30.71),
-        Score(data="Set14", scale=2, psnr=32.63),
-        Score(data="Set14", scale=3, psnr=29.43),
-        Score(data="Set14", scale=4, psnr=27.59),
+        Score(data="Set5", level=2, psnr=37.00),
+        Score(data="Set5", level=3, psnr=33.16),
+        Score(data="Set5", level=4, psnr=30.71),
+        Score(data="Set14", level=2, psnr=32.63),
+        Score(data="Set14", level=3, psnr=29.43),
+        Score(data="Set14", level=4, psnr=27.59),
     ),
 )

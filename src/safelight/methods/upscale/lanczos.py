@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from safelight.card import Card, ClosedForm, Paper
+from safelight.card import Card, Interpolation, Paper
 from safelight.ops import Kernel
 
 
@@ -34,5 +34,5 @@ CARD = Card(
         venue="Journal of Applied Meteorology 1979",
         link="https://doi.org/10.1175/1520-0450(1979)018<1016:LFIOAT>2.0.CO;2",
     ),
-    method=ClosedForm(kernel=Kernel("lanczos3", lanczos3, 6)),
+    method=Interpolation(kernel=Kernel("lanczos3", lanczos3, 6)),
 )

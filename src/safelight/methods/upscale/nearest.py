@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from safelight.card import Card, ClosedForm
+from safelight.card import Card, Interpolation
 from safelight.ops import Kernel
 
 
@@ -25,5 +25,5 @@ CARD = Card(
     module=__name__,
     title="Nearest neighbour",
     summary="Every pixel becomes a block: no new values, for pixel art and masks.",
-    method=ClosedForm(kernel=Kernel("box", box, 1, antialias=False)),
+    method=Interpolation(kernel=Kernel("box", box, 1, antialias=False)),
 )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from safelight.card import Card, ClosedForm, option
+from safelight.card import Card, Interpolation, option
 from safelight.ops import CUBIC, gaussian_blur, gaussian_reach
 
 
@@ -36,7 +36,7 @@ CARD = Card(
     title="Bicubic and unsharp mask",
     summary="Bicubic, then sharpened: crisper to the eye, with halos when overdone.",
     options=Options,
-    method=ClosedForm(
+    method=Interpolation(
         kernel=CUBIC,
         after=unsharp_mask,
         after_reach=lambda zoom, options: gaussian_reach(options.radius * zoom),

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.card import Adopted, Card, ForeignLayout, NoOptions, Paper, Recipe, Score, Trained, Weights
+from safelight.card import Adopted, Card, ForeignLayout, NoOptions, Paper, Promise, Recipe, Score, Trained, Weights
 from safelight.layouts import rename
 from safelight.optim import Soap
 from safelight.steps import Regression
@@ -66,8 +66,11 @@ RECIPE = Recipe(
     steps=1800,
     rate=2e-3,
     time="25 minutes for all scales, on one core of an AMD EPYC in bfloat16",
-    expected={2: 37.53, 3: 33.66, 4: 31.35},
-    floor={2: 37.1, 3: 33.1, 4: 30.9},
+    promises=(
+        Promise(data="Set5", level=2, psnr=37.53, floor=37.1),
+        Promise(data="Set5", level=3, psnr=33.66, floor=33.1),
+        Promise(data="Set5", level=4, psnr=31.35, floor=30.9),
+    ),
 )
 
 WEIGHTS = (
@@ -130,14 +133,14 @@ CARD = Card(
         foreign=FOREIGN,
     ),
     published=(
-        Score(data="Set5", scale=2, psnr=37.53, ssim=0.9587),
-        Score(data="Set5", scale=3, psnr=33.66, ssim=0.9213),
-        Score(data="Set5", scale=4, psnr=31.35, ssim=0.8838),
-        Score(data="Set14", scale=2, psnr=33.03, ssim=0.9124),
-        Score(data="Set14", scale=3, psnr=29.77, ssim=0.8314),
-        Score(data="Set14", scale=4, psnr=28.01, ssim=0.7674),
-        Score(data="BSD100", scale=2, psnr=31.90, ssim=0.8960),
-        Score(data="BSD100", scale=3, psnr=28.82, ssim=0.7976),
-        Score(data="BSD100", scale=4, psnr=27.29, ssim=0.7251),
+        Score(data="Set5", level=2, psnr=37.53, ssim=0.9587),
+        Score(data="Set5", level=3, psnr=33.66, ssim=0.9213),
+        Score(data="Set5", level=4, psnr=31.35, ssim=0.8838),
+        Score(data="Set14", level=2, psnr=33.03, ssim=0.9124),
+        Score(data="Set14", level=3, psnr=29.77, ssim=0.8314),
+        Score(data="Set14", level=4, psnr=28.01, ssim=0.7674),
+        Score(data="BSD100", level=2, psnr=31.90, ssim=0.8960),
+        Score(data="BSD100", level=3, psnr=28.82, ssim=0.7976),
+        Score(data="BSD100", level=4, psnr=27.29, ssim=0.7251),
     ),
 )
