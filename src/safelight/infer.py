@@ -75,6 +75,9 @@ class Settings:
     ``deblock`` mixes the result with the input: 1 is the result, 0 the input. ``mask`` is a picture that is white, or
     opaque, where ``inpaint`` has to fill. ``frames`` are more pictures of the same scene. ``seed`` is that of methods
     that draw at random.
+
+    ``consistent`` changes a network's enlargement as little as it takes for shrinking it by the bicubic kernel to give
+    back the input.
     """
 
     task: Task | None = None
@@ -92,6 +95,7 @@ class Settings:
     mask: Picture | None = None
     frames: tuple[Picture, ...] = ()
     seed: int = 0
+    consistent: bool = False
 
 
 def _ignore(fraction: float) -> None:
