@@ -1,0 +1,1 @@
+"""Removing what JPEG leaves: one paper a file."""

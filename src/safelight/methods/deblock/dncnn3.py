@@ -1,0 +1,123 @@
+"""DnCNN-3: one network against noise, JPEG artefacts and the blur of an enlargement.
+
+K. Zhang, W. Zuo, Y. Chen, D. Meng, L. Zhang, "Beyond a Gaussian Denoiser: Residual Learning of Deep CNN for Image
+Denoising", IEEE TIP 2017 (arXiv:1608.03981), section III-E.
+
+The three are one problem to a network that learns the residual: y is the clean picture x with noise of sigma 0 to 55,
+or compressed at a quality of 5 to 99, or enlarged by the bicubic kernel from a half, a third or a quarter::
+
+    y --+--> conv 3x3, 64 + ReLU --> 18 x (conv 3x3, 64 + ReLU) --> conv 3x3, 1 --> R(y) --+--> x = y - R(y)
+        +---------------------------------------------------------------------------------+
+
+It is not told which it is, nor how strong.
+
+Differs from the paper: without batch normalisation, trained by SOAP in bfloat16 with a cosine schedule and averaged
+weights (see denoise/dncnn), from the weights of DnCNN-B. Each step trains one of the five degradations, drawn at
+random. Of a colour JPEG, each of Y, Cb and Cr goes through the network, though it was trained on luma alone.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from safelight.card import Card, NoOptions, Paper, Promise, Recipe, Score, Trained, Weights
+from safelight.degrade import Degradation, Jpeg, Noise, Shrink
+from safelight.optim import Soap
+from safelight.steps import Regression
+
+D = 20  # the depth (section IV-A)
+
+
+class DnCNN3(nn.Module):
+    """(B, 1, H, W), degraded, enlarged by the bicubic kernel if it was small, to (B, 1, H, W)."""
+
+    def __init__(self, options: NoOptions, scale: int) -> None:  # noqa: ARG002 - one network for everything
+        super().__init__()
+        self.first = nn.Conv2d(1, 64, 3, padding=1)
+        self.middle = nn.ModuleList(nn.Conv2d(64, 64, 3, padding=1) for _ in range(D - 2))
+        self.last = nn.Conv2d(64, 1, 3, padding=1)
+        for name, parameter in self.named_parameters():
+            if name.endswith("bias"):
+                nn.init.zeros_(parameter)
+            elif name == "last.weight":
+                nn.init.normal_(parameter, std=1e-3)  # starts as the identity: a residual of nearly zero
+            else:
+                nn.init.kaiming_normal_(parameter, nonlinearity="relu")
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Subtract the predicted residual."""
+        v = F.relu(self.first(y))
+        for conv in self.middle:
+            v = F.relu(conv(v))
+        return y - self.last(v)
+
+
+def examples(options: NoOptions) -> tuple[Degradation, ...]:  # noqa: ARG001 - it has none
+    """The paper's three, of which enlarging comes at three scales."""
+    shrunk = (Shrink(scale, interpolated=True, of_large=True) for scale in (2, 3, 4))
+    return (Jpeg(5, 99), Noise(0, 55), *shrunk)
+
+
+def training(network: DnCNN3, recipe: Recipe) -> Regression:
+    """Mean squared error of the residual: equation (1)."""
+    return Regression(network, Soap(network.parameters(), lr=recipe.rate), F.mse_loss)
+
+
+RECIPE = Recipe(
+    data=("bsds399", "t91"),
+    patch=40,
+    batch=32,
+    steps=4000,
+    rate=2e-3,
+    time="",
+    promises=(
+        Promise(task="deblock", data="classic5", level=10, psnr=29.40, floor=29.25),
+        Promise(task="deblock", data="classic5", level=20, psnr=31.63, floor=31.48),
+        Promise(task="deblock", data="classic5", level=30, psnr=32.91, floor=32.76),
+        Promise(task="deblock", data="classic5", level=40, psnr=33.77, floor=33.62),
+        Promise(data="Set5", level=2, psnr=37.58, floor=37.43),
+        Promise(data="Set5", level=3, psnr=33.75, floor=33.60),
+        Promise(data="Set5", level=4, psnr=31.40, floor=31.25),
+    ),
+)
+
+WEIGHTS: tuple[Weights, ...] = ()
+
+CARD = Card(
+    module=__name__,
+    title="DnCNN-3",
+    summary="One deep network against JPEG artefacts, noise and the blur of an enlargement (2017).",
+    paper=Paper(
+        title="Beyond a Gaussian Denoiser: Residual Learning of Deep CNN for Image Denoising",
+        authors="K. Zhang, W. Zuo, Y. Chen, D. Meng, L. Zhang",
+        venue="IEEE TIP 2017",
+        link="https://arxiv.org/abs/1608.03981",
+    ),
+    method=Trained(
+        network=DnCNN3,
+        input="interpolated",
+        channels="y",
+        scales=(1, 2, 3, 4),
+        reach=lambda options, scale: D,  # noqa: ARG005 - one pixel by each 3x3 layer
+        training=training,
+        recipe=RECIPE,
+        weights=WEIGHTS,
+        one_for_all=True,
+        examples=examples,
+    ),
+    also=("denoise", "upscale"),
+    takes=frozenset({"sigma"}),
+    published=(
+        Score(task="deblock", data="classic5", level=10, psnr=29.40, ssim=0.8026),
+        Score(task="deblock", data="classic5", level=20, psnr=31.63, ssim=0.8610),
+        Score(task="deblock", data="classic5", level=30, psnr=32.91, ssim=0.8861),
+        Score(task="deblock", data="classic5", level=40, psnr=33.77, ssim=0.9003),
+        Score(task="denoise", data="BSD68", level=15, psnr=31.46),
+        Score(task="denoise", data="BSD68", level=25, psnr=29.02),
+        Score(task="denoise", data="BSD68", level=50, psnr=26.10),
+        Score(data="Set5", level=2, psnr=37.58),
+        Score(data="Set5", level=3, psnr=33.75),
+        Score(data="Set5", level=4, psnr=31.40),
+    ),
+)

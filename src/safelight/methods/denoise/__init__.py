@@ -1,0 +1,1 @@
+"""Removing noise: one paper a file."""
