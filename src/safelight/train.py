@@ -112,7 +112,9 @@ def validate(plan: Plan, network: nn.Module, pictures: Sequence[Tensor]) -> floa
     for degradation in degradations(plan):
         scale = degradation.scale
         model = Model(plan.card, plan.options, scale, network)
-        settings = infer.Settings(scale=scale if scale > 1 else None, device=plan.device)
+        settings = infer.Settings(
+            task="upscale" if scale > 1 else plan.card.task, scale=scale if scale > 1 else None, device=plan.device
+        )
         runner = infer.Runner(plan.card, settings, {scale: model})
         for picture in pictures:
             part = picture[:, :360, :480]  # the largest pictures are ten times the others
