@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from safelight.card import Card, CardError
+from safelight.methods.deblock import dncnn3
+from safelight.methods.denoise import dncnn, red
 from safelight.methods.upscale import bicubic, bilinear, edsr, espcn, fsrcnn, lanczos, nearest, sharpen, srcnn, vdsr
 from safelight.tasks import Task
 
@@ -21,16 +23,19 @@ CARDS: Final[tuple[Card, ...]] = (
     espcn.CARD,
     vdsr.CARD,
     edsr.CARD,
+    dncnn.CARD,
+    red.CARD,
+    dncnn3.CARD,
 )
 
-DEFAULTS: Final[Mapping[Task, Card]] = {"upscale": edsr.CARD}
-"""What runs when nobody chooses: the best measured method that needs under 350,000 multiply-adds per output pixel.
-A test holds this against ``results/upscale.json``."""
+DEFAULTS: Final[Mapping[Task, Card]] = {"upscale": edsr.CARD, "denoise": dncnn.CARD, "deblock": dncnn3.CARD}
+"""What runs when nobody chooses. To enlarge, the best measured method that needs under 350,000 multiply-adds per output
+pixel: a test holds this against ``results/upscale.json``."""
 
 
 def of_task(task: Task) -> tuple[Card, ...]:
-    """List the methods of a task, in the catalog's order."""
-    return tuple(card for card in CARDS if card.task == task)
+    """List the methods that serve a task, in the catalog's order: those of its folder and those that also do it."""
+    return tuple(card for card in CARDS if task in card.tasks)
 
 
 def find(name: str, task: Task | None = None) -> Card:
@@ -38,7 +43,8 @@ def find(name: str, task: Task | None = None) -> Card:
 
     Args:
         name: For example ``"upscale/vdsr"`` or ``"vdsr"``.
-        task: Look among this task's methods only.
+        task: Look among the methods that serve this task only. Without it, a name that two folders have is that of the
+            first in the list.
 
     Raises:
         CardError: No method is called so; the message lists the close names.
