@@ -1,9 +1,11 @@
 """Turn trained weights into shipped ones: half precision, header complete, scores measured.
 
-    python tools/ship_weights.py RUN.safetensors ... --data TEST_SETS
+    python tools/ship_weights.py RUN.safetensors ... --data TEST_SETS [--sets Set12,BSD68]
 
 Each file goes to ``src/safelight/weights``, its log to ``results/training``, and the line for ``WEIGHTS`` in the
-method's file is printed. The scores in the header are those of the shipped, rounded weights on Set5.
+method's file is printed. The scores in the header are those of the shipped, rounded weights, for each task that the
+network serves, at the levels that the benchmark measures it at: on Set5, Set12, classic5, or the first set of colours
+for a network of RGB that keeps the size; ``--sets`` names others.
 """
 
 from __future__ import annotations
@@ -11,16 +13,19 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import hashlib
+import json
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from safelight import catalog, checkpoint, data
 from safelight.bench import quality
-from safelight.card import Trained, make_options
-from safelight.infer import Runner, Settings
+from safelight.bench.tracks import TRACKS, Track
+from safelight.card import Card, Channels, Trained, channels_of, make_options
+from safelight.checkpoint import Header
 from safelight.model import SHIPPED
 
 LICENCE = "Apache-2.0; trained on pictures of which some are for research use only (see trained_on)"
@@ -32,17 +37,43 @@ def log(line: str) -> None:
     sys.stderr.write(line + "\n")
 
 
-def ship(source: Path, set5: quality.PictureSet, commit: str) -> str:
+def sets_of(track: Track, channels: Channels, named: Sequence[str]) -> list[str]:
+    """Choose the sets of a task: those that are named, or the first that the network is for."""
+    chosen = [spec.name for spec in track.sets if spec.name in named]
+    if chosen:
+        return chosen
+    wanted = "rgb" if channels == "rgb" else "gray"
+    return [next(spec.name for spec in track.sets if spec.kind in ("luma", wanted))]
+
+
+def scores_of(card: Card, header: Header, weights: Path, folder: Path, named: Sequence[str]) -> dict[str, float]:
+    """Measure a file for each task that it serves: what was measured, and PSNR in dB."""
+    assert isinstance(card.method, Trained)
+    made = make_options(card, header.options)
+    options = quality.differing(card, made)
+    channels = channels_of(card.method, made)
+    found: dict[str, float] = {}
+    for task in card.tasks:
+        track = TRACKS[task]
+        served = set(header.scales) & set(quality.trained_scales(card.method, made))
+        levels = [level for level in quality.levels(track, card, options) if track.scale(level) in served]
+        for test_set in quality.read_sets(track, folder, sets_of(track, channels, named)) if levels else ():
+            kind = test_set.spec.kind
+            what = {"luma": "Y-PSNR", "gray": "PSNR", "rgb": "RGB-PSNR"}[kind]
+            for level in levels:
+                entry = quality.ready(track, card, options, level, weights)
+                [score] = quality.score(track, [entry], test_set, level, log).methods
+                found[f"{test_set.facts.name} {track.label(level)} {what}"] = round(score.psnr, 4)
+    return found
+
+
+def ship(source: Path, folder: Path, named: Sequence[str], commit: str) -> str:
     """Ship one file and return its ``Weights(...)`` line; ``commit`` is for a run outside a git checkout."""
     tensors, header = checkpoint.load(source)
     card = catalog.find(header.method)
     method = card.method
     assert isinstance(method, Trained)
-    options = {
-        name: value
-        for name, value in header.options.items()
-        if getattr(make_options(card, header.options), name) != getattr(card.options(), name)
-    }
+    options = quality.differing(card, make_options(card, header.options))
     suffix = "" if method.one_for_all else f"-x{header.scales[0]}"
     variant = "".join(f"-{value}" for value in options.values())
     target = SHIPPED / f"{card.name}{variant}{suffix}.safetensors"
@@ -53,17 +84,12 @@ def ship(source: Path, set5: quality.PictureSet, commit: str) -> str:
         trained_on=tuple(data.described(name.split(" (")[0]) for name in header.trained_on),
     )
     checkpoint.save(target, tensors, header, dtype=torch.float16)
-    scores = dict(header.scores)
-    for scale in header.scales:
-        runner = Runner(card, Settings(scale=scale, weights=target))
-        entry = quality.Entry(card=card, options=options, scale=scale, runner=runner, channels=method.channels)
-        [score] = quality.score([entry], set5, scale, log)
-        scores[f"Set5 x{scale} Y-PSNR"] = round(score.psnr, 4)
+    scores = {**header.scores, **scores_of(card, header, target, folder, named)}
     checkpoint.save(target, tensors, dataclasses.replace(header, scores=scores), dtype=torch.float16)
     LOGS.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source.with_suffix(".csv"), LOGS / f"{target.stem}.csv")
     content = target.read_bytes()
-    chosen = f", options={options!r}" if options else ""
+    chosen = f", options={json.dumps(dict(options))}" if options else ""
     log(f"{target.name}: {scores}")
     return (
         f'    Weights(file="{target.name}", scales={header.scales!r}, bytes={len(content)}, '
@@ -75,12 +101,16 @@ def main() -> None:
     """Ship every file that is named."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("weights", nargs="+", type=Path)
-    parser.add_argument("--data", required=True, type=Path, help="the folder that holds Set5")
+    parser.add_argument("--data", required=True, type=Path, help="the folder that holds the test sets")
+    parser.add_argument("--sets", default="", help="measure on these, such as Set12,BSD68")
     parser.add_argument("--commit", default="", help="the code's version, for runs outside a git checkout")
     arguments = parser.parse_args()
-    set5 = next(item for item in quality.read_sets(arguments.data) if item.facts.name == "Set5")
+    named = [name for name in arguments.sets.split(",") if name]
+    known = {spec.name for track in TRACKS.values() for spec in track.sets}
+    if not set(named) <= known:
+        parser.error(f"expected sets out of {', '.join(sorted(known))}, got {arguments.sets}")
     for source in arguments.weights:
-        print(ship(source, set5, arguments.commit))
+        print(ship(source, arguments.data, named, arguments.commit))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """The benchmark: every method of a task on the test sets, published beside measured, and quality against time.
 
 ``run`` writes ``<task>.json``; its tables (``<task>.md``) and its plot (``<task>.svg``) are made from that file alone.
-Before any number is believed, the anchors must hold: bicubic's rows, which the field has agreed on for years.
+What differs between the tasks stands in ``tracks``. Before any number is believed, the anchors must hold: what the
+field has agreed on for years.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from safelight.bench import matlab, quality, speed, verdict
 from safelight.bench.markdown import tables
 from safelight.bench.plot import draw
 from safelight.bench.quality import Entry, PictureSet, Quality
-from safelight.bench.records import Comparison, Earlier, ResizeProof, Results, Row, Run, label, read
-from safelight.bench.speed import CLOCK, Clock
-from safelight.card import Card, Score
+from safelight.bench.records import Comparison, Earlier, ResizeProof, Results, Row, Run, Shortfall, label, read
+from safelight.bench.speed import CLOCK, Clock, Timing
+from safelight.bench.tracks import TRACKS, Track
+from safelight.card import Card, Score, make_options
 from safelight.checkpoint import write_atomic
 from safelight.data import DataError
 from safelight.tasks import Task
@@ -30,7 +32,18 @@ FAST, SLOW, RACE_SCALE, RACE_RATIO = "upscale/fsrcnn", "upscale/srcnn", 3, 41.3
 
 
 class AnchorError(DataError):
-    """Bicubic's scores are not those of the literature: the test sets are others, or the arithmetic is wrong."""
+    """An anchor's scores are not those that are known: the test sets are others, or the arithmetic is wrong."""
+
+
+def track_of(task: Task) -> Track:
+    """Find the benchmark of a task.
+
+    Raises:
+        DataError: The task has none.
+    """
+    if task not in TRACKS:
+        raise DataError(f"expected a task that can be benchmarked, {', '.join(TRACKS)}, got {task}; choose one of them")
+    return TRACKS[task]
 
 
 def run(
@@ -45,11 +58,11 @@ def run(
     """Benchmark a task's methods and write ``<task>.json``, ``<task>.md`` and ``<task>.svg``.
 
     Args:
-        task: The task.
-        data: The folder that holds Set5, Set14 and BSD100.
+        task: The task: ``upscale``, ``denoise`` or ``deblock``.
+        data: The folder that holds the test sets.
         out: The folder to write to; it is made if need be.
-        methods: Names of the methods to measure, and bicubic for the anchors; the rows of the others are kept as the
-            JSON in ``out`` has them. ``None``: all methods, and nothing is kept.
+        methods: Names of the methods to measure, and the anchor's; the rows of the others are kept as the JSON in
+            ``out`` has them. ``None``: all but those that the track leaves out, and nothing is kept.
         report: Told in a line how far it is.
         clock: How time is taken.
 
@@ -59,19 +72,20 @@ def run(
     Raises:
         AnchorError: The anchors fail. The files are written nevertheless, and say so.
         CardError: No method is called so.
-        DataError: A test set is missing, or ``out`` holds results of other pictures.
+        DataError: A test set is missing, or ``out`` holds results of other pictures, or the task has no benchmark.
         image.PictureError: A picture is broken.
 
     Example:
         ``run("upscale", Path("data/test"), Path("results"), methods=None, report=print)``
     """
+    track = track_of(task)
     path = out / f"{task}.json"
-    chosen = {card.id for card in catalog.of_task(task)}
+    chosen = {card.id for card in catalog.of_task(task)} - set(track.left_out)
     if methods is not None:
-        chosen = {catalog.find(name, task).id for name in methods} | {verdict.ANCHOR}
+        chosen = {catalog.find(name, task).id for name in methods} | {track.anchor}
     cards = tuple(card for card in catalog.of_task(task) if card.id in chosen)
-    report(f"reading {', '.join(quality.SETS)}")
-    sets = quality.read_sets(data)
+    report(f"reading {', '.join(spec.name for spec in track.sets)}")
+    sets = quality.read_sets(track, data)
     earlier = read(path) if methods is not None and path.is_file() else None
     if earlier is not None and earlier.data != tuple(item.facts for item in sets):
         raise DataError(
@@ -79,13 +93,14 @@ def run(
             "benchmark all methods, or write to another folder"
         )
     out.mkdir(parents=True, exist_ok=True)
-    resize = matlab.prove(data)
-    results = measure(task, cards, sets, resize, earlier, clock, report)
+    resize = matlab.prove(data) if task == "upscale" else ()
+    results = measure(track, cards, sets, resize, earlier, clock, report)
     text = results.to_json()
     write_atomic(path, text.encode())
     write_atomic(path.with_suffix(".md"), tables(json.loads(text)).encode())
     try:
-        write_atomic(path.with_suffix(".svg"), draw(json.loads(text)))
+        if any(row.set in track.plotted for row in results.rows):
+            write_atomic(path.with_suffix(".svg"), draw(json.loads(text)))
     except ModuleNotFoundError:
         report("no plot was drawn: it needs matplotlib; pip install 'safelight[plot]'")
     for shortfall in results.shortfalls:
@@ -106,7 +121,7 @@ def run(
 
 
 def measure(
-    task: Task,
+    track: Track,
     cards: Sequence[Card],
     sets: Sequence[PictureSet],
     resize: tuple[ResizeProof, ...],
@@ -114,10 +129,10 @@ def measure(
     clock: Clock,
     report: Callable[[str], None],
 ) -> Results:
-    """Measure methods, bicubic among them, and put the rows together with those of an earlier run.
+    """Measure methods, the anchor among them, and put the rows together with those of an earlier run.
 
     Args:
-        task: The task.
+        track: The task's.
         cards: The methods.
         sets: The test sets.
         resize: The comparison of our resize with MATLAB's.
@@ -132,43 +147,43 @@ def measure(
         machine=speed.machine(),
         methods=tuple(card.id for card in cards),
     )
+    entries = {level: _entries(track, cards, level) for level in track.levels}
+    times, comparison = _time(track, entries, clock, now.id, report)
     rows: list[Row] = []
-    comparison: Comparison | None = None
-    for scale in quality.SCALES:
-        entries = _entries(cards, scale)
-        report(f"time x{scale}: {len(entries)} methods, {clock.rounds} rounds")
-        seconds = speed.time_entries(entries, scale, clock)
-        racers = {entry.card.id: entry for entry in entries if not entry.options}
-        if scale == RACE_SCALE and FAST in racers and SLOW in racers:
-            comparison = speed.compare(racers[FAST], racers[SLOW], RACE_RATIO, clock, now.id)
+    anchored: dict[tuple[str, int], Quality] = {}
+    for level in track.levels:
         for item in sets:
-            scores = quality.score(entries, item, scale, report)
-            new = [
-                _row(entry, item.facts.name, score, taken, now.id)
-                for entry, score, taken in zip(entries, scores, seconds, strict=True)
-            ]
-            for row in new:
+            fitting = [entry for entry in entries[level] if entry.suits(item.spec.kind)]
+            scores = quality.score(track, fitting, item, level, report)
+            if scores.input is not None:
+                anchored[item.spec.name, level] = scores.input
+            for entry, score in zip(fitting, scores.methods, strict=True):
+                row = _row(track, entry, item.spec.name, score, times[_key(entry), level], now.id)
                 name = label(row.method, row.options)
-                report(f"x{scale} {row.set} {name}: {row.psnr:.2f} dB, SSIM {row.ssim:.4f}")
-            for anchor in verdict.anchors(new):
+                report(f"{track.label(level)} {row.set} {name}: {row.psnr:.2f} dB, SSIM {row.ssim:.4f}")
+                if row.method == track.anchor:
+                    anchored[item.spec.name, level] = score
+                rows.append(row)
+            for anchor in verdict.anchors(track, {k: v for k, v in anchored.items() if k == (item.spec.name, level)}):
                 if not anchor.passed:  # said at once: the rest may take an hour
-                    report(
-                        f"an anchor fails, x{scale} {anchor.set}: {anchor.measured:g}, expected {anchor.published:g}"
-                    )
-            rows += new
+                    where = f"{track.label(level)} {anchor.set}"
+                    report(f"an anchor fails, {where}: {anchor.measured:g}, expected {anchor.published:g}")
     kept = () if earlier is None else tuple(row for row in earlier.rows if row.method not in now.methods)
     if comparison is None and earlier is not None:
         comparison = earlier.comparison
-    ordered = _ordered(task, [*rows, *kept])
+    ordered = _ordered(track, [*rows, *kept])
     used = {row.run for row in ordered} | ({comparison.run} if comparison is not None else set[str]())
     before = () if earlier is None else tuple(run for run in earlier.runs if run.id in used and run.id != now.id)
-    everything = catalog.of_task(task)
-    anchors = verdict.anchors(ordered)
-    missing = verdict.missing(everything)
-    promises = tuple(promise for card in everything for promise in verdict.promises(card, ordered))
+    everything = catalog.of_task(track.task)
+    anchors = verdict.anchors(track, anchored)
+    missing = verdict.missing(track, everything, ordered)
+    promises = tuple(promise for card in everything for promise in verdict.promises(track, card, ordered))
+    shortfalls: tuple[Shortfall, ...] = verdict.shortfalls(
+        track, anchors, missing, verdict.stale(track, everything, ordered), promises, comparison
+    )
     return Results(
-        task=task,
-        protocol={"quality": quality.PROTOCOL, "time": clock.describe()},
+        task=track.task,
+        protocol={"quality": track.protocol, "time": clock.describe(track)},
         runs=(*before, now),
         data=tuple(item.facts for item in sets),
         resize=resize,
@@ -177,24 +192,61 @@ def measure(
         missing=missing,
         comparison=comparison,
         promises=promises,
-        shortfalls=verdict.shortfalls(anchors, missing, verdict.stale(everything, ordered), promises, comparison),
+        shortfalls=shortfalls,
     )
 
 
-def _entries(cards: Sequence[Card], scale: int) -> list[Entry]:
-    made = [quality.enter(card, options, scale) for card in cards for options in quality.variants(card)]
+_Key = tuple[str, str]
+
+
+def _key(entry: Entry) -> _Key:
+    return entry.card.id, label("", entry.options)
+
+
+def _entries(track: Track, cards: Sequence[Card], level: int) -> list[Entry]:
+    made = [
+        quality.enter(track, card, options, level)
+        for card in cards
+        for options in quality.variants(card, track.task)
+        if level in quality.levels(track, card, options)
+    ]
     return [entry for entry in made if isinstance(entry, Entry)]
 
 
-def _row(entry: Entry, name: str, score: Quality, seconds: float, run_id: str) -> Row:
-    published = _published(entry, name)
+def _time(
+    track: Track, entries: dict[int, list[Entry]], clock: Clock, run_id: str, report: Callable[[str], None]
+) -> tuple[dict[tuple[_Key, int], Timing], Comparison | None]:
+    """Time the methods by level; where the level does not change the size, each once, at its middle one."""
+    found: dict[tuple[_Key, int], Timing] = {}
+    comparison: Comparison | None = None
+    if track.task != "upscale":
+        everywhere: dict[_Key, list[Entry]] = {}
+        for entry in (entry for level in track.levels for entry in entries[level]):
+            everywhere.setdefault(_key(entry), []).append(entry)
+        chosen = [same[len(same) // 2] for same in everywhere.values()]
+        report(f"time: {len(chosen)} methods, {clock.rounds} rounds")
+        for entry, timing in zip(chosen, speed.time_entries(track, chosen, clock), strict=True):
+            found |= {(_key(entry), level): timing for level in track.levels}
+        return found, None
+    for level, present in entries.items():
+        report(f"time {track.label(level)}: {len(present)} methods, {clock.rounds} rounds")
+        for entry, timing in zip(present, speed.time_entries(track, present, clock), strict=True):
+            found[_key(entry), level] = timing
+        racers = {entry.card.id: entry for entry in present if not entry.options}
+        if level == RACE_SCALE and FAST in racers and SLOW in racers:
+            comparison = speed.compare(racers[FAST], racers[SLOW], RACE_RATIO, clock, run_id)
+    return found, comparison
+
+
+def _row(track: Track, entry: Entry, name: str, score: Quality, timing: Timing, run_id: str) -> Row:
+    published = _published(track, entry, name)
     psnr, ssim = round(score.psnr, 4), round(score.ssim, 5)
     known_psnr = None if published is None else published.psnr
     known_ssim = None if published is None else published.ssim
     return Row(
         method=entry.card.id,
         options=entry.options,
-        scale=entry.scale,
+        level=entry.level,
         set=name,
         psnr=psnr,
         ssim=ssim,
@@ -204,25 +256,30 @@ def _row(entry: Entry, name: str, score: Quality, seconds: float, run_id: str) -
         ssim_difference=None if known_ssim is None else round(ssim - known_ssim, 5),
         parameters=entry.parameters,
         multiply_adds=None if entry.multiply_adds is None else round(entry.multiply_adds, 1),
-        seconds_per_megapixel=speed.significant(seconds),
+        seconds_per_megapixel=speed.significant(timing.seconds),
         weights_sha256=entry.weights_sha256,
         run=run_id,
+        timed_on=timing.on,
     )
 
 
-def _published(entry: Entry, name: str) -> Score | None:
-    """The paper's number. It is for the defaults: other options are other networks."""
-    if entry.options:
-        return None
-    return next((s for s in entry.card.published if (s.data, s.scale) == (name, entry.scale)), None)
+def _published(track: Track, entry: Entry, name: str) -> Score | None:
+    """The paper's number for the same options: others are other networks."""
+    made = make_options(entry.card, entry.options)
+    for score in entry.card.published:
+        same = (score.task, score.data, score.level) == (track.task, name, entry.level)
+        if same and make_options(entry.card, score.options) == made:
+            return score
+    return None
 
 
-def _ordered(task: Task, rows: Sequence[Row]) -> tuple[Row, ...]:
-    """Put rows into the catalog's order, then by options, scale and set; those of methods that are gone are dropped."""
-    order = {card.id: i for i, card in enumerate(catalog.of_task(task))}
+def _ordered(track: Track, rows: Sequence[Row]) -> tuple[Row, ...]:
+    """Put rows into the catalog's order, then by options, level and set; those of methods that are gone are dropped."""
+    order = {card.id: i for i, card in enumerate(catalog.of_task(track.task))}
+    names = [spec.name for spec in track.sets]
     known = [row for row in rows if row.method in order]
 
     def key(row: Row) -> tuple[int, str, int, int]:
-        return order[row.method], label(row.method, row.options), row.scale, quality.SETS.index(row.set)
+        return order[row.method], label(row.method, row.options), row.level, names.index(row.set)
 
     return tuple(sorted(known, key=key))

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from safelight.bench.records import label
+from safelight.bench.tracks import TRACKS, Track
 
 _NONE = "–"  # noqa: RUF001 - the typographer's dash for an empty cell
 
@@ -19,18 +20,19 @@ def tables(results: Mapping[str, Any]) -> str:
     Returns:
         Markdown, its headings of the second and third level below one of the first.
     """
+    track = TRACKS[results["task"]]
     parts = [f"# Benchmark of `safelight {results['task']}`", _head(results)]
     parts += ["## Quality", results["protocol"]["quality"]]
     for data in results["data"]:
         rows = [row for row in results["rows"] if row["set"] == data["name"]]
-        parts += [f"### {data['name']} ({data['pictures']} pictures)", _quality(rows)]
+        parts += [f"### {data['name']} ({data['pictures']} pictures)", _quality(track, rows)]
     parts += ["A cell is PSNR in dB / SSIM; the difference is measured minus published, in dB."]
-    parts += ["## Time", results["protocol"]["time"], _time(results["rows"])]
+    parts += ["## Time", results["protocol"]["time"], _time(track, results["rows"])]
     if len({row["run"] for row in results["rows"]}) > 1:
         parts += ["**Not all rows are of one run: their times compare only roughly.**"]
     if results["comparison"] is not None:
         parts += ["## Speed", _comparison(results["comparison"])]
-    parts += ["## Anchors", _anchors(results["anchors"])]
+    parts += ["## Anchors", _anchors(track, results["anchors"])]
     if results["resize"]:
         parts += ["The resize against the low-resolution files that MATLAB wrote:", _resize(results["resize"])]
     parts += ["## Shortfalls", _shortfalls(results["shortfalls"])]
@@ -62,26 +64,27 @@ def _head(results: Mapping[str, Any]) -> str:
     return "\n\n".join(lines)
 
 
-def _scales(rows: Iterable[Mapping[str, Any]]) -> list[int]:
-    return sorted({row["scale"] for row in rows})
+def _levels(rows: Iterable[Mapping[str, Any]]) -> list[int]:
+    return sorted({row["level"] for row in rows})
 
 
 def _by_method(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[int, Mapping[str, Any]]]:
-    """Sort rows by method and then by scale; the order of methods stays."""
+    """Sort rows by method and then by level; the order of methods stays."""
     found: dict[str, dict[int, Mapping[str, Any]]] = {}
     for row in rows:
-        found.setdefault(label(row["method"], row["options"]), {})[row["scale"]] = row
+        found.setdefault(label(row["method"], row["options"]), {})[row["level"]] = row
     return found
 
 
-def _quality(rows: Sequence[Mapping[str, Any]]) -> str:
-    scales = _scales(rows)
-    heads = ["method", *(f"x{scale} {what}" for scale in scales for what in ("measured", "published", "difference"))]
+def _quality(track: Track, rows: Sequence[Mapping[str, Any]]) -> str:
+    levels = _levels(rows)
+    names = [track.label(level) for level in levels]
+    heads = ["method", *(f"{name} {what}" for name in names for what in ("measured", "published", "difference"))]
     lines: list[list[str]] = []
-    for name, by_scale in _by_method(rows).items():
+    for name, by_level in _by_method(rows).items():
         cells = [name]
-        for scale in scales:
-            row = by_scale.get(scale)
+        for level in levels:
+            row = by_level.get(level)
             if row is None:
                 cells += [_NONE] * 3
                 continue
@@ -93,17 +96,27 @@ def _quality(rows: Sequence[Mapping[str, Any]]) -> str:
     return _table(heads, lines)
 
 
-def _time(rows: Sequence[Mapping[str, Any]]) -> str:
-    scales = _scales(rows)
-    heads = ["method", *(f"x{s} parameters" for s in scales), *(f"x{s} multiply-adds per output pixel" for s in scales)]
-    heads += [f"x{s} seconds per megapixel" for s in scales]
+def _time(track: Track, rows: Sequence[Mapping[str, Any]]) -> str:
+    """One line a method: at every scale of ``upscale``; elsewhere the level changes nothing."""
+    levels: list[int | None] = [*_levels(rows)] if track.task == "upscale" else [None]
+    names = ["" if level is None else f"{track.label(level)} " for level in levels]
+    fields = (
+        ("parameters", "parameters", ",d"),
+        ("multiply_adds", "multiply-adds per output pixel", ",.0f"),
+        ("seconds_per_megapixel", "seconds per megapixel", ".3g"),
+    )
+    heads = ["method", *(f"{name}{title}" for _, title, _ in fields for name in names)]
     lines: list[list[str]] = []
-    for name, by_scale in _by_method(rows).items():
-        cells = [name]
-        for field, pattern in (("parameters", ",d"), ("multiply_adds", ",.0f"), ("seconds_per_megapixel", ".3g")):
-            cells += [_number(by_scale[s][field], pattern) if s in by_scale else _NONE for s in scales]
-        lines.append(cells)
-    return _table(heads, lines)
+    small: dict[str, list[str]] = {}
+    for name, by_level in _by_method(rows).items():
+        chosen = [next(iter(by_level.values())) if level is None else by_level.get(level) for level in levels]
+        cells = [_NONE if row is None else _number(row[field], how) for field, _, how in fields for row in chosen]
+        lines.append([name, *cells])
+        for row in chosen:
+            if row is not None and row["timed_on"] and name not in small.setdefault(row["timed_on"], []):
+                small[row["timed_on"]].append(name)
+    notes = "".join(f"\n\nTimed on {what}: {', '.join(names)}." for what, names in small.items())
+    return _table(heads, lines) + notes
 
 
 def _comparison(race: Mapping[str, Any]) -> str:
@@ -123,10 +136,10 @@ def _comparison(race: Mapping[str, Any]) -> str:
     return f"{_table(heads, lines)}\n\n{race['why']}"
 
 
-def _anchors(anchors: Sequence[Mapping[str, Any]]) -> str:
+def _anchors(track: Track, anchors: Sequence[Mapping[str, Any]]) -> str:
     lines = [
         [
-            f"{label(anchor['method'], {})} {anchor['set']} x{anchor['scale']} {anchor['metric'].upper()}",
+            f"{label(anchor['method'], {})} {anchor['set']} {track.label(anchor['level'])} {anchor['metric'].upper()}",
             f"{anchor['published']:.{digits}f}",
             f"{anchor['measured']:.{digits + 2}f}",
             f"{anchor['tolerance']:g}",
@@ -135,7 +148,7 @@ def _anchors(anchors: Sequence[Mapping[str, Any]]) -> str:
         for anchor in anchors
         for digits in (2 if anchor["metric"] == "psnr" else 4,)
     ]
-    return _table(["anchor", "published", "measured", "tolerance", ""], lines)
+    return _table(["anchor", "known", "measured", "tolerance", ""], lines)
 
 
 def _resize(proofs: Sequence[Mapping[str, Any]]) -> str:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from safelight.bench.records import label
-
-SETS = ("Set14", "BSD100")  # Set5's five pictures say too little to rank methods by
+from safelight.bench.tracks import TRACKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +20,11 @@ class Point:
     psnr: float
 
 
-def points(results: Mapping[str, Any], scale: int) -> list[Point]:
-    """Work out a panel's points: the PSNR is the mean over all pictures of Set14 and BSD100 together."""
-    counts = {data["name"]: data["pictures"] for data in results["data"] if data["name"] in SETS}
-    rows = [row for row in results["rows"] if row["scale"] == scale and row["set"] in counts]
+def points(results: Mapping[str, Any], level: int) -> list[Point]:
+    """Work out a panel's points: the PSNR is the mean over all pictures of the track's plotted sets together."""
+    sets = TRACKS[results["task"]].plotted
+    counts = {data["name"]: data["pictures"] for data in results["data"] if data["name"] in sets}
+    rows = [row for row in results["rows"] if row["level"] == level and row["set"] in counts]
     sums: dict[str, float] = {}
     seconds: dict[str, float] = {}
     for row in rows:
@@ -79,10 +79,10 @@ def corners_of(places: list[tuple[float, float]], lengths: list[int]) -> list[tu
 
 
 def draw(results: Mapping[str, Any]) -> bytes:
-    """Draw one panel a scale.
+    """Draw one panel a level.
 
     Args:
-        results: The JSON of a benchmark, as ``json.loads`` gives it.
+        results: The JSON of a benchmark, as ``json.loads`` gives it; it has rows of a plotted set.
 
     Returns:
         An SVG file, the same bytes for the same results.
@@ -94,14 +94,16 @@ def draw(results: Mapping[str, Any]) -> bytes:
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    scales = sorted({row["scale"] for row in results["rows"]})
-    pictures = sum(data["pictures"] for data in results["data"] if data["name"] in SETS)
+    track = TRACKS[results["task"]]
+    levels = sorted({row["level"] for row in results["rows"] if row["set"] in track.plotted})
+    pictures = sum(data["pictures"] for data in results["data"] if data["name"] in track.plotted)
+    metric = "Y-PSNR" if track.task == "upscale" else "PSNR"
     # The salt fixes the names of clip paths, which are random otherwise.
     with matplotlib.rc_context({"svg.hashsalt": "safelight", "font.size": 9}):
-        figure = Figure(figsize=(4.2 * len(scales), 4.4), layout="constrained")
-        for i, scale in enumerate(scales):
-            axes = figure.add_subplot(1, len(scales), i + 1)
-            found = points(results, scale)
+        figure = Figure(figsize=(4.2 * len(levels), 4.4), layout="constrained")
+        for i, level in enumerate(levels):
+            axes = figure.add_subplot(1, len(levels), i + 1)
+            found = points(results, level)
             best = front(found)
             axes.step([p.seconds for p in best], [p.psnr for p in best], where="post", color="0.8", zorder=1)
             axes.scatter([p.seconds for p in found], [p.psnr for p in found], s=18, color="tab:red", zorder=2)
@@ -113,14 +115,14 @@ def draw(results: Mapping[str, Any]) -> bytes:
             span = max(high / low, 10)
             axes.set_xlim(low / span**0.06, high * span**0.22)  # room at the right for the last name
             axes.margins(y=0.08)
-            axes.set_title(f"x{scale}")
-            axes.set_xlabel("seconds per output megapixel")
+            axes.set_title(track.label(level))
+            axes.set_xlabel("seconds per output megapixel" if track.task == "upscale" else "seconds per megapixel")
             axes.grid(visible=True, which="major", color="0.93")
             axes.set_axisbelow(True)
-        figure.axes[0].set_ylabel(f"mean Y-PSNR over {' and '.join(SETS)} ({pictures} pictures), dB")
+        figure.axes[0].set_ylabel(f"mean {metric} over {' and '.join(track.plotted)} ({pictures} pictures), dB")
         figure.draw_without_rendering()  # settles the layout, and with it where points lie on the page
-        for axes, scale in zip(figure.axes, scales, strict=True):
-            found = points(results, scale)
+        for axes, level in zip(figure.axes, levels, strict=True):
+            found = points(results, level)
             places = [axes.transData.transform((p.seconds, p.psnr)) * 72 / figure.dpi for p in found]
             corners = corners_of([(float(x), float(y)) for x, y in places], [len(p.name) for p in found])
             for point, (right, up) in zip(found, corners, strict=True):

@@ -4,35 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, assert_never
+from typing import Any
 
-import torch
 from torch import Tensor
 
-from safelight import data, image, infer, metrics, model, ops
+from safelight import data, image, infer, metrics, model
 from safelight.bench.records import DataSet, Missing, Values
-from safelight.card import Card, CardError, ClosedForm, Trained, make_options
+from safelight.bench.tracks import INPUT, Kind, Sample, SetSpec, Track, fingerprint
+from safelight.card import Card, CardError, Channels, Trained, channels_of, make_options, option_facts
 from safelight.data import DataError
-from safelight.degrade import Downsample
 from safelight.engine.cost import measure
 from safelight.engine.samples import to_tensor
-from safelight.image import Picture
-
-SETS = ("Set5", "Set14", "BSD100")
-SCALES = (2, 3, 4)
-
-PROTOCOL = (
-    "The older protocol of the super-resolution papers. Cut the original to a multiple of the scale. Take its Y "
-    "(BT.601 studio range, rounded to 8 bits; a gray original is used as Y as it is), shrink it by MATLAB's "
-    "antialiased bicubic kernel in floating point, not rounded, and enlarge that by the method. An RGB network gets "
-    "the RGB original, shrunk alike, and Y is taken from its result, rounded to 8 bits before and after. Round to 8 "
-    "bits, leave out as many pixels as the scale on each side, and take PSNR (peak 255) and SSIM (11x11 Gaussian "
-    "window of sigma 1.5, K 0.01 and 0.03, valid region) of every picture; a number is the mean over the pictures of a "
-    "set. Every method runs through the path that a user's picture takes."
-)
+from safelight.tasks import Task
 
 _LEAST_SIDE = 32  # pixels: cut, shaved and with SSIM's window, a smaller one leaves nothing at x4
 _REPORT_EVERY = 10  # pictures
@@ -49,51 +36,63 @@ class Original:
     y: Tensor
     rgb: Tensor | None
 
+    def pixels(self, kind: Kind, channels: Channels) -> Tensor:
+        """What is degraded for a network of some channels on a set of some kind."""
+        colour = kind == "rgb" or (kind == "luma" and channels == "rgb")
+        return self.rgb if colour and self.rgb is not None else self.y
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PictureSet:
     """A test set in memory, with what the JSON says of it."""
 
+    spec: SetSpec
     facts: DataSet
     originals: tuple[Original, ...]
 
 
-def read_sets(folder: Path) -> tuple[PictureSet, ...]:
-    """Read the three test sets.
+def read_sets(track: Track, folder: Path, names: Iterable[str] | None = None) -> tuple[PictureSet, ...]:
+    """Read the test sets of a task.
+
+    Args:
+        track: The task's.
+        folder: Holds the folders of the sets.
+        names: Only these sets. ``None``: all.
 
     Raises:
-        DataError: One is missing or empty, or a picture is too small.
+        DataError: One is missing or empty, or a picture is too small or gray in a set of colours.
         image.PictureError: A picture is broken.
     """
-    absent = [name for name in SETS if not (folder / name).is_dir()]
+    wanted = track.sets if names is None else tuple(spec for spec in track.sets if spec.name in set(names))
+    folders = list(dict.fromkeys(spec.folder for spec in wanted))
+    absent = [name for name in folders if not (folder / name).is_dir()]
     if absent:
         raise DataError(
-            f"expected the folders {', '.join(SETS)} in {folder}, got none called {', '.join(absent)}; "
+            f"expected the folders {', '.join(folders)} in {folder}, got none called {', '.join(absent)}; "
             "put the test sets there"
         )
-    return tuple(_read_set(folder / name) for name in SETS)
+    return tuple(_read_set(spec, folder / spec.folder) for spec in wanted)
 
 
-def _read_set(folder: Path) -> PictureSet:
+def _read_set(spec: SetSpec, folder: Path) -> PictureSet:
     originals: list[Original] = []
     digests: list[str] = []
-    for path in data.files(folder):
+    for path in data.files(folder)[:: spec.every]:
         gray = image.probe(path).channels == 1
-        pixels = data.read_tensor(path, "y" if gray else "rgb")
+        if gray and spec.kind == "rgb":
+            raise DataError(f"{path}: expected a picture in colour for {spec.name}, got a gray one; take it out")
+        pixels = data.read_tensor(path, "y" if gray or spec.kind == "gray" else "rgb")
         height, width = pixels.shape[-2:]
         if min(height, width) < _LEAST_SIDE:
             raise DataError(
                 f"{path}: expected at least {_LEAST_SIDE} pixels a side, got {width}x{height}; take the picture out"
             )
-        digest = hashlib.sha256(str(tuple(pixels.shape)).encode())
-        digest.update(pixels.numpy().tobytes())
-        digests.append(digest.hexdigest())
-        originals.append(
-            Original(path=path, y=pixels, rgb=None) if gray else Original(path=path, y=data.luma(pixels), rgb=pixels)
-        )
-    fingerprint = hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
-    facts = DataSet(name=folder.name, pictures=len(originals), sha256=fingerprint)
-    return PictureSet(facts=facts, originals=tuple(originals))
+        digests.append(fingerprint(pixels))
+        colour = pixels.shape[0] == 3
+        originals.append(Original(path=path, y=data.luma(pixels) if colour else pixels, rgb=pixels if colour else None))
+    together = hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
+    facts = DataSet(name=spec.name, pictures=len(originals), sha256=together)
+    return PictureSet(spec=spec, facts=facts, originals=tuple(originals))
 
 
 # --- the methods ------------------------------------------------------------------------------------------------------
@@ -101,82 +100,153 @@ def _read_set(folder: Path) -> PictureSet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A method that is ready to be measured at a scale. ``options`` are those that differ from its defaults."""
+    """A method that is ready to be measured at a level. ``options`` are those that differ from its defaults."""
 
     card: Card
     options: Values
-    scale: int
+    level: int
     runner: infer.Runner
-    channels: Literal["y", "rgb"]
+    channels: Channels
     parameters: int = 0
     multiply_adds: float | None = None
     weights: Path | None = None
     weights_sha256: str | None = None
 
+    def suits(self, kind: Kind) -> bool:
+        """Whether it is measured on a set of some kind.
 
-def variants(card: Card) -> tuple[Values, ...]:
-    """List the options to measure a method with: its defaults, and every other that weights are shipped for."""
-    found: list[Values] = [{}]
-    if isinstance(card.method, Trained):
-        made = [make_options(card, {})]
-        for weights in card.method.weights:
-            options = make_options(card, weights.options)
-            if options not in made:
-                made.append(options)
-                found.append(weights.options)
+        A method that has networks of one channel and of RGB has each for its own pictures; luma is taken of both.
+        """
+        method = self.card.method
+        if kind == "luma" or not isinstance(method, Trained) or not callable(method.channels):
+            return True
+        return (self.channels == "rgb") == (kind == "rgb")
+
+
+def differing(card: Card, options: Any) -> Values:  # noqa: ANN401 - each method has its own Options class
+    """List what differs from a method's defaults, in the order of its fields."""
+    defaults = card.options()
+    names = [fact.name for fact in option_facts(card.options)]
+    return {name: getattr(options, name) for name in names if getattr(options, name) != getattr(defaults, name)}
+
+
+def variants(card: Card, task: Task) -> tuple[Values, ...]:
+    """List the options to measure a method with at a task.
+
+    They are its defaults, or what it settles them to for gray and for colour pictures, and all others that weights
+    are shipped for or that its recipe promises a number of; those of a network for another task are left out.
+    """
+    method = card.method
+    if not isinstance(method, Trained):
+        return ({},)
+    default = card.options()
+    settled = [default]
+    if method.pick is not None:
+        settled = [method.pick(default, task, gray, None) for gray in (True, False)]
+    shipped = [make_options(card, weights.options) for weights in method.weights]
+    promised = [make_options(card, promise.options) for promise in method.recipe.promises if promise.task == task]
+    found: list[Values] = []
+    for options in (*settled, *shipped, *promised):
+        values = differing(card, options)
+        serves = any((scale > 1) == (task == "upscale") for scale in trained_scales(method, options))
+        if serves and values not in found and (options != default or default in settled):
+            found.append(values)
     return tuple(found)
 
 
-def locate(card: Card, options: Values, scale: int) -> Path | Missing | None:
-    """Find the shipped weights of a method for a scale; ``None`` for a formula, which needs none.
+def trained_scales(method: Trained, options: Any) -> tuple[int, ...]:  # noqa: ANN401 - each method has its own
+    """List the zooms that a network with these options is trained for; 1 stands for the tasks that keep the size."""
+    if method.examples is None:
+        return method.scales
+    return tuple(sorted({degradation.scale for degradation in method.examples(options)}))
+
+
+def levels(track: Track, card: Card, options: Values) -> tuple[int, ...]:
+    """List the levels to measure at: all, or only those that the recipe promises numbers of for just these options."""
+    if not options or not isinstance(card.method, Trained):
+        return track.levels
+    made = make_options(card, options)
+    promised = {
+        promise.level
+        for promise in card.method.recipe.promises
+        if promise.task == track.task and make_options(card, promise.options) == made
+    }
+    return tuple(level for level in track.levels if not promised or level in promised)
+
+
+def locate(track: Track, card: Card, options: Values, level: int) -> Path | Missing | None:
+    """Find the shipped weights of a method for a level; ``None`` for one that needs none.
 
     Raises:
         CheckpointError: They are shipped and damaged: not a thing to go on from silently.
     """
-    if isinstance(card.method, ClosedForm):
-        return None
-    if scale not in card.method.scales:
-        known = "/x".join(map(str, card.method.scales))
-        return Missing(method=card.id, options=options, scale=scale, reason=f"it is for x{known} only")
+
+    def missing(reason: str) -> Missing:
+        return Missing(method=card.id, options=options, level=level, reason=reason)
+
+    if card.extra is not None and find_spec(card.extra.module) is None:
+        return missing(f"it needs a package that is not installed; pip install 'safelight[{card.extra.name}]'")
+    if "frames" in card.takes:
+        return missing("it needs several pictures of one scene, and the sets have one each")
+    scale = track.scale(level)
+    if not isinstance(card.method, Trained):
+        scales = getattr(card.method, "scales", ())
+        return missing(f"it is for x{'/x'.join(map(str, scales))} only") if scales and scale not in scales else None
+    made = make_options(card, options)
+    if scale not in (served := trained_scales(card.method, made)):
+        return missing(f"it is for x{'/x'.join(map(str, served))} only")
     try:
-        return model.find_weights(card, make_options(card, options), scale)
+        return model.find_weights(card, made, scale)
     except CardError:
-        reason = f"no weights are shipped; safelight train {card.id} makes them"
-        return Missing(method=card.id, options=options, scale=scale, reason=reason)
+        return missing(f"no weights are shipped; safelight train {card.id} makes them")
 
 
-def enter(card: Card, options: Values, scale: int) -> Entry | Missing:
-    """Make a method ready for a scale, or say why it can't be measured there.
+def enter(track: Track, card: Card, options: Values, level: int) -> Entry | Missing:
+    """Make a method ready for a level, or say why it can't be measured there.
 
     Raises:
         CheckpointError: As ``locate``.
     """
-    path = locate(card, options, scale)
+    path = locate(track, card, options, level)
     if isinstance(path, Missing):
         return path
-    match card.method:
-        case ClosedForm():
-            runner = infer.prepare(card, infer.Settings(scale=scale, options=options))
-            return Entry(card=card, options=options, scale=scale, runner=runner, channels="y")
-        case Trained() as method:
-            assert path is not None
-            # The file is named, so that a method that ships this scale and not the others can be measured.
-            runner = infer.prepare(card, infer.Settings(scale=scale, options=options, weights=path))
-            network = model.load(card, scale=scale, weights=path, device="cpu").network
-            cost = measure(network, 1 if method.channels == "y" else 3)
-            return Entry(
-                card=card,
-                options=options,
-                scale=scale,
-                runner=runner,
-                channels=method.channels,
-                parameters=cost.parameters,
-                multiply_adds=cost.multiply_adds,
-                weights=path,
-                weights_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-            )
-        case _ as unknown:
-            assert_never(unknown)
+    return ready(track, card, options, level, path)
+
+
+def ready(track: Track, card: Card, options: Values, level: int, weights: Path | None) -> Entry:
+    """Make a method ready for a level, with the weights of a file if it is a network.
+
+    It is told the noise of ``denoise`` if it can be told.
+
+    Raises:
+        CheckpointError: The file is broken, or of another method.
+    """
+    settings = infer.Settings(
+        task=track.task,
+        scale=level if track.task == "upscale" else None,
+        options=options,
+        weights=weights,
+        sigma=level if track.task == "denoise" and "sigma" in card.takes else None,
+    )
+    runner = infer.prepare(card, settings)
+    method = card.method
+    if not isinstance(method, Trained):
+        return Entry(card=card, options=options, level=level, runner=runner, channels="y")
+    assert weights is not None
+    channels = channels_of(method, make_options(card, options))
+    network = model.load(card, scale=track.scale(level), weights=weights, device="cpu").network
+    cost = measure(network, 1 if channels == "y" else 3)
+    return Entry(
+        card=card,
+        options=options,
+        level=level,
+        runner=runner,
+        channels=channels,
+        parameters=cost.parameters,
+        multiply_adds=cost.multiply_adds,
+        weights=weights,
+        weights_sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
+    )
 
 
 # --- scores -----------------------------------------------------------------------------------------------------------
@@ -190,50 +260,66 @@ class Quality:
     ssim: float
 
 
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What was measured on a set at a level: one ``Quality`` a method, and that of the degraded pictures themselves.
+
+    ``input`` is ``None`` where these have another size than the originals.
+    """
+
+    methods: tuple[Quality, ...]
+    input: Quality | None
+
+
 def score(
-    entries: Sequence[Entry], test_set: PictureSet, scale: int, report: Callable[[str], None]
-) -> tuple[Quality, ...]:
-    """Measure methods on a test set: each picture is shrunk once and enlarged by all of them.
+    track: Track, entries: Sequence[Entry], test_set: PictureSet, level: int, report: Callable[[str], None]
+) -> Scores:
+    """Measure methods on a test set: each picture is degraded once and restored by all of them.
 
     Args:
-        entries: Methods of this scale.
+        track: The task's.
+        entries: Methods of this level that suit the set.
         test_set: The originals.
-        scale: The zoom factor.
+        level: How strong the degradation is.
         report: Told in a line how far it is.
-
-    Returns:
-        One ``Quality`` an entry, in their order.
 
     Raises:
         DataError: A picture is so plain that a method restores it exactly, and its PSNR is infinite.
     """
-    protocol = metrics.SR_OLDER.with_shave(scale)
-    psnr, ssim = metrics.find("psnr"), metrics.find("ssim")
+    kind = test_set.spec.kind
+    protocol = track.metric(kind, level)
+    # The degraded pictures as they are: an anchor is about the degradation, and rounding would change it.
+    as_they_are = metrics.Protocol(channel=protocol.channel, rounding="none")
     sums = [[0.0, 0.0] for _ in entries]
+    given = [0.0, 0.0]
     count = len(test_set.originals)
     for done, original in enumerate(test_set.originals, start=1):
-        luma = _degraded(original.y, scale)
-        colour = luma
-        if original.rgb is not None and any(entry.channels == "rgb" for entry in entries):
-            colour = _degraded(original.rgb, scale)
+        samples: dict[Channels, Sample] = {"y": track.degrade(original.pixels(kind, "y"), level)}
+        samples["rgb"] = samples["y"]
+        if kind == "luma" and original.rgb is not None and any(entry.channels == "rgb" for entry in entries):
+            samples["rgb"] = track.degrade(original.rgb, level)
+        if track.anchor == INPUT:
+            sample = samples["y"]
+            _add(given, sample, to_tensor(sample.picture.pixels), as_they_are, original.path, "the degradation leaves")
         for entry, total in zip(entries, sums, strict=True):
-            small, reference = luma if entry.channels == "y" else colour
-            result = to_tensor(entry.runner(small).pixels)
-            decibels = psnr.score(result, reference, protocol).item()
-            if not math.isfinite(decibels):
-                raise DataError(
-                    f"{original.path}: expected a picture with detail, got one that {entry.card.id} restores exactly; "
-                    "take it out, its PSNR is infinite"
-                )
-            total[0] += decibels
-            total[1] += ssim.score(result, reference, protocol).item()
+            sample = samples[entry.channels]
+            result = to_tensor(entry.runner(sample.picture).pixels)
+            _add(total, sample, result, protocol, original.path, f"{entry.card.id} restores")
         if done % _REPORT_EVERY == 0 or done == count:
-            report(f"quality x{scale} {test_set.facts.name}: {done} of {count} pictures, {len(entries)} methods")
-    return tuple(Quality(a / count, b / count) for a, b in sums)
+            where = f"{track.label(level)} {test_set.facts.name}"
+            report(f"quality {where}: {done} of {count} pictures, {len(entries)} methods")
+    return Scores(
+        methods=tuple(Quality(a / count, b / count) for a, b in sums),
+        input=Quality(given[0] / count, given[1] / count) if track.anchor == INPUT else None,
+    )
 
 
-def _degraded(pixels: Tensor, scale: int) -> tuple[Picture, Tensor]:
-    """Make the low-resolution float picture and the reference, (1, C, H, W), of an original, (C, H, W) uint8."""
-    reference = ops.crop_to_multiple(pixels, scale).unsqueeze(0).double() / 255
-    small = Downsample(scale)(reference)[0].permute(1, 2, 0).to(torch.float32)
-    return Picture(pixels=small.contiguous().numpy()), reference
+def _add(total: list[float], sample: Sample, result: Tensor, protocol: metrics.Protocol, path: Path, who: str) -> None:
+    decibels = metrics.find("psnr").score(result, sample.reference, protocol).item()
+    if not math.isfinite(decibels):
+        raise DataError(
+            f"{path}: expected a picture with detail, got one that {who} exactly as it is; "
+            "take it out, its PSNR is infinite"
+        )
+    total[0] += decibels
+    total[1] += metrics.find("ssim").score(result, sample.reference, protocol).item()

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from safelight.data import DataError
 
-FORMAT = "safelight-bench/1"
+FORMAT = "safelight-bench/2"
 
 Values = Mapping[str, int | float | str]
 
@@ -51,16 +51,18 @@ class DataSet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One method on one test set at one scale: means over the pictures.
+    """One method on one test set at one level: means over the pictures.
 
-    ``options`` are those that differ from the method's defaults. ``psnr`` is in dB; a difference is measured minus
-    published. ``multiply_adds`` are the network's per output pixel, ``None`` for a formula. The time is that of the
-    method and scale on the clock's picture, the same in the rows of all sets. ``run`` names the run that measured it.
+    ``options`` are those that differ from the method's defaults; ``level`` is as in ``Score``. ``psnr`` is in dB; a
+    difference is measured minus published. ``multiply_adds`` are the network's per output pixel and, of a network of
+    one channel, per channel; ``None`` for a method without one. The time is that of the method on the clock's picture,
+    the same in the rows of all sets, or on a smaller one that ``timed_on`` tells of. ``run`` names the run that
+    measured it.
     """
 
     method: str
     options: Values
-    scale: int
+    level: int
     set: str
     psnr: float
     ssim: float
@@ -73,25 +75,26 @@ class Row:
     seconds_per_megapixel: float
     weights_sha256: str | None
     run: str
+    timed_on: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Missing:
-    """A method that could not be measured at a scale, and why."""
+    """A method that was not measured at a level, and why."""
 
     method: str
     options: Values
-    scale: int
+    level: int
     reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Anchor:
-    """A number that is known from the literature and must come out before any other is believed."""
+    """A number that is known and must come out before any other is believed, of a method or of the ``input`` itself."""
 
     method: str
     set: str
-    scale: int
+    level: int
     metric: Literal["psnr", "ssim"]
     published: float
     measured: float
@@ -101,10 +104,12 @@ class Anchor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promise:
-    """What a method's recipe promises on Set5, in dB, beside what was measured; ``short`` is what lacks, or 0."""
+    """What a method's recipe promises, in dB, beside what was measured; ``short`` is what lacks, or 0."""
 
     method: str
-    scale: int
+    options: Values
+    set: str
+    level: int
     promised: float
     floor: float
     measured: float | None
@@ -115,9 +120,9 @@ class Promise:
 class Shortfall:
     """Something that is less than it should be, in a sentence."""
 
-    kind: Literal["anchor", "weights", "stale", "floor", "promise", "speed"]
+    kind: Literal["anchor", "missing", "stale", "floor", "promise", "speed"]
     method: str
-    scales: tuple[int, ...]
+    levels: tuple[int, ...]
     text: str
 
 

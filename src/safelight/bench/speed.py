@@ -16,7 +16,8 @@ from torch import Tensor
 from safelight import ops, provenance
 from safelight.bench.quality import Entry
 from safelight.bench.records import Comparison, Machine, Race
-from safelight.card import Trained
+from safelight.bench.tracks import Track
+from safelight.card import ClosedForm, Optimised, Trained
 from safelight.engine import device as devices
 from safelight.engine.samples import to_tensor
 from safelight.image import Picture
@@ -25,24 +26,39 @@ from safelight.model import Model, load
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clock:
-    """How time is taken: the (W, H) of the result, the same at every scale, and the rounds after the warm-up."""
+    """How time is taken: the (W, H) of the result, the same at every level, and the rounds after the warm-up.
+
+    A whole-picture method that would take more than ``patience`` seconds is timed once, on a result of ``small``.
+    """
 
     width: int = 1440
     height: int = 960
     rounds: int = 5
+    patience: float = 5.0
+    small: tuple[int, int] = (360, 240)
 
-    def describe(self) -> str:
+    def describe(self, track: Track) -> str:
         """Say it in words, for the JSON."""
+        which = "all methods of a scale" if track.task == "upscale" else "all methods"
+        level = "" if track.task == "upscale" else " The level hardly changes the time, which is taken at one of them."
         return (
-            f"Each method enlarges the same 8-bit RGB picture to {self.width}x{self.height} pixels at every scale, "
-            f"from memory to memory, through the path that a user's picture takes. The picture is noise: the time does "
-            f"not depend on what it shows. After a warm-up, all methods of a scale run in turns for {self.rounds} "
-            f"rounds, so that a busy moment of the machine falls on all; the number is the median, in seconds per "
-            f"megapixel (1e6 pixels) of the result."
+            f"{track.clock.format(width=self.width, height=self.height)}, from memory to memory, through the path that "
+            f"a user's picture takes. It shows waves and a little noise.{level} After a warm-up, {which} run in turns "
+            f"for {self.rounds} rounds, so that a busy moment of the machine falls on all; the number is the median, in "
+            f"seconds per megapixel (1e6 pixels) of the result. A method for the whole picture that would take more "
+            f"than {self.patience:g} s is timed on a smaller one, as its row says."
         )
 
 
 CLOCK = Clock()
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds per megapixel of the result, and what they were taken on if not on the clock's picture."""
+
+    seconds: float
+    on: str = ""
 
 
 def medians(jobs: Sequence[Callable[[], object]], rounds: int) -> list[float]:
@@ -58,11 +74,12 @@ def medians(jobs: Sequence[Callable[[], object]], rounds: int) -> list[float]:
     return [statistics.median(taken) for taken in seconds]
 
 
-def noise(clock: Clock, scale: int, channels: int) -> Picture:
-    """Draw the picture that is timed: 8-bit, the same at each call."""
-    shape = (clock.height // scale, clock.width // scale, channels)
-    pixels = torch.randint(256, shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    return Picture(pixels=pixels.numpy())
+def drawn(width: int, height: int, channels: int) -> Picture:
+    """Draw a picture to be timed: waves and a little noise, 8-bit, the same at each call."""
+    y, x, c = torch.meshgrid(torch.arange(height), torch.arange(width), torch.arange(channels), indexing="ij")
+    waves = 128 + 60 * torch.sin(0.4 * x + 0.2 * y + c) + 40 * torch.sin(0.05 * x * (1 + c) - 0.7 * y)
+    noise = 8 * torch.randn(waves.shape, generator=torch.Generator().manual_seed(0))
+    return Picture(pixels=(waves + noise).round().clamp(0, 255).to(torch.uint8).numpy())
 
 
 def megapixels(picture: Picture, scale: int) -> float:
@@ -70,17 +87,39 @@ def megapixels(picture: Picture, scale: int) -> float:
     return picture.width * picture.height * scale**2 / 1e6
 
 
-def time_entries(entries: Sequence[Entry], scale: int, clock: Clock) -> list[float]:
-    """Time methods of one scale on the same RGB picture: seconds per output megapixel."""
-    picture = noise(clock, scale, 3)
-    taken = medians([partial(entry.runner, picture) for entry in entries], clock.rounds)
-    return [seconds / megapixels(picture, scale) for seconds in taken]
+def time_entries(track: Track, entries: Sequence[Entry], clock: Clock) -> list[Timing]:
+    """Time methods: those of one scale on the same RGB picture, others on a gray one where they are not for RGB."""
+
+    def subject(entry: Entry, width: int, height: int) -> Picture:
+        scale = track.scale(entry.level)
+        channels = 3 if track.task == "upscale" or entry.channels == "rgb" else 1
+        return drawn(width // scale, height // scale, channels)
+
+    found: dict[int, Timing] = {}
+    for i, entry in enumerate(entries):
+        if isinstance(entry.card.method, ClosedForm | Optimised):
+            width, height = min(clock.small[0], clock.width), min(clock.small[1], clock.height)
+            entry.runner(subject(entry, 48, 48))  # what happens once, such as loading a package
+            picture = subject(entry, width, height)
+            start = time.perf_counter()
+            entry.runner(picture)
+            taken = time.perf_counter() - start
+            if taken * clock.width * clock.height / (width * height) > clock.patience:
+                seconds = taken / megapixels(picture, track.scale(entry.level))
+                found[i] = Timing(seconds, f"{width}x{height} pixels, once")
+    others = [
+        (i, entry, subject(entry, clock.width, clock.height)) for i, entry in enumerate(entries) if i not in found
+    ]
+    taken = medians([partial(entry.runner, picture) for _, entry, picture in others], clock.rounds)
+    for (i, entry, picture), seconds in zip(others, taken, strict=True):
+        found[i] = Timing(seconds / megapixels(picture, track.scale(entry.level)))
+    return [found[i] for i in range(len(entries))]
 
 
 def compare(fast: Entry, slow: Entry, published_ratio: float, clock: Clock, run: str) -> Comparison:
     """Race two networks of the luma at one scale: alone, and through the whole path, gray and RGB."""
-    scale = fast.scale
-    gray, rgb = noise(clock, scale, 1), noise(clock, scale, 3)
+    scale = fast.level
+    gray, rgb = (drawn(clock.width // scale, clock.height // scale, channels) for channels in (1, 3))
     pair = (fast, slow)
     jobs: list[Callable[[], object]] = [_network_job(entry, gray) for entry in pair]
     jobs += [partial(entry.runner, picture) for picture in (gray, rgb) for entry in pair]
@@ -125,10 +164,10 @@ def _network_job(entry: Entry, picture: Picture) -> Callable[[], object]:
     """The network alone, as the engine runs it, on a luma that lies ready, interpolated if that is what it takes."""
     method = entry.card.method
     assert isinstance(method, Trained)
-    model = load(entry.card, scale=entry.scale, weights=entry.weights)
+    model = load(entry.card, scale=entry.level, weights=entry.weights)
     x = to_tensor(picture.pixels).to(devices.choose())
     if method.input == "interpolated":
-        x = ops.resize(x, zoom=entry.scale)
+        x = ops.resize(x, zoom=entry.level)
     return partial(_forward, model, x)
 
 
