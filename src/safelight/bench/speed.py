@@ -43,9 +43,9 @@ class Clock:
         level = "" if track.task == "upscale" else " The level hardly changes the time, which is taken at one of them."
         return (
             f"{track.clock.format(width=self.width, height=self.height)}, from memory to memory, through the path that "
-            f"a user's picture takes. It shows waves and a little noise.{level} After a warm-up, {which} run in turns "
-            f"for {self.rounds} rounds, so that a busy moment of the machine falls on all; the number is the median, in "
-            f"seconds per megapixel (1e6 pixels) of the result. A method for the whole picture that would take more "
+            f"a user's picture takes. It shows waves and a little noise.{level} After a warm-up, {which} run in "
+            f"turns for {self.rounds} rounds, so that a busy moment falls on all; the number is the median, "
+            f"in seconds per megapixel (1e6 pixels) of the result. A method for the whole picture that would take more "
             f"than {self.patience:g} s is timed on a smaller one, as its row says."
         )
 
