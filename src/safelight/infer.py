@@ -439,7 +439,9 @@ class Runner:
             notes.append(f"{w}x{h} changes the shape of a {before.width}x{before.height} picture; --size {w}x keeps it")
         if self.task == "upscale" and isinstance(self._way, _Network) and max(w / before.width, h / before.height) <= 1:
             notes.append(f"{w}x{h} is no larger than the picture, so it was resized by bicubic and no network ran")
-        frame = replace(before, width=w, height=h, warnings=tuple(notes))
+        if self.task == "deblock" and before.jpeg_quality is not None:
+            notes.append(f"a JPEG file of quality {before.jpeg_quality}, by its quantisation tables")
+        frame = replace(before, width=w, height=h, jpeg_quality=None, warnings=tuple(notes))
         return frame, self._bands(source, frame, progress, warn)
 
     def _bands(self, source: Rows, frame: Frame, progress: Tick, warn: Callable[[str], None]) -> Iterator[NDArray[Any]]:

@@ -9,6 +9,7 @@ from safelight.batch.inputs import STREAM, BatchError, Found, Source, expand, is
 from safelight.batch.manifest import Manifest, Stamp, settings_of, stamp_of
 from safelight.batch.outputs import Job, OnExist, plan, plan_each, tidy
 from safelight.batch.pipeline import Pipeline
+from safelight.batch.restorer import Restorer, iterates, name_of, observe
 from safelight.batch.watch import Watch
 from safelight.batch.work import Done, Files, Outcome, Status, attempt, explain, preview, process
 
@@ -23,6 +24,7 @@ __all__ = [
     "OnExist",
     "Outcome",
     "Pipeline",
+    "Restorer",
     "Source",
     "Stamp",
     "Status",
@@ -31,6 +33,9 @@ __all__ = [
     "expand",
     "explain",
     "is_folder",
+    "iterates",
+    "name_of",
+    "observe",
     "plan",
     "plan_each",
     "preview",

@@ -16,9 +16,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from safelight import image
+from safelight import fix, image
 from safelight.batch.outputs import Job
-from safelight.card import ClosedForm, make_options
+from safelight.batch.restorer import FIX, Restorer
+from safelight.card import Trained, make_options
 from safelight.image.picture import shown
 from safelight.infer import Runner
 
@@ -49,29 +50,51 @@ def stamp_of(path: Path | None) -> Stamp | None:
     return Stamp(found.st_size, found.st_mtime_ns)
 
 
-def settings_of(runner: Runner, *, quality: int | None, strip: bool) -> dict[str, Any]:
+def settings_of(restorer: Restorer, *, quality: int | None, strip: bool) -> dict[str, Any]:
     """List all that a result depends on beside its input: method, options, weights by their sha256, size and the like.
 
     Where and in how much memory it is computed is left out: the result is the same.
     """
+    if isinstance(restorer, Runner):
+        facts = _facts(restorer)
+    else:
+        steps = [_facts(runner) for runner in restorer.runners.values()]
+        facts = {"method": FIX, "below": fix.QUALITY, "above": fix.SIGMA, "steps": steps}
+    return {**facts, "quality": quality, "strip": strip}
+
+
+def _facts(runner: Runner) -> dict[str, Any]:
     card, settings = runner.card, runner.settings
     facts = {
         field.name: getattr(settings, field.name)
         for field in dataclasses.fields(settings)
         if field.name not in ("device", "memory")
     }
+    facts["task"] = runner.task
     if settings.size is None:
         facts["scale"] = runner.size(_SIDE, _SIDE)[0] / _SIDE
+    if settings.blur is not None and Path(settings.blur).is_file():
+        facts["blur"] = hashlib.sha256(Path(settings.blur).read_bytes()).hexdigest()
+    facts["mask"] = None if settings.mask is None else _digest(settings.mask)
+    facts["frames"] = [_digest(frame) for frame in settings.frames]
     options: Mapping[str, Any] = settings.options
     weights: list[str] = []
     if settings.weights is not None:
         weights = [hashlib.sha256(settings.weights.read_bytes()).hexdigest()]
     else:
         options = dataclasses.asdict(make_options(card, settings.options))
-        if not isinstance(card.method, ClosedForm):
+        if isinstance(card.method, Trained):
             weights = [shipped.sha256 for shipped in card.method.weights]
-    return {"method": card.id, **facts, "options": dict(options), "weights": weights, "quality": quality,
-            "strip": strip}  # fmt: skip
+    return {"method": card.id, **facts, "options": dict(options), "weights": weights}
+
+
+def _digest(picture: image.Picture) -> str:
+    """Return a digest of a picture's samples: its metadata change no result."""
+    digest = hashlib.sha256(f"{picture.pixels.shape} {picture.depth} {picture.alpha is not None}".encode())
+    digest.update(picture.pixels.tobytes())
+    if picture.alpha is not None:
+        digest.update(picture.alpha.tobytes())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ class Job:
         on_exist: what to do with an output that exists.
         twin: the output of an earlier job whose name differs in case or in the form of its letters only: on some
             disks the two are one file.
+        beside: the user named no place for it, so it goes beside its input.
     """
 
     source: Source
@@ -35,6 +36,7 @@ class Job:
     format: str | None
     on_exist: OnExist = "error"
     twin: Path | None = None
+    beside: bool = False
 
 
 def plan(found: Found, *, out: str | None, tag: str, format: str | None, on_exist: OnExist) -> list[Job]:  # noqa: A002
@@ -55,9 +57,12 @@ def plan(found: Found, *, out: str | None, tag: str, format: str | None, on_exis
         BatchError: two results would get one name, a result would replace an input unasked, or a folder is needed.
     """
     jobs = [
-        Job(source=source, output=output, format=format or _format_by_name(output), on_exist=on_exist)
+        Job(
+            source=source, output=output, format=format or _format_by_name(output), on_exist=on_exist,
+            beside=out is None and output is not None,
+        )
         for source, output in _outputs(found, out, tag, format)
-    ]
+    ]  # fmt: skip
     if out is None:
         jobs = _without_results(jobs)
     return _settle(jobs)

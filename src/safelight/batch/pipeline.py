@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from safelight import image
 from safelight.batch.manifest import Manifest
 from safelight.batch.outputs import Job
-from safelight.batch.work import Files, Outcome, admit, make_way, opened, skipped
+from safelight.batch.restorer import Restorer
+from safelight.batch.work import Files, Outcome, admit, make_way, opened, skipped, spare
 from safelight.batch.writer import Task, Writer
 from safelight.image.frame import Frame
-from safelight.infer import Runner
 
 _AHEAD = 1  # files that are read while another is computed
 _BEHIND = 32  # outcomes that may wait for that of an earlier job
@@ -45,7 +45,7 @@ class Pipeline:
 
     def __init__(
         self,
-        runner: Runner,
+        runner: Restorer,
         files: Files,
         decoder: image.Decoder,
         *,
@@ -116,6 +116,9 @@ class Pipeline:
             format = make_way(task.job, self._runner, rows.frame)  # noqa: A001
             with self._clock.working():
                 frame, bands = self._runner.stream(rows, progress.move, task.warnings.append)
+            if frame is rows.frame and (done := spare(task.job, self._files, format)) is not None:
+                task.outcome = task.success(done, self._manifest)
+                return
             writer.begin(task, frame, format)
             begun = True
             while not task.ended:

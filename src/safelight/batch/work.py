@@ -20,13 +20,15 @@ from safelight import image
 from safelight.batch.inputs import STREAM, BatchError, Source
 from safelight.batch.manifest import Manifest, Stamp, stamp_of
 from safelight.batch.outputs import Job
-from safelight.card import CardError
+from safelight.batch.restorer import Restorer
+from safelight.card import CardError, MissingPackageError
 from safelight.checkpoint import CheckpointError
 from safelight.engine.device import DeviceError
+from safelight.fix import Fixer
 from safelight.image.formats import check_format
 from safelight.image.frame import Frame
 from safelight.image.picture import shown
-from safelight.infer import NumericError, Runner
+from safelight.infer import NumericError
 
 Status = Literal["planned", "done", "skipped", "failed"]
 
@@ -158,7 +160,7 @@ def _exists(output: Path) -> bool:
 
 def process(
     job: Job,
-    runner: Runner,
+    runner: Restorer,
     files: Files,
     decoder: image.Decoder | None = None,
     progress: Callable[[float], None] | None = None,
@@ -175,12 +177,15 @@ def process(
     Raises:
         DecodeError, EncodeError, TargetError, CardError, NumericError, MemoryError: it could not be done; nothing is
             left under the output's name.
+        NotNeededError: nothing was to be done, and nothing is written.
     """
     with opened(job.source, files, decoder) as rows:
         format = make_way(job, runner, rows.frame)  # noqa: A001
         warnings: list[str] = []
         frame, bands = runner.stream(rows, progress or _ignore, warnings.append)
-        done = store(job, frame, bands, format, files)
+        done = spare(job, files, format) if frame is rows.frame else None
+        if done is None:
+            done = store(job, frame, bands, format, files)
         return replace(done, warnings=(*done.warnings, *warnings))
 
 
@@ -194,7 +199,7 @@ def opened(source: Source, files: Files, decoder: image.Decoder | None) -> Abstr
     return open_rows(_content(source), max_pixels=files.max_pixels, lenient=files.lenient)
 
 
-def make_way(job: Job, runner: Runner, frame: Frame) -> str:
+def make_way(job: Job, runner: Restorer, frame: Frame) -> str:
     """Check all that can be checked before the work, make the folder of the result, and return the result's format.
 
     Raises:
@@ -228,9 +233,40 @@ def store(job: Job, frame: Frame, bands: Iterable[NDArray[Any]], format: str, fi
     return Done(width=frame.width, height=frame.height, warnings=warnings)
 
 
-def preview(job: Job, runner: Runner, files: Files) -> Done:
-    """Check one job without doing it: the header is read, nothing is decoded and nothing is written."""
-    header = image.probe(_content(job.source))
+class NotNeededError(Exception):
+    """The picture is as it should be, and the user named no place where he expects one; the text is the reason."""
+
+
+def spare(job: Job, files: Files, format: str) -> Done | None:  # noqa: A002
+    """Deal with a picture that needs nothing: a folder of results gets the very file, without any loss.
+
+    Returns:
+        None where the picture is to be written anew all the same: through a pipe, in another format or stripped.
+
+    Raises:
+        NotNeededError: the result would lie beside its input.
+        TargetError: the file can't be written.
+    """
+    if job.beside:
+        raise NotNeededError("is not needed: the picture stays as it is")
+    if job.output is None or job.source.path is None or files.strip or files.quality is not None:
+        return None
+    header = image.probe(job.source.path)
+    if header.format != format:
+        return None
+    _check_twin(job.output, job.twin)
+    image.write_bytes(job.source.path.read_bytes(), job.output, overwrite=job.on_exist == "overwrite")
+    return Done(width=header.width, height=header.height)
+
+
+def preview(job: Job, runner: Restorer, files: Files) -> Done:
+    """Check one job without doing it: the header is read, nothing is written, and nothing is decoded but for a fix.
+
+    Raises:
+        NotNeededError: it is known that nothing is to be done.
+    """
+    content = _content(job.source)
+    header = image.probe(content)
     if header.width * header.height > files.max_pixels:
         raise image.DecodeError(
             f"expected at most {files.max_pixels:,} pixels, got {header.width:,} x {header.height:,}; "
@@ -238,7 +274,13 @@ def preview(job: Job, runner: Runner, files: Files) -> Done:
         )
     width, height = runner.size(header.width, header.height)
     _check_sides((width, height), job.format or _written(header.format))
-    return Done(width=width, height=height)
+    lines: tuple[str, ...] = ()
+    if isinstance(runner, Fixer):
+        with image.open_rows(content, max_pixels=files.max_pixels, lenient=files.lenient) as rows:
+            found, lines = runner.foresee(rows)
+        if job.beside and not found.needs:
+            raise NotNeededError(f"is not needed: {found.describe()}")
+    return Done(width=width, height=height, warnings=lines)
 
 
 def _content(source: Source) -> Path | bytes:
@@ -338,6 +380,8 @@ def failed(job: Job, error: Exception, seconds: float) -> Outcome:
     """Return the outcome of a job that ended by an error."""
     if job.on_exist == "skip" and isinstance(error, image.TargetExistsError):
         return skipped(job, "came to be during the work, and stays as it is")
+    if isinstance(error, NotNeededError):
+        return skipped(job, str(error))
     message, environment = explain(error)
     name = shown(job.source.name)
     if name not in message and (job.output is None or shown(job.output) not in message):
@@ -357,7 +401,7 @@ def explain(error: Exception) -> tuple[str, bool]:
     match error:
         case image.TargetExistsError():
             return str(error), False
-        case image.TargetError() | DeviceError():
+        case image.TargetError() | DeviceError() | MissingPackageError():
             return str(error), True
         case MemoryError():
             return str(error) or "expected more free memory; use a smaller --memory or a smaller picture", True

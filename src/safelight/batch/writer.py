@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from safelight.batch.manifest import Manifest, Stamp
 from safelight.batch.outputs import Job
-from safelight.batch.work import Files, Outcome, failed, store, succeeded
+from safelight.batch.work import Done, Files, Outcome, failed, store, succeeded
 from safelight.image.frame import Frame
 
 _HELD = 64 << 20  # bytes of rows that may wait to be written
@@ -45,6 +45,14 @@ class Task:
     def ended(self) -> bool:
         """Whether there is nothing more to do for it."""
         return self.outcome is not None or self.fatal is not None
+
+    def success(self, facts: Done, manifest: Manifest | None) -> Outcome:
+        """Note that the result stands under its name, and return the outcome."""
+        told = None if manifest is None else manifest.note(self.job, self.stamp)
+        if told is not None:
+            self.warnings.append(told)
+        facts = replace(facts, warnings=(*facts.warnings, *self.warnings))
+        return succeeded(self.job, facts, time.perf_counter() - self.start)
 
     def fail(self, error: Exception) -> None:
         """Let it end by an error."""
@@ -161,11 +169,7 @@ class Writer:
         fatal: BaseException | None = None
         try:
             facts = store(task.job, frame, rows, format, self._files)
-            note = None if self._manifest is None else self._manifest.note(task.job, task.stamp)
-            if note is not None:
-                task.warnings.append(note)
-            facts = replace(facts, warnings=(*facts.warnings, *task.warnings))
-            outcome = succeeded(task.job, facts, time.perf_counter() - task.start)
+            outcome = task.success(facts, self._manifest)
         except (_AbandonedError, BrokenPipeError) as error:
             fatal = error
         except Exception as error:

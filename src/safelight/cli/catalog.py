@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from safelight.cli.options import complete_method, complete_task
 from safelight.cli.shell import (
     ENVIRONMENT,
     Debug,
     Json,
     UsageError,
     Verb,
-    complete_method,
-    complete_task,
     say,
     say_json,
     table,

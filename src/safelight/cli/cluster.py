@@ -11,10 +11,10 @@ from safelight.cli.reporter import Reporter
 from safelight.cli.shell import Bar, Stop, UsageError, note
 
 if TYPE_CHECKING:
-    from safelight.batch import Manifest, Outcome
+    from safelight.batch import Manifest, Outcome, Restorer
     from safelight.batch.cluster import Pool
     from safelight.cli.work import Ask
-    from safelight.infer import Runner, Settings
+    from safelight.infer import Settings
 
 
 class Counter:
@@ -48,7 +48,7 @@ def check_flags(
         raise UsageError(f"expected --cluster ADDRESS with the URL {urls[0]}, got none; say --cluster local")
 
 
-def work_on_cluster(ask: Ask, runner: Runner, settings: Settings, pool: Pool) -> int:
+def work_on_cluster(ask: Ask, runner: Restorer, settings: Settings, pool: Pool) -> int:
     """Do what is asked on a cluster, report it, and return the exit code.
 
     Args:
@@ -70,7 +70,8 @@ def work_on_cluster(ask: Ask, runner: Runner, settings: Settings, pool: Pool) ->
     plan = cluster.plan(ask.inputs, out=ask.out, tag=ask.tag, format=ask.format, on_exist=on_exist, listed=listed)
     if plan.passed_over and not ask.quiet:
         note(f"safelight: {plan.passed_over} files in folders are not pictures by their names and were passed over")
-    reporter = Reporter(runner.card.id, json=ask.json, quiet=ask.quiet, debug=ask.debug, to_stderr=False)
+    name = batch.name_of(runner)
+    reporter = Reporter(name, json=ask.json, quiet=ask.quiet, debug=ask.debug, to_stderr=False)
     reporter.expect([errand.job for errand in plan.errands])
     with ExitStack() as stack:
         manifest: Manifest | None = None
@@ -78,10 +79,10 @@ def work_on_cluster(ask: Ask, runner: Runner, settings: Settings, pool: Pool) ->
             facts = batch.settings_of(runner, quality=ask.files.quality, strip=ask.files.strip)
             manifest = batch.Manifest(plan.folder, facts, know=on_exist == "skip", write=not ask.dry_run)
             stack.enter_context(manifest)
-        bar = stack.enter_context(Bar(len(plan.errands), runner.card.id, quiet=ask.quiet))
+        bar = stack.enter_context(Bar(len(plan.errands), name, quiet=ask.quiet))
         stop = stack.enter_context(Stop())
         outcomes = cluster.run(
-            plan, card=runner.card.id, settings=settings, files=ask.files, pool=pool, manifest=manifest,
+            plan, card=name, settings=settings, files=ask.files, pool=pool, manifest=manifest,
             preview=ask.dry_run, check=stop.check,
         )  # fmt: skip
         reporter.follow(outcomes, bar, stop, Counter(bar, len(plan.errands)))

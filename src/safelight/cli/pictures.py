@@ -2,60 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from safelight.cli import conditions
 from safelight.cli.cluster import check_flags, work_on_cluster
-from safelight.cli.shell import (
-    Debug,
-    DeviceFlag,
-    Json,
-    MethodVerb,
-    Precision,
-    Quiet,
-    UsageError,
-    amount,
-    complete_method,
-    method_options,
-    the_card,
-)
+from safelight.cli.flags import How, Places, Sigma, Strength, Talk, Work, spread
+from safelight.cli.options import MethodVerb, method_options
+from safelight.cli.shell import UsageError, Verb, amount, the_card
 from safelight.cli.work import Ask, check_inputs, work
+from safelight.tasks import Task
 
-OnExist = Literal["error", "skip", "overwrite", "rename"]
-Format = Literal["jpeg", "png", "webp", "tiff", "avif", "gif"]
+if TYPE_CHECKING:
+    from safelight.batch import Restorer
+    from safelight.image import Decoder
+    from safelight.infer import Settings
 
 
 def add(app: typer.Typer) -> None:
     """Add this file's verbs."""
-    app.command(cls=MethodVerb)(upscale)
+    for verb in (upscale, denoise, deblock, inpaint):
+        app.command(cls=MethodVerb)(spread(verb))
+    app.command(cls=Verb)(spread(fix))
 
 
 def upscale(
     ctx: typer.Context,
-    inputs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="INPUTS",
-            help="Files, folders (searched whole), patterns such as 'a/**/*.png', or - for standard input. "
-            "A name that starts with a dash goes after --.",
-            show_default=False,
-        ),
-    ] = None,
-    out: Annotated[
-        str | None,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="OUT",
-            help="A file for one input; a folder for several, in which the tree of the inputs is kept; - for standard "
-            "output. A result keeps the format of its input, but a GIF becomes a PNG, since a GIF loses colours. "
-            "Without it: beside the input, as NAME-x4.",
-            show_default=False,
-        ),
-    ] = None,
+    *,
+    places: Places,
     scale: Annotated[
         float | None,
         typer.Option("--scale", "-s", help="The zoom, whole or not, 1 to 32. 4 if neither it nor --size is given."),
@@ -63,120 +42,206 @@ def upscale(
     size: Annotated[
         str | None, typer.Option("--size", metavar="WxH", help="The size instead: 3840x2160, 3840x or x2160.")
     ] = None,
-    method: Annotated[
+    sigma: Sigma = None,
+    blur: Annotated[
         str | None,
-        typer.Option("--method", "-m", help="See: safelight methods.", autocompletion=complete_method),
+        typer.Option("--blur", help="What blurred the picture: gaussian:SIGMA, none, or a file with a kernel."),
     ] = None,
-    weights: Annotated[Path | None, typer.Option("--weights", help="Weights: your own, or a published .pth.")] = None,
-    ensemble: Annotated[
-        bool, typer.Option("--ensemble", help="Average over the 8 turns and mirrorings: better, 8 times the work.")
+    consistent: Annotated[
+        bool, typer.Option("--consistent", help="Change a network's result so that shrinking it gives the input back.")
     ] = False,
-    device: DeviceFlag = "auto",
-    precision: Annotated[
-        Precision, typer.Option("--precision", help="fast: with half the digits, where the device gains by it.")
-    ] = "exact",
-    memory: Annotated[str, typer.Option("--memory", help="Most memory for the work on a tile.")] = "1G",
-    format: Annotated[  # noqa: A002 - the flag's name
-        Format | None, typer.Option("--format", "-f", help="The format of all results.")
-    ] = None,
-    quality: Annotated[
-        int | None, typer.Option("--quality", min=1, max=100, help="Of JPEG (95), WebP (90) and AVIF (85).")
-    ] = None,
-    on_exist: Annotated[
-        OnExist | None,
-        typer.Option(
-            "--on-exist",
-            help="What to do where an output exists: error if not given. skip goes on with a batch that was stopped, "
-            "and makes again what was made from another state of its input, or by other settings. rename: NAME-2, "
-            "NAME-3, ...",
-            show_default=False,
-        ),
-    ] = None,
-    listed: Annotated[
-        str | None,
-        typer.Option(
-            "--list",
-            metavar="FILE",
-            help="More inputs: their names, one a line or each ended by a NUL, in a file, or - for standard input. The "
-            "tree of the names is kept below OUT.",
-        ),
-    ] = None,
-    watch: Annotated[
-        bool,
-        typer.Option("--watch", help="Stay, and do pictures that come into the folders or change, until Ctrl-C."),
-    ] = False,
-    max_pixels: Annotated[
-        str | None,
-        typer.Option("--max-pixels", help="Refuse inputs with more, such as 250M, before decoding. [default: 160M]"),
-    ] = None,
-    lenient: Annotated[bool, typer.Option("--lenient", help="Take what is left of damaged files.")] = False,
-    strip: Annotated[bool, typer.Option("--strip", help="Drop EXIF and XMP: place, time, camera.")] = False,
-    cluster: Annotated[
-        str | None,
-        typer.Option(
-            "--cluster",
-            metavar="ADDRESS",
-            help="Work on a Ray cluster: auto or HOST:PORT, or local to start one on this machine. INPUTS and OUT may "
-            "then be URLs, such as s3://bucket/photos.",
-        ),
-    ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option("--workers", min=1, help="Actors on the cluster, if not as many as it has room for."),
-    ] = None,
-    cpus_per_worker: Annotated[
-        int, typer.Option("--cpus-per-worker", min=1, help="Cores, and so threads, of each actor.")
-    ] = 1,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")] = False,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    how: How,
+    flags: Work,
+    talk: Talk,
 ) -> int:
-    """Enlarge pictures, by a formula or a network.
+    """Enlarge pictures, by a formula, a network, or from several frames of one scene.
 
     Orientation, colour profile, EXIF, transparency and bit depth are kept. An input is never replaced unasked.
+    A method for several frames (multiframe) makes one picture of all inputs.
     """
     if scale is not None and size is not None:
         raise UsageError("expected --scale or --size, got both; leave one out")
-    check_inputs(inputs or (), listed)
-    work_memory = amount(memory, "--memory", step=1024)
-    most = None if max_pixels is None else amount(max_pixels, "--max-pixels", step=1000)
+    own = _Own(task="upscale", scale=scale, size=size, sigma=sigma, blur=blur, consistent=consistent)
+    return run(places, flags, talk, partial(_prepare, ctx, how, own))
+
+
+def denoise(
+    ctx: typer.Context,
+    *,
+    places: Places,
+    sigma: Sigma = None,
+    strength: Strength = 1.0,
+    how: How,
+    flags: Work,
+    talk: Talk,
+) -> int:
+    """Remove noise from pictures, of a level that you tell or that the method finds out.
+
+    Orientation, colour profile, EXIF, transparency and bit depth are kept. An input is never replaced unasked.
+    """
+    own = _Own(task="denoise", tag="denoised", sigma=sigma, strength=strength)
+    return run(places, flags, talk, partial(_prepare, ctx, how, own))
+
+
+def deblock(
+    ctx: typer.Context,
+    *,
+    places: Places,
+    strength: Strength = 1.0,
+    how: How,
+    flags: Work,
+    talk: Talk,
+) -> int:
+    """Remove what a strong JPEG compression leaves: blocks and ringing.
+
+    Orientation, colour profile, EXIF, transparency and bit depth are kept. An input is never replaced unasked.
+    """
+    own = _Own(task="deblock", tag="deblocked", strength=strength)
+    return run(places, flags, talk, partial(_prepare, ctx, how, own))
+
+
+def inpaint(
+    ctx: typer.Context,
+    *,
+    places: Places,
+    mask: Annotated[
+        Path | None,
+        typer.Option("--mask", help="A picture of the same size, white (or opaque) where to fill.", show_default=False),
+    ] = None,
+    sigma: Sigma = None,
+    how: How,
+    flags: Work,
+    talk: Talk,
+) -> int:
+    """Fill in what a mask marks.
+
+    Orientation, colour profile, EXIF, transparency and bit depth are kept. An input is never replaced unasked.
+    """
+    own = _Own(task="inpaint", tag="inpainted", mask=mask, sigma=sigma)
+    return run(places, flags, talk, partial(_prepare, ctx, how, own))
+
+
+def fix(*, places: Places, flags: Work, talk: Talk) -> int:
+    """Look at pictures and do what they need: remove what a strong JPEG compression left, then noise.
+
+    It says what and why. A picture that needs nothing is left alone; a folder named by -o gets a copy of it.
+    """
+    return run(places, flags, talk, _prepare_fix)
+
+
+# --- from flags to work -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Own:
+    """What the flags of one verb alone say; ``tag`` marks a result beside its input, ``None``: by its size."""
+
+    task: Task
+    tag: str | None = None
+    scale: float | None = None
+    size: str | None = None
+    sigma: float | None = None
+    blur: str | None = None
+    strength: float = 1.0
+    mask: Path | None = None
+    consistent: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """A command that is checked: what to do, by what as it is here, and the settings for the workers of a cluster."""
+
+    ask: Ask
+    runner: Restorer
+    settings: Settings
+
+
+Prepare = Callable[[Ask, "Work", "Decoder"], Ready]
+
+
+def run(places: Places, flags: Work, talk: Talk, prepare: Prepare) -> int:
+    """Do what a verb that makes picture files is asked to, and return the exit code.
+
+    Args:
+        places: Where pictures come from and go to.
+        flags: How and where the work is done.
+        talk: What is told.
+        prepare: Makes the method ready.
+
+    Raises:
+        UsageError, CardError, BatchError: It can't be meant; nothing was done.
+    """
+    inputs = tuple(places.inputs or ())
+    check_inputs(inputs, flags.listed)
+    most = None if flags.max_pixels is None else amount(flags.max_pixels, "--max-pixels", step=1000)
+    amount(flags.memory, "--memory", step=1024)
 
     from safelight import image
 
-    alone = listed is None and len(inputs or ()) == 1 and Path((inputs or ("",))[0]).is_file()
+    alone = flags.listed is None and len(inputs) == 1 and Path(inputs[0]).is_file()
     with image.Decoder(workers=1 if alone else 2) as decoder:
-        if not dry_run and cluster is None:
+        if not flags.dry_run and flags.cluster is None:
             decoder.start()  # its processes come up while torch is imported
 
-        from safelight import batch, infer
+        from safelight import batch
 
-        check_flags(inputs or (), out, cluster=cluster, workers=workers, watch=watch)
-        settings = infer.Settings(
-            scale=scale, size=size, options=method_options(ctx), weights=weights, device=device, precision=precision,
-            ensemble=ensemble, memory=work_memory,
-        )  # fmt: skip
-        # The machine that drives a cluster need not have the device of its workers.
-        here = settings if cluster is None else replace(settings, device="cpu")
-        runner = infer.prepare(the_card(method, "upscale"), here)
-        side = 1 << 20  # any large side: a size that is malformed is told before anything runs
-        tag = f"x{runner.size(side, side)[0] / side:g}" if size is None else _tag(size, runner.size(side, side))
+        check_flags(inputs, places.out, cluster=flags.cluster, workers=flags.workers, watch=flags.watch)
         files = batch.Files(
-            max_pixels=image.DEFAULT_MAX_PIXELS if most is None else most, lenient=lenient, quality=quality, strip=strip
-        )
-        ask = Ask(
-            inputs=tuple(inputs or ()), listed=listed, out=out, tag=tag, format=format, on_exist=on_exist, watch=watch,
-            dry_run=dry_run, json=json, quiet=quiet, debug=debug, files=files,
+            max_pixels=image.DEFAULT_MAX_PIXELS if most is None else most, lenient=flags.lenient,
+            quality=flags.quality, strip=flags.strip,
         )  # fmt: skip
-        if cluster is not None:
+        ask = Ask(
+            inputs=inputs, listed=flags.listed, out=places.out, format=flags.format, on_exist=flags.on_exist,
+            watch=flags.watch, dry_run=flags.dry_run, json=talk.json, quiet=talk.quiet, debug=talk.debug, files=files,
+        )  # fmt: skip
+        ready = prepare(ask, flags, decoder)
+        if flags.cluster is not None:
             from safelight.batch.cluster import Pool
 
-            pool = Pool(address=cluster, workers=workers, cpus=cpus_per_worker)
-            return work_on_cluster(ask, runner, settings, pool)
-        return work(ask, runner, decoder)
+            pool = Pool(address=flags.cluster, workers=flags.workers, cpus=flags.cpus_per_worker)
+            return work_on_cluster(ready.ask, ready.runner, ready.settings, pool)
+        return work(ready.ask, ready.runner, decoder)
+
+
+def _prepare(ctx: typer.Context, how: How, own: _Own, ask: Ask, flags: Work, decoder: Decoder) -> Ready:
+    from safelight import infer
+
+    card = the_card(how.method, own.task)
+    settings = infer.Settings(
+        task=own.task, scale=own.scale, size=own.size, options=method_options(ctx), weights=how.weights,
+        device=flags.device, precision=flags.precision, ensemble=how.ensemble,
+        memory=amount(flags.memory, "--memory", step=1024), sigma=own.sigma, blur=own.blur, strength=own.strength,
+        mask=None if own.mask is None else conditions.read_mask(own.mask), seed=how.seed, consistent=own.consistent,
+    )  # fmt: skip
+    # The machine that drives a cluster need not have the device of its workers.
+    device = flags.device if flags.cluster is None else "cpu"
+    runner = infer.prepare(card, replace(settings, device=device))
+    if "frames" in card.takes:
+        ask, frames = conditions.take_frames(ask, decoder)
+        settings = replace(settings, frames=frames)
+        runner = infer.prepare(card, replace(settings, device=device))
+    if settings.mask is not None:
+        conditions.check_mask(settings.mask, ask)
+    if how.preview is not None:
+        conditions.check_preview(how.preview, card, ask, on_cluster=flags.cluster is not None)
+    side = 1 << 20  # any large side: a size that is malformed is told before anything runs
+    made = runner.size(side, side)
+    tag = own.tag or (f"x{made[0] / side:g}" if own.size is None else _tag(own.size, made))
+    return Ready(ask=replace(ask, tag=tag, preview=how.preview), runner=runner, settings=settings)
 
 
 def _tag(size: str, made: tuple[int, int]) -> str:
     if size.lower().endswith("x"):
         return f"w{made[0]}"
     return f"h{made[1]}" if size.lower().startswith("x") else f"{made[0]}x{made[1]}"
+
+
+def _prepare_fix(ask: Ask, flags: Work, decoder: Decoder) -> Ready:  # noqa: ARG001 - as all of them are called
+    from safelight import infer
+    from safelight.fix import Fixer
+
+    settings = infer.Settings(
+        device=flags.device, precision=flags.precision, memory=amount(flags.memory, "--memory", step=1024)
+    )
+    fixer = Fixer(settings if flags.cluster is None else replace(settings, device="cpu"))
+    return Ready(ask=replace(ask, tag="fixed"), runner=fixer, settings=settings)

@@ -19,10 +19,16 @@ class Gauge:
     """Moves a bar by the bytes of the files that are done: the nearest to the work in them that costs nothing to know.
 
     A file that is skipped or fails is taken out of the whole, so that the time left stays that of the others.
+
+    Args:
+        bar: What is moved.
+        stop: Ends the work when the user wants that.
+        patient: Let a job that had begun before he did come to its end: an iteration, which is told to stop.
     """
 
-    def __init__(self, bar: Bar, stop: Stop) -> None:
-        self._bar, self._stop = bar, stop
+    def __init__(self, bar: Bar, stop: Stop, *, patient: bool = False) -> None:
+        self._bar, self._stop, self._patient = bar, stop, patient
+        self._begun: Job | None = None
         self._bytes: dict[str, int] = {}
         self._whole = self._done = 0.0
         self._under_way: dict[str, float] = {}
@@ -39,11 +45,19 @@ class Gauge:
         Raises:
             KeyboardInterrupt: The user wants to stop.
         """
-        self._stop.check()
+        if not self._stop.asked:
+            self._begun = job
+        if not (self._patient and self._begun is job):
+            self._stop.check()
         if self._bar.shown:
             name = job.source.name
             self._under_way[name] = self._bytes.get(name, 0) * fraction
             self._show(name)
+
+    def remark(self, text: str) -> None:
+        """Show a remark behind the name of the job at work."""
+        if self._bar.shown and self._begun is not None:
+            self._show(self._begun.source.name, text)
 
     def settle(self, outcome: Outcome) -> None:
         """Count a file that has its outcome."""
@@ -56,8 +70,9 @@ class Gauge:
                 self._whole -= size
             self._show(outcome.input)
 
-    def _show(self, name: str) -> None:
-        self._bar.show(self._done + sum(self._under_way.values()), Path(name).name, total=max(self._whole, 1.0))
+    def _show(self, name: str, remark: str = "") -> None:
+        text = f"{Path(name).name}  {remark}" if remark else Path(name).name
+        self._bar.show(self._done + sum(self._under_way.values()), text, total=max(self._whole, 1.0))
 
 
 def _bytes(path: Path | None) -> int:
@@ -107,7 +122,8 @@ class Reporter:
                 gauge.settle(outcome)
                 stop.check()
         except KeyboardInterrupt:
-            self.interrupted = True
+            # A picture whose iteration was stopped is there all the same, and after the last one nothing is left.
+            self.interrupted = sum(self._counts.values()) < self._expected
         finally:
             outcomes.close()  # what is under way is thrown away now, and not when memory is tidied
 

@@ -1,8 +1,7 @@
-"""What all verbs share: errors become one line and an exit code, options come from cards, output finds its stream."""
+"""What all verbs share: errors become one line and an exit code, output finds its stream, Ctrl-C is heard."""
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 import signal
@@ -13,12 +12,12 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from safelight.tasks import TASKS, Task
+from safelight.tasks import Task
 
 if TYPE_CHECKING:
     from safelight.card import Card
@@ -32,8 +31,6 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show where an error came from.")]
 DeviceFlag = Annotated[Device, typer.Option("--device", help="Where to compute; auto takes the fastest there is.")]
-
-_META = "safelight.options"
 
 
 class UsageError(ValueError):
@@ -174,6 +171,11 @@ class Stop:
             # Straight to the terminal: a handler may have interrupted a print.
             os.write(2, b"\nsafelight: stopping at the next step; Ctrl-C again stops at once\n")
 
+    @property
+    def asked(self) -> bool:
+        """Whether the user has asked to stop."""
+        return self._asked
+
     def check(self) -> None:
         """End the work if the user has asked for it; to be called between its steps.
 
@@ -199,12 +201,14 @@ def explain(error: Exception) -> tuple[str, int]:
     if isinstance(error, UsageError):
         return str(error), USAGE
     from safelight import batch
-    from safelight.card import CardError
+    from safelight.card import CardError, MissingPackageError
     from safelight.checkpoint import CheckpointError
     from safelight.data import DataError
 
     if isinstance(error, DataError | CardError | CheckpointError | batch.BatchError):
         return str(error), USAGE
+    if isinstance(error, MissingPackageError):
+        return str(error), ENVIRONMENT
     if isinstance(error, ModuleNotFoundError):
         return f"expected the package {error.name}, which is not installed; run: pip install {error.name}", ENVIRONMENT
     message, environment = batch.explain(error)
@@ -265,81 +269,6 @@ class Verbs(TyperGroup):
         sys.exit(code if isinstance(code, int) else 0)
 
 
-# --- options of methods -----------------------------------------------------------------------------------------------
-
-
-class MethodVerb(Verb):
-    """A verb that also takes, as flags, the options of the methods: of its own task, or of all where it has none.
-
-    The cards are read when the verb runs or its help is shown, and not for completion: they import torch.
-    """
-
-    _from_cards: Sequence[Any] | None = None
-
-    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - click's types come from a private module
-        """List the verb's own parameters and those of the methods."""
-        own = super().get_params(ctx)
-        if ctx.resilient_parsing:
-            return own
-        if self._from_cards is None:
-            # A flag of the verb itself wins; a test sees to it that no method's option is called the same.
-            taken = {param.name for param in own}
-            self._from_cards = [param for param in _flags(self.name) if param.name not in taken]
-        return [*own[:-1], *self._from_cards, *own[-1:]]
-
-    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - as above
-        """Run the verb; it finds the methods' options by ``method_options``."""
-        given: dict[str, str] = {}
-        for param in self._from_cards or ():
-            value = ctx.params.pop(param.name, None)
-            if value is not None:
-                given[param.name] = value
-        ctx.meta[_META] = given
-        return super().invoke(ctx)
-
-
-def method_options(ctx: typer.Context) -> dict[str, str]:
-    """Return the methods' options that the user gave, by name."""
-    return dict(ctx.meta.get(_META, {}))
-
-
-def _flags(verb: str | None) -> Sequence[Any]:
-    from safelight.card import option_facts
-    from safelight.catalog import CARDS
-
-    helps: dict[str, list[str]] = {}
-    kinds: dict[str, str] = {}
-    choices: dict[str, tuple[str, ...]] = {}
-    for card in CARDS:
-        if verb in TASKS and card.task != verb:
-            continue
-        for fact in option_facts(card.options):
-            extent = ", ".join(fact.choices) if fact.choices else f"{_number(fact.low)} to {_number(fact.high)}"
-            helps.setdefault(fact.name, []).append(f"{card.name}: {fact.help} ({extent}; default {fact.default})")
-            kinds[fact.name] = {int: "INTEGER", float: "NUMBER", str: "NAME"}[fact.kind]
-            choices[fact.name] = choices.get(fact.name, ()) + fact.choices
-    parameters: list[inspect.Parameter] = []
-    for name, lines in helps.items():
-        info = typer.Option(
-            f"--{name.replace('_', '-')}", help="; ".join(lines), metavar=kinds[name], show_default=False
-        )
-        annotation = Annotated[Optional[str], info]  # noqa: UP045 - evaluated by typer
-        parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation))
-
-    def command(**values: str | None) -> None:
-        raise NotImplementedError  # only its parameters are wanted
-
-    command.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
-    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    maker = typer.Typer(add_completion=False)
-    maker.command()(command)
-    return [param for param in typer.main.get_command(maker).params if param.name in helps]
-
-
-def _number(value: float | None) -> str:
-    return "any" if value is None else f"{value:g}"
-
-
 # --- values -----------------------------------------------------------------------------------------------------------
 
 
@@ -370,40 +299,14 @@ def the_card(name: str | None, task: Task | None) -> Card:
 
     Raises:
         CardError: There is no such method; the message lists the close ones.
+        UsageError: None is named, and the task has no default.
     """
     from safelight import catalog
 
     if name is None:
         assert task is not None
+        if task not in catalog.DEFAULTS:
+            known = ", ".join(card.name for card in catalog.of_task(task)) or "none yet"
+            raise UsageError(f"{task}: expected --method, got none, and no method is the usual one; there is: {known}")
         return catalog.DEFAULTS[task]
     return catalog.find(name, task)
-
-
-# --- completion, without torch ----------------------------------------------------------------------------------------
-
-
-def method_names(task: str) -> list[str]:
-    """List the methods of a task by their files: nothing is imported.
-
-    Example:
-        >>> "bicubic" in method_names("upscale")
-        True
-    """
-    from importlib.resources import files
-
-    found = (entry.name for entry in files("safelight.methods").joinpath(task).iterdir())
-    return sorted(name.removesuffix(".py") for name in found if not name.startswith(("_", ".")))
-
-
-def complete_method(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Complete the name of a method of the verb's task, or ``task/name`` where the verb serves all."""
-    verb = ctx.info_name
-    if verb in TASKS:
-        return [name for name in method_names(verb) if name.startswith(incomplete)]
-    names = [f"{task}/{name}" for task in TASKS for name in method_names(task)]
-    return [name for name in names if name.startswith(incomplete)]
-
-
-def complete_task(incomplete: str) -> list[str]:
-    """Complete the name of a task."""
-    return [task for task in TASKS if task.startswith(incomplete)]

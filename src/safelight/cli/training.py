@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from safelight.cli.options import MethodVerb, complete_method, complete_task, method_options
 from safelight.cli.shell import (
     FAILED,
     INTERRUPTED,
@@ -16,14 +17,10 @@ from safelight.cli.shell import (
     Debug,
     DeviceFlag,
     Json,
-    MethodVerb,
     Quiet,
     Stop,
     UsageError,
     Verb,
-    complete_method,
-    complete_task,
-    method_options,
     note,
     say,
     say_json,

@@ -10,13 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from safelight.cli.observer import Observer
 from safelight.cli.reporter import Gauge, Reporter
 from safelight.cli.shell import Bar, Stop, UsageError, note
 
 if TYPE_CHECKING:
-    from safelight.batch import Files, Found, Job, Manifest, OnExist, Outcome, Watch
+    from safelight.batch import Files, Found, Job, Manifest, OnExist, Outcome, Restorer, Watch
     from safelight.image import Decoder
-    from safelight.infer import Runner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,13 +35,14 @@ class Ask:
         json: tell it in JSON.
         quiet: tell errors only.
         debug: tell where errors came from.
+        preview: the file that shows a picture as it forms.
         files: how files are read and written.
     """
 
     inputs: tuple[str, ...]
     listed: str | None = None
     out: str | None = None
-    tag: str
+    tag: str = ""
     format: str | None = None
     on_exist: OnExist | None = None
     watch: bool = False
@@ -49,6 +50,7 @@ class Ask:
     json: bool = False
     quiet: bool = False
     debug: bool = False
+    preview: Path | None = None
     files: Files
 
     @property
@@ -69,7 +71,7 @@ def check_inputs(inputs: Sequence[str], listed: str | None) -> None:
         raise UsageError("expected - (standard input) once, got it twice; leave one out")
 
 
-def work(ask: Ask, runner: Runner, decoder: Decoder) -> int:
+def work(ask: Ask, runner: Restorer, decoder: Decoder) -> int:
     """Do what is asked, file by file, report it, and return the exit code.
 
     Raises:
@@ -88,7 +90,8 @@ def work(ask: Ask, runner: Runner, decoder: Decoder) -> int:
     if found.passed_over and not ask.quiet:
         note(f"safelight: {found.passed_over} files in folders are not pictures by their names and were passed over")
 
-    reporter = Reporter(runner.card.id, json=ask.json, quiet=ask.quiet, debug=ask.debug, to_stderr=piped)
+    name = batch.name_of(runner)
+    reporter = Reporter(name, json=ask.json, quiet=ask.quiet, debug=ask.debug, to_stderr=piped)
     with ExitStack() as stack:
         manifest: Manifest | None = None
         if ask.folder is not None and not found.single:
@@ -97,9 +100,10 @@ def work(ask: Ask, runner: Runner, decoder: Decoder) -> int:
             stack.enter_context(manifest)
             if manifest.strange:
                 note(f"safelight: {shown(manifest.path)}: {manifest.strange} damaged lines were passed over")
-        bar = stack.enter_context(Bar(1, runner.card.id, quiet=ask.quiet))
+        bar = stack.enter_context(Bar(1, name, quiet=ask.quiet))
         stop = stack.enter_context(Stop())
-        gauge = Gauge(bar, stop)
+        iterates = batch.iterates(runner)
+        gauge = Gauge(bar, stop, patient=iterates)
 
         def follow(jobs: Sequence[Job], outcomes: Generator[Outcome]) -> None:
             gauge.expect(jobs)
@@ -112,13 +116,21 @@ def work(ask: Ask, runner: Runner, decoder: Decoder) -> int:
             return reporter.finish()
         batch.tidy(jobs)
         pipeline = batch.Pipeline(runner, ask.files, decoder, manifest=manifest, progress=gauge.move)
-        follow(jobs, pipeline.run(jobs))
+
+        def run(jobs: Sequence[Job]) -> Generator[Outcome]:
+            # When the user stops an iteration, its picture is to be written and the next one not begun.
+            for some in ([job] for job in jobs) if iterates else [jobs]:
+                yield from pipeline.run(some)
+
+        if iterates:
+            batch.observe(runner, Observer(gauge, bar, stop, ask.preview))
+        follow(jobs, run(jobs))
         if watch is not None and not reporter.interrupted:
             if not ask.quiet:
                 note("safelight: watching; Ctrl-C ends it")
             while not reporter.interrupted and not stop.rest(watch.pause):
                 if jobs := _come(ask, found, watch):
-                    follow(jobs, pipeline.run(jobs))
+                    follow(jobs, run(jobs))
         return reporter.finish(pipeline.busy)
 
 

@@ -14,6 +14,7 @@ from safelight.image.decoder import Decoder, OpenPicture
 from safelight.image.formats import FORMATS, SUFFIXES, format_of
 from safelight.image.frame import Frame, frame_of, picture_of
 from safelight.image.header import Header
+from safelight.image.jpeg import JpegQuality, jpeg_quality
 from safelight.image.kinds import from_any, to_kind
 from safelight.image.picture import (
     DamagedError,
@@ -45,6 +46,7 @@ __all__ = [
     "EncodeError",
     "Frame",
     "Header",
+    "JpegQuality",
     "OpenPicture",
     "Picture",
     "PictureError",
@@ -57,6 +59,7 @@ __all__ = [
     "format_of",
     "frame_of",
     "from_any",
+    "jpeg_quality",
     "open_rows",
     "picture_of",
     "probe",

@@ -29,6 +29,7 @@ class Frame:
         xmp: XMP packet.
         dpi: pixels per inch.
         format: the file's format, or None.
+        jpeg_quality: estimated, that a JPEG file was saved with, or None.
         warnings: what reading had to give up.
     """
 
@@ -42,6 +43,7 @@ class Frame:
     xmp: bytes | None = None
     dpi: tuple[float, float] | None = None
     format: str | None = None
+    jpeg_quality: int | None = None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -68,6 +70,7 @@ def frame_of(picture: Picture) -> Frame:
         xmp=picture.xmp,
         dpi=picture.dpi,
         format=picture.format,
+        jpeg_quality=picture.jpeg_quality,
         warnings=picture.warnings,
     )
 
@@ -89,5 +92,6 @@ def picture_of(frame: Frame, rows: NDArray[np.generic]) -> Picture:
         xmp=frame.xmp,
         dpi=frame.dpi,
         format=frame.format,
+        jpeg_quality=frame.jpeg_quality,
         warnings=frame.warnings,
     )

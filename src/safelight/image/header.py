@@ -14,6 +14,7 @@ from typing import BinaryIO, Literal
 from safelight.image import containers
 from safelight.image import exif as exif_block
 from safelight.image.formats import ABILITIES, HEAD, FormatName, foreign, is_sequence, sniff
+from safelight.image.jpeg import jpeg_quality
 from safelight.image.picture import DamagedError, DecodeError, Depth, name_of
 from safelight.image.vips import Vips, failures, libvips, reason, starved
 
@@ -41,6 +42,7 @@ class Header:
         has_exif: there is EXIF.
         has_xmp: there is XMP.
         dpi: pixels per inch, horizontal and vertical, upright, if the file says so.
+        jpeg_quality: 1 to 100, that a JPEG file was saved with, estimated; None for other formats.
     """
 
     width: int
@@ -56,6 +58,7 @@ class Header:
     has_exif: bool
     has_xmp: bool
     dpi: tuple[float, float] | None
+    jpeg_quality: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,7 @@ class _Own:
     dpi: tuple[float, float] | None = None
     exif: bytes | None = None
     frames: int = 1
+    jpeg_quality: int | None = None
     note: str | None = None
 
 
@@ -221,6 +225,7 @@ def open_header(file: Input, fail_on: Literal["warning", "none"]) -> Opened:
         has_exif=exif is not None,
         has_xmp=bool(xmp),
         dpi=dpi,
+        jpeg_quality=own.jpeg_quality,
     )
     return Opened(image, header, icc or None, exif, xmp or None, tuple(notes))
 
@@ -232,6 +237,9 @@ def _scan(file: Input) -> _Own:
         except ValueError as error:
             raise DecodeError(f"{file.name}: expected {error}; strip its metadata if you trust the file") from None
         return _Own(dpi=png.dpi, frames=png.frames)
+    if file.format == "jpeg":
+        quality = jpeg_quality(file.at)
+        return _Own(jpeg_quality=None if quality is None else quality.value)
     if file.format != "tiff":
         return _Own()
     try:

@@ -68,6 +68,8 @@ class Picture:
         xmp: XMP packet.
         dpi: pixels per inch, horizontal and vertical.
         format: the file's format, or None when the picture came from memory.
+        jpeg_quality: 1 to 100, that a JPEG file was saved with, estimated by its quantisation tables; None for
+            pictures from elsewhere, and for what was made of one.
         warnings: what reading or `conform` had to give up, one plain sentence each.
 
     Example:
@@ -83,6 +85,7 @@ class Picture:
     xmp: bytes | None = None
     dpi: tuple[float, float] | None = None
     format: str | None = None
+    jpeg_quality: int | None = None
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -107,9 +110,9 @@ class Picture:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Picture):
             return NotImplemented
-        facts = (self.icc, self.exif, self.xmp, self.dpi, self.format, self.warnings)
+        facts = (self.icc, self.exif, self.xmp, self.dpi, self.format, self.jpeg_quality, self.warnings)
         return (
-            facts == (other.icc, other.exif, other.xmp, other.dpi, other.format, other.warnings)
+            facts == (other.icc, other.exif, other.xmp, other.dpi, other.format, other.jpeg_quality, other.warnings)
             and _same(self.pixels, other.pixels)
             and _same(self.alpha, other.alpha)
         )

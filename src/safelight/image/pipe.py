@@ -20,7 +20,7 @@ MOST_METADATA = 64 << 20  # bytes of ICC, EXIF and XMP together
 _LENGTH = struct.Struct(">I")
 _LONGEST = 1 << 20  # bytes of JSON
 _BLOBS = ("icc", "exif", "xmp")
-_FACTS = ("width", "height", "channels", "depth", "alpha", "dpi", "format", "warnings")
+_FACTS = ("width", "height", "channels", "depth", "alpha", "dpi", "format", "jpeg_quality", "warnings")
 
 
 class PipeError(Exception):
@@ -109,11 +109,13 @@ def receive_frame(stream: RawIOBase, message: Mapping[str, Any], max_pixels: int
     try:
         facts, lengths = message["frame"], message["blobs"]
         width, height, dpi, form = facts["width"], facts["height"], facts["dpi"], facts["format"]
+        quality = facts["jpeg_quality"]
         sound = (
             all(type(side) is int and side > 0 for side in (width, height))
             and width * height <= max_pixels
             and facts["channels"] in (1, 3)
             and facts["depth"] in DEPTHS.values()
+            and (quality is None or (type(quality) is int and 1 <= quality <= 100))
             and (dpi is None or (len(dpi) == 2 and all(type(d) is float for d in dpi)))
             and all(name in _BLOBS and type(length) is int and length >= 0 for name, length in lengths.items())
         )
@@ -127,6 +129,7 @@ def receive_frame(stream: RawIOBase, message: Mapping[str, Any], max_pixels: int
             alpha=facts["alpha"] is True,
             dpi=None if dpi is None else (dpi[0], dpi[1]),
             format=None if form is None else shown(form),
+            jpeg_quality=quality,
             warnings=tuple(shown(warning) for warning in facts["warnings"]),
             **{name: bytes(take(stream, length)) for name, length in lengths.items()},
         )

@@ -200,6 +200,7 @@ def _frame(opened: Opened, image: Vips, icc: bytes | None, warnings: tuple[str, 
         xmp=None if opened.xmp is None else exif_block.settle_xmp(opened.xmp),
         dpi=header.dpi,
         format=header.format,
+        jpeg_quality=header.jpeg_quality,
         warnings=warnings,
     )
 

@@ -61,7 +61,7 @@ class Order:
     """What every actor needs to know.
 
     Attributes:
-        card: the method.
+        card: the method's id, or ``fix``.
         settings: what the user asks for; a file of weights has the same path on every machine.
         files: how files are read and written.
         preview: check the pictures, do nothing.

@@ -78,10 +78,13 @@ def run(
     jobs = {errand.output: errand.job for errand in left} if manifest is not None else {}
     mark = secrets.token_hex(4)
     weights = settings.weights and Path(os.path.abspath(settings.weights))  # noqa: PTH100 - links stay
+    blur = settings.blur
+    if blur is not None and Path(blur).is_file():
+        blur = Path(os.path.abspath(blur))  # noqa: PTH100 - as above
     with _witness(None if preview else plan.folder, mark) as witness:
         order = Order(
-            card=card, settings=replace(settings, weights=weights), files=files, preview=preview, cpus=pool.cpus,
-            version=safelight.__version__, mark=mark, witness=witness,
+            card=card, settings=replace(settings, weights=weights, blur=blur), files=files, preview=preview,
+            cpus=pool.cpus, version=safelight.__version__, mark=mark, witness=witness,
         )  # fmt: skip
         try:
             for outcome in _outcomes(pool, order, left, check):

@@ -16,7 +16,9 @@ from safelight import catalog, image, infer
 from safelight.batch import remote
 from safelight.batch.cluster.records import ClusterError, Errand, Order
 from safelight.batch.outputs import Job
-from safelight.batch.work import Done, Outcome, explain, preview, process, succeeded
+from safelight.batch.restorer import FIX, Restorer
+from safelight.batch.work import Done, NotNeededError, Outcome, explain, preview, process, succeeded
+from safelight.fix import Fixer
 from safelight.image.picture import shown
 
 
@@ -45,7 +47,9 @@ class Worker:
         torch.set_num_threads(order.cpus)
         os.environ["VIPS_CONCURRENCY"] = str(order.cpus)  # read when libvips starts, here and in decoding processes
         self._order = order
-        self._runner = infer.prepare(catalog.find(order.card), order.settings)
+        self._runner: Restorer = (
+            Fixer(order.settings) if order.card == FIX else infer.prepare(catalog.find(order.card), order.settings)
+        )
         self._decoder = image.Decoder(workers=1)
 
     def do(self, errand: Errand) -> Outcome:
@@ -94,8 +98,11 @@ class Worker:
 
 
 def _failed(errand: Errand, job: Job, error: Exception, seconds: float) -> Outcome:
-    skip = job.on_exist == "skip" and isinstance(error, image.TargetExistsError)
-    if skip:
+    spared = isinstance(error, NotNeededError)
+    skip = spared or (job.on_exist == "skip" and isinstance(error, image.TargetExistsError))
+    if spared:
+        message, environment = f"{shown(errand.output)} {error}", False
+    elif skip:
         message, environment = f"{shown(errand.output)} came to be during the work, and stays as it is", False
     else:
         message, environment = explain(error)

@@ -1,0 +1,29 @@
+"""What does the work on each picture: one method, or the steps that a picture turns out to need."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from safelight.card import Optimised, Report
+from safelight.fix import Fixer
+from safelight.infer import Runner
+
+Restorer: TypeAlias = Runner | Fixer
+
+FIX = "fix"
+
+
+def name_of(restorer: Restorer) -> str:
+    """How results call it: the method's id, or ``fix``."""
+    return restorer.card.id if isinstance(restorer, Runner) else FIX
+
+
+def iterates(restorer: Restorer) -> bool:
+    """Whether it is an iteration, which may be ended with the best picture so far."""
+    return isinstance(restorer, Runner) and isinstance(restorer.card.method, Optimised)
+
+
+def observe(restorer: Restorer, observer: Report) -> None:
+    """Let somebody follow an iteration, and end it."""
+    assert isinstance(restorer, Runner)
+    restorer.observer = observer

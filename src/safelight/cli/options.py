@@ -1,0 +1,153 @@
+"""The methods on the command line: their options as flags, and their names to be completed."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from safelight.cli.shell import Verb
+from safelight.tasks import TASKS
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+    from safelight.card import Card, OptionFact
+
+_META = "safelight.options"
+
+
+class MethodVerb(Verb):
+    """A verb that also takes, as flags, the options of the methods: of its own task, or of all that are trained.
+
+    The cards are read when the verb runs or its help is shown, and not for completion: they import torch.
+    """
+
+    _from_cards: Sequence[Any] | None = None
+
+    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - click's types come from a private module
+        """List the verb's own parameters and those of the methods."""
+        own = super().get_params(ctx)
+        if ctx.resilient_parsing:
+            return own
+        if self._from_cards is None:
+            # A flag of the verb itself wins; a test sees to it that no method's option is called the same.
+            taken = {param.name for param in own}
+            self._from_cards = [param for param in _flags(self.name) if param.name not in taken]
+        return [*own[:-1], *self._from_cards, *own[-1:]]
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - as above
+        """Run the verb; it finds the methods' options by ``method_options``."""
+        given: dict[str, str] = {}
+        for param in self._from_cards or ():
+            value = ctx.params.pop(param.name, None)
+            if value is not None:
+                given[param.name] = value
+        ctx.meta[_META] = given
+        return super().invoke(ctx)
+
+
+def method_options(ctx: typer.Context) -> dict[str, str]:
+    """Return the methods' options that the user gave, by name."""
+    return dict(ctx.meta.get(_META, {}))
+
+
+def cards_of(verb: str | None) -> list[Card]:
+    """List the methods whose options a verb takes: those of its task; of ``train``, those that are trained."""
+    from safelight.card import Trained
+    from safelight.catalog import CARDS
+
+    if verb in TASKS:
+        return [card for card in CARDS if verb in card.tasks]
+    return [card for card in CARDS if isinstance(card.method, Trained)]
+
+
+def _flags(verb: str | None) -> Sequence[Any]:
+    from safelight.card import option_facts
+
+    helps: dict[str, list[str]] = {}
+    kinds: dict[str, str] = {}
+    for card in cards_of(verb):
+        for fact in option_facts(card.options):
+            helps.setdefault(fact.name, []).append(f"{card.name}: {fact.help} ({extent(fact)})")
+            kinds[fact.name] = {int: "INTEGER", float: "NUMBER", str: "NAME"}[fact.kind]
+    parameters: list[inspect.Parameter] = []
+    for name, lines in helps.items():
+        info = typer.Option(
+            f"--{name.replace('_', '-')}", help="; ".join(lines), metavar=kinds[name], show_default=False
+        )
+        annotation = Annotated[Optional[str], info]  # noqa: UP045 - evaluated by typer
+        parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation))
+
+    def command(**values: str | None) -> None:
+        raise NotImplementedError  # only its parameters are wanted
+
+    command.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    maker = typer.Typer(add_completion=False)
+    maker.command()(command)
+    return [param for param in typer.main.get_command(maker).params if param.name in helps]
+
+
+def extent(fact: OptionFact) -> str:
+    """Say what an option may be, and what it is if it is not given.
+
+    Example:
+        >>> from safelight.card import OptionFact
+        >>> extent(OptionFact(name="strength", kind=float, default=None, help="", low=0))
+        'auto, or 0 to any; default auto'
+    """
+    values = ", ".join(fact.choices) if fact.choices else f"{_number(fact.low)} to {_number(fact.high)}"
+    if fact.default is None:
+        return f"auto, or {values}; default auto"
+    return f"{values}; default {fact.default}"
+
+
+def _number(value: float | None) -> str:
+    return "any" if value is None else f"{value:g}"
+
+
+# --- completion, without torch ----------------------------------------------------------------------------------------
+
+_ALSO = re.compile(r"^    also=\(([^)]*)\)", re.MULTILINE)  # in a card: further tasks
+
+
+def method_names(task: str) -> list[str]:
+    """List the methods of a task by their files: nothing is imported.
+
+    Example:
+        >>> "bicubic" in method_names("upscale")
+        True
+    """
+    from importlib.resources import files
+
+    names: set[str] = set()
+    for home in TASKS:
+        folder = files("safelight.methods").joinpath(home)
+        for entry in folder.iterdir() if folder.is_dir() else ():
+            if not entry.name.startswith(("_", ".")) and (home == task or task in _also(entry)):
+                names.add(entry.name.removesuffix(".py"))
+    return sorted(names)
+
+
+def _also(entry: Traversable) -> list[str]:
+    """Find the further tasks of a method in the text of its file."""
+    found = _ALSO.search((entry.joinpath("__init__.py") if entry.is_dir() else entry).read_text(encoding="utf-8"))
+    return [] if found is None else re.findall(r"\w+", found[1])
+
+
+def complete_method(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete the name of a method of the verb's task, or ``task/name`` where the verb serves all."""
+    verb = ctx.info_name
+    if verb in TASKS:
+        return [name for name in method_names(verb) if name.startswith(incomplete)]
+    names = [f"{task}/{name}" for task in TASKS for name in method_names(task)]
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def complete_task(incomplete: str) -> list[str]:
+    """Complete the name of a task."""
+    return [task for task in TASKS if task.startswith(incomplete)]

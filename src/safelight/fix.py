@@ -1,0 +1,197 @@
+"""What a picture needs, and doing it in the right order: first what JPEG left, then the noise.
+
+What is needed is read off the picture as it came: the quality that a JPEG file was saved with stands in its
+quantisation tables, and the noise is estimated from the pixels. The steps run on floating-point pixels, one after the
+other, and only the last result is rounded to the picture's own depth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from safelight import catalog
+from safelight.card import CardError
+from safelight.engine.samples import to_tensor
+from safelight.image import Frame, Picture, Rows, frame_of, picture_of, to_depth
+from safelight.infer import Runner, Settings, prepare
+from safelight.tasks import Task
+
+QUALITY: Final = 70
+"""A JPEG below this quality gets its artefacts removed."""
+
+SIGMA: Final = 5.0
+"""A picture with more noise than this, of 255, gets it removed. Clean photographs with fine texture are estimated to
+have up to 4 (docs/fix.md)."""
+
+_STEPS: Final[tuple[Task, ...]] = ("deblock", "denoise")
+_PIECE = 16 << 20  # bytes of rows that are handed over at once
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """One step, and why: a few words to follow its name."""
+
+    task: Task
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What a picture looks like.
+
+    Attributes:
+        quality: That it was saved with as a JPEG file; ``None`` for other formats.
+        sigma: The estimated standard deviation of its noise, of 255.
+        needs: What is to be done, in this order.
+    """
+
+    quality: int | None
+    sigma: float
+    needs: tuple[Need, ...]
+
+    def describe(self) -> str:
+        """Say in a few words what was found.
+
+        Example:
+            >>> Look(quality=92, sigma=1.234, needs=()).describe()
+            'JPEG quality 92, noise of about 1.2'
+        """
+        found = f"noise of about {self.sigma:.1f}"
+        return found if self.quality is None else f"JPEG quality {self.quality}, {found}"
+
+
+def look(picture: Picture) -> Look:
+    """Find out what a picture needs; nothing is changed.
+
+    Example:
+        >>> gray = Picture(pixels=np.full((64, 64, 1), 128, np.uint8))
+        >>> look(gray).needs
+        ()
+    """
+    sigma = noise_of(picture)
+    needs: list[Need] = []
+    if picture.jpeg_quality is not None and picture.jpeg_quality < QUALITY:
+        needs.append(Need(task="deblock", why=f"a JPEG of quality {picture.jpeg_quality}, below {QUALITY}"))
+    if sigma > SIGMA:
+        needs.append(Need(task="denoise", why=f"noise of about {sigma:.1f} of 255, above {SIGMA:g}"))
+    return Look(quality=picture.jpeg_quality, sigma=sigma, needs=tuple(needs))
+
+
+def noise_of(picture: Picture) -> float:
+    """Estimate the noise of a picture, of 255."""
+    x = to_tensor(picture.pixels).mean(dim=1, keepdim=True)
+    if min(x.shape[-2:]) < 3:
+        return 0.0
+    kernel = torch.tensor([[1.0, -2.0, 1.0], [-2.0, 4.0, -2.0], [1.0, -2.0, 1.0]])[None, None]
+    return 255 * float(F.conv2d(x, kernel).abs().median()) / 0.6745 / 6
+
+
+def _nothing(fraction: float) -> None:
+    """Tell nobody."""
+
+
+def _silence(text: str) -> None:
+    """Tell nobody."""
+
+
+class Fixer:
+    """Does what each picture needs, by the default methods. It is used as a ``Runner`` is.
+
+    Args:
+        settings: Where and in how much memory it runs; its ``task`` and what belongs to one task are not used.
+
+    Raises:
+        CardError: A step has no method, or its weights are not shipped.
+        DeviceError: This machine has no such device.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.runners: Mapping[Task, Runner] = MappingProxyType({task: _runner(task, settings) for task in _STEPS})
+
+    def size(self, width: int, height: int) -> tuple[int, int]:
+        """Tell the (W, H) of the result, which is that of the picture."""
+        return width, height
+
+    def foresee(self, rows: Rows) -> tuple[Look, tuple[str, ...]]:
+        """Look at a picture without doing anything; with one line for each step, what and why."""
+        found = look(_gather(rows))
+        return found, tuple(self._lines(found))
+
+    def _lines(self, found: Look) -> Iterator[str]:
+        for need in found.needs:
+            yield f"{need.task}: {need.why} ({self.runners[need.task].card.id})"
+        if not found.needs:
+            yield f"nothing to do: {found.describe()}"
+
+    def __call__(self, picture: Picture, progress: Callable[[float], None] = _nothing) -> Picture:
+        """Do what one picture in memory needs; what and why are among the warnings of the result."""
+        warnings: list[str] = []
+        found = look(picture)
+        warnings += self._lines(found)
+        made = self._restored(picture, found, progress, warnings.append)
+        return replace(made, warnings=(*made.warnings, *warnings))
+
+    def stream(
+        self, source: Rows, progress: Callable[[float], None] = _nothing, warn: Callable[[str], None] = _silence
+    ) -> tuple[Frame, Iterator[NDArray[Any]]]:
+        """Do what a picture needs; as ``Runner.stream``, but that the whole picture is read first.
+
+        The frame is the very one of the source where nothing is to be done.
+        """
+        picture = _gather(source)
+        found = look(picture)
+        for line in self._lines(found):
+            warn(line)
+        if not found.needs:
+            return source.frame, _rows(picture)
+        return replace(source.frame, jpeg_quality=None), self._later(picture, found, progress, warn)
+
+    def _later(
+        self, picture: Picture, found: Look, progress: Callable[[float], None], warn: Callable[[str], None]
+    ) -> Iterator[NDArray[Any]]:
+        yield from _rows(self._restored(picture, found, progress, warn))
+
+    def _restored(
+        self, picture: Picture, found: Look, progress: Callable[[float], None], warn: Callable[[str], None]
+    ) -> Picture:
+        if not found.needs:
+            return picture
+        # The quality is told already, and no longer true after the first step.
+        made = to_depth(replace(picture, jpeg_quality=None, warnings=()), "float")
+        for i, need in enumerate(found.needs):
+            made = self.runners[need.task](made, partial(_part, progress, i, len(found.needs)))
+        for warning in made.warnings:
+            warn(warning)
+        return to_depth(replace(made, warnings=picture.warnings), picture.depth)
+
+
+def _runner(task: Task, settings: Settings) -> Runner:
+    if task not in catalog.DEFAULTS:
+        raise CardError(f"fix: expected a usual method of {task}, got none; see: safelight methods {task}")
+    return prepare(catalog.DEFAULTS[task], replace(settings, task=task))
+
+
+def _part(progress: Callable[[float], None], step: int, steps: int, fraction: float) -> None:
+    progress((step + fraction) / steps)
+
+
+def _gather(rows: Rows) -> Picture:
+    return picture_of(rows.frame, rows.read(rows.frame.height))
+
+
+def _rows(picture: Picture) -> Iterator[NDArray[Any]]:
+    frame = frame_of(picture)
+    step = max(1, _PIECE // (frame.width * frame.bands * frame.dtype.itemsize))
+    for top in range(0, frame.height, step):
+        rows = picture.pixels[top : top + step]
+        yield rows if picture.alpha is None else np.dstack([rows, picture.alpha[top : top + step]])
