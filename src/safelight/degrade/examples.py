@@ -1,13 +1,9 @@
-"""How a picture gets worse. Shared by training, the benchmark and every solver that inverts a degradation.
-
-A linear degradation has an ``adjoint``, its transpose: <H x, y> = <x, H' y> for all x and y.
-"""
+"""What the inputs of training are made by."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -15,105 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from safelight import ops
-
-
-@dataclass(frozen=True, slots=True)
-class Downsample:
-    """Shrink by a whole factor with MATLAB's antialiased bicubic, the degradation of the super-resolution papers.
-
-    The result is neither rounded nor clipped: the papers' older protocol feeds it to the network as it is.
-
-    Example:
-        >>> import torch
-        >>> Downsample(2)(torch.ones(1, 1, 8, 6)).shape
-        torch.Size([1, 1, 4, 3])
-    """
-
-    scale: int
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Degrade (B, C, H, W) to (B, C, H / scale, W / scale).
-
-        Raises:
-            ValueError: A side is not a multiple of the scale (see ``ops.crop_to_multiple``).
-        """
-        height, width = x.shape[-2:]
-        if height % self.scale or width % self.scale:
-            raise ValueError(
-                f"Downsample({self.scale}): expected sides that are multiples of {self.scale}, got {height}x{width}; "
-                "cut them with ops.crop_to_multiple"
-            )
-        return ops.resize(x, (height // self.scale, width // self.scale))
-
-    def adjoint(self, y: Tensor) -> Tensor:
-        """Apply the transpose: (B, C, h, w) to (B, C, h * scale, w * scale)."""
-        height, width = y.shape[-2:]
-        vertical = ops.taps(height * self.scale, height)
-        horizontal = ops.taps(width * self.scale, width)
-        return ops.resample_adjoint(ops.resample_adjoint(y, horizontal, -1), vertical, -2)
-
-
-# --- blur -------------------------------------------------------------------------------------------------------------
-
-
-class BlurError(ValueError):
-    """A blur that cannot be understood. The message is one line."""
-
-
-def blur_kernel(blur: str | Path) -> Tensor:
-    """Make the kernel that a user names: (kh, kw) float64 with odd sides, sum 1, its centre in the middle.
-
-    Args:
-        blur: ``"none"``, ``"gaussian:SIGMA"`` with SIGMA in pixels of the large picture, or a file of numbers, a row a
-            line, with spaces or commas between.
-
-    Raises:
-        BlurError: Another word, a SIGMA out of (0, 50], no such file, an even side, or a sum that is not positive.
-
-    Example:
-        >>> blur_kernel("none")
-        tensor([[1.]], dtype=torch.float64)
-        >>> tuple(blur_kernel("gaussian:1.6").shape)
-        (11, 11)
-    """
-    text = str(blur)
-    if text == "none":
-        return torch.ones(1, 1, dtype=torch.float64)
-    if text.startswith("gaussian:"):
-        try:
-            sigma = float(text.removeprefix("gaussian:"))
-        except ValueError:
-            sigma = math.nan
-        if not 0 < sigma <= 50:
-            raise BlurError(f"expected a blur such as gaussian:1.6, of 0 to 50 pixels, got {text!r}")
-        reach = ops.gaussian_reach(sigma)
-        t = torch.arange(-reach, reach + 1, dtype=torch.float64)
-        g = torch.exp(-(t**2) / (2 * sigma**2))
-        return torch.outer(g, g) / g.sum() ** 2
-    return _read_kernel(Path(blur))
-
-
-def _read_kernel(path: Path) -> Tensor:
-    try:
-        text = path.read_text(encoding="ascii", errors="strict")[: 1 << 20]
-    except (OSError, UnicodeDecodeError):
-        raise BlurError(
-            f"expected a blur: none, gaussian:SIGMA or a text file of numbers, got {str(path)!r}"
-        ) from None
-    try:
-        rows = [[float(word) for word in line.replace(",", " ").split()] for line in text.splitlines() if line.strip()]
-    except ValueError:
-        rows = []
-    if not rows or len({len(row) for row in rows}) != 1 or len(rows) % 2 == 0 or len(rows[0]) % 2 == 0:
-        raise BlurError(f"{path}: expected a kernel of numbers in rows of equal length, with odd sides")
-    kernel = torch.tensor(rows, dtype=torch.float64)
-    total = float(kernel.sum())
-    if not (math.isfinite(total) and total > 0):
-        raise BlurError(f"{path}: expected a kernel with a positive sum, got {total:g}")
-    return kernel / total
-
-
-# --- what the inputs of training are made by --------------------------------------------------------------------------
+from safelight.degrade.linear import Downsample
 
 _MARGIN = 4  # low-resolution pixels around a crop: the bicubic kernel down and up again never meets the crop's border
 
@@ -145,9 +43,10 @@ class Degradation(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Shrink:
-    """Shrink as ``Downsample`` does; ``interpolated`` enlarges again by the bicubic kernel, for networks that expect it.
+    """Shrink as ``Downsample`` does.
 
-    ``patch`` counts pixels of the small picture, or of the large one if ``of_large``.
+    ``interpolated`` enlarges again by the bicubic kernel, for networks that expect it. ``patch``
+    counts pixels of the small picture, or of the large one if ``of_large``.
     """
 
     scale: int
@@ -283,7 +182,7 @@ def quantisation_table(quality: Tensor) -> Tensor:
 def jpeg(x: Tensor, quality: Tensor) -> Tensor:
     """Compress pictures of one channel by baseline JPEG and decode them again: what a file would give back.
 
-    The entropy coding loses nothing and is left out. libjpeg's integer transform may differ by one level here and there.
+    The entropy coding loses nothing and is left out. libjpeg's integer transform may differ by one level in places.
 
     Args:
         x: (N, 1, H, W) in [0, 1]; rounded to 8 bits first.

@@ -1,0 +1,36 @@
+"""How a picture gets worse. Shared by training, the benchmark and every solver that inverts a degradation.
+
+``linear`` has those that are matrices, each with its ``adjoint``; ``kernels`` reads the blur that a user names;
+``examples`` makes the inputs that networks are trained on.
+"""
+
+from safelight.degrade.examples import (
+    Degradation,
+    Jpeg,
+    Noise,
+    Shrink,
+    add_noise,
+    jpeg,
+    quantisation_table,
+)
+from safelight.degrade.kernels import BlurError, blur_kernel
+from safelight.degrade.linear import Blur, Decimate, Downsample, Linear, Mask, Then, forward_model
+
+__all__ = [
+    "Blur",
+    "BlurError",
+    "Decimate",
+    "Degradation",
+    "Downsample",
+    "Jpeg",
+    "Linear",
+    "Mask",
+    "Noise",
+    "Shrink",
+    "Then",
+    "add_noise",
+    "blur_kernel",
+    "forward_model",
+    "jpeg",
+    "quantisation_table",
+]
