@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
 
 # Annex K of the standard (ITU-T T.81), tables K.1 and K.2, row by row.
 _LUMA = (
@@ -77,12 +80,14 @@ def jpeg_quality(read: Callable[[int, int], bytes]) -> JpegQuality | None:
             tables.update(found)
         elif marker in _SOF:
             # Precision, height and width, the count; for each component its number, sampling and table.
-            used = tuple(body[8 + 3 * i] for i in range(body[5])) if len(body) >= 6 + 3 * body[5] else ()
+            count = body[5] if len(body) > 5 else 0
+            used = tuple(body[8 + 3 * i] for i in range(count)) if len(body) >= 6 + 3 * count else ()
     if not used or any(number not in tables for number in used):
         return None
     luma = tables[used[0]]
     chroma = next((tables[number] for number in used if number != used[0]), None)
-    value = min(range(1, 101), key=lambda quality: _distance(luma, quality))
+    logs = _logs(_DEEP if max(luma) > _BASELINE else _BASELINE)
+    value = 1 + int(np.abs(np.log(luma) - logs).sum(axis=1).argmin())
     exact = any(
         luma == _scaled(_LUMA, value, most) and chroma in (None, _scaled(_CHROMA, value, most))
         for most in (_BASELINE, _DEEP)
@@ -151,7 +156,7 @@ def _scaled(table: Table, quality: int, most: int) -> Table:
     return tuple(min(max((step * percent + 50) // 100, 1), most) for step in table)
 
 
-def _distance(luma: Table, quality: int) -> float:
-    """How far a table is from that of a quality: the steps count by their ratios."""
-    most = _DEEP if max(luma) > _BASELINE else _BASELINE
-    return sum(abs(math.log(a / b)) for a, b in zip(luma, _scaled(_LUMA, quality, most), strict=True))
+@cache
+def _logs(most: int) -> NDArray[np.float64]:
+    """The logarithms of the table of the luma for each quality, (100, 64): steps are compared by their ratios."""
+    return np.log([_scaled(_LUMA, quality, most) for quality in range(1, 101)])
