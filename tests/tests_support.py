@@ -14,11 +14,24 @@ def random_network(card, scale, options=None):
     return card.method.network(options or card.options(), scale).eval()
 
 
-def random_runner(card, **settings):
+def random_runner(card, task="upscale", **settings):
     """A runner whose networks have random weights: what is proved with it holds for all weights."""
-    settings = Settings(device="cpu", **settings)
+    settings = Settings(device="cpu", task=task, **settings)
     if not isinstance(card.method, Trained):
         return infer.prepare(card, settings)
     options = card.options()
-    models = {scale: Model(card, options, scale, random_network(card, scale)) for scale in card.method.scales}
+    scales = [scale for scale in card.method.scales if (scale > 1) == (task == "upscale")]
+    models = {scale: Model(card, options, scale, random_network(card, scale), task=task) for scale in scales}
     return infer.Runner(card, settings, models)
+
+
+def stopping_after(runner, reports):
+    """Let an iterative method report so often, and then ask it to stop. Returns the list of what it reported."""
+    seen = []
+
+    def look(step):
+        seen.append(step)
+        return len(seen) < reports
+
+    runner.observer = look
+    return seen

@@ -8,18 +8,41 @@ import numpy as np
 import pytest
 import torch
 
-from safelight import checkpoint, infer, ops
-from safelight.card import Batch, CardError, ClosedForm, Trained, make_options, option_facts
+from safelight import checkpoint, degrade, infer, ops
+from safelight.card import (
+    Batch,
+    CardError,
+    ClosedForm,
+    Interpolation,
+    Optimised,
+    Trained,
+    channels_of,
+    make_options,
+    option_facts,
+)
 from safelight.catalog import CARDS, find
 from safelight.engine.cost import measure
 from safelight.engine.samples import to_tensor
-from safelight.engine.tiles import Region, Renderer
+from safelight.engine.tiles import OutOfMemoryError, Region, Renderer
 from safelight.image import Picture
+from safelight.tasks import TASKS
 from tests_support import random_network as network
 from tests_support import random_runner as runner
+from tests_support import stopping_after
 
 TRAINED = [card for card in CARDS if isinstance(card.method, Trained)]
-CLOSED = [card for card in CARDS if isinstance(card.method, ClosedForm)]
+LOCAL = [card for card in CARDS if isinstance(card.method, (Interpolation, Trained))]
+ENLARGERS = [card for card in LOCAL if "upscale" in card.tasks]
+KEEPERS = [
+    pytest.param(card, task, id=f"{card.name}-{task}") for card in LOCAL for task in card.tasks if task != "upscale"
+]
+WHOLE = [
+    pytest.param(card, task, id=f"{card.id}-{task}")
+    for card in CARDS
+    if isinstance(card.method, (ClosedForm, Optimised))
+    for task in card.tasks
+]
+ITERATIVE = [value for value in WHOLE if isinstance(value.values[0].method, Optimised)]
 NETWORKS = [pytest.param(card, scale, id=f"{card.name}-x{scale}") for card in TRAINED for scale in card.method.scales]
 
 
@@ -28,7 +51,7 @@ def every_card(cards):
 
 
 def channels(card):
-    return 1 if card.method.channels == "y" else 3
+    return 1 if channels_of(card.method, card.options()) == "y" else 3
 
 
 def picture(height, width, channels=3, dtype=np.float32, seed=0):
@@ -54,6 +77,8 @@ def test_card_reads_as_its_file(card):
 def test_file_says_how_it_differs(card):
     text = __import__(card.module, fromlist=["CARD"]).__doc__
     assert "Differs from" in text
+    assert all(task in TASKS for task in card.tasks)
+    assert len(set(card.tasks)) == len(card.tasks)
     if card.paper is not None:
         assert card.paper.link in text or card.paper.link.rsplit("/", 1)[-1] in text or card.paper.title[:40] in text
 
@@ -63,8 +88,9 @@ def test_options_have_bounds_and_help_and_reject_what_they_do_not_know(card):
     assert make_options(card, {}) == card.options()
     for fact in option_facts(card.options):
         assert fact.help
-        assert make_options(card, {fact.name: fact.default}) == card.options()
-        assert make_options(card, {fact.name: str(fact.default)}) == card.options()
+        default = "auto" if fact.default is None else fact.default
+        assert make_options(card, {fact.name: default}) == card.options()
+        assert make_options(card, {fact.name: str(default)}) == card.options()
         if fact.high is not None:
             with pytest.raises(CardError, match=fact.name):
                 make_options(card, {fact.name: fact.high + 1})
@@ -79,10 +105,10 @@ def test_names_are_unique():
     assert len({card.id for card in CARDS}) == len(CARDS)
 
 
-# --- every method on pictures ---------------------------------------------------------------------------------------
+# --- every method that enlarges piece by piece ------------------------------------------------------------------------
 
 
-@every_card(CARDS)
+@every_card(ENLARGERS)
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 5), (17, 9)])
 def test_any_size_down_to_one_pixel(card, height, width):
     result = runner(card, scale=3)(picture(height, width))
@@ -90,32 +116,33 @@ def test_any_size_down_to_one_pixel(card, height, width):
     assert np.isfinite(result.pixels).all()
 
 
-@every_card(CARDS)
+@every_card(ENLARGERS)
 @pytest.mark.parametrize("scale", [2, 3, 4])
 @pytest.mark.parametrize("ensemble", [False, True], ids=["once", "ensemble"])
 def test_tiles_equal_the_whole(card, scale, ensemble):
     made = runner(card, scale=scale, ensemble=ensemble)
+    torch.testing.assert_close(in_tiles(made, scale, 53), in_tiles(made, scale, 10_000), rtol=0, atol=1e-5)
+
+
+def in_tiles(made, scale, tile):
+    """Render a drawn picture of 61 x 47 pixels in square tiles."""
     source = picture(47, 61)
     stages, _ = made.stages(61, 47, 3)
+    out = torch.full((1, 3, 47 * scale, 61 * scale), float("nan"))
 
-    def result(tile):
-        out = torch.full((1, 3, 47 * scale, 61 * scale), float("nan"))
+    def write(g, x):
+        assert out[..., g.top : g.bottom, g.left : g.right].isnan().all(), "a pixel was computed twice"
+        out[..., g.top : g.bottom, g.left : g.right] = x
 
-        def write(g, x):
-            assert out[..., g.top : g.bottom, g.left : g.right].isnan().all(), "a pixel was computed twice"
-            out[..., g.top : g.bottom, g.left : g.right] = x
+    def read(g):
+        return to_tensor(source.pixels[g.top : g.bottom, g.left : g.right])
 
-        def read(g):
-            return to_tensor(source.pixels[g.top : g.bottom, g.left : g.right])
-
-        with torch.inference_mode():
-            Renderer((tile, tile)).render(stages, Region(0, 47 * scale, 0, 61 * scale), read, write)
-        return out
-
-    torch.testing.assert_close(result(53), result(10_000), rtol=0, atol=1e-5)
+    with torch.inference_mode():
+        Renderer((tile, tile)).render(stages, Region(0, 47 * scale, 0, 61 * scale), read, write)
+    return out
 
 
-@every_card(CARDS)
+@every_card(ENLARGERS)
 @pytest.mark.parametrize("settings", [{"scale": 2.5}, {"size": (50, 37)}, {"scale": 6}], ids=["x2.5", "50x37", "x6"])
 def test_tiles_equal_the_whole_at_any_size(card, settings):
     made = runner(card, **settings)
@@ -125,7 +152,7 @@ def test_tiles_equal_the_whole_at_any_size(card, settings):
     np.testing.assert_allclose(small(picture(20, 27)).pixels, whole.pixels, rtol=0, atol=1e-5)
 
 
-@every_card(CARDS)
+@every_card(ENLARGERS)
 def test_a_flat_picture_keeps_its_size_and_8_bits_their_depth(card):
     for dtype in (np.uint8, np.uint16, np.float32):
         result = runner(card, scale=2)(picture(8, 9, dtype=dtype))
@@ -134,16 +161,139 @@ def test_a_flat_picture_keeps_its_size_and_8_bits_their_depth(card):
     assert gray.pixels.shape == (16, 18, 1)
 
 
-@every_card(CARDS)
+@every_card(ENLARGERS)
 def test_the_same_input_gives_the_same_bytes(card):
     assert np.array_equal(runner(card, scale=3)(picture(9, 11)).pixels, runner(card, scale=3)(picture(9, 11)).pixels)
 
 
-@every_card(CLOSED)
+@every_card([card for card in LOCAL if isinstance(card.method, Interpolation)])
 @pytest.mark.parametrize("scale", [1, 2, 2.5, 3.7])
 def test_a_formula_keeps_a_flat_picture(card, scale):
     flat = Picture(pixels=np.full((9, 11, 3), 0.6, np.float32))
     np.testing.assert_allclose(runner(card, scale=scale)(flat).pixels, 0.6, rtol=0, atol=1e-6)
+
+
+# --- every method that keeps the size and works piece by piece --------------------------------------------------------
+
+
+@pytest.mark.parametrize(("card", "task"), KEEPERS)
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 5), (17, 9)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_restorer_keeps_any_size_depth_and_colour(card, task, height, width, channels):
+    for dtype in (np.uint8, np.uint16, np.float32):
+        result = runner(card, task)(picture(height, width, channels, dtype))
+        assert result.pixels.shape == (height, width, channels)
+        assert result.pixels.dtype == dtype
+        assert np.isfinite(result.pixels.astype(np.float64)).all()
+
+
+@pytest.mark.parametrize(("card", "task"), KEEPERS)
+@pytest.mark.parametrize("ensemble", [False, True], ids=["once", "ensemble"])
+def test_tiles_of_a_restorer_equal_the_whole(card, task, ensemble):
+    made = runner(card, task, ensemble=ensemble)
+    torch.testing.assert_close(in_tiles(made, 1, 23), in_tiles(made, 1, 10_000), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("card", "task"), KEEPERS)
+def test_strength_mixes_a_restorers_result_with_the_input(card, task):
+    source = picture(12, 14)
+    whole, half, none = (runner(card, task, strength=strength)(source).pixels for strength in (1, 0.5, 0))
+    np.testing.assert_array_equal(none, source.pixels)
+    kept = (whole > 0) & (whole < 1)  # what clipping did not touch
+    np.testing.assert_allclose(half[kept], ((whole + source.pixels) / 2)[kept], atol=1e-6)
+
+
+# --- every method that works on the whole picture ---------------------------------------------------------------------
+
+
+def whole_runner(card, task, height, width, **settings):
+    """Make a method ready for a picture of this size; an iteration stops after two reports."""
+    if task == "inpaint":
+        hole = np.zeros((height, width, 1), np.float32)
+        hole[height // 3 : height // 3 + 2, width // 3 : width // 3 + 2] = 1
+        settings["mask"] = Picture(pixels=hole)
+    if task == "upscale":
+        settings.setdefault("scale", 2)
+    made = runner(card, task, **settings)
+    return made, stopping_after(made, 2)
+
+
+@pytest.mark.parametrize(("card", "task"), WHOLE)
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 5), (17, 9)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_whole_picture_of_any_size_and_colour(card, task, height, width, channels):
+    made, _ = whole_runner(card, task, height, width)
+    result = made(picture(height, width, channels))
+    zoom = 2 if task == "upscale" else 1
+    assert result.pixels.shape == (zoom * height, zoom * width, channels)
+    assert np.isfinite(result.pixels).all()
+
+
+@pytest.mark.parametrize(("card", "task"), WHOLE)
+def test_a_whole_picture_keeps_its_depth_and_its_alpha(card, task):
+    for dtype in (np.uint8, np.uint16):
+        source = picture(12, 10, 4, dtype)
+        source = Picture(pixels=source.pixels[..., :3], alpha=source.pixels[..., 3])
+        result = whole_runner(card, task, 12, 10)[0](source)
+        assert result.pixels.dtype == dtype
+        assert result.alpha is not None
+        assert result.alpha.shape[:2] == result.pixels.shape[:2]
+
+
+@pytest.mark.parametrize(("card", "task"), WHOLE)
+def test_a_whole_picture_is_the_same_at_each_run(card, task):
+    first, second = (whole_runner(card, task, 12, 10)[0](picture(12, 10)).pixels for _ in range(2))
+    assert np.array_equal(first, second)
+
+
+@pytest.mark.parametrize(("card", "task"), WHOLE)
+def test_a_flat_whole_picture_stays_flat(card, task):
+    if isinstance(card.method, Optimised) and task != "upscale":
+        pytest.skip("an iteration that is stopped at once has not come there")
+    made = runner(card, task, **({"scale": 2} if task == "upscale" else {}))
+    if card.name == "dip":
+        pytest.skip("a network drawn at random has to come there first")
+    result = made(Picture(pixels=np.full((16, 14, 3), 0.6, np.float32)))
+    np.testing.assert_allclose(result.pixels, 0.6, rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize(("card", "task"), WHOLE)
+def test_too_large_a_whole_picture_is_refused_before_the_work(card, task, monkeypatch):
+    made, seen = whole_runner(card, task, 30, 40)
+    monkeypatch.setattr(infer, "available", lambda: 30 * 40)
+    with pytest.raises(OutOfMemoryError, match="whole picture at once"):
+        made(picture(30, 40))
+    assert not seen
+
+
+@pytest.mark.parametrize(("card", "task"), ITERATIVE)
+def test_an_iteration_shows_the_picture_and_stops_when_told(card, task):
+    made, seen = whole_runner(card, task, 24, 20)
+    result = made(picture(24, 20))
+    zoom = 2 if task == "upscale" else 1
+    assert 1 <= len(seen) <= 2
+    assert all(step.x.shape == (1, 3, 24 * zoom, 20 * zoom) for step in seen)
+    assert all(0 <= step.fraction <= 1 for step in seen)
+    assert result.pixels.shape == (24 * zoom, 20 * zoom, 3)
+
+
+@pytest.mark.parametrize(("card", "task"), WHOLE)
+def test_a_whole_picture_takes_no_weights_and_no_ensemble(card, task, tmp_path):
+    with pytest.raises(CardError, match="takes no ensemble"):
+        runner(card, task, ensemble=True, **({"mask": picture(4, 4, 1)} if task == "inpaint" else {}))
+
+
+@every_card(CARDS)
+def test_what_a_method_does_not_take_is_refused(card):
+    settings = {"sigma": 5.0, "blur": "gaussian:1", "frames": (picture(4, 4),), "mask": picture(4, 4, 1)}
+    for condition, value in settings.items():
+        if condition not in card.takes:
+            with pytest.raises(CardError, match="takes no"):
+                infer.prepare(card, infer.Settings(device="cpu", **{condition: value}))
+    for task in TASKS:
+        if task not in card.tasks:
+            with pytest.raises(CardError, match=f"does not {task}"):
+                infer.prepare(card, infer.Settings(device="cpu", task=task))
 
 
 # --- every network ----------------------------------------------------------------------------------------------------
@@ -233,7 +383,12 @@ def test_shipped_weights_are_what_the_card_says(card):
         assert header.licence
         assert header.commit
     served = list(itertools.chain.from_iterable(w.scales for w in card.method.weights if not w.options))
-    assert sorted(served) == sorted(card.method.scales), "the default options have weights for every scale, once"
+    if card.method.pick is None:
+        assert sorted(served) == sorted(card.method.scales), "the default options have weights for every scale, once"
+    else:
+        for gray in (True, False):
+            wanted = card.method.pick(card.options(), card.task, gray, None)
+            assert any(make_options(card, w.options) == wanted for w in card.method.weights)
 
 
 def test_weights_fit_their_budget():
@@ -244,15 +399,45 @@ def test_weights_fit_their_budget():
     assert sum(path.stat().st_size for path in SHIPPED.glob("*.safetensors")) < 40 << 20
 
 
-@every_card(TRAINED)
+@every_card([card for card in TRAINED if "upscale" in card.tasks])
 def test_shipped_weights_beat_bicubic(card):
     """On a drawn picture of edges and texture, at every scale: weights in the wrong order or range cannot do this."""
-    yy, xx = np.mgrid[0:96, 0:96]
-    drawn = 0.5 + 0.25 * np.sign(np.sin((xx + 0.6 * yy) / 9)) + 0.15 * np.sign(np.hypot(xx - 48, yy - 48) - 27)
-    target = torch.from_numpy(drawn.astype(np.float32))[None, None].clamp(0, 1)
-    target = ops.gaussian_blur(target, 0.7)
+    target = drawn()
     for scale in card.method.scales:
+        if scale == 1:
+            continue
         small = ops.resize(target, zoom=1 / scale)
-        model = infer.load(card, scale=scale, device="cpu")
+        made = infer.prepare(card, infer.Settings(task="upscale", scale=scale, device="cpu"))
+        result = to_tensor(made(Picture(pixels=small[0].permute(1, 2, 0).numpy())).pixels)
         bicubic = ops.resize(small, (96, 96))
-        assert (model(small) - target).square().mean() < 0.8 * (bicubic - target).square().mean()
+        assert (result - target).square().mean() < 0.8 * (bicubic - target).square().mean()
+
+
+@every_card([card for card in TRAINED if "denoise" in card.tasks])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("sigma", [15, 50])
+def test_shipped_weights_remove_noise(card, channels, sigma):
+    if card.method.pick is not None and not card.method.weights:
+        pytest.skip("its weights for this task are in the training queue")
+    target = drawn().expand(1, channels, -1, -1)
+    noisy = degrade.add_noise(target, sigma, torch.Generator().manual_seed(0))
+    made = infer.prepare(card, infer.Settings(task="denoise", device="cpu"))
+    result = to_tensor(made(Picture(pixels=noisy[0].permute(1, 2, 0).numpy())).pixels)
+    assert (result - target).square().mean() < 0.15 * (noisy - target).square().mean()
+
+
+@every_card([card for card in TRAINED if "deblock" in card.tasks])
+def test_shipped_weights_remove_blocks(card):
+    target = drawn()
+    for quality in (10, 30):
+        coarse = degrade.jpeg(target, torch.tensor([quality]))
+        made = infer.prepare(card, infer.Settings(task="deblock", device="cpu"))
+        result = to_tensor(made(Picture(pixels=coarse[0].permute(1, 2, 0).numpy())).pixels)
+        assert (result - target).square().mean() < 0.9 * (coarse - target).square().mean()
+
+
+def drawn():
+    """Edges and texture, (1, 1, 96, 96)."""
+    yy, xx = np.mgrid[0:96, 0:96]
+    lines = 0.5 + 0.25 * np.sign(np.sin((xx + 0.6 * yy) / 9)) + 0.15 * np.sign(np.hypot(xx - 48, yy - 48) - 27)
+    return ops.gaussian_blur(torch.from_numpy(lines.astype(np.float32))[None, None].clamp(0, 1), 0.7)

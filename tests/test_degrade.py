@@ -1,0 +1,163 @@
+"""How pictures get worse for training: noise, JPEG and shrinking, held against independent implementations."""
+
+import numpy as np
+import pytest
+import scipy.fft
+import torch
+
+from safelight import degrade, image, ops
+from safelight.degrade import BlurError, Jpeg, Noise, Shrink, blur_kernel
+from safelight.image import Picture
+
+
+def drawn(height=72, width=88):
+    yy, xx = np.mgrid[0:height, 0:width]
+    lines = 0.5 + 0.3 * np.sin(xx / 3.0) * np.cos(yy / 5.0) + 0.15 * np.sign(np.hypot(xx - 40, yy - 30) - 20)
+    return torch.from_numpy(lines.clip(0, 1).astype(np.float32))[None, None]
+
+
+# --- JPEG -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("quality", [5, 10, 30, 50, 75, 95, 99])
+@pytest.mark.parametrize("size", [(72, 88), (45, 53)])
+def test_jpeg_is_what_libjpeg_gives_back(quality, size):
+    """libjpeg's transform is one of integers: where a coefficient lies just between two steps of the table, the two may
+    round it apart, which changes a block. So most blocks are equal, and the damage is the same to a few hundredths.
+    """
+    rough = degrade.add_noise(drawn(*size), 6, torch.Generator().manual_seed(0)).clamp(0, 1)
+    samples = ops.round_half_up(rough * 255).to(torch.uint8)[0, 0].numpy()
+    real = image.read(image.encode(Picture(pixels=samples[..., None]), "jpeg", quality=quality)).pixels[..., 0]
+    made = degrade.jpeg(torch.from_numpy(samples)[None, None].float() / 255, torch.tensor([quality]))
+    ours = (made[0, 0] * 255).round().double().numpy()
+    off = np.abs(ours - real)
+    assert (off == 0).mean() > 0.7
+    assert (off > 1).mean() < 0.06
+    damage, theirs = (np.mean((x - samples.astype(np.float64)) ** 2) for x in (ours, real))
+    assert damage == pytest.approx(theirs, rel=0.04)
+
+
+@pytest.mark.parametrize("quality", [10, 75])
+def test_jpeg_is_the_standards_transform(quality):
+    """The cosine transform of scipy, quantised by the table, block by block."""
+    samples = ops.round_half_up(drawn() * 255)[0, 0].double().numpy()
+    table = degrade.quantisation_table(torch.tensor([quality]))[0].double().numpy()
+    blocks = samples.reshape(9, 8, 11, 8).transpose(0, 2, 1, 3) - 128
+    coefficients = scipy.fft.dctn(blocks, axes=(2, 3), norm="ortho") / table
+    decoded = scipy.fft.idctn(np.round(coefficients) * table, axes=(2, 3), norm="ortho") + 128
+    expected = np.floor(decoded + 0.5).clip(0, 255).transpose(0, 2, 1, 3).reshape(72, 88)
+    ours = (degrade.jpeg(drawn(), torch.tensor([quality]))[0, 0] * 255).round().numpy()
+    # The drawing repeats itself, so that some coefficients lie exactly between two steps.
+    assert (ours == expected).mean() > 0.97
+
+
+def test_jpeg_takes_a_quality_for_each_picture():
+    x = drawn().expand(3, -1, -1, -1)
+    qualities = torch.tensor([5, 40, 95])
+    together = degrade.jpeg(x, qualities)
+    for i in range(3):
+        torch.testing.assert_close(together[i : i + 1], degrade.jpeg(x[i : i + 1], qualities[i : i + 1]))
+    errors = (together - x).square().mean(dim=(1, 2, 3))
+    assert errors[0] > errors[1] > errors[2]
+
+
+def test_crops_of_jpeg_lie_anywhere_on_the_grid_of_blocks():
+    """The networks' crops must not all begin at a block's corner, which no crop of a user's picture does."""
+    kind = Jpeg(5, 5)
+    side = kind.side(24)
+    assert side % 8 == 0
+    assert side >= 24 + 7
+    clean = drawn()[..., :side, :side]
+    generator = torch.Generator().manual_seed(0)
+    corners = set()
+    for _ in range(40):
+        coarse, target = kind.pair(clean, 24, generator)
+        assert coarse.shape == target.shape == (1, 1, 24, 24)
+        # Between blocks, rows jump: the largest mean jump tells where the grid lies.
+        jumps = (coarse[0, 0].diff(dim=0) - target[0, 0].diff(dim=0)).abs().mean(dim=1)
+        corners.add(int(jumps.argmax()) % 8)
+    assert len(corners) >= 4
+
+
+# --- noise ------------------------------------------------------------------------------------------------------------
+
+
+def test_noise_is_white_unclipped_and_of_its_sigma():
+    x = torch.ones(1, 1, 400, 400)
+    noise = (degrade.add_noise(x, 25, torch.Generator().manual_seed(0)) - x)[0, 0] * 255
+    assert float(noise.std()) == pytest.approx(25, rel=0.01)
+    assert abs(float(noise.mean())) < 0.2
+    assert float(noise.max()) > 60  # white stays not at 1
+    for shifted in (noise.roll(1, 0), noise.roll(1, 1)):
+        assert abs(float((noise * shifted).mean())) < 0.01 * 625
+
+
+def test_each_crop_draws_its_own_level():
+    kind = Noise(0, 55)
+    clean = torch.zeros(600, 1, 12, 12)
+    noisy, target = kind.pair(clean, 12, torch.Generator().manual_seed(0))
+    assert target is clean
+    levels = noisy.std(dim=(1, 2, 3)) * 255
+    assert float(levels.min()) < 2
+    assert float(levels.max()) > 50
+    assert float(levels.mean()) == pytest.approx(27.5, rel=0.08)
+
+
+@pytest.mark.parametrize(("kind", "level"), [(Noise(0, 55), 25), (Noise(15, 15), 15), (Noise(0, 10), 10)])
+def test_the_typical_level_is_the_ranges_own(kind, level):
+    x = torch.zeros(1, 1, 200, 200)
+    assert float(kind.typical(x, torch.Generator().manual_seed(1)).std() * 255) == pytest.approx(level, rel=0.03)
+    assert f"{level}" in kind.describe()
+
+
+# --- shrinking --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_shrink_counts_the_patch_in_the_large_picture_if_asked(scale):
+    kind = Shrink(scale, interpolated=True, of_large=True)
+    side = kind.side(40)
+    clean = torch.rand(2, 1, side, side)
+    enlarged, target = kind.pair(clean, 40, torch.Generator())
+    assert enlarged.shape == target.shape == (2, 1, 40 // scale * scale, 40 // scale * scale)
+    whole = ops.resize(ops.resize(clean, zoom=1 / scale), (side, side))
+    margin = (side - target.shape[-1]) // 2
+    torch.testing.assert_close(enlarged, whole[..., margin:-margin, margin:-margin])
+
+
+# --- blur kernels that users name -------------------------------------------------------------------------------------
+
+
+def test_a_gaussian_is_centred_and_of_its_sigma():
+    kernel = blur_kernel("gaussian:1.6")
+    t = torch.arange(-5, 6, dtype=torch.float64)
+    assert float(kernel.sum()) == pytest.approx(1)
+    assert float((kernel.sum(dim=0) * t).sum()) == pytest.approx(0, abs=1e-12)
+    assert float((kernel.sum(dim=0) * t**2).sum()) == pytest.approx(1.6**2, rel=0.03)  # cut at 3 sigma
+
+
+def test_a_kernel_file_is_scaled_to_sum_one(tmp_path):
+    file = tmp_path / "kernel.txt"
+    file.write_text("0 1 0\n1, 4, 1\n0 1 0\n")
+    assert blur_kernel(file).tolist() == [[0, 0.125, 0], [0.125, 0.5, 0.125], [0, 0.125, 0]]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("1 2\n3 4\n", "odd sides"), ("1 2 3\n4 5\n", "odd sides"), ("a b c\n", "odd sides"), ("", "odd sides"),
+        ("1 -5 1\n", "positive sum, got -3"), ("0 0 0\n", "positive sum, got 0"), ("nan 1 1\n", "positive sum"),
+    ],
+)  # fmt: skip
+def test_a_kernel_that_is_none_is_refused_in_a_line(tmp_path, content, message):
+    file = tmp_path / "kernel.txt"
+    file.write_text(content)
+    with pytest.raises(BlurError, match=message) as caught:
+        blur_kernel(file)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("blur", ["gaussian:0", "gaussian:-1", "gaussian:x", "gaussian:1e9", "box", "/no/such/file"])
+def test_a_blur_that_is_none_is_refused_in_a_line(blur):
+    with pytest.raises(BlurError, match="expected a blur"):
+        blur_kernel(blur)
