@@ -10,14 +10,27 @@ Importing the package is quick: torch and the rest come in when a function needs
 
 from typing import TYPE_CHECKING, Any
 
-from safelight.api import list_methods, load, read, score, upscale, write
+from safelight.api import deblock, denoise, fix, inpaint, list_methods, load, read, score, upscale, write
 
 if TYPE_CHECKING:
     from safelight.image import Picture
 
     __version__: str
 
-__all__ = ["Picture", "__version__", "list_methods", "load", "read", "score", "upscale", "write"]
+__all__ = [
+    "Picture",
+    "__version__",
+    "deblock",
+    "denoise",
+    "fix",
+    "inpaint",
+    "list_methods",
+    "load",
+    "read",
+    "score",
+    "upscale",
+    "write",
+]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - as the language has it

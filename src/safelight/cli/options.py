@@ -135,7 +135,8 @@ def method_names(task: str) -> list[str]:
 
 def _also(entry: Traversable) -> list[str]:
     """Find the further tasks of a method in the text of its file."""
-    found = _ALSO.search((entry.joinpath("__init__.py") if entry.is_dir() else entry).read_text(encoding="utf-8"))
+    file = entry.joinpath("__init__.py") if entry.is_dir() else entry
+    found = _ALSO.search(file.read_text(encoding="utf-8")) if file.is_file() else None
     return [] if found is None else re.findall(r"\w+", found[1])
 
 

@@ -1,117 +1,19 @@
-"""The Python face: what ``import safelight`` gives.
-
-A picture comes in as a path, the bytes of a file, a ``Picture``, a PIL image, a numpy array or a torch tensor, and the
-result is of the same kind (for a path, a ``Picture``). The work is that of ``infer``, as on the command line, so the
-same input gives the same pixels. Heavy packages are imported by the functions that need them.
-"""
+"""Networks, files, scores and the list of methods: what the Python face has beside the restoring itself."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    import numpy as np
-    import PIL.Image
-    from numpy.typing import NDArray
-    from torch import Tensor
-
+    from safelight.api.restoring import Holder
     from safelight.engine.device import Device
     from safelight.image import Picture
     from safelight.infer import Model, PrecisionChoice
     from safelight.metrics.protocol import Channel, Rounding
     from safelight.tasks import Task
-
-    Holder = str | Path | bytes | Picture | NDArray[np.generic] | Tensor | PIL.Image.Image
-    _Kind = TypeVar("_Kind", bytes, Picture, NDArray[np.generic], Tensor, PIL.Image.Image)
-
-
-@overload
-def upscale(
-    x: str | Path,
-    *,
-    scale: float | None = None,
-    size: str | tuple[int, int] | None = None,
-    method: str | None = None,
-    weights: str | Path | None = None,
-    device: Device = "auto",
-    precision: PrecisionChoice = "exact",
-    ensemble: bool = False,
-    **options: float | str,
-) -> Picture: ...
-
-
-@overload
-def upscale(
-    x: _Kind,
-    *,
-    scale: float | None = None,
-    size: str | tuple[int, int] | None = None,
-    method: str | None = None,
-    weights: str | Path | None = None,
-    device: Device = "auto",
-    precision: PrecisionChoice = "exact",
-    ensemble: bool = False,
-    **options: float | str,
-) -> _Kind: ...
-
-
-def upscale(
-    x: Any,
-    *,
-    scale: float | None = None,
-    size: str | tuple[int, int] | None = None,
-    method: str | None = None,
-    weights: str | Path | None = None,
-    device: Device = "auto",
-    precision: PrecisionChoice = "exact",
-    ensemble: bool = False,
-    **options: float | str,
-) -> Any:
-    """Enlarge one picture.
-
-    Depth, alpha, colour profile and metadata are kept as far as the kind can hold them.
-
-    Args:
-        x: A path, the bytes of a file, a Picture, a PIL image, a numpy array (H, W) or (H, W, 1 to 4) of uint8, uint16
-            or float32, or a torch tensor (C, H, W) or (1, C, H, W) of floats in [0, 1].
-        scale: The zoom, whole or not, 1 to 32; 4 if neither it nor ``size`` is given.
-        size: The size instead: (W, H), or ``"3840x2160"``, ``"3840x"`` or ``"x2160"``.
-        method: Its name; see ``list_methods``. ``None``: the best one that is quick enough for everybody.
-        weights: A file of your own training, or a published checkpoint (docs/weights.md).
-        device: ``"auto"``: the fastest there is.
-        precision: ``"exact"`` is float32; ``"fast"`` takes half of its digits where the device gains by it.
-        ensemble: Average over the 8 turns and mirrorings; better, and 8 times the work.
-        **options: The method's own; ``safelight info METHOD`` lists them. An unknown name raises.
-
-    Returns:
-        The same kind as ``x``; a Picture for a path.
-
-    Raises:
-        CardError: A method, an option or a size that does not exist.
-        CheckpointError: A weights file that is broken or of another method.
-        DeviceError: This machine has no such device.
-        PictureError: ``x`` is no picture.
-
-    Example:
-        >>> import numpy as np
-        >>> gray = np.full((8, 10), 100, np.uint8)
-        >>> large = upscale(gray, size=(25, 20), method="bicubic")
-        >>> large.shape, large.dtype, int(large.max())
-        ((20, 25), dtype('uint8'), 100)
-    """
-    from pathlib import Path
-
-    from safelight import catalog, image, infer
-
-    card = catalog.DEFAULTS["upscale"] if method is None else catalog.find(method, "upscale")
-    settings = infer.Settings(
-        scale=scale, size=size, options=options, weights=None if weights is None else Path(weights), device=device,
-        precision=precision, ensemble=ensemble,
-    )  # fmt: skip
-    return image.to_kind(infer.apply(card, image.from_any(x), settings), x)
 
 
 def load(
@@ -122,6 +24,7 @@ def load(
     weights: str | Path | None = None,
     device: Device = "auto",
     precision: PrecisionChoice = "exact",
+    task: Task | None = None,
 ) -> Model:
     """Load a network, to be called on tensors: ``model(x)``; its ``.network`` is the plain ``nn.Module``.
 
@@ -132,12 +35,13 @@ def load(
         weights: A file of your own training, or a published checkpoint (docs/weights.md); ``None``: the shipped ones.
         device: ``"auto"``: the fastest there is.
         precision: ``"exact"`` is float32; ``"fast"`` takes half of its digits where the device gains by it.
+        task: Of a network that serves several, the one it is for; ``None``: that of its folder.
 
     Returns:
         A model that takes (B, 1 or 3, H, W), sRGB or gray in [0, 1], and gives (B, 1 or 3, H * scale, W * scale).
 
     Raises:
-        CardError: No such method, scale or option, or a formula, which has no network.
+        CardError: No such method, scale or option, or a method that has no network.
         CheckpointError: The weights file is broken or of another method.
         DeviceError: This machine has no such device.
 
@@ -152,8 +56,9 @@ def load(
 
     file = None if weights is None else Path(weights)
     return infer.load(
-        catalog.find(name), scale=scale, options=options, weights=file, device=device, precision=precision
-    )
+        catalog.find(name, task), scale=scale, options=options, weights=file, device=device, precision=precision,
+        task=task,
+    )  # fmt: skip
 
 
 def read(source: str | Path | bytes, *, max_pixels: int | None = None, lenient: bool = False) -> Picture:
