@@ -123,8 +123,8 @@ def upscale(
 
     settings = infer.Settings(
         task="upscale", scale=scale, size=size, sigma=sigma, blur=blur, consistent=consistent,
-        frames=tuple(image.from_any(frame) for frame in frames), options=options,
-        weights=weights and Path(weights), device=device, precision=precision, ensemble=ensemble, seed=seed,
+        frames=tuple(image.from_any(frame) for frame in frames), options=options, ensemble=ensemble,
+        weights=None if weights is None else Path(weights), device=device, precision=precision, seed=seed,
     )  # fmt: skip
     return _apply(x, _card(method, "upscale"), settings)
 
@@ -208,8 +208,8 @@ def denoise(
     from safelight import infer
 
     settings = infer.Settings(
-        task="denoise", sigma=sigma, strength=strength, options=options,
-        weights=weights and Path(weights), device=device, precision=precision, ensemble=ensemble, seed=seed,
+        task="denoise", sigma=sigma, strength=strength, options=options, ensemble=ensemble,
+        weights=None if weights is None else Path(weights), device=device, precision=precision, seed=seed,
     )  # fmt: skip
     return _apply(x, _card(method, "denoise"), settings)
 
@@ -289,8 +289,8 @@ def deblock(
     from safelight import infer
 
     settings = infer.Settings(
-        task="deblock", strength=strength, options=options,
-        weights=weights and Path(weights), device=device, precision=precision, ensemble=ensemble, seed=seed,
+        task="deblock", strength=strength, options=options, ensemble=ensemble,
+        weights=None if weights is None else Path(weights), device=device, precision=precision, seed=seed,
     )  # fmt: skip
     return _apply(x, _card(method, "deblock"), settings)
 
@@ -374,8 +374,8 @@ def inpaint(
     from safelight import image, infer
 
     settings = infer.Settings(
-        task="inpaint", sigma=sigma, mask=image.from_any(mask), options=options,
-        weights=weights and Path(weights), device=device, precision=precision, ensemble=ensemble, seed=seed,
+        task="inpaint", sigma=sigma, mask=image.from_any(mask), options=options, ensemble=ensemble,
+        weights=None if weights is None else Path(weights), device=device, precision=precision, seed=seed,
     )  # fmt: skip
     return _apply(x, _card(method, "inpaint"), settings)
 
