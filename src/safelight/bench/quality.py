@@ -307,7 +307,7 @@ def score(
             _add(total, sample, result, protocol, original.path, f"{entry.card.id} restores")
         if done % _REPORT_EVERY == 0 or done == count:
             where = f"{track.label(level)} {test_set.facts.name}"
-            report(f"quality {where}: {done} of {count} pictures, {len(entries)} methods")
+            report(f"{where}: {done} of {count} pictures, {len(entries)} methods")
     return Scores(
         methods=tuple(Quality(a / count, b / count) for a, b in sums),
         input=Quality(given[0] / count, given[1] / count) if track.anchor == INPUT else None,

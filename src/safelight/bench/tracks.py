@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -60,7 +60,8 @@ class Track:
 
     Attributes:
         task: The task.
-        sets: The test sets. The first is the one that short tables show.
+        sets: The test sets.
+        headline: The set that short tables show.
         levels: How much worse the pictures are made, as ``Score.level`` counts.
         unit: How a level is written, with ``{}`` for the number.
         protocol: Everything that a number depends on, in words.
@@ -74,6 +75,7 @@ class Track:
 
     task: Task
     sets: tuple[SetSpec, ...]
+    headline: str
     levels: tuple[int, ...]
     unit: str
     protocol: str
@@ -87,6 +89,12 @@ class Track:
     def label(self, level: int) -> str:
         """Write a level, such as ``x2``."""
         return self.unit.format(level)
+
+    def labels(self, levels: Iterable[int]) -> str:
+        """Write several levels, such as ``x2 x3`` or ``sigma 15, 25``."""
+        if self.task == "upscale":
+            return " ".join(map(self.label, levels))
+        return self.unit.format(", ".join(map(str, levels)))
 
     def scale(self, level: int) -> int:
         """The zoom at a level: 1 for all tasks but ``upscale``."""
@@ -152,6 +160,7 @@ def _bicubic(name: str, scale: int) -> Known | None:
 _UPSCALE = Track(
     task="upscale",
     sets=tuple(SetSpec(name=name, folder=name, kind="luma") for name in ("Set5", "Set14", "BSD100")),
+    headline="Set5",
     levels=(2, 3, 4),
     unit="x{}",
     protocol=(
@@ -192,6 +201,7 @@ _DENOISE = Track(
         SetSpec(name="BSD68", folder="BSD68_gray", kind="gray"),
         _COLOUR,
     ),
+    headline="BSD68",
     levels=(15, 25, 50),
     unit="sigma {}",
     protocol=(
@@ -240,6 +250,7 @@ def _jpeg_alone(name: str, quality: int) -> Known | None:
 _DEBLOCK = Track(
     task="deblock",
     sets=(SetSpec(name="classic5", folder="classic5", kind="gray"), _COLOUR),
+    headline="classic5",
     levels=(10, 20, 30, 40),
     unit="quality {}",
     protocol=(

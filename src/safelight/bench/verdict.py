@@ -95,7 +95,7 @@ def shortfalls(
         text = "measured with weights that are no longer shipped; benchmark it again"
         grouped.setdefault((label(row.method, row.options), row.method, text, "stale"), set()).add(row.level)
     for (name, method, reason, kind), levels in grouped.items():
-        text = f"{name} {', '.join(map(track.label, sorted(levels)))}: {reason}"
+        text = f"{name} {track.labels(sorted(levels))}: {reason}"
         found.append(Shortfall(kind=kind, method=method, levels=tuple(sorted(levels)), text=text))
     for promise in promised:
         if promise.measured is None or not promise.short:

@@ -1,0 +1,136 @@
+"""What the cards say: the methods by task, their options, what the networks cost, the file formats."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import torch
+
+from parts.common import NONE, table, trained
+from safelight.bench import quality
+from safelight.bench.records import label
+from safelight.card import (
+    Card,
+    ClosedForm,
+    Interpolation,
+    Optimised,
+    Trained,
+    channels_of,
+    make_options,
+    option_facts,
+)
+from safelight.catalog import CARDS, DEFAULTS, of_task
+from safelight.engine.cost import Cost, measure
+from safelight.image.formats import ABILITIES
+from safelight.methods.upscale import espcn
+from safelight.tasks import TASKS, Task
+
+
+def cost(method: Trained, options: Any, scale: int) -> Cost:  # noqa: ANN401 - each method has its own Options class
+    """Count without memory or arithmetic."""
+    with torch.device("meta"):
+        network = method.network(options, scale)
+    return measure(network, 1 if channels_of(method, options) == "y" else 3)
+
+
+def methods() -> str:
+    """All methods by task: what each is, its paper, its kind. One that serves several tasks stands under each."""
+    parts: list[str] = []
+    for task in TASKS:
+        default = DEFAULTS.get(task)
+        rows: list[list[str]] = []
+        for card in of_task(task):
+            paper = NONE if card.paper is None else f"[{card.paper.venue}]({_address(card.paper.link)})"
+            mark = " (default)" if default is not None and card.id == default.id else ""
+            rows.append([f"[{card.name}]({_file(card)}){mark}", card.summary, paper, kind(card, task)])
+        if rows:
+            parts += [f"`safelight {task}`:", table(["method", "what it does", "paper", "kind"], rows)]
+    return "\n\n".join(parts)
+
+
+def kind(card: Card, task: Task) -> str:
+    """Say of what kind a method is, which scales it is for, and what it needs beside Safelight."""
+    match card.method:
+        case Trained() as method:
+            zooms = [scale for scale in method.scales if scale > 1] if task == "upscale" else []
+            text = f"network{', ' if zooms else ''}{' '.join(f'x{zoom}' for zoom in zooms)}"
+        case Interpolation():
+            text = "interpolation"
+        case ClosedForm():
+            text = "closed form"
+        case Optimised():
+            text = "iteration"
+    return text if card.extra is None else f"{text}; needs `[{card.extra.name}]`"
+
+
+def _file(card: Card) -> str:
+    """The method's file, or its folder where there are several."""
+    place = f"src/safelight/{'/'.join(card.module.split('.')[1:])}"
+    module = Path(inspect.getfile(espcn)).parents[2] / "/".join(card.module.split(".")[2:])
+    return place if module.is_dir() else f"{place}.py"
+
+
+def _address(link: str) -> str:
+    """Escape what ends an address in Markdown: an old DOI holds brackets of both kinds."""
+    return quote(link, safe=":/.-_;")
+
+
+def options() -> str:
+    """The options of all methods."""
+    names = [card.name for card in CARDS]
+    rows: list[list[str]] = []
+    for card in CARDS:
+        name = card.name if names.count(card.name) == 1 else card.id
+        for fact in option_facts(card.options):
+            extent = ", ".join(fact.choices) or f"{fact.low} to {fact.high}"
+            flag = f"`--{fact.name.replace('_', '-')}`"
+            rows.append([name, flag, fact.help, extent, "auto" if fact.default is None else str(fact.default)])
+    return table(["method", "flag", "what it does", "values", "default"], rows)
+
+
+def costs() -> str:
+    """Size and work of the networks at every scale; networks that cost the same share a line."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for card, method in trained():
+        every = (values for task in card.tasks for values in quality.variants(card, task))
+        for values in {label(card.id, values): values for values in every}.values():
+            made = make_options(card, values)
+            for scale in quality.trained_scales(method, made):
+                counted = cost(method, made, scale)
+                looks = "enlarged" if method.input == "interpolated" else "small"
+                cells = (
+                    card.name, NONE if scale == 1 else f"x{scale}", f"{counted.parameters:,}", f"{counted.weights:,}",
+                    f"{counted.multiply_adds:,.0f}", str(2 * method.reach(made, scale) + 1),
+                    "as it is" if scale == 1 else looks, channels_of(method, made).upper(),
+                )  # fmt: skip
+                found.setdefault(cells, []).append(" ".join(map(str, values.values())))
+    rows = [[f"{name} {', '.join(variants)}".strip(), *rest] for (name, *rest), variants in found.items()]
+    heads = ["method", "scale", "parameters", "weights alone", "multiply-adds per output pixel"]
+    heads += ["receptive field, input pixels", "input", "channels"]
+    return table(heads, rows, right=(2, 3, 4, 5))
+
+
+def formats() -> str:
+    """What each file format holds."""
+    rows: list[list[str]] = []
+    for name, able in ABILITIES.items():
+        depth = f"{'8' if able.bits == 8 else f'8, {able.bits}'} bits{', float' if able.floats else ''}"
+        alpha = "no" if not able.alpha else "clear or opaque" if name == "gif" else "yes"
+        kept = "ICC, EXIF, XMP, DPI" if able.metadata else "nothing"
+        side = f"{able.max_side:,}"
+        loss = "lossless" if able.quality is None else str(able.quality)
+        if name == "gif":
+            loss = "256 colours"
+        rows.append([name.upper(), " ".join(able.suffixes), depth, alpha, kept, side, loss])
+    return table(
+        ["format", "suffixes", "depth", "alpha", "metadata", "most pixels a side", "quality"], rows, right=(5,)
+    )
+
+
+def method_file() -> str:
+    """The file of a real method, whole."""
+    path = Path(inspect.getfile(espcn))
+    return f"```python\n{path.read_text(encoding='utf-8').rstrip()}\n```"

@@ -1,0 +1,71 @@
+"""What the benchmark found, task by task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from parts import common
+from parts.common import NONE, no_results, stored, table
+from safelight import bench
+from safelight.bench.records import label
+from safelight.bench.tracks import TRACKS
+from safelight.tasks import Task
+
+
+def short(task: Task) -> str:
+    """One line a method: cost, the first test set measured beside published, time."""
+    results = stored(f"{task}.json")
+    if results is None:
+        return no_results(task)
+    failed = sum(not anchor["passed"] for anchor in results["anchors"])
+    if failed:
+        return f"{failed} of {len(results['anchors'])} anchors fail in `results/{task}.json`: believe no number in it."
+    track = TRACKS[task]
+    name = track.headline
+    by_name: dict[str, dict[int, dict[str, Any]]] = {}
+    for row in results["rows"]:
+        if row["set"] == name:
+            by_name.setdefault(label(row["method"], row["options"]), {})[row["level"]] = row
+    lines: list[list[str]] = []
+    for method, rows in by_name.items():
+        last = rows[max(rows)]
+        work = last["multiply_adds"]
+        cells = [method, f"{last['parameters']:,}" if work is not None else NONE]
+        cells.append(NONE if work is None else f"{work:,.0f}")
+        for level in track.levels:
+            row = rows.get(level)
+            published = NONE if row is None or row["published_psnr"] is None else f"{row['published_psnr']:.2f}"
+            cells.append(NONE if row is None else f"{row['psnr']:.2f} ({published})")
+        lines.append([*cells, f"{last['seconds_per_megapixel']:.3g}"])
+    heads = ["method", "parameters", "multiply-adds per pixel", *(f"{name} {track.label(o)}" for o in track.levels)]
+    heads.append("seconds per megapixel")
+    written = table(heads, lines, right=range(1, len(heads)))
+    if task == "upscale":
+        notes = [
+            "Y-PSNR in dB, measured (published). Parameters, multiply-adds and seconds are those of the largest scale, "
+            "for each pixel or megapixel of the result."
+        ]
+    else:
+        notes = ["PSNR in dB, measured (published). Multiply-adds and seconds are for each pixel or megapixel."]
+    for run in results["runs"]:
+        machine = run["machine"]
+        threads = f"{machine['threads']} thread{'s' if machine['threads'] != 1 else ''}"
+        notes.append(f"Measured on {run['id'][:10]}: {machine['processor']}, {threads}, {machine['device']}.")
+    return "\n\n".join([written, " ".join(notes)])
+
+
+def everything(task: Task) -> str:
+    """All that the benchmark found of a task, below a document's own heading."""
+    results = stored(f"{task}.json")
+    if results is None:
+        return no_results(task)
+    text = bench.tables(results).split("\n", 1)[1].strip()
+    plot = common.RESULTS / f"{task}.svg"
+    picture = f"![PSNR against time per megapixel](../results/{plot.name})\n\n" if plot.is_file() else ""
+    return picture + text
+
+
+SHORT: dict[str, Callable[[], str]] = {f"results-short-{task}": partial(short, task) for task in TRACKS}
+ALL: dict[str, Callable[[], str]] = {f"results-{task}": partial(everything, task) for task in TRACKS}

@@ -1,0 +1,90 @@
+"""How the networks are trained: recipes, what the shipped files say of their own training, and what was measured."""
+
+from __future__ import annotations
+
+from parts.common import NO_WEIGHTS, NONE, missing, stored, table, trained
+from safelight import checkpoint, model
+from safelight.bench.records import label
+from safelight.bench.tracks import TRACKS
+from safelight.card import Recipe
+
+
+def recipes() -> str:
+    """What every recipe prescribes and promises."""
+    rows: list[list[str]] = []
+    for card, method in trained():
+        recipe = method.recipe
+        after = "" if recipe.steps_after_start is None else f" (then {recipe.steps_after_start:,})"
+        start = NONE if recipe.start is None else f"x{recipe.start}"
+        crops = f"{recipe.batch} of {recipe.patch}x{recipe.patch}"
+        steps = f"{recipe.steps:,}{after}"
+        rows.append([card.name, ", ".join(recipe.data), steps, crops, f"{recipe.rate:g}", start, promised(recipe)])
+    heads = ["method", "pictures", "steps", "crops a step", "peak rate", "others start from", "promised (floor)"]
+    return table(heads, rows)
+
+
+def promised(recipe: Recipe) -> str:
+    """A recipe's promises in a cell: by options and set, each level with its number and floor."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for promise in recipe.promises:
+        options = label("", promise.options).strip()
+        number = f"{TRACKS[promise.task].label(promise.level)} {promise.psnr:.2f} ({promise.floor:.2f})"
+        groups.setdefault((options, promise.data), []).append(number)
+    return "; ".join(
+        f"{f'{options}: ' if options else ''}{data} {', '.join(n)}" for (options, data), n in groups.items()
+    )
+
+
+def throughput() -> str:
+    """How each shipped file was trained, by its own header."""
+    rows: list[list[str]] = []
+    for card, method in trained():
+        for weights in method.weights:
+            header = checkpoint.read_header(model.SHIPPED / weights.file)
+            crops = header.steps * int(header.recipe.get("batch", 0))
+            speed = f"{crops / header.seconds:,.0f}" if crops and header.seconds else NONE
+            patch = header.recipe.get("patch", "?")
+            zooms = " ".join(f"x{scale}" for scale in weights.scales if scale > 1)
+            rows.append(
+                [
+                    label(card.id, weights.options), zooms or NONE,
+                    ", ".join(header.trained_on), f"{header.steps:,}",
+                    f"{header.recipe.get('batch', '?')} of {patch}x{patch}",
+                    f"{header.seconds:,.0f}", speed, header.device, header.commit or NONE,
+                ]
+            )  # fmt: skip
+    if not rows:
+        return NO_WEIGHTS
+    heads = ["method", "scales", "trained on", "steps", "crops a step", "seconds", "crops a second", "device", "commit"]
+    return table(heads, rows, right=(3, 5, 6))
+
+
+def training_speed() -> str:
+    """Crops and arithmetic a second of every recipe."""
+    found = stored("training-cpu.json")
+    if found is None:
+        return missing("training-cpu.json", "python tools/measure_training.py --data DIR")
+    rows = [
+        [
+            row["method"].split("/")[1], row["precision"], f"{row['batch']} of {row['patch']}x{row['patch']}",
+            f"{row['crops_per_second']:,.0f}", f"{row['gflop_per_second']:,.0f}",
+        ]
+        for row in found["rows"]
+    ]  # fmt: skip
+    heads = ["method at x3", "precision", "crops a step", "crops a second", "GFLOP a second"]
+    return f"{found['processor']}, {found['device']}, torch {found['torch']}.\n\n{table(heads, rows, right=(3, 4))}"
+
+
+def optimisers() -> str:
+    """What SOAP is worth against Adam."""
+    found = stored("optimisers.json")
+    if found is None:
+        return missing("optimisers.json", "python tools/compare_optimisers.py --data DIR")
+    rows = [
+        [
+            run["optimiser"], f"{run['rate']:g}", f"{run['steps']:,}", f"{run['validation_psnr']:.2f}",
+            f"{run['seconds']:.0f}",
+        ]
+        for run in found["runs"]
+    ]  # fmt: skip
+    return table(["optimiser", "rate", "steps", "validation dB", "seconds"], rows, right=(1, 2, 3, 4))
