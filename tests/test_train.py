@@ -12,10 +12,12 @@ from safelight.card import Batch
 from safelight.catalog import find
 from safelight.checkpoint import CheckpointError
 from safelight.color import rgb_to_y
-from safelight.data import DataError, SuperResolutionCrops
+from safelight.data import Crops, DataError
+from safelight.degrade import Shrink
 from safelight.train import Plan
 
 ESPCN, VDSR, EDSR = find("espcn"), find("vdsr"), find("edsr")
+DNCNN, DNCNN3 = find("dncnn"), find("dncnn3")
 
 
 @pytest.fixture
@@ -81,7 +83,7 @@ def test_gray_pictures_are_y_as_they_are(folder):
 def test_crops_are_those_of_the_whole_picture_degraded(scale, interpolated):
     """Away from the picture's border, degrading a crop is cropping the degraded picture: no seam, no shift."""
     whole = torch.randint(256, (1, 120, 120), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-    crops = SuperResolutionCrops([whole], scale=scale, patch=6, batch=5, interpolated=interpolated)
+    crops = Crops([whole], Shrink(scale, interpolated), patch=6, batch=5)
     batch = crops.draw(torch.Generator().manual_seed(2))
     assert batch.target.shape == (5, 1, 6 * scale, 6 * scale)
     x = whole[None].float() / 255
@@ -108,7 +110,7 @@ def test_crops_are_those_of_the_whole_picture_degraded(scale, interpolated):
 
 def test_crops_refuse_pictures_that_are_too_small():
     with pytest.raises(DataError, match="smaller than a crop of"):
-        SuperResolutionCrops([torch.zeros(1, 20, 90, dtype=torch.uint8)], scale=4, patch=8, batch=1, interpolated=False)
+        Crops([torch.zeros(1, 20, 90, dtype=torch.uint8)], Shrink(4, interpolated=False), patch=8, batch=1)
 
 
 @pytest.mark.parametrize("make", [lambda p: p / "none", lambda p: p])
@@ -130,7 +132,7 @@ def test_it_learns_and_says_how_far_it_is(folder, tmp_path):
     assert seen[-1].rate > 0
     assert seen[-1].seconds_left == 0
     assert header == checkpoint.read_header(out)
-    assert header.scores["validation Y-PSNR"] == max(float(row["psnr"]) for row in log)
+    assert header.scores["validation PSNR"] == max(float(row["psnr"]) for row in log)
     assert header.trained_on == ("pictures (terms not stated)",)
     assert header.recipe["steps"] == 150
     assert infer.load(ESPCN, weights=out, device="cpu")(torch.rand(1, 3, 5, 5)).shape == (1, 3, 10, 10)
@@ -144,7 +146,7 @@ class StopError(Exception):
 @pytest.mark.parametrize("every", [4, 5, 12])
 def test_resumption_is_exact(folder, tmp_path, card, scales, every):
     """Stopped in the eighth step's report, with a state of the step before or of the last validation."""
-    drawn = SuperResolutionCrops.draw
+    drawn = Crops.draw
 
     def weights(name, stop):
         out = tmp_path / name
@@ -160,7 +162,7 @@ def test_resumption_is_exact(folder, tmp_path, card, scales, every):
                 return drawn(self, generator)
 
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(SuperResolutionCrops, "draw", draw)
+                patch.setattr(Crops, "draw", draw)
                 with pytest.raises(StopError):
                     train.train(made, lambda progress: None)
         train.train(made, lambda progress: None)
@@ -237,3 +239,52 @@ def test_edsr_step_is_l1():
         expected = (net(batch.input) - batch.target).abs().mean()
     loss = EDSR.method.training(net, EDSR.method.recipe).step(batch)["loss"]
     torch.testing.assert_close(loss, expected)
+
+
+def test_a_denoiser_learns(folder, tmp_path):
+    options = DNCNN.options("S25")
+    recipe = dataclasses.replace(DNCNN.method.recipe, patch=20, batch=4, steps=60, warmup=5)
+    chosen = plan(folder, tmp_path / "w.safetensors", card=DNCNN, options=options, scales=(1,), recipe=recipe)
+    header = train.train(chosen, lambda progress: None)
+    assert header.options == {"variant": "S25"}
+    assert header.scales == (1,)
+    # Noise of 25 alone is 20.2 dB, and clipped to 8 bits a little more.
+    assert header.scores["validation PSNR"] > 22
+
+
+def test_a_denoiser_of_colour_is_trained_on_colour(folder, tmp_path):
+    options = DNCNN.options("CB")
+    chosen = plan(folder, tmp_path / "w.safetensors", card=DNCNN, options=options, scales=(1,), steps=2)
+    train.train(chosen, lambda progress: None)
+    assert checkpoint.read_shapes(tmp_path / "w.safetensors")[0]["first.weight"] == (64, 3, 3, 3)
+
+
+def test_one_network_is_trained_for_three_tasks(folder, tmp_path, monkeypatch):
+    kinds = []
+    draw = Crops.draw
+
+    def noted(self, generator):
+        kinds.append(self.degradation.describe())
+        return draw(self, generator)
+
+    monkeypatch.setattr(Crops, "draw", noted)
+    chosen = plan(folder, tmp_path / "w.safetensors", card=DNCNN3, scales=(1, 2, 3, 4), steps=20, validate_every=20)
+    assert train.train(chosen, lambda progress: None).scales == (1, 2, 3, 4)
+    assert set(kinds) == {"quality 20", "noise 25", "x2", "x3", "x4"}
+
+
+def test_a_blind_networks_layers_start_one_for_a_single_level(folder, tmp_path):
+    blind = plan(
+        folder, tmp_path / "b.safetensors", card=DNCNN, options=DNCNN.options("B"), scales=(1,), steps=1,
+        validate_every=1,
+    )  # fmt: skip
+    train.train(blind, lambda progress: None)
+    still = dataclasses.replace(
+        plan(folder, tmp_path / "s.safetensors", card=DNCNN, options=DNCNN.options("S15"), scales=(1,), steps=1),
+        start=tmp_path / "b.safetensors", validate_every=1,
+    )  # fmt: skip
+    train.train(still, lambda progress: None)
+    before, after = (checkpoint.load(tmp_path / name)[0] for name in ("b.safetensors", "s.safetensors"))
+    torch.testing.assert_close(after["middle.14.weight"], before["middle.14.weight"], rtol=0, atol=0.05)
+    assert "middle.15.weight" in before
+    assert "middle.15.weight" not in after
