@@ -12,12 +12,15 @@ from skimage.metrics import structural_similarity
 from safelight import bench, catalog, checkpoint, image, infer, ops
 from safelight.bench import records, verdict
 from safelight.bench.plot import draw
+from safelight.bench.quality import Quality
+from safelight.bench.tracks import TRACKS
 from safelight.card import CardError, Trained, Weights, make_options
 from safelight.checkpoint import Header
 from safelight.data import DataError
 from safelight.image import Picture
 
 CLOCK = bench.Clock(width=48, height=24, rounds=1)
+UPSCALE = TRACKS["upscale"]
 
 
 def silent(line):
@@ -104,7 +107,7 @@ def expected(folder, scale, enlarge):
 @pytest.mark.parametrize("scale", [2, 3, 4])
 @pytest.mark.parametrize("name", ["Set5", "Set14", "BSD100"])
 def test_scores_equal_an_independent_computation(sets, out, name, scale):
-    rows = {row["method"]: row for row in results_of(out)["rows"] if (row["set"], row["scale"]) == (name, scale)}
+    rows = {row["method"]: row for row in results_of(out)["rows"] if (row["set"], row["level"]) == (name, scale)}
     enlarge = {
         "upscale/nearest": lambda x: x.repeat_interleave(scale, -1).repeat_interleave(scale, -2),
         "upscale/bicubic": lambda x: ops.resize(x, zoom=scale),
@@ -124,7 +127,7 @@ def test_published_numbers_stand_beside_the_measured(out):
         else:
             assert row["psnr_difference"] == round(row["psnr"] - row["published_psnr"], 4)
             assert row["ssim_difference"] == round(row["ssim"] - row["published_ssim"], 5)
-    published = {(row["set"], row["scale"]): row["published_psnr"] for row in results_of(out)["rows"][9:]}
+    published = {(row["set"], row["level"]): row["published_psnr"] for row in results_of(out)["rows"][9:]}
     assert published["Set5", 3] == 30.39
     assert published["BSD100", 4] == 25.96
 
@@ -139,7 +142,7 @@ def test_the_json_says_what_was_measured_and_where(sets, out):
     assert only["machine"]["threads"] == torch.get_num_threads()
     assert only["machine"]["torch"] == torch.__version__
     assert [(data["name"], data["pictures"]) for data in results["data"]] == [("Set5", 2), ("Set14", 2), ("BSD100", 2)]
-    rows = [(row["method"], row["scale"], row["set"]) for row in results["rows"]]
+    rows = [(row["method"], row["level"], row["set"]) for row in results["rows"]]
     sets_in_order = ("Set5", "Set14", "BSD100")
     assert rows == [
         (method, scale, name) for method in only["methods"] for scale in (2, 3, 4) for name in sets_in_order
@@ -155,10 +158,10 @@ def test_fingerprints_cover_the_pixels_and_not_the_files(sets, out, tmp_path):
         (tmp_path / name).mkdir()
         for path in (sets / name).iterdir():
             image.write(image.read(path), tmp_path / name / f"other-{path.stem}.tiff")
-    found = [item.facts.sha256 for item in bench.quality.read_sets(tmp_path)]
+    found = [item.facts.sha256 for item in bench.quality.read_sets(UPSCALE, tmp_path)]
     assert found == [data["sha256"] for data in results_of(out)["data"]]
     image.write(Picture(pixels=texture(49, 63, 3, 99)), tmp_path / "Set5" / "other-a.tiff", overwrite=True)
-    assert bench.quality.read_sets(tmp_path)[0].facts.sha256 != found[0]
+    assert bench.quality.read_sets(UPSCALE, tmp_path)[0].facts.sha256 != found[0]
 
 
 # --- anchors and shortfalls -------------------------------------------------------------------------------------------
@@ -166,37 +169,40 @@ def test_fingerprints_cover_the_pixels_and_not_the_files(sets, out, tmp_path):
 
 def anchor_row(**changed):
     plain = records.Row(
-        method="upscale/bicubic", options={}, scale=3, set="Set5", psnr=30.3922, ssim=0.86821, published_psnr=30.39,
+        method="upscale/bicubic", options={}, level=3, set="Set5", psnr=30.3922, ssim=0.86821, published_psnr=30.39,
         published_ssim=0.8682, psnr_difference=None, ssim_difference=None, parameters=0, multiply_adds=None,
         seconds_per_megapixel=0.1, weights_sha256=None, run="now",
     )  # fmt: skip
     return dataclasses.replace(plain, **changed)
 
 
+def held(psnr, ssim, name="Set5"):
+    return [anchor.passed for anchor in verdict.anchors(UPSCALE, {(name, 3): Quality(psnr, ssim)})]
+
+
 def test_anchors_hold_within_their_tolerances():
-    assert [anchor.passed for anchor in verdict.anchors([anchor_row()])] == [True, True]
-    assert [anchor.passed for anchor in verdict.anchors([anchor_row(psnr=30.41)])] == [False, True]
-    assert [anchor.passed for anchor in verdict.anchors([anchor_row(ssim=0.8688)])] == [True, False]
-    (anchor,) = verdict.anchors([anchor_row(set="Set14", psnr=27.5405, ssim=0.7736, published_psnr=27.55)])
-    assert (anchor.metric, anchor.tolerance, anchor.passed) == ("psnr", 0.015, True)
-    assert verdict.anchors([anchor_row(method="upscale/nearest")]) == ()
+    assert held(30.3922, 0.86821) == [True, True]
+    assert held(30.41, 0.86821) == [False, True]
+    assert held(30.3922, 0.8688) == [True, False]
+    (anchor,) = verdict.anchors(UPSCALE, {("Set14", 3): Quality(27.5405, 0.7736)})
+    assert (anchor.method, anchor.metric, anchor.tolerance, anchor.passed) == ("upscale/bicubic", "psnr", 0.015, True)
 
 
-def test_promises_are_held_against_set5():
+def test_promises_are_held_against_their_set():
     card = catalog.find("fsrcnn")
-    rows = [anchor_row(method=card.id, scale=scale, psnr=psnr) for scale, psnr in ((2, 36.71), (3, 33.0), (4, 30.7051))]
-    promises = verdict.promises(card, rows)
-    assert [(p.scale, p.promised, p.floor, p.short) for p in promises] == [
-        (2, 37.0, 36.8, 0.29), (3, 33.16, 32.8, 0.16), (4, 30.71, 30.5, 0.0),
+    rows = [anchor_row(method=card.id, level=scale, psnr=psnr) for scale, psnr in ((2, 36.71), (3, 33.0), (4, 30.7051))]
+    promises = verdict.promises(UPSCALE, card, rows)
+    assert [(p.set, p.level, p.promised, p.floor, p.short) for p in promises] == [
+        ("Set5", 2, 37.0, 36.8, 0.29), ("Set5", 3, 33.16, 32.8, 0.16), ("Set5", 4, 30.71, 30.5, 0.0),
     ]  # fmt: skip
-    below, above = verdict.shortfalls([], [], [], promises, None)
+    below, above = verdict.shortfalls(UPSCALE, [], [], [], promises, None)
     assert below.kind == "floor"
     assert below.text == (
         "fsrcnn x2 Set5: 36.71 dB, 0.29 under the 37.00 that the recipe promises, 0.09 under the floor of 36.80"
     )
     assert above.kind == "promise"
     assert above.text.endswith("not under the floor of 32.80")
-    assert verdict.promises(catalog.find("bicubic"), rows) == []
+    assert verdict.promises(UPSCALE, catalog.find("bicubic"), rows) == []
 
 
 # --- networks ---------------------------------------------------------------------------------------------------------
@@ -234,10 +240,10 @@ def test_networks_are_measured_where_weights_are_shipped(sets, networks, tmp_pat
     monkeypatch.setattr(catalog, "CARDS", networks)
     results = run(sets, tmp_path, None)
     rows = {
-        (records.label(row["method"], row["options"]), row["set"]): row for row in results["rows"] if row["scale"] == 3
+        (records.label(row["method"], row["options"]), row["set"]): row for row in results["rows"] if row["level"] == 3
     }
     assert {name for name, _ in rows} == {"bicubic", "srcnn", "srcnn 9-1-5", "fsrcnn", "edsr"}
-    assert {row["scale"] for row in results["rows"] if row["method"] != "upscale/bicubic"} == {3}
+    assert {row["level"] for row in results["rows"] if row["method"] != "upscale/bicubic"} == {3}
     assert rows["srcnn", "Set5"]["published_psnr"] == 32.75
     assert rows["srcnn 9-1-5", "Set5"]["published_psnr"] is None
     assert (rows["fsrcnn", "Set5"]["multiply_adds"], rows["srcnn", "Set5"]["multiply_adds"]) == (1384.9, 57184.0)
@@ -261,11 +267,11 @@ def test_networks_are_measured_where_weights_are_shipped(sets, networks, tmp_pat
     assert rows["edsr", "Set14"]["psnr"] == pytest.approx(np.mean(found, axis=0)[0], abs=2e-3)
     assert rows["edsr", "Set14"]["ssim"] == pytest.approx(np.mean(found, axis=0)[1], abs=5e-5)
 
-    absent = {(records.label(item["method"], item["options"]), item["scale"]) for item in results["missing"]}
+    absent = {(records.label(item["method"], item["options"]), item["level"]) for item in results["missing"]}
     assert absent == {(name, scale) for name in ("srcnn", "srcnn 9-1-5", "fsrcnn", "edsr") for scale in (2, 4)}
     texts = [item["text"] for item in results["shortfalls"]]
     assert "edsr x2 x4: not measured, no weights are shipped; safelight train upscale/edsr makes them" in texts
-    assert [item["scales"] for item in results["shortfalls"] if item["kind"] == "floor"] == [[3]] * 3
+    assert [item["levels"] for item in results["shortfalls"] if item["kind"] == "floor"] == [[3]] * 3
     race = results["comparison"]
     assert race["multiply_adds"]["ratio"] == 41.29
     assert race["network"]["ratio"] == pytest.approx(race["network"]["slow"] / race["network"]["fast"], abs=0.01)
@@ -286,7 +292,7 @@ def test_networks_are_measured_where_weights_are_shipped(sets, networks, tmp_pat
         row for row in results["rows"] if row["method"] == "upscale/fsrcnn"
     ]
     assert {row["run"] for row in later["rows"] if row["method"] == "upscale/edsr"} == {later["runs"][1]["id"]}
-    assert [(item["method"], item["scales"]) for item in later["shortfalls"] if item["kind"] == "stale"] == [
+    assert [(item["method"], item["levels"]) for item in later["shortfalls"] if item["kind"] == "stale"] == [
         ("upscale/fsrcnn", [3])
     ]
     assert "Not all rows are of one run" in (tmp_path / "upscale.md").read_text(encoding="utf-8")
@@ -319,7 +325,7 @@ def test_without_matplotlib_a_line_says_what_to_install(sets, tmp_path, monkeypa
     run(sets, tmp_path, ["bicubic"], lines)
     assert "no plot was drawn: it needs matplotlib; pip install 'safelight[plot]'" in lines
     assert {path.name for path in tmp_path.iterdir()} == {"upscale.json", "upscale.md"}
-    assert any(line.startswith("quality x2 Set5: 2 of 2 pictures") for line in lines)
+    assert any(line.startswith("x2 Set5: 2 of 2 pictures") for line in lines)
 
 
 # --- what goes wrong --------------------------------------------------------------------------------------------------
