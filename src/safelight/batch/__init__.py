@@ -7,11 +7,12 @@ works through the jobs, a ``Manifest`` remembers what each result was made from,
 
 from safelight.batch.inputs import STREAM, BatchError, Found, Source, expand, is_folder, read_list
 from safelight.batch.manifest import Manifest, Stamp, settings_of, stamp_of
+from safelight.batch.outcomes import Done, Outcome, Status, explain
 from safelight.batch.outputs import Job, OnExist, plan, plan_each, tidy
 from safelight.batch.pipeline import Pipeline
 from safelight.batch.restorer import Restorer, iterates, name_of, observe
 from safelight.batch.watch import Watch
-from safelight.batch.work import Done, Files, Outcome, Status, attempt, explain, preview, process
+from safelight.batch.work import Files, attempt, preview, process
 
 __all__ = [
     "STREAM",

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from safelight import image
 from safelight.batch.manifest import Manifest
+from safelight.batch.outcomes import Outcome, skipped
 from safelight.batch.outputs import Job
 from safelight.batch.restorer import Restorer
-from safelight.batch.work import Files, Outcome, admit, make_way, opened, skipped, spare
+from safelight.batch.work import Files, admit, make_way, opened, spare
 from safelight.batch.writer import Task, Writer
 from safelight.image.frame import Frame
 

@@ -13,8 +13,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from safelight.batch.manifest import Manifest, Stamp
+from safelight.batch.outcomes import Done, Outcome, failed, succeeded
 from safelight.batch.outputs import Job
-from safelight.batch.work import Done, Files, Outcome, failed, store, succeeded
+from safelight.batch.work import Files, store
 from safelight.image.frame import Frame
 
 _HELD = 64 << 20  # bytes of rows that may wait to be written

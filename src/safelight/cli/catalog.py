@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import platform
 import shutil
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from safelight.cli.options import complete_method, complete_task
+from safelight.cli.options import complete_method, complete_task, extent
 from safelight.cli.shell import (
     ENVIRONMENT,
     Debug,
@@ -26,10 +27,10 @@ from safelight.cli.shell import (
     table,
     the_card,
 )
-from safelight.tasks import TASKS
+from safelight.tasks import TASKS, Task
 
 if TYPE_CHECKING:
-    from safelight.card import Card, Trained
+    from safelight.card import Card, Extra, OptionFact, Trained
     from safelight.engine.cost import Cost
 
 
@@ -42,6 +43,14 @@ def add(app: typer.Typer) -> None:
 
 # --- methods and info -------------------------------------------------------------------------------------------------
 
+# The one measurement that stands for a task: words of its name in the headers of weights.
+_HEADLINES: Mapping[Task, tuple[str, ...]] = {
+    "upscale": ("set5", "x4"),
+    "denoise": ("bsd68", "sigma 25"),
+    "deblock": ("classic5", "quality 10"),
+}
+_LEVELS: Mapping[Task, str] = {"upscale": "x{}", "denoise": "sigma {}", "deblock": "quality {}", "inpaint": "{}"}
+
 
 def methods(
     task: Annotated[
@@ -52,25 +61,28 @@ def methods(
 ) -> int:
     """List the methods: what they are, what they cost, how good they are.
 
-    Multiply-adds are per pixel of the result; dB is the measured PSNR on Set5 at scale 4.
+    Multiply-adds are per pixel of the result. dB is the measured PSNR, of upscale on Set5 at scale 4, of denoise on
+    BSD68 at sigma 25, of deblock on classic5 at quality 10.
     """
-    if task is not None and task not in TASKS:
+    chosen = next((known for known in TASKS if known == task), None)
+    if task is not None and chosen is None:
         raise UsageError(f"expected a task out of {', '.join(TASKS)}, got {task!r}; choose one of them")
     from safelight import catalog
 
-    facts = [_facts(card) for card in catalog.CARDS if task in (None, card.task)]
+    facts = [_facts(card) for card in (catalog.CARDS if chosen is None else catalog.of_task(chosen))]
     if json:
         for fact in facts:
             say_json(fact)
         return 0
-    defaults = {card.id for card in catalog.DEFAULTS.values()}
+    usual = {card.id for name, card in catalog.DEFAULTS.items() if chosen in (None, name)}
     rows: list[list[str]] = []
     for fact in facts:
-        cost, paper, psnr = fact["cost"], fact["paper"], fact["set5_x4_psnr"]
+        cost, paper = fact["cost"], fact["paper"]
+        psnr = fact["psnr"].get(fact["task"] if chosen is None else chosen)
         rows.append(
             [
-                f"{fact['id']}{' *' if fact['id'] in defaults else ''}",
-                _scales(fact["scales"]),
+                f"{fact['id']}{' *' if fact['id'] in usual else ''}",
+                _zooms(fact),
                 "" if cost is None else f"{cost['parameters']:,}",
                 "" if cost is None else f"{cost['multiply_adds']:,.0f}",
                 "" if psnr is None else f"{psnr:.2f}",
@@ -97,29 +109,57 @@ def info(
     say(card.summary)
     if card.paper is not None:
         say(f'paper: {card.paper.authors}, "{card.paper.title}", {card.paper.venue}, {card.paper.link}')
-    shared = ", one network for all" if facts["one_for_all"] else ""
-    say(f"scales: {_scales(facts['scales'])}{shared}; others follow by a resize")
+    say(f"tasks: {', '.join(card.tasks)}; {facts['kind']}")
+    if "upscale" in card.tasks:
+        shared = ", one network for all" if facts["one_for_all"] else ""
+        say(f"scales: {_zooms(facts)}{shared}; others follow by a resize")
+    if card.takes:
+        say(f"can be told: {', '.join(facts['takes'])}")
+    if facts["extra"] is not None:
+        there = "installed" if facts["extra"]["installed"] else "not installed"
+        say(f"needs: pip install 'safelight[{facts['extra']['name']}]' ({there})")
     if facts["cost"] is not None:
         cost = facts["cost"]
+        at = f" at scale {cost['scale']}" if cost["scale"] > 1 else ""
         say(
-            f"cost at scale {cost['scale']}: {cost['parameters']:,} parameters ({cost['weights']:,} weights), "
+            f"cost{at}: {cost['parameters']:,} parameters ({cost['weights']:,} weights), "
             f"{cost['multiply_adds']:,.0f} multiply-adds per pixel of the result"
         )
         say(f"receptive field: {2 * cost['reach'] + 1} pixels; input: {facts['input']}, {facts['channels']}")
-    for option in facts["options"]:
-        extent = ", ".join(option["choices"]) or f"{option['low']} to {option['high']}"
-        say(f"option --{option['name'].replace('_', '-')}: {option['help']} ({extent}; default {option['default']})")
+    for option in option_facts_of(card):
+        say(f"option --{option.name.replace('_', '-')}: {option.help} ({extent(option)})")
     for weights in facts["weights"]:
-        megabytes = weights["bytes"] / 1e6
-        say(f"weights {weights['file']}: {_scales(weights['scales'])}, {megabytes:.2f} MB, {_header(weights)}")
+        serves = " ".join(f"x{scale}" for scale in weights["scales"] if scale > 1)
+        fits = ", ".join(f"{name} {value}" for name, value in weights["options"].items())
+        what = "; ".join(part for part in (serves, fits) if part)
+        say(f"weights {weights['file']}: {what or 'all'}, {weights['bytes'] / 1e6:.2f} MB, {_header(weights)}")
     if facts["recipe"] is not None:
         recipe = facts["recipe"]
         crops = f"{recipe['batch']} crops of {recipe['patch']}x{recipe['patch']}"
-        say(f"recipe: {recipe['steps']:,} steps of {crops}; {recipe['time']}")
-    for row in card.published:
-        ssim = "" if row.ssim is None else f", SSIM {row.ssim:.4f}"
-        say(f"published: {row.data} x{row.scale} {row.psnr:.2f} dB{ssim}")
+        say(f"recipe: {recipe['steps']:,} steps of {crops}; {recipe['time'] or 'its time is not measured yet'}")
+        for promise in recipe["promises"]:
+            aim = f"{promise['psnr']:.2f} dB, and at least {promise['floor']:.2f}"
+            say(f"promised: {_measured_on(promise)}: {aim}{_by_options(promise)}")
+    for row in facts["published"]:
+        ssim = "" if row["ssim"] is None else f", SSIM {row['ssim']:.4f}"
+        say(f"published: {_measured_on(row)}: {row['psnr']:.2f} dB{ssim}{_by_options(row)}")
     return 0
+
+
+def option_facts_of(card: Card) -> tuple[OptionFact, ...]:
+    """List the options of a method."""
+    from safelight.card import option_facts
+
+    return option_facts(card.options)
+
+
+def _measured_on(row: Mapping[str, Any]) -> str:
+    return f"{row['task']}, {row['data']} {_LEVELS[row['task']].format(row['level'])}"
+
+
+def _by_options(row: Mapping[str, Any]) -> str:
+    chosen = ", ".join(f"{name} {value}" for name, value in row["options"].items())
+    return f" ({chosen})" if chosen else ""
 
 
 def _header(weights: Mapping[str, Any]) -> str:
@@ -131,52 +171,70 @@ def _header(weights: Mapping[str, Any]) -> str:
     return f"trained on {data}; licence {header['licence'] or 'not stated'}; {scores}"
 
 
-def _scales(scales: tuple[int, ...] | None) -> str:
-    return "any" if scales is None else " ".join(f"x{scale}" for scale in scales)
+def _zooms(facts: Mapping[str, Any]) -> str:
+    if "upscale" not in facts["tasks"]:
+        return ""
+    scales: tuple[int, ...] | None = facts["scales"]
+    return "any" if scales is None else " ".join(f"x{scale}" for scale in scales if scale > 1)
 
 
 def _facts(card: Card, *, whole: bool = False) -> dict[str, Any]:
     """Gather what a card says, as plain values; ``whole`` adds options, weights, recipe and the paper's table."""
-    from safelight.card import Trained, option_facts
+    from safelight.card import ClosedForm, Interpolation, Optimised, Trained, channels_of
 
     method = card.method
     network = method if isinstance(method, Trained) else None
+    match method:
+        case Interpolation():
+            kind, scales = "a formula for each pixel", None
+        case ClosedForm():
+            kind, scales = "a formula for the whole picture", method.scales or None
+        case Optimised():
+            kind, scales = "an iteration over the whole picture", method.scales or None
+        case Trained():
+            kind, scales = "a network", method.scales
     weights = [] if network is None else _weights(network)
     facts: dict[str, Any] = {
-        "id": card.id, "task": card.task, "title": card.title, "summary": card.summary,
-        "paper": None if card.paper is None else asdict(card.paper),
-        "scales": None if network is None else network.scales,
-        "cost": None if network is None else _cost(card, network),
-        "set5_x4_psnr": _set5([w["header"] for w in weights if w["header"] is not None]),
+        "id": card.id, "task": card.task, "tasks": card.tasks, "title": card.title, "summary": card.summary,
+        "kind": kind, "paper": None if card.paper is None else asdict(card.paper), "scales": scales,
+        "takes": sorted(card.takes), "cost": None if network is None else _cost(card, network),
+        "psnr": _headlines([w["header"] for w in weights if w["header"] is not None]),
     }  # fmt: skip
     if whole:
-        facts["options"] = [{**asdict(fact), "kind": fact.kind.__name__} for fact in option_facts(card.options)]
+        facts["options"] = [{**asdict(fact), "kind": fact.kind.__name__} for fact in option_facts_of(card)]
         facts["one_for_all"] = network is not None and network.one_for_all
-        facts["channels"] = None if network is None else network.channels
+        facts["channels"] = None if network is None else channels_of(network, card.options())
         facts["input"] = None if network is None else network.input
         facts["precisions"] = None if network is None else network.precisions
         facts["weights"] = weights
         facts["recipe"] = None if network is None else asdict(network.recipe)
         facts["published"] = [asdict(row) for row in card.published]
+        facts["extra"] = None
+        if card.extra is not None:
+            installed = importlib.util.find_spec(card.extra.module) is not None
+            facts["extra"] = {**asdict(card.extra), "installed": installed}
     return facts
 
 
 def is_quick(card: Card) -> bool:
     """Say whether a method needs under 10,000 multiply-adds per pixel of the result, as formulas do."""
-    from safelight.card import Trained
+    from safelight.card import Optimised, Trained
 
-    return not isinstance(card.method, Trained) or _cost(card, card.method)["multiply_adds"] < 10_000
+    if isinstance(card.method, Trained):
+        return _cost(card, card.method)["multiply_adds"] < 10_000
+    return not isinstance(card.method, Optimised)
 
 
 def _cost(card: Card, method: Trained) -> dict[str, Any]:
     import torch
 
+    from safelight.card import channels_of
     from safelight.engine.cost import measure
 
     options, scale = card.options(), max(method.scales)
     with torch.device("meta"):  # no memory, and no time for random weights
         network = method.network(options, scale)
-    cost: Cost = measure(network, 1 if method.channels == "y" else 3)
+    cost: Cost = measure(network, 1 if channels_of(method, options) == "y" else 3)
     return {
         "scale": scale, "parameters": cost.parameters, "weights": cost.weights, "multiply_adds": cost.multiply_adds,
         "reach": method.reach(options, scale),
@@ -197,14 +255,16 @@ def _weights(method: Trained) -> list[dict[str, Any]]:
     return found
 
 
-def _set5(headers: list[dict[str, Any]]) -> float | None:
-    """Find the score of Set5 at scale 4 in the headers of weights, whose scores are named in words."""
-    for header in headers:
-        scores: Mapping[str, float] = header["scores"]
-        for name, value in scores.items():
-            if all(word in name.lower() for word in ("set5", "x4", "psnr")):
-                return value
-    return None
+def _headlines(headers: list[dict[str, Any]]) -> dict[str, float]:
+    """Find the scores that stand for the tasks in the headers of weights, where they are named in words."""
+    found: dict[str, float] = {}
+    for task, words in _HEADLINES.items():
+        for header in headers:
+            scores: Mapping[str, float] = header["scores"]
+            for name, value in scores.items():
+                if all(word in name.lower() for word in (*words, "psnr")):
+                    found.setdefault(task, value)
+    return found
 
 
 # --- doctor -----------------------------------------------------------------------------------------------------------
@@ -241,6 +301,8 @@ def doctor(
     for card in CARDS:
         for i in range(len(getattr(card.method, "weights", ()))):
             check(f"weights {card.id} {i + 1}", lambda card=card, i=i: _shipped(card, i))
+    for extra in {card.extra.name: card.extra for card in CARDS if card.extra is not None}.values():
+        check(f"extra {extra.name}", lambda extra=extra: _extra(extra))
     for entry in checks:
         if json:
             say_json(entry)
@@ -307,6 +369,12 @@ def _format(name: str) -> str:
     return "reads and writes"
 
 
+def _extra(extra: Extra) -> str:
+    if importlib.util.find_spec(extra.module) is not None:
+        return f"{extra.module} is installed"
+    return f"{extra.module} is not installed; if you want it: pip install 'safelight[{extra.name}]'"
+
+
 def _shipped(card: Card, i: int) -> str:
     from safelight import model
     from safelight.card import Trained
@@ -316,4 +384,5 @@ def _shipped(card: Card, i: int) -> str:
     content = (model.SHIPPED / weights.file).read_bytes()
     if len(content) != weights.bytes or hashlib.sha256(content).hexdigest() != weights.sha256:
         raise ValueError(f"{weights.file}: expected the shipped bytes, got others")
-    return f"{weights.file}, {_scales(weights.scales)}, checksum right"
+    serves = " ".join(f"x{scale}" for scale in weights.scales if scale > 1)
+    return ", ".join(part for part in (weights.file, serves, "checksum right") if part)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from safelight.cli.flags import Sigma
+from safelight.cli.options import complete_task
 from safelight.cli.shell import (
     FAILED,
     Bar,
@@ -28,9 +30,12 @@ from safelight.cli.shell import (
     table,
     the_card,
 )
+from safelight.tasks import TASKS, Task
 
 if TYPE_CHECKING:
+    from safelight.card import Card
     from safelight.image import Picture
+    from safelight.infer import Settings
     from safelight.metrics import Metric, Protocol
 
 Channel = Literal["y", "rgb"]
@@ -193,13 +198,22 @@ def compare(
         typer.Argument(metavar="A B ...", help="Two or more pictures; with --input, methods too.", show_default=False),
     ],
     input: Annotated[  # noqa: A002 - the flag's name
-        Path | None, typer.Option("--input", "-i", help="A small picture, which each method is run on.")
+        Path | None, typer.Option("--input", "-i", help="A picture, which each method is run on.")
     ] = None,
     reference: Annotated[
         Path | None, typer.Option("--reference", "-r", help="The original, to measure against.")
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="The report: one HTML file.")] = Path("report.html"),
-    scale: Annotated[float | None, typer.Option("--scale", "-s", help="Of the methods; 4 if not given.")] = None,
+    scale: Annotated[float | None, typer.Option("--scale", "-s", help="To enlarge by; 4 if not given.")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--task",
+            help="What the methods are to do, if not the first that all of them do.",
+            autocompletion=complete_task,
+        ),
+    ] = None,
+    sigma: Sigma = None,
     metric: Metrics = "psnr,ssim",
     channel: ChannelFlag = "y",
     shave: Annotated[
@@ -220,11 +234,14 @@ def compare(
         raise UsageError(f"expected at least 2 pictures or methods, got {len(candidates)}; name one more")
     if not overwrite and out.exists():
         raise UsageError(f"{out}: expected a new file, got one that exists; choose another with -o, or say --overwrite")
-    zoom = 4.0 if scale is None else scale
-    cut = (math.ceil(zoom) if input is not None else 0) if shave is None else shave
+    methods = [name for name in candidates if input is not None and not Path(name).is_file()]
+    chosen = _task(methods, task, scale)
+    zoom = (4.0 if scale is None else scale) if chosen == "upscale" else None
+    cut = (0 if input is None or zoom is None else math.ceil(zoom)) if shave is None else shave
     metrics, protocol = _protocol(metric, channel, cut, rounding)
 
     from safelight import image, report
+    from safelight.infer import Settings
 
     original = None if reference is None else image.read(reference)
     small = None if input is None else image.read(input)
@@ -232,7 +249,11 @@ def compare(
     with Bar(len(candidates), "compare", quiet=quiet) as bar:
         for i, name in enumerate(candidates):
             bar.show(i, name)
-            picture, seconds, detail = _make(name, small, zoom, device)
+            if name in methods and small is not None:
+                settings = Settings(task=chosen, scale=zoom, sigma=sigma, device=device)
+                picture, seconds, detail = _make(the_card(name, chosen), small, settings)
+            else:
+                picture, seconds, detail = image.read(Path(name)), None, ""
             scores: dict[str, float] = {}
             if original is not None:
                 try:
@@ -249,7 +270,9 @@ def compare(
     ]
     if original is not None and reference is not None:
         made.append(report.candidate(reference.name, original, detail="the original"))
-    title = f"{input.name} x{zoom:g}" if input is not None else f"{len(candidates)} pictures"
+    title = f"{len(candidates)} pictures"
+    if input is not None:
+        title = f"{input.name}, {chosen}" if zoom is None else f"{input.name} x{zoom:g}"
     measured = protocol.describe() if any(e.scores for e in entries) else ""
     notes = [] if input is None else ["Time: of one run on this machine, with the network loaded."]
     page = report.render(f"{title}, compared", made, protocol=measured, notes=notes)
@@ -281,18 +304,50 @@ def compare(
     return 0
 
 
-def _make(name: str, small: Picture | None, scale: float, device: Any) -> tuple[Picture, float | None, str]:  # noqa: ANN401
-    """Read a candidate, or run the method of that name on the input; with the seconds that it took."""
+def _task(methods: Sequence[str], task: str | None, scale: float | None) -> Task:
+    """Settle what the methods are to do: as the user says, else the first of the tasks that all of them have.
+
+    Raises:
+        UsageError: There is no such task, or none that all of them have.
+    """
+    if task is not None:
+        named: list[Task] = [known for known in TASKS if known == task]
+        if not named:
+            raise UsageError(f"--task: expected one of {', '.join(TASKS)}, got {task!r}; choose one of them")
+        return named[0]
+    if not methods or scale is not None:
+        return "upscale"
+    from safelight import catalog
+
+    left: list[Task] = [
+        known for known in TASKS if all(_serves(name, known, catalog.of_task(known)) for name in methods)
+    ]
+    if left:
+        return left[0]
+    for name in methods:
+        the_card(name, None)  # a name that nothing has is told as such
+    raise UsageError(f"expected methods of one task, got {', '.join(methods)}; compare those of one task")
+
+
+def _serves(name: str, task: Task, cards: Sequence[Card]) -> bool:
+    """Say whether a name means a method that serves a task; ``task/name`` speaks of that task first."""
+    return any(name in (card.id, card.name, f"{task}/{card.name}") for card in cards)
+
+
+def _make(card: Card, small: Picture, settings: Settings) -> tuple[Picture, float, str]:
+    """Run a method on the input; with the seconds that it took."""
     from dataclasses import replace
 
-    from safelight import image, infer
+    from safelight import infer
+    from safelight.card import Optimised
 
-    if small is None or Path(name).is_file():
-        return image.read(Path(name)), None, ""
-    runner = infer.prepare(the_card(name, "upscale"), infer.Settings(scale=scale, device=device))
-    # The network is loaded and the processor woken by a corner of the picture, so that the time is that of the work.
-    alpha = None if small.alpha is None else small.alpha[:32, :32]
-    runner(replace(small, pixels=small.pixels[:32, :32], alpha=alpha))
+    if "sigma" not in card.takes:
+        settings = replace(settings, sigma=None)
+    runner = infer.prepare(card, settings)
+    if not isinstance(card.method, Optimised):
+        # The network is loaded and the processor woken by a corner of the picture, so that the time is the work's.
+        alpha = None if small.alpha is None else small.alpha[:32, :32]
+        runner(replace(small, pixels=small.pixels[:32, :32], alpha=alpha))
     start = time.perf_counter()
     picture = runner(small)
     return picture, time.perf_counter() - start, runner.describe()

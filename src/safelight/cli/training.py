@@ -44,20 +44,21 @@ def train(
     method: Annotated[str, typer.Argument(help="Such as upscale/fsrcnn.", autocompletion=complete_method)],
     data: Annotated[list[Path], typer.Option("--data", help="A folder of pictures; may be given again.")],
     scale: Annotated[
-        int | None, typer.Option("--scale", "-s", help="Not needed by a network that serves all scales.")
+        int | None,
+        typer.Option("--scale", "-s", help="Not needed by networks that serve all scales or keep the size."),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
             "--out",
             "-o",
-            help="The weights. A .csv log and a .state to resume from lie beside. [default: NAME-xSCALE.safetensors]",
+            help="The weights. A .csv log and a .state to resume from lie beside. [default: by method, options, scale]",
         ),
     ] = None,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="The recipe's, if not given.")] = None,
     batch: Annotated[int | None, typer.Option("--batch", min=1, help="Crops in a step.")] = None,
     patch: Annotated[
-        int | None, typer.Option("--patch", min=1, help="Side of a crop in low-resolution pixels.")
+        int | None, typer.Option("--patch", min=1, help="Side of a crop, of enlargers in low-resolution pixels.")
     ] = None,
     rate: Annotated[float | None, typer.Option("--rate", help="The peak learning rate.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of the weights at the start and of the crops.")] = 0,
@@ -83,7 +84,8 @@ def train(
     card = the_card(method, None)
     network = _network(card)
     scales = _scales(card, network, scale)
-    path = out or Path(f"{card.name}{'' if network.one_for_all else f'-x{scales[0]}'}.safetensors")
+    options = _options(card, method_options(ctx))
+    path = out or Path(f"{_name(card, network, options, scales)}.safetensors")
     if path.exists() and not path.with_suffix(".state").exists() and not restart:
         raise UsageError(
             f"{path}: expected new weights or a run to go on with, got weights; choose another -o, or --restart"
@@ -91,7 +93,7 @@ def train(
     path.parent.mkdir(parents=True, exist_ok=True)
     plan = training.Plan(
         card=card,
-        options=_options(card, method_options(ctx)),
+        options=options,
         scales=scales,
         recipe=_recipe(network.recipe, steps=steps, batch=batch, patch=patch, rate=rate, started=start is not None),
         folders=tuple(data),
@@ -113,14 +115,16 @@ def _network(card: Card) -> Trained:
     from safelight.card import Trained
 
     if not isinstance(card.method, Trained):
-        raise UsageError(f"expected a method that is trained, got {card.id}, a formula; see: safelight methods")
+        raise UsageError(f"expected a method that is trained, got {card.id}, no network; see: safelight methods")
     return card.method
 
 
 def _scales(card: Card, network: Trained, scale: int | None) -> tuple[int, ...]:
     if network.one_for_all:
         if scale is not None:
-            raise UsageError(f"{card.id}: expected no --scale, got {scale}; one network serves {_list(network.scales)}")
+            raise UsageError(f"{card.id}: expected no --scale, got {scale}; one network serves all that it does")
+        return network.scales
+    if scale is None and network.scales == (1,):
         return network.scales
     if scale not in network.scales:
         raise UsageError(
@@ -134,9 +138,24 @@ def _list(scales: tuple[int, ...]) -> str:
 
 
 def _options(card: Card, given: dict[str, str]) -> Any:  # noqa: ANN401 - each method has its own Options class
-    from safelight.card import make_options
+    from safelight.card import Trained, make_options
 
-    return make_options(card, given)
+    options = make_options(card, given)
+    if isinstance(card.method, Trained) and card.method.pick is not None:
+        return card.method.pick(options, card.task, True, None)  # what depends on a picture: as for one that is gray
+    return options
+
+
+def _name(card: Card, network: Trained, options: Any, scales: tuple[int, ...]) -> str:  # noqa: ANN401 - as above
+    """Name the weights by the method, the options that are not the usual ones, and the scale where it tells."""
+    usual = card.options()
+    chosen = [
+        str(getattr(options, field.name))
+        for field in dataclasses.fields(options)
+        if getattr(options, field.name) != getattr(usual, field.name)
+    ]
+    scale = [] if network.one_for_all or scales == (1,) else [f"x{scales[0]}"]
+    return "-".join([card.name, *chosen, *scale])
 
 
 def _recipe(

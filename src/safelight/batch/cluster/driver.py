@@ -23,7 +23,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, TextIO
 
 from safelight.batch.cluster.records import LOCAL, ClusterError, Errand, Order, Pool
-from safelight.batch.work import Outcome, explain
+from safelight.batch.outcomes import Outcome, explain
 from safelight.image.picture import shown
 
 PATIENCE = 30.0  # seconds that Ray has to answer, and to end

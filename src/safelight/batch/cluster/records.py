@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from safelight.batch.outcomes import Outcome
 from safelight.batch.outputs import Job
 from safelight.batch.remote import Place
-from safelight.batch.work import Files, Outcome
+from safelight.batch.work import Files
 from safelight.engine.device import DeviceError
 from safelight.infer import Settings
 

@@ -24,8 +24,9 @@ from safelight.batch import remote
 from safelight.batch.cluster.planning import Plan
 from safelight.batch.cluster.records import ClusterError, Errand, Order, Pool
 from safelight.batch.manifest import Manifest, Stamp
+from safelight.batch.outcomes import Outcome, failed, skipped
 from safelight.batch.outputs import tidy
-from safelight.batch.work import Files, Outcome, admit, failed, skipped
+from safelight.batch.work import Files, admit
 from safelight.image.picture import shown
 from safelight.infer import Settings
 

@@ -15,9 +15,10 @@ import safelight
 from safelight import catalog, image, infer
 from safelight.batch import remote
 from safelight.batch.cluster.records import ClusterError, Errand, Order
+from safelight.batch.outcomes import Done, NotNeededError, Outcome, explain, succeeded
 from safelight.batch.outputs import Job
 from safelight.batch.restorer import FIX, Restorer
-from safelight.batch.work import Done, NotNeededError, Outcome, explain, preview, process, succeeded
+from safelight.batch.work import preview, process
 from safelight.fix import Fixer
 from safelight.image.picture import shown
 

@@ -1,0 +1,112 @@
+"""How a job ended: done, planned, skipped or failed, in words that a user reads."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass, field
+from typing import Literal
+
+from safelight import image
+from safelight.batch.inputs import STREAM, BatchError
+from safelight.batch.outputs import Job
+from safelight.card import CardError, MissingPackageError
+from safelight.checkpoint import CheckpointError
+from safelight.engine.device import DeviceError
+from safelight.image.picture import shown
+from safelight.infer import NumericError
+
+Status = Literal["planned", "done", "skipped", "failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What a finished job tells: the size of the result and what the user should know."""
+
+    width: int
+    height: int
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How one job ended.
+
+    Attributes:
+        input: the file, or ``-``.
+        output: the file, or ``-``.
+        status: planned (a dry run), done, skipped or failed.
+        seconds: from the begin of the work to the file in its place.
+        error: one line, of a job that failed; of one that was skipped, why.
+        width: of the result, in pixels.
+        height: of the result, in pixels.
+        warnings: what the user should know, one sentence each.
+        environment: it failed by the disk, the memory or the device, not by the picture.
+        trace: where it failed, for ``--debug``.
+    """
+
+    input: str
+    output: str
+    status: Status
+    seconds: float
+    error: str | None = None
+    width: int | None = None
+    height: int | None = None
+    warnings: tuple[str, ...] = ()
+    environment: bool = False
+    trace: str = field(default="", repr=False)
+
+
+class NotNeededError(Exception):
+    """The picture is as it should be, and the user named no place where he expects one; the text is the reason."""
+
+
+def succeeded(job: Job, facts: Done, seconds: float, status: Status = "done") -> Outcome:
+    """Return the outcome of a job that went well."""
+    return Outcome(
+        input=job.source.name, output=_output_name(job), status=status, seconds=seconds,
+        width=facts.width, height=facts.height, warnings=facts.warnings,
+    )  # fmt: skip
+
+
+def skipped(job: Job, why: str) -> Outcome:
+    """Return the outcome of a job whose output stays; ``why`` goes on after the output's name."""
+    output = _output_name(job)
+    return Outcome(input=job.source.name, output=output, status="skipped", seconds=0.0, error=f"{shown(output)} {why}")
+
+
+def failed(job: Job, error: Exception, seconds: float) -> Outcome:
+    """Return the outcome of a job that ended by an error."""
+    if job.on_exist == "skip" and isinstance(error, image.TargetExistsError):
+        return skipped(job, "came to be during the work, and stays as it is")
+    if isinstance(error, NotNeededError):
+        return skipped(job, str(error))
+    message, environment = explain(error)
+    name = shown(job.source.name)
+    if name not in message and (job.output is None or shown(job.output) not in message):
+        message = f"{name}: {message}"
+    return Outcome(
+        input=job.source.name, output=_output_name(job), status="failed", seconds=seconds,
+        error=message, environment=environment, trace="".join(traceback.format_exception(error)),
+    )  # fmt: skip
+
+
+def _output_name(job: Job) -> str:
+    return STREAM if job.output is None else str(job.output)
+
+
+def explain(error: Exception) -> tuple[str, bool]:
+    """Tell an error in one line, and whether the environment is at fault: disk, folder, memory or device."""
+    match error:
+        case image.TargetExistsError():
+            return str(error), False
+        case image.TargetError() | DeviceError() | MissingPackageError():
+            return str(error), True
+        case MemoryError():
+            return str(error) or "expected more free memory; use a smaller --memory or a smaller picture", True
+        case image.PictureError() | CardError() | CheckpointError() | NumericError() | BatchError():
+            return str(error), False
+        case OSError():
+            return f"expected to read and write files, got: {error}; check the disk and the names", True
+        case _:
+            text = " ".join(str(error).split())
+            return f"internal error: {type(error).__name__}: {text}; --debug shows where, please report it", False
