@@ -45,7 +45,7 @@ def fix(x: Any, *, device: Device = "auto", precision: PrecisionChoice = "exact"
         PictureError: ``x`` is no picture.
     """
     from safelight import image, infer
-    from safelight.fix import Fixer
+    from safelight.needs import Fixer
 
     fixer = Fixer(infer.Settings(device=device, precision=precision))
     return image.to_kind(fixer(image.from_any(x)), x)

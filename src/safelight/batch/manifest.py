@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from safelight import fix, image
+from safelight import image, needs
 from safelight.batch.outputs import Job
 from safelight.batch.restorer import FIX, Restorer
 from safelight.card import Trained, make_options
@@ -59,7 +59,7 @@ def settings_of(restorer: Restorer, *, quality: int | None, strip: bool) -> dict
         facts = _facts(restorer)
     else:
         steps = [_facts(runner) for runner in restorer.runners.values()]
-        facts = {"method": FIX, "below": fix.QUALITY, "above": fix.SIGMA, "steps": steps}
+        facts = {"method": FIX, "below": needs.QUALITY, "above": needs.SIGMA, "steps": steps}
     return {**facts, "quality": quality, "strip": strip}
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from safelight.card import Optimised, Report
-from safelight.fix import Fixer
 from safelight.infer import Runner
+from safelight.needs import Fixer
 
 Restorer: TypeAlias = Runner | Fixer
 

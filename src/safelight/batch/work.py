@@ -21,10 +21,10 @@ from safelight.batch.manifest import Manifest, Stamp, stamp_of
 from safelight.batch.outcomes import Done, NotNeededError, Outcome, Status, failed, skipped, succeeded
 from safelight.batch.outputs import Job
 from safelight.batch.restorer import Restorer
-from safelight.fix import Fixer
 from safelight.image.formats import check_format
 from safelight.image.frame import Frame
 from safelight.image.picture import shown
+from safelight.needs import Fixer
 
 _MOST_FROM_A_PIPE = 1 << 30  # bytes
 

@@ -64,7 +64,7 @@ def methods(
     Multiply-adds are per pixel of the result. dB is the measured PSNR, of upscale on Set5 at scale 4, of denoise on
     BSD68 at sigma 25, of deblock on classic5 at quality 10.
     """
-    chosen = next((known for known in TASKS if known == task), None)
+    chosen: Task | None = next((known for known in TASKS if known == task), None)
     if task is not None and chosen is None:
         raise UsageError(f"expected a task out of {', '.join(TASKS)}, got {task!r}; choose one of them")
     from safelight import catalog

@@ -238,7 +238,7 @@ def _tag(size: str, made: tuple[int, int]) -> str:
 
 def _prepare_fix(ask: Ask, flags: Work, decoder: Decoder) -> Ready:  # noqa: ARG001 - as all of them are called
     from safelight import infer
-    from safelight.fix import Fixer
+    from safelight.needs import Fixer
 
     settings = infer.Settings(
         device=flags.device, precision=flags.precision, memory=amount(flags.memory, "--memory", step=1024)

@@ -19,8 +19,8 @@ from safelight.batch.outcomes import Done, NotNeededError, Outcome, explain, suc
 from safelight.batch.outputs import Job
 from safelight.batch.restorer import FIX, Restorer
 from safelight.batch.work import preview, process
-from safelight.fix import Fixer
 from safelight.image.picture import shown
+from safelight.needs import Fixer
 
 
 class Worker:

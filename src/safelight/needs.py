@@ -14,11 +14,9 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from safelight import catalog
+from safelight import catalog, noise
 from safelight.card import CardError
 from safelight.engine.samples import to_tensor
 from safelight.image import Frame, Picture, Rows, frame_of, picture_of, to_depth
@@ -77,22 +75,13 @@ def look(picture: Picture) -> Look:
         >>> look(gray).needs
         ()
     """
-    sigma = noise_of(picture)
+    sigma = 255 * noise.estimate(to_tensor(picture.pixels)).sigma
     needs: list[Need] = []
     if picture.jpeg_quality is not None and picture.jpeg_quality < QUALITY:
         needs.append(Need(task="deblock", why=f"a JPEG of quality {picture.jpeg_quality}, below {QUALITY}"))
     if sigma > SIGMA:
         needs.append(Need(task="denoise", why=f"noise of about {sigma:.1f} of 255, above {SIGMA:g}"))
     return Look(quality=picture.jpeg_quality, sigma=sigma, needs=tuple(needs))
-
-
-def noise_of(picture: Picture) -> float:
-    """Estimate the noise of a picture, of 255."""
-    x = to_tensor(picture.pixels).mean(dim=1, keepdim=True)
-    if min(x.shape[-2:]) < 3:
-        return 0.0
-    kernel = torch.tensor([[1.0, -2.0, 1.0], [-2.0, 4.0, -2.0], [1.0, -2.0, 1.0]])[None, None]
-    return 255 * float(F.conv2d(x, kernel).abs().median()) / 0.6745 / 6
 
 
 def _nothing(fraction: float) -> None:
