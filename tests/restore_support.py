@@ -1,0 +1,68 @@
+"""Methods for the tests of the faces: small ones of each kind, whose results are known exactly."""
+
+import signal
+
+from safelight import catalog
+from safelight.card import Card, ClosedForm, Extra, Interpolation, NoOptions, Optimised, Solution, Step
+from safelight.ops import CUBIC
+
+STEPS = 20
+
+
+def card(task, name, method, **facts):
+    """A card of the tests' own."""
+    return Card(module=f"tests.{task}.{name}", title=name, summary="For tests.", method=method, **facts)
+
+
+def darken(problem, options):
+    """Half of the picture, and what was told of it in a note."""
+    return Solution(x=problem.y / 2, notes=(f"sigma {problem.sigma}",))
+
+
+def fill(problem, options):
+    """White where the mask is."""
+    return Solution(x=problem.y * (1 - problem.mask) + problem.mask)
+
+
+def mean(problem, options):
+    """The mean of all frames, each pixel a block."""
+    x = sum(problem.frames, problem.y) / (1 + len(problem.frames))
+    x = x.repeat_interleave(problem.scale, -1).repeat_interleave(problem.scale, -2)
+    return Solution(x=x, notes=(f"{1 + len(problem.frames)} frames",))
+
+
+class Climb:
+    """From black to white in twenty steps; ``at`` is the step at which the user presses Ctrl-C, ``times`` so often."""
+
+    def __init__(self, at=None, times=1):
+        self.at, self.times = at, times
+        self.runs = 0
+
+    def __call__(self, problem, options, report):
+        self.runs += 1
+        x = 0 * problem.y
+        for step in range(1, STEPS + 1):
+            if step == self.at and self.runs == 1:
+                for _ in range(self.times):
+                    signal.raise_signal(signal.SIGINT)
+            if not report(Step(fraction=step / STEPS, x=x, remark=f"loss {step}")):
+                break
+            x = x + 1 / STEPS
+        return Solution(x=x)
+
+
+DARKEN = card("denoise", "darken", ClosedForm(solve=darken, bytes=8), takes=frozenset({"sigma"}), also=("deblock",))
+FILL = card("inpaint", "fill", ClosedForm(solve=fill, bytes=8), takes=frozenset({"mask"}))
+MEAN = card("upscale", "mean", ClosedForm(solve=mean, bytes=8), takes=frozenset({"frames", "blur", "sigma"}))
+LACKING = card("denoise", "lacking", Interpolation(kernel=CUBIC), extra=Extra(module="no_such_package", name="classic"))
+
+
+def climbing(climb):
+    """The iteration as a method of denoise."""
+    return card("denoise", "climb", Optimised(run=climb, bytes=8), options=NoOptions)
+
+
+def install(monkeypatch, *cards, **defaults):
+    """Put cards into the catalog, and make some the usual ones."""
+    monkeypatch.setattr(catalog, "CARDS", (*catalog.CARDS, *cards))
+    monkeypatch.setattr(catalog, "DEFAULTS", {**catalog.DEFAULTS, **defaults})
