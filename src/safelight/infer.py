@@ -39,6 +39,7 @@ from safelight.card import (
 )
 from safelight.degrade import BlurError, blur_kernel
 from safelight.engine import device as devices
+from safelight.engine.consistent import Consistent
 from safelight.engine.memory import available
 from safelight.engine.samples import to_samples, to_tensor
 from safelight.engine.sizes import affordable, chain, target_size
@@ -197,7 +198,7 @@ class _Network:
 
     def stages(self, size: tuple[int, int], target: tuple[int, int], channels: int) -> tuple[list[Stage], Tile]:
         stages: list[Stage] = []
-        memory = self.settings.memory
+        given, memory = size, self.settings.memory
         share = max(memory // 8, memory * 2 // 5 - 2 * cache_bytes())  # the rest is for strips and bands
         tile = (math.inf, math.inf)  # what each network can afford, the least of them, in pixels of the result
         scales = (1,) if self.task != "upscale" else chain(self.scales, max(target[0] / size[0], target[1] / size[1]))
@@ -214,6 +215,12 @@ class _Network:
         if size != target or not stages:
             tile = (tile[0] * target[0] / size[0], tile[1] * target[1] / size[1])
             stages.append(Resample(size, target, CUBIC))
+        if self.settings.consistent:
+            way = Consistent(given, stages)
+            # What is computed around a tile comes on top of it, but a tile below a quarter would be mostly that.
+            down, across = way.margin
+            tile = (max(tile[0] / 4, tile[0] - 2 * down), max(tile[1] / 4, tile[1] - 2 * across))
+            stages = [way]
         return stages, (max(1, int(min(tile[0], _MOST_ROWS))), max(1, int(min(tile[1], target[1]))))
 
 
@@ -454,6 +461,9 @@ class Runner:
         most = self.settings.memory // (10 * frame.width * frame.bands * frame.dtype.itemsize)
         tile = (min(tile[0], max(16, most)), tile[1])
         coverage: list[Stage] = [Resample((before.height, before.width), (frame.height, frame.width), CUBIC)]
+        for stage in stages:
+            if isinstance(stage, Consistent):
+                stage.written = partial(_as_written, frame.dtype)
         window = Window(source, warn)
         renderer = Renderer(tile, behind=0 if self.device.type == "cpu" else 1)
         for top, bottom in ops.spans(frame.height, tile[0]):
@@ -476,6 +486,9 @@ class Runner:
             rows = max(1, _PIECE // band[0].nbytes)
             for start, end in ops.spans(len(band), rows):
                 yield band[start:end]
+        for stage in stages:
+            if isinstance(stage, Consistent):
+                warn(stage.remark())
 
     def _whole(
         self, way: _Whole, source: Rows, frame: Frame, progress: Tick, warn: Callable[[str], None]
@@ -515,6 +528,10 @@ class Runner:
         _put(band, top, region, x)
 
 
+def _as_written(dtype: np.dtype[Any], x: Tensor) -> Tensor:
+    return to_tensor(to_samples(x, dtype)).to(x.device)
+
+
 def _put(band: NDArray[Any], top: int, region: Region, x: Tensor) -> None:
     band[region.top - top : region.bottom - top, region.left : region.right] = to_samples(x, band.dtype)
 
@@ -552,6 +569,8 @@ def _check(card: Card, task: Task, settings: Settings) -> None:
         raise CardError(f"expected a strength from 0 (the input) to 1 (the result), got {settings.strength:g}")
     if settings.strength != 1 and task not in ("denoise", "deblock"):
         raise CardError(f"{task} has no strength between the input and the result; leave it out")
+    if settings.consistent and not (task == "upscale" and isinstance(card.method, Trained)):
+        raise CardError(f"{card.id}: only the networks of upscale have consistent results; leave --consistent out")
     if task == "inpaint" and settings.mask is None:
         raise CardError("inpaint: expected a mask, got none; give a picture that is white where to fill, by --mask")
 
