@@ -1,6 +1,6 @@
 """The documents are true: generated parts are fresh, examples run, links lead somewhere, commands and tests exist."""
 
-import importlib.util
+import importlib
 import json
 import re
 import shlex
@@ -11,19 +11,26 @@ import numpy as np
 import pytest
 from typer.main import get_command
 
-from safelight import bench, catalog, image
-from safelight.bench import records, verdict
-from safelight.card import Trained
+from safelight import catalog, image
+from safelight.bench import quality, records, verdict
+from safelight.bench.quality import Quality
+from safelight.bench.tracks import TRACKS
+from safelight.card import Trained, make_options
 from safelight.cli import app
+from safelight.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted(path for pattern in ("*.md", "docs/*.md") for path in ROOT.glob(pattern))
 TEXTS = {path: path.read_text(encoding="utf-8") for path in DOCUMENTS}
 TRAINED = [card for card in catalog.CARDS if isinstance(card.method, Trained)]
 
-spec = importlib.util.spec_from_file_location("safelight_docs_generate", ROOT / "docs/generate.py")
-generate = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # dataclasses look their module up
-spec.loader.exec_module(generate)
+sys.path.append(str(ROOT / "docs"))  # where python looks for docs/generate.py's own parts
+generate = importlib.import_module("generate")
+parts = importlib.import_module("parts")
+common, engine, measured, methods, queue, results_part, scale_part = (
+    importlib.import_module(f"parts.{name}")
+    for name in ("common", "engine", "measured", "methods", "queue", "results", "scale")
+)
 
 
 def every_document():
@@ -77,12 +84,15 @@ def test_check_tells_what_is_stale_and_writes_nothing(tmp_path, monkeypatch, cap
         generate.main()
 
 
-def row(card, scale, psnr, **other):
+def row(card, level, psnr, *, task="upscale", name="Set5", **other):
     """A row of the benchmark, as the JSON has it."""
     trained = isinstance(card.method, Trained)
-    published = next((s.psnr for s in card.published if (s.data, s.scale) == ("Set5", scale)), None)
+    options = other.get("options", {})
+    published = next(
+        (s.psnr for s in card.published if (s.task, s.data, s.level, s.options) == (task, name, level, options)), None
+    )
     facts = {
-        "method": card.id, "options": {}, "scale": scale, "set": "Set5", "psnr": psnr, "ssim": 0.9,
+        "method": card.id, "options": {}, "level": level, "set": name, "psnr": psnr, "ssim": 0.9,
         "published_psnr": published, "published_ssim": None,
         "psnr_difference": None if published is None else psnr - published, "ssim_difference": None,
         "parameters": 1234 if trained else 0, "multiply_adds": 5678.0 if trained else None,
@@ -91,37 +101,66 @@ def row(card, scale, psnr, **other):
     return records.Row(**(facts | other))
 
 
-def write_results(folder, rows):
+def write_results(folder, rows, task="upscale"):
     """Results of made-up rows, through the benchmark's own records."""
     machine = records.Machine(
         processor="A processor", device="cpu: 2 threads", threads=2, load=None, system="Linux", python="3", torch="2"
     )
     run = records.Run(id="2026-01-02T03:04:05Z", commit="abc", safelight="0", machine=machine, methods=())
-    anchors = verdict.anchors(rows)
+    track = TRACKS[task]
+    known = {(r.set, r.level): Quality(r.psnr, r.ssim) for r in rows if r.method == track.anchor}
     results = records.Results(
-        task="upscale", protocol={"quality": "As the papers.", "time": "Once."}, runs=(run,),
-        data=(records.DataSet(name="Set5", pictures=5, sha256="0"),), resize=(), anchors=anchors, rows=tuple(rows),
-        missing=(), comparison=None, promises=(), shortfalls=(),
+        task=task, protocol={"quality": "As the papers.", "time": "Once."}, runs=(run,),
+        data=(records.DataSet(name=track.headline, pictures=5, sha256="0"),), resize=(),
+        anchors=verdict.anchors(track, known), rows=tuple(rows), missing=(), comparison=None, promises=(),
+        shortfalls=(),
     )  # fmt: skip
-    path = folder / "results" / "upscale.json"
-    path.parent.mkdir()
-    path.write_text(results.to_json())
-    return path
+    folder.mkdir(exist_ok=True)
+    (folder / f"{task}.json").write_text(results.to_json())
+
+
+def shipped_everywhere(monkeypatch, but=()):
+    """As if weights of every network were shipped, but for some: names as tables have them, with the level."""
+    track_of = quality.locate
+
+    def locate(track, card, options, level):
+        found = track_of(track, card, options, level)
+        if (records.label(card.id, options), level) in but:
+            return records.Missing(method=card.id, options=options, level=level, reason="a test")
+        return Path("there") if isinstance(found, records.Missing) and "weights" in found.reason else found
+
+    monkeypatch.setattr(quality, "locate", locate)
+
+
+def promised_rows(task, low):
+    """Rows that meet every promise of a task, but for those in ``low``, by name, set and level."""
+    rows = []
+    for card in TRAINED:
+        for promise in card.method.recipe.promises:
+            if promise.task == task:
+                options = quality.differing(card, make_options(card, promise.options))
+                key = records.label(card.id, options), promise.data, promise.level
+                psnr = low.get(key, promise.psnr)
+                rows.append(row(card, promise.level, psnr, task=task, name=promise.data, options=options))
+    return rows
 
 
 @pytest.fixture
 def results(tmp_path, monkeypatch):
-    """All promises are met, but FSRCNN x3 is below its own, VDSR x2 and EDSR x4 below the floor, and ESPCN x2 lacks."""
-    rows = [row(catalog.find("bicubic"), scale, psnr) for scale, psnr in ((2, 33.66), (3, 30.39), (4, 28.42))]
-    low = {("fsrcnn", 3): 33.0, ("vdsr", 2): 37.0, ("edsr", 4): 31.0}
-    for card in TRAINED:
-        for scale in card.method.scales:
-            if (card.name, scale) != ("espcn", 2):
-                usual = card.method.recipe.expected.get(scale, 36.0)
-                rows.append(row(card, scale, low.get((card.name, scale), usual)))
-    rows.append(row(catalog.find("srcnn"), 3, 32.0, options={"kernels": "9-1-5"}, published_psnr=None))
-    monkeypatch.setattr(generate, "ROOT", tmp_path)
-    monkeypatch.setattr(generate, "RESULTS", write_results(tmp_path, rows))
+    """All promises are met, but FSRCNN x3 and VDSR x2, and RED and DnCNN somewhere; ESPCN x2 and DnCNN-CB lack."""
+    known = ((2, 33.66, 0.9299), (3, 30.39, 0.8682), (4, 28.42, 0.8104))
+    bicubic = [row(catalog.find("bicubic"), scale, psnr, ssim=ssim) for scale, psnr, ssim in known]
+    low = {
+        ("fsrcnn", "Set5", 3): 33.0, ("vdsr", "Set5", 2): 37.0, ("dncnn B", "BSD68", 50): 26.0,
+        ("dncnn S25", "Set12", 25): 30.0, ("dncnn3", "classic5", 40): 33.5,
+    }  # fmt: skip
+    extra = [row(catalog.find("srcnn"), 3, 32.0, options={"kernels": "9-1-5"}, published_psnr=None)]
+    for task in TRACKS:
+        more = [*bicubic, *extra] if task == "upscale" else []
+        write_results(tmp_path / "results", [*more, *promised_rows(task, low)], task)
+    shipped_everywhere(monkeypatch, but={("espcn", 2), ("dncnn CB", 15), ("dncnn CB", 25), ("dncnn CB", 50)})
+    monkeypatch.setattr(common, "RESULTS", tmp_path / "results")
+    return tmp_path / "results"
 
 
 def cells(line):
@@ -129,88 +168,132 @@ def cells(line):
 
 
 def test_without_results_the_parts_say_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(generate, "RESULTS", tmp_path / "upscale.json")
-    assert generate.results_short() == generate.results_all() == generate.queue() == generate.NO_RESULTS
+    monkeypatch.setattr(common, "RESULTS", tmp_path)
+    for task in TRACKS:
+        sentence = f"`results/{task}.json` is missing. `safelight bench {task} --data DIR` measures and writes it."
+        assert results_part.short(task) == results_part.everything(task) == sentence
+        assert sentence in queue.queue()
+    assert measured.measured("dip") == (
+        "`results/dip.json` is missing. `python tools/measure_dip.py --data DIR` measures and writes it."
+    )
 
 
-def test_the_short_table(results):
-    lines = {cells(line)[0]: cells(line)[1:] for line in generate.results_short().splitlines() if "|" in line}
-    dash = generate.NONE
+def test_methods_stand_under_each_of_their_tasks():
+    tables = dict(zip(TASKS, re.split(r"^`safelight \w+`:$", methods.methods(), flags=re.MULTILINE)[1:], strict=False))
+    for card in catalog.CARDS:
+        for task, text in tables.items():
+            link = f"[{card.name}](src/safelight/methods/{card.id}"
+            assert text.count(f"{link}.py)") + text.count(f"{link})") == (task in card.tasks)
+    for task, card in catalog.DEFAULTS.items():
+        assert re.search(rf"^\| \[{card.name}\]\S+ \(default\) \|", tables[task], re.MULTILINE)
+
+
+def test_networks_that_cost_the_same_share_a_line():
+    lines = [cells(line) for line in methods.costs().splitlines()]
+    assert ["dncnn S15, S25, S50", "–", "555,137"] in [line[:3] for line in lines]  # noqa: RUF001
+    assert [line[1] for line in lines if line[0] == "dncnn3"] == ["–", "x2", "x3", "x4"]  # noqa: RUF001
+    assert len({line[0] for line in lines if line[0].startswith("dncnn ")}) == 3
+
+
+def test_the_short_tables(results):
+    text = results_part.short("upscale")
+    lines = {cells(line)[0]: cells(line)[1:] for line in text.splitlines() if "|" in line}
+    dash = common.NONE
     assert lines["bicubic"] == [dash, dash, "33.66 (33.66)", "30.39 (30.39)", "28.42 (28.42)", "0.25"]
     assert lines["fsrcnn"] == ["1,234", "5,678", "37.00 (37.00)", "33.00 (33.16)", "30.71 (30.71)", "0.25"]
-    assert lines["espcn"] == ["1,234", "5,678", dash, "33.13 (33.13)", f"36.00 ({dash})", "0.25"]
+    assert lines["espcn"] == ["1,234", "5,678", dash, "33.13 (33.13)", dash, "0.25"]
     assert lines["srcnn 9-1-5"] == ["1,234", "5,678", dash, f"32.00 ({dash})", dash, "0.25"]
-    assert "Measured on 2026-01-02: A processor, 2 threads, cpu: 2 threads." in generate.results_short()
+    assert "Measured on 2026-01-02: A processor, 2 threads, cpu: 2 threads." in text
+    lines = {cells(line)[0]: cells(line)[1:] for line in results_part.short("denoise").splitlines() if "|" in line}
+    assert lines["method"][2:5] == ["BSD68 sigma 15", "BSD68 sigma 25", "BSD68 sigma 50"]
+    assert lines["dncnn B"][2:5] == ["31.61 (31.61)", "29.16 (29.16)", "26.00 (26.23)"]
+    assert lines["dncnn S25"][2:5] == [dash, "29.23 (29.23)", dash]
 
 
 def test_failed_anchors_give_no_table(tmp_path, monkeypatch):
-    monkeypatch.setattr(generate, "RESULTS", write_results(tmp_path, [row(catalog.find("bicubic"), 2, 30.0)]))
-    assert generate.results_short() == "1 of 1 anchors fail in `results/upscale.json`: believe no number in it."
+    write_results(tmp_path, [row(catalog.find("bicubic"), 2, 30.0, ssim=0.9299)])
+    monkeypatch.setattr(common, "RESULTS", tmp_path)
+    assert results_part.short("upscale") == ("1 of 2 anchors fail in `results/upscale.json`: believe no number in it.")
 
 
-def test_all_tables_stand_below_the_documents_headings(results):
-    text = generate.results_all()
+def test_all_tables_stand_below_the_documents_heading(results):
+    text = results_part.everything("denoise")
     assert "Measured 2026-01-02" in text
-    assert {line.split()[0] for line in text.splitlines() if line.startswith("#")} == {"###", "####"}
-    assert not bench.tables(json.loads(generate.RESULTS.read_text())).startswith("##")
-    generate.RESULTS.with_suffix(".svg").write_text("<svg/>")
-    assert generate.results_all().startswith("![PSNR against time per megapixel](../results/upscale.svg)\n\n")
+    assert {line.split()[0] for line in text.splitlines() if line.startswith("#")} == {"##", "###"}
+    (results / "denoise.svg").write_text("<svg/>")
+    assert results_part.everything("denoise").startswith(
+        "![PSNR against time per megapixel](../results/denoise.svg)\n\n"
+    )
 
 
 def test_the_queue_is_in_order_and_its_commands_can_be_run(results):
-    lines = [cells(line) for line in generate.queue().splitlines()[2:]]
-    assert [line[:2] for line in lines] == [["espcn", "x2"], ["edsr", "x4"], ["vdsr", "x2"], ["fsrcnn", "x3"]]
-    assert [line[2:6] for line in lines[1:]] == [
-        ["31.00", "32.09", "31.40", "1.09"], ["37.00", "37.53", "37.10", "0.53"], ["33.00", "33.16", "32.80", "0.16"],
+    lines = [cells(line) for line in queue.queue().splitlines()[2:]]
+    dash = common.NONE
+    assert [line[:3] for line in lines] == [
+        ["espcn", dash, "x2"], ["dncnn CB", dash, dash], ["vdsr", "Set5", "x2"], ["dncnn S25", "Set12", "sigma 25"],
+        ["dncnn3", "classic5", "quality 40"], ["dncnn B", "BSD68", "sigma 50"], ["fsrcnn", "Set5", "x3"],
     ]  # fmt: skip
+    assert [line[3:7] for line in lines[2:4]] == [
+        ["37.00", "37.53", "37.10", "0.53"],
+        ["30.00", "30.44", "30.29", "0.44"],
+    ]
     for line in lines:
-        (command,) = commands(line[6].strip("`"))
+        (command,) = commands(line[7].strip("`"))
         parse(*command)
-        assert {f"DIR/{name}" for name in catalog.find(line[0]).method.recipe.data} < set(command)
-    espcn, edsr, vdsr, fsrcnn = (line[6].strip("`") for line in lines)
-    assert "--scale 4 --steps 300000 --batch 16 --patch 48 --start" in edsr
-    assert "--scale" not in vdsr
-    assert "--start" in espcn
-    assert "--start" not in fsrcnn
+        assert {f"DIR/{name}" for name in catalog.find(line[0].split()[0]).method.recipe.data} < set(command)
+    by_name = {line[0]: line[7].strip("`") for line in lines}
+    assert "--variant S25 --steps 80000 --batch 128 --patch 40" in by_name["dncnn S25"]
+    assert "--scale" not in by_name["vdsr"]
+    assert "--start" in by_name["espcn"]
+    assert "--start" not in by_name["fsrcnn"]
 
 
-def test_the_estimate_is_the_arithmetic_it_states(results):
+def test_a_network_with_weights_but_no_results_is_not_judged(results):
+    (results / "denoise.json").unlink()
+    text = queue.queue()
+    assert "| dncnn B |" not in text
+    assert "| dncnn CB |" in text
+    assert text.endswith(common.no_results("denoise"))
+
+
+def test_the_estimate_is_the_arithmetic_it_states():
     """EDSR x2 by hand: 343,152 multiply-adds a pixel, 6 FLOP each, 16 crops of 96x96, 300,000 steps, 40 TFLOP/s."""
     card = catalog.find("edsr")
-    queued = generate.Queued(card=card, method=card.method, scale=2, measured=None)
+    track = TRACKS["upscale"]
+    queued = queue.Queued(card=card, method=card.method, track=track, options={}, level=2, promise=None, measured=None)
     minutes = 343_152 * 6 * 16 * 96**2 * 300_000 / 40e12 / 60
-    assert generate.estimate(queued, generate.PAPER_WORK["upscale/edsr"]) == f"{minutes:.0f} minutes"
+    assert queue.estimate(queued, queue.PAPER_WORK["edsr"]) == f"{minutes:.0f} minutes"
 
 
 def test_nothing_waits_when_every_promise_is_met(tmp_path, monkeypatch):
-    every = [(card, scale) for card in TRAINED for scale in card.method.scales]
-    rows = [row(card, scale, card.method.recipe.expected.get(scale, 36.0)) for card, scale in every]
-    monkeypatch.setattr(generate, "RESULTS", write_results(tmp_path, rows))
-    assert generate.queue() == "Nothing waits: every network meets its promise."
+    for task in TRACKS:
+        write_results(tmp_path, promised_rows(task, {}), task)
+    shipped_everywhere(monkeypatch)
+    monkeypatch.setattr(common, "RESULTS", tmp_path)
+    assert queue.queue() == "Nothing waits: every network meets its promise."
 
 
 # --- several machines -------------------------------------------------------------------------------------------------
 
 
 def test_the_cost_of_a_million_is_the_arithmetic_it_states(tmp_path, monkeypatch):
-    monkeypatch.setattr(generate, "ROOT", tmp_path)
-    assert generate.scale_million() == generate.scale_pictures() == generate.NO_SCALE
+    monkeypatch.setattr(common, "RESULTS", tmp_path)
+    assert scale_part.million() == scale_part.pictures() == scale_part.NO_SCALE
     row = {
         "method": "upscale/edsr", "scale": 2, "precision": "float32", "seconds": 36.0, "decode_seconds": 0.36,
         "encode_seconds": 0.72, "peak_bytes": 1.2e9, "bytes_in": 4e6, "bytes_out": 15e6,
     }  # fmt: skip
     actors = {"pictures": 32, "method": "edsr", "one": 0.5, "two": 0.9, "ratio": 1.8}
     found = {"what": "a photograph", "processor": "A processor", "torch": "2", "actors": actors, "rows": [row]}
-    (tmp_path / "results").mkdir()
-    (tmp_path / "results/scale.json").write_text(json.dumps(found))
+    (tmp_path / "scale.json").write_text(json.dumps(found))
     (pictures,), (traffic,), (million,) = (
         [cells(line) for line in part().splitlines() if line.startswith("| edsr")]
-        for part in (generate.scale_pictures, generate.scale_traffic, generate.scale_million)
+        for part in (scale_part.pictures, scale_part.traffic, scale_part.million)
     )
     assert pictures[1:] == ["36.0", "0.0278", "0.36 (1.0%)", "0.72 (2.0%)", "1,200"]
     assert traffic[1:] == ["4.0", "15.0", "11.1", "41.7"]  # 100 cores: 100 / 36 pictures a second
     assert million[1:] == ["10,000", "4.2", "4.0", "15.0", "400"]
-    assert "1.80 times as many" in generate.scale_actors()
+    assert "1.80 times as many" in scale_part.actors()
 
 
 # --- examples ---------------------------------------------------------------------------------------------------------

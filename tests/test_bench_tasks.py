@@ -1,0 +1,436 @@
+"""The benchmark of denoise and deblock, on drawn pictures: the protocols, the anchors, and which method runs where."""
+
+import dataclasses
+import hashlib
+import io
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from safelight import bench, catalog, checkpoint, image, infer
+from safelight.bench import quality, records, speed, verdict
+from safelight.bench.quality import Quality
+from safelight.bench.records import Missing
+from safelight.bench.tracks import INPUT, TRACKS
+from safelight.card import (
+    Card,
+    ClosedForm,
+    Interpolation,
+    Optimised,
+    Promise,
+    Score,
+    Solution,
+    Step,
+    Weights,
+    make_options,
+)
+from safelight.checkpoint import Header
+from safelight.data import DataError
+from safelight.image import Picture
+from safelight.ops import CUBIC
+
+CLOCK = bench.Clock(width=48, height=24, rounds=1)
+DENOISE, DEBLOCK, UPSCALE = TRACKS["denoise"], TRACKS["deblock"], TRACKS["upscale"]
+
+
+def silent(line):
+    pass
+
+
+def texture(height, width, channels, seed):
+    y, x, c = np.meshgrid(np.arange(height), np.arange(width), np.arange(channels), indexing="ij")
+    waves = 128 + 60 * np.sin(0.4 * x + 0.2 * y + c + seed) + 40 * np.sin(0.05 * x * (1 + c) - 0.7 * y)
+    noise = np.random.default_rng(seed).normal(0, 8, waves.shape)
+    return np.clip(waves + noise, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory):
+    """Gray sets of two pictures, and one of six in colour, of which the first and the last are taken."""
+    folder = tmp_path_factory.mktemp("sets")
+    for number, (name, channels, count) in enumerate(
+        (("Set12", 1, 2), ("BSD68_gray", 1, 2), ("classic5", 1, 2), ("BSD100", 3, 6), ("Set5", 3, 1), ("Set14", 3, 1))
+    ):
+        (folder / name).mkdir()
+        for i in range(count):
+            pixels = texture(56, 48 + 8 * (i % 3), channels, 10 * number + i)
+            image.write(Picture(pixels=pixels), folder / name / f"{i}.png")
+    return folder
+
+
+def to_pixels(path):
+    return torch.from_numpy(image.read(path).pixels).permute(2, 0, 1).contiguous()
+
+
+# --- methods that are drawn for these tests ---------------------------------------------------------------------------
+
+
+def mean_of(problem, options):
+    """A third of the way to the picture's mean; says what it was told."""
+    x = problem.y + (problem.y.mean() - problem.y) / 3
+    if problem.scale > 1:
+        x = x.repeat_interleave(problem.scale, -1).repeat_interleave(problem.scale, -2)
+    return Solution(x=x, notes=(f"sigma {problem.sigma}",))
+
+
+def in_steps(problem, options, report):
+    x = problem.y.clone()
+    for i in range(4):
+        x = x + (problem.y.mean() - x) / 12
+        if not report(Step(fraction=(i + 1) / 4, x=x)):
+            break
+    return Solution(x=x)
+
+
+def whole(name, method, **other):
+    facts = {"module": f"safelight.methods.denoise.{name}", "title": name, "summary": "Drawn for a test."}
+    return Card(**(facts | {"method": method} | other))
+
+
+FORMULA = whole("formula", ClosedForm(solve=mean_of, bytes=64), takes=frozenset({"sigma"}), also=("deblock", "upscale"))
+STEPS = whole("steps", Optimised(run=in_steps, bytes=64))
+FRAMES = whole("frames", ClosedForm(solve=mean_of, bytes=64), takes=frozenset({"frames"}))
+
+
+def shipped(card, folder, options, scales=(1,)):
+    """The card as if random weights were shipped with it."""
+    path = folder / f"{card.name}-{'-'.join(map(str, options.values()))}.safetensors"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = card.method.network(make_options(card, options), scales[0])
+    checkpoint.save(path, network.state_dict(), Header(method=card.id, options=options, scales=scales))
+    content = path.read_bytes()
+    weights = Weights(
+        file=str(path), scales=scales, sha256=hashlib.sha256(content).hexdigest(), bytes=len(content), options=options
+    )
+    return dataclasses.replace(card, method=dataclasses.replace(card.method, weights=(*card.method.weights, weights)))
+
+
+def bare(name):
+    card = catalog.find(name)
+    return dataclasses.replace(card, method=dataclasses.replace(card.method, weights=()))
+
+
+@pytest.fixture
+def cards(tmp_path, monkeypatch):
+    """DnCNN B, S25 and CB, DnCNN-3, and methods for the whole picture; bicubic for the anchors of upscale."""
+    dncnn = bare("denoise/dncnn")
+    for variant in ("B", "S25", "CB"):
+        dncnn = shipped(dncnn, tmp_path, {"variant": variant})
+    dncnn3 = shipped(bare("deblock/dncnn3"), tmp_path, {}, scales=(1, 2, 3, 4))
+    found = (catalog.find("bicubic"), dncnn, dncnn3, FORMULA, STEPS, FRAMES)
+    monkeypatch.setattr(catalog, "CARDS", found)
+    return found
+
+
+# --- noise ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("folder", "sigma"), [("Set12", 15), ("Set12", 50), ("BSD100", 25)])
+def test_noise_is_what_the_protocol_says(sets, folder, sigma):
+    """Seeded by the picture's shape and samples, added in units of 0 to 255, neither clipped nor rounded."""
+    pixels = to_pixels(sets / folder / "0.png")
+    sample = DENOISE.degrade(pixels, sigma)
+    digest = hashlib.sha256(str(tuple(pixels.shape)).encode() + pixels.numpy().tobytes()).hexdigest()
+    generator = torch.Generator().manual_seed(int(digest[:15], 16))
+    noise = torch.randn(1, *pixels.shape, generator=generator) * sigma
+    expected = (pixels + noise)[0].permute(1, 2, 0) / 255
+    assert sample.picture.pixels.dtype == np.float32
+    assert np.abs(sample.picture.pixels - expected.numpy()).max() < 1e-6
+    assert sample.picture.pixels.min() < 0 or sigma == 15  # nothing was clipped
+    assert sample.picture.pixels.max() > 1 or sigma == 15
+    assert torch.equal((sample.reference[0] * 255).round().to(torch.uint8), pixels)
+    assert "the first 15 hexadecimal digits of the SHA-256 of its shape and samples" in DENOISE.protocol
+
+
+def test_noise_at_two_levels_differs_in_strength_alone(sets):
+    pixels = to_pixels(sets / "Set12" / "0.png")
+    weak, strong = (
+        DENOISE.degrade(pixels, sigma).picture.pixels - pixels.permute(1, 2, 0).numpy() / 255.0 for sigma in (15, 30)
+    )
+    assert np.abs(2 * weak - strong).max() < 1e-6
+    other = to_pixels(sets / "Set12" / "1.png")[..., :48]
+    elsewhere = DENOISE.degrade(other, 15).picture.pixels - other.permute(1, 2, 0).numpy() / 255.0
+    assert np.abs(weak - elsewhere).max() > 0.1
+
+
+def test_the_anchor_is_the_noise_before_clipping(sets):
+    assert {level: round(DENOISE.known("any", level).psnr, 2) for level in DENOISE.levels} == {
+        15: 24.61, 25: 20.17, 50: 14.15,
+    }  # fmt: skip
+    (set12,) = quality.read_sets(DENOISE, sets, ["Set12"])
+    found = quality.score(DENOISE, [], set12, 50, silent)
+    values = []
+    for original in set12.originals:
+        noisy = DENOISE.degrade(original.y, 50).picture.pixels * 255.0
+        clean = original.y.permute(1, 2, 0).numpy().astype(float)
+        values.append(10 * math.log10(255**2 / np.mean((noisy - clean) ** 2)))
+    assert found.input.psnr == pytest.approx(np.mean(values), abs=1e-3)
+    assert found.input.psnr == pytest.approx(14.15, abs=0.3)  # of pictures with 2,700 samples
+    assert found.methods == ()
+
+
+def test_another_noise_fails_its_anchor():
+    right = {("Set12", 25): Quality(20.16, 0.5)}
+    assert [a.passed for a in verdict.anchors(DENOISE, right)] == [True]
+    (anchor,) = verdict.anchors(DENOISE, {("Set12", 25): Quality(20.6, 0.5)})  # as if it were clipped
+    assert (anchor.method, anchor.metric, anchor.passed) == (INPUT, "psnr", False)
+    (text,) = (item.text for item in verdict.shortfalls(DENOISE, [anchor], [], [], [], None))
+    assert text == "input sigma 25 Set12: PSNR 20.6, where 20.172 is known and 0.02 of difference is allowed"
+
+
+# --- JPEG -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("folder", ["classic5", "BSD100"])
+def test_jpegs_go_through_a_real_file(sets, folder, monkeypatch):
+    """The bytes are a JPEG of libjpeg's tables, which Pillow reads to the same samples, but for its own rounding."""
+    written = []
+    encode = image.encode
+    monkeypatch.setattr(image, "encode", lambda *a, **k: written.append(encode(*a, **k)) or written[-1])
+    pixels = to_pixels(sets / folder / "0.png")
+    sample = DEBLOCK.degrade(pixels, 10)
+    (content,) = written
+    assert content[:3] == b"\xff\xd8\xff"
+    with Image.open(io.BytesIO(content)) as opened:
+        assert opened.quantization[0][:3] == [80, 55, 50]  # Table K.1 begins 16 11 10; times 5 at quality 10
+        decoded = np.asarray(opened)
+    decoded = decoded if decoded.ndim == 3 else decoded[..., None]
+    assert sample.picture.pixels.dtype == np.uint8
+    assert np.abs(sample.picture.pixels.astype(int) - decoded).max() <= 1
+    assert torch.equal((sample.reference[0] * 255).round().to(torch.uint8), pixels)
+
+
+def test_the_anchors_of_deblock_are_the_literatures():
+    known = {(quality_, metric): getattr(DEBLOCK.known("classic5", quality_), metric)
+             for quality_ in DEBLOCK.levels for metric in ("psnr", "ssim")}  # fmt: skip
+    assert [known[level, "psnr"] for level in (10, 20, 30, 40)] == [27.82, 30.12, 31.48, 32.43]
+    assert [known[level, "ssim"] for level in (10, 20, 30, 40)] == [0.7595, 0.8344, 0.8666, 0.8849]
+    assert DEBLOCK.known("BSD20 RGB", 10) is None
+    assert [a.passed for a in verdict.anchors(DEBLOCK, {("classic5", 10): Quality(27.825, 0.7598)})] == [True, True]
+    assert [a.passed for a in verdict.anchors(DEBLOCK, {("classic5", 10): Quality(27.84, 0.7601)})] == [False, False]
+
+
+# --- which method runs where ------------------------------------------------------------------------------------------
+
+
+def test_options_are_settled_by_the_picture_and_measured_one_by_one(cards):
+    dncnn = cards[1]
+    assert quality.variants(dncnn, "denoise") == tuple({"variant": v} for v in ("B", "CB", "S25", "S15", "S50"))
+    assert quality.levels(DENOISE, dncnn, {"variant": "S25"}) == (25,)
+    assert quality.levels(DENOISE, dncnn, {"variant": "B"}) == (15, 25, 50)
+    assert quality.levels(DENOISE, dncnn, {"variant": "CB"}) == (15, 25, 50)
+    assert quality.variants(catalog.find("deblock/dncnn3"), "deblock") == ({},)
+    assert quality.variants(FORMULA, "denoise") == ({},)
+
+
+def test_a_network_of_another_task_is_no_variant(tmp_path):
+    red = shipped(bare("denoise/red"), tmp_path, {"work": "noise", "layers": "20", "width": 4})
+    named = [records.label("", values).strip() for values in quality.variants(red, "denoise")]
+    assert named == ["noise", "20 4 noise"]
+    assert all(values["work"] == "enlarge" for values in quality.variants(red, "upscale"))
+
+
+@pytest.mark.parametrize("value", ["B", "CB"])
+def test_each_network_is_measured_on_its_own_pictures(cards, value):
+    entry = quality.enter(DENOISE, cards[1], {"variant": value}, 25)
+    assert [entry.suits(spec.kind) for spec in DENOISE.sets] == [value == "B"] * 2 + [value == "CB"]
+    assert entry.parameters > 0
+    assert entry.runner.settings.sigma == 25
+    assert entry.runner.settings.scale is None
+
+
+def run(task, sets, out, methods=None):
+    """Benchmark, knowing that small pictures meet no anchor to the last digit."""
+    with pytest.raises(bench.AnchorError, match=r"anchor rows fail"):
+        bench.run(task, sets, out, methods=methods, report=silent, clock=CLOCK)
+    return json.loads((out / f"{task}.json").read_text(encoding="utf-8"))
+
+
+def test_denoise_from_sets_to_tables(sets, cards, tmp_path):
+    results = run("denoise", sets, tmp_path)
+    rows = {(records.label(r["method"], r["options"]), r["set"], r["level"]): r for r in results["rows"]}
+    every = {(name, level) for name in ("Set12", "BSD68", "BSD20 RGB") for level in (15, 25, 50)}
+    places = {name: {key[1:] for key in rows if key[0] == name} for name in {key[0] for key in rows}}
+    assert places == {
+        "dncnn B": {place for place in every if place[0] != "BSD20 RGB"},
+        "dncnn CB": {place for place in every if place[0] == "BSD20 RGB"},
+        "dncnn S25": {("Set12", 25), ("BSD68", 25)},
+        "dncnn3": every,
+        "formula": every,
+        "steps": every,
+    }
+    assert [(data["name"], data["pictures"]) for data in results["data"]] == [
+        ("Set12", 2), ("BSD68", 2), ("BSD20 RGB", 2),
+    ]  # fmt: skip
+    assert rows["dncnn S25", "BSD68", 25]["published_psnr"] == 29.23
+    assert rows["dncnn B", "BSD68", 50]["published_psnr"] == 26.23
+    assert rows["dncnn3", "BSD68", 15]["published_psnr"] == 31.46
+    assert rows["dncnn3", "Set12", 15]["published_psnr"] is None
+    assert len({r["seconds_per_megapixel"] for key, r in rows.items() if key[0] == "dncnn B"}) == 1
+    assert [a["method"] for a in results["anchors"]] == ["input"] * 9
+
+    # The network by hand: the noisy picture in floating point, then 8 bits, over the whole picture.
+    dncnn = cards[1]
+    model = infer.load(dncnn, options={"variant": "B"})
+    values = []
+    for path in sorted((sets / "Set12").iterdir()):
+        sample = DENOISE.degrade(to_pixels(path), 25)
+        restored = model(torch.from_numpy(sample.picture.pixels).permute(2, 0, 1)[None])
+        restored = np.clip(np.floor(restored[0, 0].numpy() * 255.0 + 0.5), 0, 255)
+        values.append(10 * math.log10(255**2 / np.mean((restored - image.read(path).pixels[..., 0]) ** 2)))
+    assert rows["dncnn B", "Set12", 25]["psnr"] == pytest.approx(np.mean(values), abs=2e-3)
+
+    short = {(p["options"].get("variant"), p["set"], p["level"]): p for p in results["promises"]}
+    assert short["S25", "Set12", 25]["promised"] == 30.44
+    assert short["S25", "Set12", 25]["measured"] == rows["dncnn S25", "Set12", 25]["psnr"]
+    assert short["S15", "Set12", 15]["measured"] is None
+    texts = [item["text"] for item in results["shortfalls"]]
+    assert "dncnn S15 sigma 15: not measured, no weights are shipped; safelight train denoise/dncnn makes them" in texts
+    reason = "not measured, it needs several pictures of one scene, and the sets have one each"
+    assert f"frames sigma 15, 25, 50: {reason}" in texts
+    b = rows["dncnn B", "BSD68", 50]["psnr"]
+    assert any(
+        text.startswith(f"dncnn B sigma 50 BSD68: {b:.2f} dB, {26.23 - round(b, 2):.2f} under") for text in texts
+    )
+    text = (tmp_path / "denoise.md").read_text(encoding="utf-8")
+    assert "### BSD20 RGB (2 pictures)" in text
+    assert "| input Set12 sigma 15 PSNR | 24.61 |" in text
+    assert (tmp_path / "denoise.svg").read_bytes().startswith(b"<?xml")
+
+    # One method again: the other rows stay.
+    later = run("denoise", sets, tmp_path, ["formula"])
+    assert [r for r in later["rows"] if r["method"] != FORMULA.id] == [
+        r for r in results["rows"] if r["method"] != FORMULA.id
+    ]
+    assert {r["run"] for r in later["rows"] if r["method"] == FORMULA.id} == {later["runs"][-1]["id"]}
+
+
+def test_rows_of_other_weights_are_stale(cards, sets, tmp_path):
+    dncnn = cards[1]
+    plain = records.Row(
+        method=dncnn.id, options={"variant": "B"}, level=25, set="Set12", psnr=30.0, ssim=0.9, published_psnr=None,
+        published_ssim=None, psnr_difference=None, ssim_difference=None, parameters=0, multiply_adds=None,
+        seconds_per_megapixel=0.1, weights_sha256=dncnn.method.weights[0].sha256, run="now",
+    )  # fmt: skip
+    other = dataclasses.replace(plain, weights_sha256="0" * 64)
+    gone = dataclasses.replace(plain, options={"variant": "S50"}, level=50)
+    assert verdict.stale(DENOISE, [dncnn], [plain, other, gone]) == [other, gone]
+
+
+def test_a_method_of_several_tasks_is_measured_at_each(sets, cards, tmp_path):
+    for task, names in (("deblock", ["formula", "dncnn3"]), ("upscale", ["formula"])):
+        results = run(task, sets, tmp_path, names)
+        methods = {row["method"].split("/")[1] for row in results["rows"]}
+        assert methods - {"bicubic"} == set(names)
+        assert {row["level"] for row in results["rows"]} == set(TRACKS[task].levels)
+    for track in TRACKS.values():
+        level = track.levels[-1]
+        assert quality.enter(track, cards[2], {}, level).runner.task == track.task
+    assert "denoise/steps" not in {card.id for card in catalog.of_task("upscale")}
+
+
+def test_only_denoise_tells_sigma(cards):
+    told = {
+        track.task: quality.enter(track, FORMULA, {}, track.levels[0]).runner.settings.sigma
+        for track in (DENOISE, DEBLOCK, UPSCALE)
+    }
+    assert told == {"denoise": 15, "deblock": None, "upscale": None}
+    assert quality.enter(DENOISE, STEPS, {}, 15).runner.settings.sigma is None
+
+
+def test_what_takes_too_long_runs_only_when_it_is_named(sets, tmp_path, monkeypatch):
+    slow = dataclasses.replace(DENOISE, left_out={"denoise/steps": "it takes an hour; name it with --methods"})
+    monkeypatch.setattr(bench, "TRACKS", {"denoise": slow})
+    monkeypatch.setattr(catalog, "CARDS", (FORMULA, STEPS))
+    results = run("denoise", sets, tmp_path)
+    assert "denoise/steps" not in {row["method"] for row in results["rows"]}
+    assert [(m["method"], m["level"]) for m in results["missing"] if "an hour" in m["reason"]] == [
+        ("denoise/steps", level) for level in (15, 25, 50)
+    ]
+    results = run("denoise", sets, tmp_path, ["steps"])
+    assert "denoise/steps" in {row["method"] for row in results["rows"]}
+    assert not [m for m in results["missing"] if "an hour" in m["reason"]]
+
+
+def test_a_missing_package_is_a_reason(monkeypatch):
+    from safelight.card import Extra
+
+    card = dataclasses.replace(FORMULA, extra=Extra(module="no_such_module", name="classic"))
+    found = quality.enter(DENOISE, card, {}, 15)
+    assert isinstance(found, Missing)
+    assert found.reason == "it needs a package that is not installed; pip install 'safelight[classic]'"
+
+
+def test_a_closed_form_for_one_scale_is_missing_at_the_others():
+    card = whole("double", ClosedForm(solve=mean_of, bytes=64, scales=(2,)), also=("upscale",))
+    assert quality.locate(UPSCALE, card, {}, 2) is None
+    assert quality.locate(UPSCALE, card, {}, 3).reason == "it is for x2 only"
+    assert quality.locate(UPSCALE, whole("any", Interpolation(kernel=CUBIC)), {}, 3) is None
+
+
+def test_published_numbers_are_of_the_same_options(cards):
+    card = dataclasses.replace(
+        FORMULA,
+        published=(Score(data="Set12", level=15, psnr=30.0, task="denoise"), Score(data="Set12", level=15, psnr=9)),
+    )
+    entry = quality.enter(DENOISE, card, {}, 15)
+    assert bench._published(DENOISE, entry, "Set12").psnr == 30.0
+    assert bench._published(DEBLOCK, entry, "Set12") is None
+
+
+def test_promises_of_other_tasks_are_not_held(cards):
+    promises = verdict.promises(DEBLOCK, cards[2], [])
+    assert [(p.set, p.level) for p in promises] == [("classic5", level) for level in (10, 20, 30, 40)]
+    extra = Promise(data="classic5", level=10, psnr=99, floor=98)  # of upscale
+    recipe = dataclasses.replace(cards[2].method.recipe, promises=(extra,))
+    card = dataclasses.replace(cards[2], method=dataclasses.replace(cards[2].method, recipe=recipe))
+    assert verdict.promises(DEBLOCK, card, []) == []
+
+
+# --- time -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_slow_method_is_timed_once_on_a_smaller_picture(cards):
+    entries = [quality.enter(DENOISE, card, {}, 15) for card in (FORMULA, STEPS)]
+    patient = bench.Clock(width=96, height=64, rounds=1, small=(48, 32))
+    assert [timing.on for timing in speed.time_entries(DENOISE, entries, patient)] == ["", ""]
+    hasty = dataclasses.replace(patient, patience=0.0)
+    found = speed.time_entries(DENOISE, entries, hasty)
+    assert [timing.on for timing in found] == ["48x32 pixels, once"] * 2
+    assert all(timing.seconds > 0 for timing in found)
+
+
+def test_gray_methods_are_timed_on_gray_pictures(cards, monkeypatch):
+    seen = {}
+    for value in ("B", "CB"):
+        entry = quality.enter(DENOISE, cards[1], {"variant": value}, 25)
+        runner = entry.runner
+        entry = dataclasses.replace(entry, runner=lambda p, r=runner, v=value: seen.setdefault(v, p.channels) and r(p))
+        speed.time_entries(DENOISE, [entry], CLOCK)
+    assert seen == {"B": 1, "CB": 3}
+
+
+# --- what goes wrong --------------------------------------------------------------------------------------------------
+
+
+def test_a_task_without_a_benchmark_is_refused(tmp_path):
+    with pytest.raises(DataError, match="that can be benchmarked, upscale, denoise, deblock, got inpaint"):
+        bench.run("inpaint", tmp_path, tmp_path, methods=None, report=silent)
+
+
+def test_gray_pictures_are_no_set_of_colours(sets, tmp_path):
+    for name in ("classic5", "BSD100"):
+        (tmp_path / name).mkdir()
+        image.write(Picture(pixels=texture(64, 64, 1, 0)), tmp_path / name / "a.png")
+    with pytest.raises(DataError, match=r"a\.png: expected a picture in colour for BSD20 RGB, got a gray one"):
+        quality.read_sets(DEBLOCK, tmp_path)
+
+
+def test_missing_folders_are_named(tmp_path):
+    with pytest.raises(DataError, match="expected the folders Set12, BSD68_gray, BSD100 in"):
+        quality.read_sets(DENOISE, tmp_path)
