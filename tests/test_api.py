@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 import safelight
+from restore_support import DARKEN, FILL, MEAN, install
 from safelight import image, infer
 from safelight.card import CardError
 
@@ -81,7 +82,7 @@ def test_size(pixels):
 
 
 def test_load_refuses_a_formula():
-    with pytest.raises(CardError, match="is a formula"):
+    with pytest.raises(CardError, match="has no network"):
         safelight.load("upscale/bicubic")
 
 
@@ -107,14 +108,66 @@ def test_write_does_not_overwrite_unasked(pixels, tmp_path):
 
 def test_methods_are_listed():
     assert "upscale/bicubic" in safelight.list_methods()
-    assert safelight.list_methods("upscale") == safelight.list_methods()
+    assert set(safelight.list_methods("denoise")) < set(safelight.list_methods())
+    assert "deblock/dncnn3" in safelight.list_methods("upscale")
 
 
-def test_the_face_has_the_settings_of_infer():
-    given = inspect.signature(safelight.upscale).parameters
+@pytest.mark.parametrize("name", ["upscale", "denoise", "deblock", "inpaint"])
+def test_the_face_has_the_settings_of_infer(name):
+    given = inspect.signature(getattr(safelight, name)).parameters
     settings = inspect.signature(infer.Settings).parameters
-    for name in ("scale", "size", "device", "precision", "ensemble"):
-        assert given[name].default == settings[name].default
+    for own in given:
+        if own not in ("x", "mask", "method", "options"):
+            assert given[own].default == settings[own].default, own
+    assert {"device", "precision", "ensemble", "seed", "weights"} < set(given)
+
+
+@pytest.fixture
+def methods(monkeypatch):
+    install(monkeypatch, DARKEN, FILL, MEAN, denoise=DARKEN, deblock=DARKEN, inpaint=FILL)
+
+
+def test_denoise_and_deblock_restore_and_mix(pixels, methods, tmp_path):
+    dark = (pixels.astype(int) + 1) // 2
+    assert np.array_equal(safelight.denoise(pixels), dark)
+    assert np.array_equal(safelight.deblock(pixels), dark)
+    assert np.array_equal(safelight.denoise(pixels, strength=0.0), pixels)
+    path = tmp_path / "a.png"
+    safelight.write(pixels, path)
+    made = safelight.denoise(path, sigma=51)
+    assert np.array_equal(made.pixels, dark)
+    assert made.warnings == ("sigma 0.2",)
+    tensor = torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+    assert torch.equal(safelight.denoise(tensor, method="darken"), tensor / 2)
+    with pytest.raises(CardError, match="sigma of at least 0"):
+        safelight.denoise(pixels, sigma=-1)
+
+
+def test_inpaint_takes_a_mask_of_any_kind(pixels, methods):
+    mask = np.zeros(pixels.shape[:2], np.uint8)
+    mask[2:5, 3:6] = 255
+    made = safelight.inpaint(pixels, mask)
+    assert (made[2:5, 3:6] == 255).all()
+    assert np.array_equal(made[mask == 0], pixels[mask == 0])
+    assert np.array_equal(safelight.inpaint(pixels, Image.fromarray(mask)), made)
+    assert np.array_equal(safelight.inpaint(pixels, torch.from_numpy(mask)[None] / 255.0), made)
+    with pytest.raises(CardError, match="a mask of 12x9, the size of the picture, got 5x5"):
+        safelight.inpaint(pixels, np.zeros((5, 5), np.uint8))
+
+
+def test_upscale_takes_more_frames_of_any_kind(pixels, methods):
+    more = [Image.fromarray(pixels), pixels]
+    made = safelight.upscale(pixels, scale=2, method="mean", frames=more)
+    assert np.array_equal(made, pixels.repeat(2, 0).repeat(2, 1))
+    with pytest.raises(CardError, match="frames of one size"):
+        safelight.upscale(pixels, method="mean", frames=[pixels[1:]])
+    with pytest.raises(CardError, match="takes no several pictures"):
+        safelight.upscale(pixels, method="bicubic", frames=[pixels])
+
+
+def test_load_takes_the_task_of_a_network_that_serves_several():
+    with pytest.raises(CardError, match="no method of inpaint is called 'vdsr'"):
+        safelight.load("vdsr", task="inpaint")
 
 
 def test_the_version_and_unknown_names():

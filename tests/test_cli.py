@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from safelight import catalog, image, infer
 from safelight.batch.manifest import NAME
 from safelight.card import option_facts
-from safelight.cli import app, shell
+from safelight.cli import app, options, shell
 from safelight.engine import device as devices
 from safelight.tasks import TASKS
 
@@ -149,9 +149,13 @@ def test_no_verb_shows_the_help():
         (["info", "vdsl"], "did you mean vdsr"),
         (["methods", "upscall"], "expected a task out of upscale"),
         (["score", "a.png", "b.png", "--metric", "psmr"], "psnr"),
-        (["train", "bicubic", "--data", "."], "a formula"),
+        (["train", "bicubic", "--data", "."], "no network"),
         (["train", "fsrcnn", "--data", "."], "expected --scale out of 2, 3, 4, got none"),
         (["train", "vdsr", "--data", ".", "--scale", "2"], "expected no --scale"),
+        (["train", "dncnn", "--data", ".", "--scale", "1"], "expected no --scale"),
+        (["train", "dncnn", "--data", ".", "--variant", "C"], "option variant is one of auto, B"),
+        (["compare", "nearest", "dncnn", "-i", "a.png"], "expected methods of one task, got nearest, dncnn"),
+        (["compare", "nearest", "bicubic", "-i", "a.png", "--task", "upscal"], "--task: expected one of upscale"),
         (["train", "vdsr", "--data", "nowhere"], "nowhere"),
         (["bench", "upscale", "--data", "nowhere"], "nowhere"),
         (["compare", "a.png"], "at least 2"),
@@ -186,7 +190,7 @@ def test_flags_of_methods_hide_none_of_the_verbs():
     commands = get_command(app).commands
     for verb in (*TASKS, "train"):
         taken = {name for param in commands[verb].params for name in (param.name, *param.opts)}
-        for card in catalog.CARDS:
+        for card in options.cards_of(verb):
             for fact in option_facts(card.options):
                 flag = f"--{fact.name.replace('_', '-')}"
                 assert not {fact.name, flag} & taken, (
@@ -246,7 +250,7 @@ def test_completion_imports_no_torch(line, expected):
 
 def test_every_method_of_the_catalog_is_completed():
     for task in TASKS:
-        assert shell.method_names(task) == sorted(card.name for card in catalog.of_task(task))
+        assert options.method_names(task) == sorted(card.name for card in catalog.of_task(task))
 
 
 # --- upscale: files in, files out -------------------------------------------------------------------------------------

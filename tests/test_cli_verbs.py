@@ -10,8 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 import safelight
+from restore_support import DARKEN, LACKING, card, install
 from safelight import bench, catalog, checkpoint, image, train
 from safelight.bench import AnchorError
+from safelight.card import ClosedForm, Solution
 from safelight.cli import app
 
 
@@ -124,15 +126,34 @@ def test_compare_tells_what_cannot_be_measured(tmp_path):
     assert "not measured: expected result and reference of one shape" in result.stderr
 
 
+def test_compare_does_what_all_the_methods_do(tmp_path, monkeypatch):
+    other = card("denoise", "same", ClosedForm(solve=lambda problem, options: Solution(x=problem.y), bytes=8))
+    install(monkeypatch, DARKEN, other)
+    a, out = draw(tmp_path / "a.png"), tmp_path / "report.html"
+    result = run("compare", "darken", "denoise/same", "-i", a, "-r", a, "-o", out, "--sigma", "3", "--json")
+    assert result.exit_code == 0, result.output
+    dark, same, summary = lines(result)
+    assert same["psnr"] is None  # infinite: equal pictures
+    assert dark["psnr"] < 30
+    assert (same["width"], same["height"]) == (32, 24)
+    assert summary["protocol"] == "Y (BT.601 studio range), 8-bit picture, shave 0"
+    result = run("compare", "darken", a, "-i", a, "-o", out, "--overwrite", "--task", "deblock")
+    assert result.exit_code == 0, result.output
+
+
 # --- methods, info, doctor --------------------------------------------------------------------------------------------
 
 
 def test_methods_lists_every_card():
     facts = lines(run("methods", "--json"))
     assert [f["id"] for f in facts] == [card.id for card in catalog.CARDS]
-    text = run("methods", "upscale").stdout
-    assert all(card.id in text for card in catalog.CARDS)
-    assert f"{catalog.DEFAULTS['upscale'].id} *" in text
+    assert "upscale" in facts[0]["tasks"]
+    for task in ("upscale", "denoise", "deblock"):
+        text = run("methods", task).stdout
+        assert all(card.id in text for card in catalog.of_task(task))
+        assert text.count(" * ") == 1
+        assert f"{catalog.DEFAULTS[task].id} *" in text
+    assert catalog.find("vdsr").id not in text
 
 
 @pytest.mark.parametrize("card", catalog.CARDS, ids=lambda card: card.id)
@@ -140,14 +161,26 @@ def test_info_tells_all_about_a_method(card):
     (facts,) = lines(run("info", card.id, "--json"))
     assert facts["summary"] == card.summary
     assert len(facts["published"]) == len(card.published)
-    text = run("info", card.name).stdout
+    text = run("info", card.id).stdout
     assert card.title in text
     assert all(f"--{option['name'].replace('_', '-')}" in text for option in facts["options"])
+    assert text.count("published: ") == len(card.published)
+    assert facts["tasks"] == list(card.tasks)
+    assert all(told in text for told in card.takes)
+    recipe = facts["recipe"]
+    assert text.count("promised: ") == (0 if recipe is None else len(recipe["promises"]))
+
+
+def test_info_finds_a_method_by_task_and_name():
+    assert lines(run("info", "denoise/dncnn", "--json"))[0]["id"] == "denoise/dncnn"
+    assert "scales:" not in run("info", "denoise/dncnn").stdout
 
 
 def test_doctor(monkeypatch):
+    install(monkeypatch, LACKING)
     result = run("doctor")
     assert result.exit_code == 0, result.output
+    assert "no_such_package is not installed; if you want it: pip install 'safelight[classic]'" in result.stdout
     assert "format avif" in result.stdout
     assert all(line.startswith("ok") for line in result.stdout.splitlines())
 
@@ -255,6 +288,23 @@ def test_train_without_pictures_is_usage(tmp_path):
     result = run("train", "fsrcnn", "--data", tmp_path / "data", "--scale", "2", "-o", tmp_path / "a.safetensors")
     assert result.exit_code == 2
     assert "no picture lies in" in result.stderr.splitlines()[-1]
+
+
+def test_train_of_a_denoiser_needs_no_scale_and_its_options_say_which_network(pictures, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    flags = ("--batch", "2", "--patch", "6", "--precision", "float32", "--steps", "1", "--json")
+    result = run("train", "dncnn", "--data", pictures, "--variant", "S25", *flags)
+    assert result.exit_code == 0, result.output
+    assert checkpoint.read_header(Path("dncnn-S25.safetensors")).options == {"variant": "S25"}
+    result = run("train", "denoise/dncnn", "--data", pictures, *flags)  # what depends on a picture: the gray one
+    assert result.exit_code == 0, result.output
+    assert checkpoint.read_header(Path("dncnn-B.safetensors")).options == {"variant": "B"}
+    small = draw(tmp_path / "noisy.png", size=(6, 8))
+    gray = tmp_path / "gray.png"
+    image.write(image.Picture(pixels=image.read(small).pixels[..., :1].copy()), gray)
+    result = run("denoise", gray, "-m", "dncnn", "--weights", "dncnn-S25.safetensors", "--json")
+    assert result.exit_code == 0, result.output
+    assert lines(result)[0]["output"].endswith("gray-denoised.png")
 
 
 # --- bench ------------------------------------------------------------------------------------------------------------

@@ -24,11 +24,11 @@ from safelight.infer import Runner, Settings, prepare
 from safelight.tasks import Task
 
 QUALITY: Final = 70
-"""A JPEG below this quality gets its artefacts removed."""
+"""A JPEG below this quality gets its artefacts removed (docs/fix.md)."""
 
-SIGMA: Final = 5.0
-"""A picture with more noise than this, of 255, gets it removed. Clean photographs with fine texture are estimated to
-have up to 4 (docs/fix.md)."""
+SIGMA: Final = 6.0
+"""A picture with more noise than this, of 255, gets it removed. Of clean photographs, fine texture such as fur is taken
+for up to 5 (docs/fix.md)."""
 
 _STEPS: Final[tuple[Task, ...]] = ("deblock", "denoise")
 _PIECE = 16 << 20  # bytes of rows that are handed over at once
