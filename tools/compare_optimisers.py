@@ -64,7 +64,7 @@ def run(
         "optimiser": make.__name__,
         "rate": rate,
         "steps": steps,
-        "validation_psnr": header.scores["validation Y-PSNR"],
+        "validation_psnr": header.scores["validation PSNR"],
         "seconds": header.seconds,
     }
 
