@@ -1,15 +1,20 @@
 """The verbs of restoration on files: denoise, deblock, inpaint, and what upscale learned from them."""
 
 import json
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
+import safelight
 from restore_support import DARKEN, FILL, LACKING, MEAN, STEPS, Climb, climbing, install
-from safelight import image, infer
+from safelight import batch, image, infer
+from safelight.batch.cluster import Order, plan
+from safelight.batch.cluster.worker import Worker
 from safelight.batch.manifest import NAME, settings_of
 from safelight.card import option, option_facts
 from safelight.cli import app, options
@@ -270,6 +275,47 @@ def test_the_digest_of_settings_tells_masks_frames_kernels_and_tasks_apart(tmp_p
     assert kernels[0] != kernels[1] != facts(MEAN, blur="none")
     assert facts(DARKEN) != facts(DARKEN, task="deblock")
     assert facts(DARKEN) == facts(DARKEN, task="denoise", memory=1 << 20)
+
+
+def actor(card, **settings):
+    """An actor of a cluster, from an order that went through a pipe."""
+    files = batch.Files()
+    order = Order(
+        card=card, settings=Settings(device="cpu", **settings), files=files, preview=False, cpus=1,
+        version=safelight.__version__, mark="mark",
+    )  # fmt: skip
+    return Worker(pickle.loads(pickle.dumps(order)))
+
+
+@pytest.fixture
+def own_threads(monkeypatch):
+    """An actor sets the threads of its process, which is this one here."""
+    monkeypatch.setenv("VIPS_CONCURRENCY", "1")
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_actors_of_a_cluster_get_masks_and_frames_with_the_settings(photo, tmp_path, own_threads):
+    white = Picture(pixels=np.full((6, 8, 1), 255, np.uint8))
+    (errand,) = plan([str(photo)], out=str(tmp_path / "filled.png"), tag="", format=None, on_exist="error").errands
+    outcome = actor("inpaint/fill", task="inpaint", mask=white).do(errand)
+    assert outcome.status == "done", outcome
+    assert (image.read(tmp_path / "filled.png").pixels == 255).all()
+    (errand,) = plan([str(photo)], out=str(tmp_path / "mean.png"), tag="", format=None, on_exist="error").errands
+    outcome = actor("upscale/mean", scale=1, frames=(image.read(photo),)).do(errand)
+    assert outcome.warnings == ("2 frames",)
+
+
+def test_actors_of_a_cluster_fix(tmp_path, own_threads):
+    path = put(tmp_path / "clean.png", np.full((32, 32, 3), 128, np.uint8))
+    (errand,) = plan([str(path)], out=str(tmp_path / "out.png"), tag="", format=None, on_exist="error").errands
+    assert actor("fix").do(errand).status == "done"
+    assert (tmp_path / "out.png").read_bytes() == path.read_bytes()
+    (errand,) = plan([str(path)], out=None, tag="fixed", format=None, on_exist="error").errands
+    outcome = actor("fix").do(errand)
+    assert outcome.status == "skipped"
+    assert "clean-fixed.png is not needed" in outcome.error
 
 
 # --- iterations -------------------------------------------------------------------------------------------------------
