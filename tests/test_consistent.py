@@ -88,6 +88,15 @@ def test_tiles_equal_the_whole_and_so_does_what_is_told(settings):
         assert other.largest == pytest.approx(one.largest, rel=1e-4, abs=1e-2)
 
 
+@pytest.mark.parametrize("settings", [{"scale": 2}, {"scale": 2.5}, {"scale": 6}], ids=["x2", "x2.5", "x6"])
+def test_bands_that_forget_what_is_done_equal_the_whole(settings):
+    source = picture(60, 21)
+    whole = random_runner(find("fsrcnn", "upscale"), consistent=True, **settings)
+    banded = random_runner(find("fsrcnn", "upscale"), consistent=True, **settings)
+    banded.stages = lambda *args: (whole.stages(*args)[0], (17, 40))
+    np.testing.assert_allclose(banded(source).pixels, whole(source).pixels, rtol=0, atol=1e-5)
+
+
 def _distances(stages):
     return stages[-1]._before, stages[-1]._after
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -49,8 +50,8 @@ def inverse_taps(n_in: int, n_out: int) -> Taps:
         wanted = torch.zeros(high - low, last - first, dtype=torch.float64)
         a, b = max(first, left), min(last, right)
         wanted[:, a - first : b - first] = d[:, a - left : b - left]
-        solved = torch.linalg.solve(d @ d.T, wanted).T  # (rows, high - low)
-        weights.append(solved.gather(1, starts[first:last, None] - low + torch.arange(width)))
+        solved = cast(Tensor, torch.linalg.solve(d @ d.T, wanted))  # (high - low, last - first)
+        weights.append(solved.T.gather(1, starts[first:last, None] - low + torch.arange(width)))
     return Taps(starts[:, None] + torch.arange(width), torch.cat(weights), n_in)
 
 
@@ -128,10 +129,17 @@ class Consistent:
     # can be shrunk and compared as well.
 
     def _around(self, region: Region) -> tuple[Region, Region, Region]:
-        own = self._own(region)
-        corrected = region if min(own.height, own.width) == 0 else _hull(region, _seen(self._down, own))
-        compared = _hull(_seen(self._up, corrected), own)
+        corrected = _hull(region, _seen(self._down, self._near(region)))
+        compared = _seen(self._up, corrected)
         return corrected, compared, _hull(_seen(self._down, compared), corrected)
+
+    def _near(self, region: Region) -> Region:
+        """The input's pixels under a region and one more on each side: never none, and more for a larger region."""
+        (height, width), (down, across) = self.size_in, self.size
+        return Region(
+            max(0, region.top * height // down - 1), min(height, -(-region.bottom * height // down) + 1),
+            max(0, region.left * width // across - 1), min(width, -(-region.right * width // across) + 1),
+        )  # fmt: skip
 
     def _own(self, region: Region) -> Region:
         """The input's pixels whose centres lie in a region of the result: each pixel belongs to one tile."""
