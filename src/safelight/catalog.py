@@ -9,7 +9,22 @@ from typing import Final
 from safelight.card import Card, CardError
 from safelight.methods.deblock import dncnn3
 from safelight.methods.denoise import dncnn, red
-from safelight.methods.upscale import bicubic, bilinear, edsr, espcn, fsrcnn, lanczos, nearest, sharpen, srcnn, vdsr
+from safelight.methods.upscale import (
+    bicubic,
+    bilinear,
+    edsr,
+    espcn,
+    fsrcnn,
+    lanczos,
+    nearest,
+    pinv,
+    sharpen,
+    srcnn,
+    tikhonov,
+    vdsr,
+)
+from safelight.methods.upscale import tv as upscale_tv
+from safelight.methods.upscale import wiener as upscale_wiener
 from safelight.tasks import Task
 
 CARDS: Final[tuple[Card, ...]] = (
@@ -18,6 +33,10 @@ CARDS: Final[tuple[Card, ...]] = (
     bicubic.CARD,
     lanczos.CARD,
     sharpen.CARD,
+    pinv.CARD,
+    tikhonov.CARD,
+    upscale_wiener.CARD,
+    upscale_tv.CARD,
     srcnn.CARD,
     fsrcnn.CARD,
     espcn.CARD,
