@@ -41,7 +41,7 @@ test-reliability: $(VENV)/test  ## broken files, kills, full disks, hostile weig
 	$(BIN)/python -m pytest tests/reliability
 
 bench: $(VENV)/test  ## remake results/ on the test sets in DATA
-	$(BIN)/safelight bench upscale --data $(DATA) --out results
+	for task in upscale denoise deblock; do $(BIN)/safelight bench $$task --data $(DATA) --out results || exit 1; done
 
 bench-engine: $(VENV)/test  ## measure the engine on this machine; needs no data
 	$(BIN)/python tools/measure_engine.py

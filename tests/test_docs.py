@@ -244,6 +244,8 @@ def test_the_queue_is_in_order_and_its_commands_can_be_run(results):
     by_name = {line[0]: line[7].strip("`") for line in lines}
     assert "--variant S25 --steps 80000 --batch 128 --patch 40" in by_name["dncnn S25"]
     assert "--scale" not in by_name["vdsr"]
+    assert "--start dncnn-B.safetensors" in by_name["dncnn CB"] or "weights/dncnn-B" in by_name["dncnn CB"]
+    assert "--start" not in by_name["dncnn B"]
     assert "--start" in by_name["espcn"]
     assert "--start" not in by_name["fsrcnn"]
 

@@ -18,7 +18,9 @@ from typing import Any
 import torch
 
 from safelight import catalog, provenance, train
-from safelight.card import Card, Trained
+from safelight.bench import quality
+from safelight.bench.records import Values
+from safelight.card import Card, Trained, channels_of, make_options
 from safelight.engine import device as devices
 from safelight.engine.cost import measure
 
@@ -27,42 +29,46 @@ SECONDS = 8.0  # of training, about, for each row
 WARM_UP = 12  # steps, timed first to choose the number of steps
 
 
-def timed(card: Card, scale: int, precision: train.TrainPrecision, steps: int, folder: Path) -> float:
+def timed(card: Card, options: Values, scale: int, precision: train.TrainPrecision, steps: int, folder: Path) -> float:
     """Train for some steps and return the seconds that they took."""
     method = card.method
     assert isinstance(method, Trained)
     with tempfile.TemporaryDirectory() as place:
         plan = train.Plan(
-            card=card, options=card.options(), scales=(scale,), folders=(folder,), out=Path(place) / "w.safetensors",
+            card=card, options=make_options(card, options), scales=(scale,), folders=(folder,),
+            out=Path(place) / "w.safetensors",
             recipe=dataclasses.replace(method.recipe, steps=steps), precision=precision, validate_every=steps,
         )  # fmt: skip
         return train.train(plan, lambda progress: None).seconds  # noqa: ARG005 - nobody watches
 
 
-def row(card: Card, scale: int, precision: train.TrainPrecision, folder: Path) -> dict[str, Any]:
+def row(card: Card, options: Values, precision: train.TrainPrecision, folder: Path) -> dict[str, Any]:
     """Measure one network."""
     method = card.method
     assert isinstance(method, Trained)
-    warm = timed(card, scale, precision, WARM_UP, folder) / WARM_UP
+    made = make_options(card, options)
+    scale = 3 if 3 in quality.trained_scales(method, made) else 1
+    warm = timed(card, options, scale, precision, WARM_UP, folder) / WARM_UP
     steps = max(WARM_UP, round(SECONDS / warm))
-    seconds = timed(card, scale, precision, steps, folder)
+    seconds = timed(card, options, scale, precision, steps, folder)
     crops = method.recipe.batch * steps / seconds
-    network = method.network(card.options(), scale)
-    cost = measure(network, 1 if method.channels == "y" else 3)
+    cost = measure(method.network(made, scale), 1 if channels_of(method, made) == "y" else 3)
+    side = method.recipe.patch * (scale if method.examples is None else 1)  # a shrinking recipe counts small pixels
     return {
         "method": card.id,
+        "options": dict(options),
         "scale": scale,
         "precision": precision,
         "batch": method.recipe.batch,
         "patch": method.recipe.patch,
         "steps": steps,
         "crops_per_second": round(crops, 1),
-        "gflop_per_second": round(6e-9 * cost.multiply_adds * (method.recipe.patch * scale) ** 2 * crops, 1),
+        "gflop_per_second": round(6e-9 * cost.multiply_adds * side**2 * crops, 1),
     }
 
 
 def main() -> None:
-    """Measure every trained method of the catalog at x3."""
+    """Measure every network of the catalog, as its recipe trains it first: at x3 where it enlarges."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--data", required=True, type=Path)
     folder = parser.parse_args().data / "t91"
@@ -72,7 +78,7 @@ def main() -> None:
     for card in catalog.CARDS:
         if isinstance(card.method, Trained):
             for precision in precisions:
-                rows.append(row(card, 3, precision, folder))
+                rows.append(row(card, quality.variants(card, card.task)[0], precision, folder))
                 print(rows[-1])
     found = {
         "what": "training steps of every recipe, all that they need included",

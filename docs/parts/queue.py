@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from parts.common import NONE, decibels, no_results, stored, table, trained
@@ -10,6 +11,7 @@ from safelight.bench import quality
 from safelight.bench.records import Missing, Values, label
 from safelight.bench.tracks import TRACKS, Track
 from safelight.card import Card, Promise, Recipe, Trained, make_options, option_facts
+from safelight.catalog import find
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +46,10 @@ PAPER_WORK = {
     "dncnn B": PaperWork(steps=150_000, batch=128, side=50),
     "dncnn CB": PaperWork(steps=150_000, batch=128, side=50),
     "dncnn3": PaperWork(steps=400_000, batch=128, side=50),
+}
+# Networks that begin from another method's weights, or from those of another network of the method: whose they are.
+BEGINS_FROM: Mapping[str, tuple[str, Values]] = {
+    name: ("denoise/dncnn", {"variant": "B"}) for name in ("dncnn S15", "dncnn S25", "dncnn S50", "dncnn CB", "dncnn3")
 }
 FLOP_PER_MULTIPLY_ADD = 6  # 2 forward, 4 backward
 SUSTAINED = 40e12  # FLOP a second
@@ -176,8 +182,11 @@ def command(one: Queued) -> str:
         parts.append(f"--steps {work.steps} --batch {work.batch}")
         if work.of_input or one.method.examples is not None:  # elsewhere a patch counts other pixels than the paper
             parts.append(f"--patch {work.side}")
-    if recipe.start not in (None, one.scale):
-        parts.append(f"--start {_start(one, recipe.start)}")
+    if one.name in BEGINS_FROM:
+        name, options = BEGINS_FROM[one.name]
+        parts.append(f"--start {_file(find(name), options, 1)}")
+    elif recipe.start is not None and recipe.start != one.scale:
+        parts.append(f"--start {_file(one.card, {}, recipe.start)}")
     return " ".join(parts)
 
 
@@ -187,12 +196,15 @@ def _usual_steps(recipe: Recipe, scale: int) -> int:
     return recipe.steps_after_start
 
 
-def _start(one: Queued, scale: int | None) -> str:
-    """The shipped weights of the scale that the recipe starts from, or what training that scale leaves."""
-    for weights in one.method.weights:
-        if scale in weights.scales and not weights.options:
+def _file(card: Card, options: Values, scale: int) -> str:
+    """The shipped weights of some options and scale, or what training these leaves."""
+    assert isinstance(card.method, Trained)
+    made = make_options(card, options)
+    for weights in card.method.weights:
+        if scale in weights.scales and make_options(card, weights.options) == made:
             return f"src/safelight/weights/{weights.file}"
-    return f"{one.card.name}-x{scale}.safetensors"
+    variant = "".join(f"-{value}" for value in options.values())
+    return f"{card.name}{variant}{'' if card.method.one_for_all else f'-x{scale}'}.safetensors"
 
 
 def estimate(one: Queued, work: PaperWork) -> str:

@@ -66,12 +66,13 @@ def training_speed() -> str:
         return missing("training-cpu.json", "python tools/measure_training.py --data DIR")
     rows = [
         [
-            row["method"].split("/")[1], row["precision"], f"{row['batch']} of {row['patch']}x{row['patch']}",
+            label(row["method"], row["options"]) + (f" x{row['scale']}" if row["scale"] > 1 else ""),
+            row["precision"], f"{row['batch']} of {row['patch']}x{row['patch']}",
             f"{row['crops_per_second']:,.0f}", f"{row['gflop_per_second']:,.0f}",
         ]
         for row in found["rows"]
     ]  # fmt: skip
-    heads = ["method at x3", "precision", "crops a step", "crops a second", "GFLOP a second"]
+    heads = ["method", "precision", "crops a step", "crops a second", "GFLOP a second"]
     return f"{found['processor']}, {found['device']}, torch {found['torch']}.\n\n{table(heads, rows, right=(3, 4))}"
 
 
