@@ -77,6 +77,14 @@ def estimate(x: Tensor) -> Estimate:
     return Estimate(math.sqrt(sum(sigma**2 for sigma in sigmas) / len(sigmas)), sigmas, min(n for _, n in found))
 
 
+def settle(x: Tensor, told: float | None) -> tuple[float, tuple[str, ...]]:
+    """Return the sigma that was told, or else an estimate and the note that says so."""
+    if told is not None:
+        return told, ()
+    found = estimate(x)
+    return found.sigma, (found.describe(),)
+
+
 def _of_patches(patches: Tensor, side: int) -> tuple[float, int]:
     """Estimate sigma of (N, side * side) patches; also how many were used."""
     least = ENOUGH * side**2
