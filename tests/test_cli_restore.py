@@ -134,6 +134,16 @@ def test_the_extent_of_an_option_that_the_method_chooses_says_auto():
     assert options.extent(option_facts(Chosen)[0]) == "auto, or 0 to 2; default auto"
 
 
+def test_auto_is_an_option_that_the_method_chooses(photo):
+    for name, flags in {"none": [], "auto": ["--strength", "auto"], "own": ["--strength", "0.5"]}.items():
+        made = photo.with_name(f"{name}.png")
+        assert run("upscale", photo, "-m", "tikhonov", "--scale", "2", *flags, "-o", made).exit_code == 0
+    none, auto, own = (photo.with_name(f"{name}.png").read_bytes() for name in ("none", "auto", "own"))
+    assert none == auto != own
+    assert "tikhonov: " in " ".join(run("upscale", "--help").stdout.split())
+    assert "default auto)" in " ".join(run("upscale", "--help").stdout.split())
+
+
 # --- what is refused: one line, 2 -------------------------------------------------------------------------------------
 
 

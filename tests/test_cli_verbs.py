@@ -174,6 +174,7 @@ def test_info_tells_all_about_a_method(card):
 def test_info_finds_a_method_by_task_and_name():
     assert lines(run("info", "denoise/dncnn", "--json"))[0]["id"] == "denoise/dncnn"
     assert "scales:" not in run("info", "denoise/dncnn").stdout
+    assert lines(run("info", "upscale/dncnn3", "--json"))[0]["id"] == "deblock/dncnn3"
 
 
 def test_doctor(monkeypatch):

@@ -57,7 +57,7 @@ def main() -> None:
             estimates.setdefault(state, []).append(round(needs.look(picture).sigma, 2))
     rows = {
         state: {
-            "median": float(np.median(values)), "highest": max(values),
+            "median": round(float(np.median(values)), 2), "highest": max(values),
             "denoised": sum(value > needs.SIGMA for value in values), "pictures": len(values),
         }
         for state, values in estimates.items()

@@ -8,7 +8,9 @@ from typing import Final
 
 from safelight.card import Card, CardError
 from safelight.methods.deblock import dncnn3
-from safelight.methods.denoise import dncnn, red
+from safelight.methods.denoise import dip, dncnn, nlm, red, wavelet
+from safelight.methods.denoise import tv as denoise_tv
+from safelight.methods.denoise import wiener as denoise_wiener
 from safelight.methods.upscale import (
     bicubic,
     bilinear,
@@ -42,8 +44,13 @@ CARDS: Final[tuple[Card, ...]] = (
     espcn.CARD,
     vdsr.CARD,
     edsr.CARD,
+    denoise_wiener.CARD,
+    denoise_tv.CARD,
+    wavelet.CARD,
+    nlm.CARD,
     dncnn.CARD,
     red.CARD,
+    dip.CARD,
     dncnn3.CARD,
 )
 
@@ -61,7 +68,7 @@ def find(name: str, task: Task | None = None) -> Card:
     """Find a method by ``task/name``, or by its name alone.
 
     Args:
-        name: For example ``"upscale/vdsr"`` or ``"vdsr"``.
+        name: For example ``"upscale/vdsr"`` or ``"vdsr"``; any of a method's tasks may stand before its name.
         task: Look among the methods that serve this task only. Without it, a name that two folders have is that of the
             first in the list.
 
@@ -75,6 +82,9 @@ def find(name: str, task: Task | None = None) -> Card:
     cards = CARDS if task is None else of_task(task)
     for card in cards:
         if name in (card.id, card.name):
+            return card
+    for card in cards:
+        if name in (f"{other}/{card.name}" for other in card.also):
             return card
     known = [card.id for card in cards] if "/" in name else [card.name for card in cards]
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or known
