@@ -1,28 +1,63 @@
-"""Tables that the measuring tools make of their own JSON: the tool that writes a file knows how to read it."""
+"""Tables of what the tools of ``tools/`` measured: a line for each row of their JSON."""
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
-from parts.common import ROOT, missing, stored
+from parts.common import NONE, missing, stored, table
 
 TOOLS = ("inverse", "multiframe", "consistent", "noise", "dip")
-"""``tools/measure_NAME.py`` writes ``results/NAME.json``, and its ``table(results)`` makes Markdown of it."""
+"""``tools/measure_NAME.py`` writes ``results/NAME.json``: what it is, and rows of named values."""
 
 
 def measured(name: str) -> str:
-    """The table of a tool, or the sentence that says which command makes it."""
+    """The table of a tool's JSON, or the sentence that says which command makes it."""
     results = stored(f"{name}.json")
     if results is None:
         return missing(f"{name}.json", f"python tools/measure_{name}.py --data DIR")
-    spec = importlib.util.spec_from_file_location(f"measure_{name}", ROOT / "tools" / f"measure_{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    return tool.table(results)
+    return rows_table(results)
+
+
+def rows_table(results: Mapping[str, Any]) -> str:
+    """Write ``rows`` as a table; what is the same in all of them stands below it, with ``what`` they are.
+
+    Lists, such as a curve, are left out.
+
+    Example:
+        >>> print(rows_table({"what": "Seconds.", "rows": [{"on": "a", "s": 1.5}, {"on": "a", "s": 2}]}))
+        | s |
+        | ---: |
+        | 1.5 |
+        | 2 |
+        <BLANKLINE>
+        Seconds. In all rows: on a.
+    """
+    rows: list[dict[str, Any]] = results["rows"]
+    names = list(dict.fromkeys(key for row in rows for key in row))
+    names = [name for name in names if not any(isinstance(row.get(name), list | dict) for row in rows)]
+    same = [name for name in names if len(rows) > 1 and len({str(row.get(name)) for row in rows}) == 1]
+    shown = [name for name in names if name not in same]
+    figures = [i for i, name in enumerate(shown) if all(_is_number(row.get(name)) for row in rows)]
+    lines = [[_cell(row.get(name)) for name in shown] for row in rows]
+    written = table([name.replace("_", " ") for name in shown], lines, right=figures)
+    common = ", ".join(f"{name.replace('_', ' ')} {_cell(rows[0][name])}" for name in same)
+    return f"{written}\n\n{results['what']}{f' In all rows: {common}.' if common else ''}"
+
+
+def _is_number(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return NONE
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:,.4g}" if abs(value) < 1 else f"{value:,.3f}".rstrip("0").rstrip(".")
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 MEASURED: dict[str, Callable[[], str]] = {name: partial(measured, name) for name in TOOLS}
