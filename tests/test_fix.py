@@ -142,7 +142,7 @@ def test_a_picture_that_needs_nothing_gets_no_copy_beside_it(tmp_path):
         assert result.exit_code == 0, result.output
         facts, summary = lines(result)
         assert facts["status"] == "skipped"
-        assert "clean-fixed.jpg is not needed" in facts["error"]
+        assert "clean-fixed.jpg is not needed (nothing to do: JPEG quality 95, noise of about 0." in facts["error"]
         assert summary["skipped"] == 1
     assert "skipped: " in run("fix", path).stdout
     assert list(tmp_path.iterdir()) == [path]
@@ -172,6 +172,8 @@ def test_what_is_asked_for_beside_is_done_to_an_unchanged_picture_too(tmp_path):
     assert run("fix", path, "--strip", "-o", tmp_path / "bare.png").exit_code == 0
     assert image.read(tmp_path / "bare.png").exif is None
     assert np.array_equal(image.read(tmp_path / "bare.png").pixels, scene())
+    assert run("fix", path, "--format", "webp").exit_code == 0
+    assert image.probe(tmp_path / "clean-fixed.webp").format == "webp"
     piped = run("fix", "-", "-o", "-", stdin=path.read_bytes())
     assert piped.exit_code == 0
     assert np.array_equal(image.read(piped.stdout_bytes).pixels, scene())

@@ -20,7 +20,7 @@ from safelight import image
 from safelight.batch.manifest import Manifest
 from safelight.batch.outcomes import Outcome, skipped
 from safelight.batch.outputs import Job
-from safelight.batch.restorer import Restorer
+from safelight.batch.restorer import Restorer, untouched
 from safelight.batch.work import Files, admit, make_way, opened, spare
 from safelight.batch.writer import Task, Writer
 from safelight.image.frame import Frame
@@ -117,9 +117,11 @@ class Pipeline:
             format = make_way(task.job, self._runner, rows.frame)  # noqa: A001
             with self._clock.working():
                 frame, bands = self._runner.stream(rows, progress.move, task.warnings.append)
-            if frame is rows.frame and (done := spare(task.job, self._files, format)) is not None:
-                task.outcome = task.success(done, self._manifest)
-                return
+            if untouched(self._runner, rows.frame, frame):
+                done = spare(task.job, rows.frame, self._files, format, task.warnings)
+                if done is not None:
+                    task.outcome = task.success(done, self._manifest)
+                    return
             writer.begin(task, frame, format)
             begun = True
             while not task.ended:

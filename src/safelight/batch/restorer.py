@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from safelight.card import Optimised, Report
+from safelight.image import Frame
 from safelight.infer import Runner
 from safelight.needs import Fixer
 
@@ -27,3 +28,8 @@ def observe(restorer: Restorer, observer: Report) -> None:
     """Let somebody follow an iteration, and end it."""
     assert isinstance(restorer, Runner)
     restorer.observer = observer
+
+
+def untouched(restorer: Restorer, before: Frame, after: Frame) -> bool:
+    """Whether a picture needed nothing: a ``Fixer`` then gives the very frame back."""
+    return isinstance(restorer, Fixer) and after is before

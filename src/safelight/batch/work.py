@@ -7,7 +7,7 @@ import io
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from safelight.batch.inputs import BatchError, Source
 from safelight.batch.manifest import Manifest, Stamp, stamp_of
 from safelight.batch.outcomes import Done, NotNeededError, Outcome, Status, failed, skipped, succeeded
 from safelight.batch.outputs import Job
-from safelight.batch.restorer import Restorer
+from safelight.batch.restorer import Restorer, untouched
 from safelight.image.formats import check_format
 from safelight.image.frame import Frame
 from safelight.image.picture import shown
@@ -139,7 +139,7 @@ def process(
         format = make_way(job, runner, rows.frame)  # noqa: A001
         warnings: list[str] = []
         frame, bands = runner.stream(rows, progress or _ignore, warnings.append)
-        done = spare(job, files, format) if frame is rows.frame else None
+        done = spare(job, rows.frame, files, format, warnings) if untouched(runner, rows.frame, frame) else None
         if done is None:
             done = store(job, frame, bands, format, files)
         return replace(done, warnings=(*done.warnings, *warnings))
@@ -189,8 +189,15 @@ def store(job: Job, frame: Frame, bands: Iterable[NDArray[Any]], format: str, fi
     return Done(width=frame.width, height=frame.height, warnings=warnings)
 
 
-def spare(job: Job, files: Files, format: str) -> Done | None:  # noqa: A002
+def spare(job: Job, frame: Frame, files: Files, format: str, why: Sequence[str]) -> Done | None:  # noqa: A002
     """Deal with a picture that needs nothing: a folder of results gets the very file, without any loss.
+
+    Args:
+        job: its job.
+        frame: the picture's own.
+        files: how files are written.
+        format: of the result.
+        why: what was found.
 
     Returns:
         None where the picture is to be written anew all the same: through a pipe, in another format or stripped.
@@ -199,16 +206,17 @@ def spare(job: Job, files: Files, format: str) -> Done | None:  # noqa: A002
         NotNeededError: the result would lie beside its input.
         TargetError: the file can't be written.
     """
+    if job.output is None or job.source.path is None or _anew(frame.format, files, format):
+        return None
     if job.beside:
-        raise NotNeededError("is not needed: the picture stays as it is")
-    if job.output is None or job.source.path is None or files.strip or files.quality is not None:
-        return None
-    header = image.probe(job.source.path)
-    if header.format != format:
-        return None
+        raise NotNeededError(f"is not needed ({'; '.join(why)})")
     _check_twin(job.output, job.twin)
     image.write_bytes(job.source.path.read_bytes(), job.output, overwrite=job.on_exist == "overwrite")
-    return Done(width=header.width, height=header.height)
+    return Done(width=frame.width, height=frame.height)
+
+
+def _anew(stored: str | None, files: Files, format: str) -> bool:  # noqa: A002
+    return files.strip or files.quality is not None or stored != format
 
 
 def preview(job: Job, runner: Restorer, files: Files) -> Done:
@@ -230,8 +238,9 @@ def preview(job: Job, runner: Restorer, files: Files) -> Done:
     if isinstance(runner, Fixer):
         with image.open_rows(content, max_pixels=files.max_pixels, lenient=files.lenient) as rows:
             found, lines = runner.foresee(rows)
-        if job.beside and not found.needs:
-            raise NotNeededError(f"is not needed: {found.describe()}")
+        format = job.format or _written(header.format)  # noqa: A001
+        if job.beside and not found.needs and not _anew(header.format, files, format):
+            raise NotNeededError(f"is not needed ({'; '.join(lines)})")
     return Done(width=width, height=height, warnings=lines)
 
 
