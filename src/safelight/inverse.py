@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import torch
@@ -27,6 +28,7 @@ from safelight.ops import CUBIC
 ROUNDING = 1 / 255 / math.sqrt(12)
 """Standard deviation of the error that rounding to 8 bits makes: the least noise of a common picture."""
 
+_PASSES = 12  # over the margin of a canvas; more change nothing that is seen
 _LARGEST = 1e8  # stands for 1 / 0 at the frequency 0, which no gradient sees
 
 
@@ -140,10 +142,6 @@ class Spectrum:
     rough: Tensor
     rows: Folds
     columns: Folds
-
-    def of_small(self, y: Tensor) -> Tensor:
-        """Coefficients of a small picture, (..., h, w), which is laid on the canvas first."""
-        return self.analyse(_lay(_lay(y, self.canvas[0], -2), self.canvas[1], -1))
 
     def crop(self, x: Tensor) -> Tensor:
         """Cut a large canvas to the large picture."""
@@ -334,6 +332,31 @@ def discrepancy(energy: Tensor, gain: Tensor, noise: float) -> float:
     return math.exp(low)
 
 
+def tikhonov(model: Spectrum, y: Tensor, strength: float) -> Tensor:
+    """Argmin 1/2 |H x - y|^2 + strength/2 |D x|^2: coefficients (1, C, h, w) to (1, C, H, W)."""
+    weight = smooth(model)
+    return model.adjoint(y / (model.gram(weight) + strength).to(y.real.dtype)) * weight.to(y.real.dtype)
+
+
+def lay(model: Spectrum, y: Tensor) -> Tensor:
+    """Lay a small picture without its mean, (1, C, h, w), on the canvas.
+
+    Where the border is a mirror, the canvas is the picture. Where it is not, what was beyond the border is unknown, and
+    any guess that H cannot make would ring through the whole result. So the margin starts as the mirrored borders, and
+    becomes, pass by pass, what the solution of the pass before predicts for it (expectation and maximisation).
+    """
+    if model.mirrored:
+        return y
+    canvas = _lay(_lay(y, model.canvas[0], -2), model.canvas[1], -1)
+    for _ in range(_PASSES):
+        coefficients = model.analyse(canvas)
+        energy, gain = power(coefficients), model.gram(smooth(model))
+        strength = best(partial(gcv, energy, gain))
+        canvas = model.synthesise(model.forward(tikhonov(model, coefficients, strength)))
+        canvas[..., : model.size[0], : model.size[1]] = y
+    return canvas
+
+
 @dataclass(frozen=True, slots=True)
 class Fit:
     """Tikhonov's solution of automatic strength, and what follows for other penalties.
@@ -362,7 +385,7 @@ def fit(model: Spectrum, y: Tensor, sigma: float | None, least: float = 0.0) -> 
     energy, gain = power(y), model.gram(smooth(model))
     channels = y.shape[1]
     if sigma is None:
-        strength = best(lambda tried: gcv(energy, gain, tried))
+        strength = best(partial(gcv, energy, gain))
         left = strength / (gain + strength)
         residual, freedom = float((energy * left.square()).sum()), float(left.sum())
         noise = math.sqrt(residual / freedom / channels)

@@ -25,6 +25,7 @@ from torch import Tensor
 from safelight import inverse
 from safelight.card import Card, Optimised, Paper, Problem, Report, Solution, Step, option
 from safelight.degrade import forward_model
+from safelight.inverse import Spectrum
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,23 +38,23 @@ class Options:
     steps: int = option(500, "most iterations", low=1, high=100_000)
 
 
-def stop_at(problem: Problem, y: Tensor, options: Options) -> tuple[float, str]:
-    """Find the residual to stop at, in units of [0, 1], and say why; y is without its mean."""
+def stop_at(model: Spectrum, y: Tensor, options: Options, sigma: float | None) -> tuple[float, str]:
+    """Find the residual to stop at, in units of [0, 1], and say why; y lies on the canvas, without its mean."""
     if options.strength is not None:
         return options.strength / 255, f"a residual of {options.strength:g}, as told"
-    model = inverse.spectrum((y.shape[-2], y.shape[-1]), problem.scale, problem.blur, y.device)
-    Y = model.of_small(y)
-    fit = inverse.fit(model, Y, problem.sigma, least=inverse.ROUNDING)
-    residual = math.sqrt(fit.residual / Y.numel())
+    fit = inverse.fit(model, model.analyse(y), sigma, least=inverse.ROUNDING)
+    residual = math.sqrt(fit.residual / y.numel())
     return residual, f"a residual of {255 * residual:.2g}, that of Tikhonov's solution {fit.why}"
 
 
 def run(problem: Problem, options: Options, report: Report) -> Solution:
     """Iterate on the whole picture, all channels at once."""
+    size = (problem.y.shape[-2], problem.y.shape[-1])
+    model = inverse.spectrum(size, problem.scale, problem.blur, problem.y.device)
+    H = forward_model(problem.scale, problem.blur, "mirror" if model.mirrored else "circular")
     c = problem.y.mean(dim=(-2, -1), keepdim=True)
-    y = problem.y - c
-    H = forward_model(problem.scale, problem.blur)
-    enough, why = stop_at(problem, y, options)
+    y = inverse.lay(model, problem.y - c)
+    enough, why = stop_at(model, y, options, problem.sigma)
 
     r = y  # y - H x
     s = p = H.adjoint(r)
@@ -61,9 +62,9 @@ def run(problem: Problem, options: Options, report: Report) -> Solution:
     first = gamma = float(s.square().sum())
     reason = f"stopped at {why}"
     for k in range(options.steps):
-        size = float(r.square().mean().sqrt())
-        if size <= enough or gamma <= 1e-12 * first:
-            if size > enough:
+        rms = float(r.square().mean().sqrt())
+        if rms <= enough or gamma <= 1e-12 * first:
+            if rms > enough:
                 reason = "reached the solution of least norm, to 1e-6"
             break
         q = H(p)
@@ -74,12 +75,12 @@ def run(problem: Problem, options: Options, report: Report) -> Solution:
         before, gamma = gamma, float(s.square().sum())
         p = s + (gamma / before) * p
         remark = f"residual {255 * float(r.square().mean().sqrt()):.3g}"
-        if not report(Step(fraction=(k + 1) / options.steps, x=x + c, remark=remark)):
+        if not report(Step(fraction=(k + 1) / options.steps, x=model.crop(x) + c, remark=remark)):
             reason = f"stopped when told to, at {remark} after {k + 1} iterations"
             break
     else:
         reason = f"stopped after {options.steps} iterations, short of {why}"
-    return Solution(x=x + c, notes=(reason,))
+    return Solution(x=model.crop(x) + c, notes=(reason,))
 
 
 CARD = Card(

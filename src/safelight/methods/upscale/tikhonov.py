@@ -1,9 +1,9 @@
 """Tikhonov regularisation: the picture that explains the small one with the least steep slopes, in closed form.
 
 A. N. Tikhonov, "Solution of incorrectly formulated problems and the regularization method", Soviet Mathematics
-Doklady 1963. For pictures, with the squared gradient for the penalty and by Fourier transforms: B. R. Hunt, "The
-Application of Constrained Least Squares Estimation to Image Restoration by Digital Computer", IEEE Transactions on
-Computers 1973::
+Doklady 1963. For pictures, with a penalty of slopes and by Fourier transforms: B. R. Hunt,
+"The Application of Constrained Least Squares Estimation to Image Restoration by Digital Computer", IEEE Transactions
+on Computers 1973::
 
     x = argmin 1/2 |H x - y|^2 + tau/2 |D x|^2  =  (H'H + tau D'D)^-1 H'y         H = S B: blur, then sample
 
@@ -24,11 +24,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from safelight import inverse
 from safelight.card import Card, ClosedForm, Paper, Problem, Solution, option
-from safelight.inverse import Spectrum
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +40,17 @@ class Options:
     )
 
 
-def invert(model: Spectrum, Y: Tensor, tau: float) -> Tensor:
-    """Solve for the coefficients of x, (1, C, H, W)."""
-    l_inverse = inverse.smooth(model)
-    g = model.gram(l_inverse)
-    return model.adjoint(Y / (g + tau).to(Y.real.dtype)) * l_inverse.to(Y.real.dtype)
-
-
 def solve(problem: Problem, options: Options) -> Solution:
     """Restore the whole picture, each channel alone with the same strength."""
     y = problem.y
     model = inverse.spectrum((y.shape[-2], y.shape[-1]), problem.scale, problem.blur, y.device)
     mean = y.mean(dim=(-2, -1), keepdim=True)
-    Y = model.of_small(y - mean)
+    Y = model.analyse(inverse.lay(model, y - mean))
     tau, notes = options.strength, ()
     if tau is None:
         fit = inverse.fit(model, Y, problem.sigma)
         tau, notes = fit.strength, (f"strength {fit.strength:.3g}, {fit.why}",)
-    x = model.crop(model.synthesise(invert(model, Y, tau))) + mean
+    x = model.crop(model.synthesise(inverse.tikhonov(model, Y, tau))) + mean
     return Solution(x=x.contiguous(), notes=notes)
 
 

@@ -147,9 +147,7 @@ class Iteration:
 
 def start(model: Spectrum, Y: Tensor, tau: float, strength: float | None) -> Iteration:
     """Start at Tikhonov's solution, whose slopes, times its strength tau, are a dual variable but for their bound."""
-    l_inverse = inverse.smooth(model)
-    g = model.gram(l_inverse)
-    x = model.synthesise(model.adjoint(Y / (g + tau).to(Y.real.dtype)) * l_inverse.to(Y.real.dtype))
+    x = model.synthesise(inverse.tikhonov(model, Y, tau))
     p = tau * slopes(x, model.mirrored)
     size = lengths(p)
     if strength is None:
@@ -162,7 +160,7 @@ def run(problem: Problem, options: Options, report: Report) -> Solution:
     y = problem.y
     mean = y.mean(dim=(-2, -1), keepdim=True)
     model = inverse.spectrum((y.shape[-2], y.shape[-1]), problem.scale, problem.blur, y.device)
-    Y = model.of_small(y - mean)
+    Y = model.analyse(inverse.lay(model, y - mean))
     fit = inverse.fit(model, Y, problem.sigma, least=inverse.ROUNDING)
     iteration = start(model, Y, fit.strength, options.strength)
     settled = options.strength is not None

@@ -89,7 +89,7 @@ def solve(problem: Problem, options: Options) -> Solution:
     y = problem.y
     model = inverse.spectrum((y.shape[-2], y.shape[-1]), problem.scale, problem.blur, y.device)
     mean = y.mean(dim=(-2, -1), keepdim=True)
-    Y = model.of_small(y - mean)
+    Y = model.analyse(inverse.lay(model, y - mean))
     strength, slope = fit(model, Y, options, problem.sigma)
     S = spectrum_of_pictures(model, slope)
     X = model.adjoint(Y / (model.gram(S) + strength).to(Y.real.dtype)) * S.to(Y.real.dtype)
