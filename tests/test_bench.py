@@ -9,6 +9,7 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
+from bench_support import CLOCK, silent, texture
 from safelight import bench, catalog, checkpoint, image, infer, ops
 from safelight.bench import records, verdict
 from safelight.bench.plot import draw
@@ -19,20 +20,7 @@ from safelight.checkpoint import Header
 from safelight.data import DataError
 from safelight.image import Picture
 
-CLOCK = bench.Clock(width=48, height=24, rounds=1)
 UPSCALE = TRACKS["upscale"]
-
-
-def silent(line):
-    pass
-
-
-def texture(height, width, channels, seed):
-    """Waves and a little noise: every method leaves something to be desired."""
-    y, x, c = np.meshgrid(np.arange(height), np.arange(width), np.arange(channels), indexing="ij")
-    waves = 128 + 60 * np.sin(0.4 * x + 0.2 * y + c + seed) + 40 * np.sin(0.05 * x * (1 + c) - 0.7 * y)
-    noise = np.random.default_rng(seed).normal(0, 8, waves.shape)
-    return np.clip(waves + noise, 0, 255).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
