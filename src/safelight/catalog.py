@@ -56,7 +56,12 @@ CARDS: Final[tuple[Card, ...]] = (
     dncnn3.CARD,
 )
 
-DEFAULTS: Final[Mapping[Task, Card]] = {"upscale": edsr.CARD, "denoise": dncnn.CARD, "deblock": dncnn3.CARD}
+DEFAULTS: Final[Mapping[Task, Card]] = {
+    "upscale": edsr.CARD,
+    "denoise": dncnn.CARD,
+    "deblock": dncnn3.CARD,
+    "inpaint": dip.CARD,
+}
 """What runs when nobody chooses. To enlarge, the best measured method that needs under 350,000 multiply-adds per output
 pixel: a test holds this against ``results/upscale.json``."""
 
