@@ -275,6 +275,27 @@ def test_nothing_waits_when_every_promise_is_met(tmp_path, monkeypatch):
     assert queue.queue() == "Nothing waits: every network meets its promise."
 
 
+def test_tools_tables_are_made_of_their_json(tmp_path, monkeypatch):
+    monkeypatch.setattr(common, "RESULTS", tmp_path)
+    rows = [
+        {"data": "Set12", "sigma": 5, "clipped": True, "mean_error": -0.25, "commit": "abc", "curve": [1]},
+        {"data": "Set12", "sigma": 50, "clipped": False, "mean_error": None, "commit": "abc", "curve": [2]},
+    ]
+    (tmp_path / "noise.json").write_text(json.dumps({"what": "Errors.", "rows": rows}))
+    dash = common.NONE
+    assert measured.measured("noise").splitlines() == [
+        "| sigma | clipped | mean error |", "| ---: | --- | ---: |", "| 5 | yes | -0.25 |", f"| 50 | no | {dash} |", "",
+        "Errors. In all rows: data Set12, commit abc.",
+    ]  # fmt: skip
+    # A tool that sums its rows up makes its own table.
+    rows = [
+        {"scale": 3, "picture": name, "method": "tv", "strength": "auto, sigma told", "psnr": psnr, "seconds": 1.0}
+        for name, psnr in (("a", 28.0), ("b", 29.0))
+    ]
+    (tmp_path / "inverse.json").write_text(json.dumps({"what": "Blurred.", "rows": rows}))
+    assert "| tv | 28.50 |" in measured.measured("inverse")
+
+
 # --- several machines -------------------------------------------------------------------------------------------------
 
 
