@@ -29,9 +29,18 @@ def test_unknown_names_list_the_close_ones(name, close):
 
 
 def test_every_method_file_is_in_the_catalog():
-    files = {path.stem for path in (Path(catalog.__file__).parent / "methods/upscale").glob("*.py")} - {"__init__"}
-    assert files == {card.name for card in of_task("upscale")}
+    home = Path(catalog.__file__).parent / "methods"
+    files = {f"{path.parent.name}/{path.stem}" for path in home.glob("*/*") if not path.name.startswith(("_", "."))}
+    assert files == {card.id for card in CARDS}
     assert len(CARDS) == len(files)
+
+
+def test_a_method_is_found_under_each_of_its_tasks():
+    for card in CARDS:
+        for task in card.tasks:
+            assert card in of_task(task)
+            assert find(f"{task}/{card.name}") is find(card.name, task)
+        assert find(card.id) is card
 
 
 def test_the_default_is_the_best_measured_method_under_the_limit():
