@@ -46,6 +46,23 @@ def row(name: str, pictures: list[torch.Tensor], sigma: int, *, clipped: bool) -
     }
 
 
+def tables(results: dict[str, Any]) -> str:
+    """Write the errors of 8-bit pictures, in Markdown: a row for each sigma, the mean and the worst of each set."""
+    rows = [row for row in results["rows"] if row["clipped"]]
+    sets = list(dict.fromkeys(row["data"] for row in rows))
+    lines = [
+        f"| sigma | {' | '.join(f'{name}: mean | worst' for name in sets)} |",
+        "| ---: " * (1 + 2 * len(sets)) + "|",
+    ]
+    for sigma in dict.fromkeys(row["sigma"] for row in rows):
+        cells = [str(sigma)]
+        for name in sets:
+            found = next(row for row in rows if (row["data"], row["sigma"]) == (name, sigma))
+            cells += [f"{found['mean_error']:+.2f}", f"{found['worst_error']:+.2f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + f"\n\n{results['what']} Noisy pictures clipped and rounded to 8 bits."
+
+
 def main() -> None:
     """Measure every set that is there, and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -113,7 +114,8 @@ def _of_patches(patches: Tensor, side: int) -> tuple[float, int]:
 def _smallest(patches: Tensor) -> float:
     """Chen, Zhu and Heng: the mean of the eigenvalues of noise, those whose mean is also their median; its root."""
     centred = patches.double() - patches.double().mean(dim=0)
-    values = torch.linalg.eigvalsh(centred.T @ centred / len(patches)).flip(0)
+    # torch's stubs lack the type of what it returns.
+    values = cast("Tensor", torch.linalg.eigvalsh(centred.T @ centred / len(patches))).flip(0)
     for start in range(len(values)):
         rest = values[start:]
         mean = rest.mean()

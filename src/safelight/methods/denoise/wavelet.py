@@ -64,7 +64,7 @@ def shrink(y: NDArray[np.float32], sigma: float, shifts: int) -> NDArray[np.floa
             )  # fmt: skip
             top, left = MARGIN - down, MARGIN - across
             total += x[top : top + height, left : left + width]
-    return total / shifts**2
+    return total / np.float32(shifts**2)
 
 
 CARD = Card(
