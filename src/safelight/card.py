@@ -108,8 +108,9 @@ def make_options(card: Card, values: Mapping[str, Any]) -> Any:  # noqa: ANN401 
         try:
             checked[name] = number = fact.kind(value)
         except (TypeError, ValueError):
+            default = "auto" if fact.default is None else fact.default
             raise CardError(
-                f"{card.id}: option {name} expects {fact.kind.__name__}, got {value!r}; its default is {'auto' if fact.default is None else fact.default}"
+                f"{card.id}: option {name} expects {fact.kind.__name__}, got {value!r}; its default is {default}"
             ) from None
         if fact.choices and number not in fact.choices:
             raise CardError(f"{card.id}: option {name} is one of {', '.join(fact.choices)}; got {value!r}")

@@ -65,10 +65,10 @@ class NumericError(ArithmeticError):
 class Settings:
     """What a user asks for, beside the method and the picture.
 
-    ``task`` is one of the method's tasks; ``None``: that of its folder. ``scale`` is the zoom factor, whole or not (4 where neither it nor a size is given); ``size`` the target instead:
-    ``"3840x2160"``, ``"3840x"`` or ``"x2160"`` (the other side follows), or (W, H). ``options`` are the method's own,
-    loose. ``weights`` is a file that replaces
-    the shipped ones. ``ensemble`` averages over the eight symmetries of the square (eight times the work).
+    ``task`` is one of the method's tasks; ``None``: that of its folder. ``scale`` is the zoom factor, whole or not (4
+    where neither it nor a size is given); ``size`` the target instead: ``"3840x2160"``, ``"3840x"`` or ``"x2160"`` (the
+    other side follows), or (W, H). ``options`` are the method's own, loose. ``weights`` is a file that replaces the
+    shipped ones. ``ensemble`` averages over the eight symmetries of the square (eight times the work).
     ``memory`` bounds, in bytes, what a tile's computation may hold, beside the picture itself.
 
     ``sigma`` is the standard deviation of the picture's noise, in units of 0 to 255; ``None``: not known. ``blur`` is
@@ -184,10 +184,8 @@ class _Network:
         if self._given:
             return self._given[scale]
         settings = self.settings
-        if settings.weights is None or settings.options:
-            options = asdict(self._options(gray=gray))
-        else:
-            options = None  # the file's own
+        own = settings.weights is not None and not settings.options  # the file says which
+        options = None if own else asdict(self._options(gray=gray))
         key = scale, None if options is None else tuple(options.items())
         if key not in self._loaded:
             self._loaded[key] = load(
@@ -261,7 +259,7 @@ class _Whole:
         if self.device.type == "cpu" and need > available():
             raise OutOfMemoryError(
                 f"{self.card.id} works on the whole picture at once and needs about {need / 2**30:.1f} GiB, where "
-                f"{available() / 2**30:.1f} are free; take a smaller picture or scale, or a network, which works in tiles"
+                f"{available() / 2**30:.1f} are free; take a smaller picture or scale, or a method that works in tiles"
             )
         problem = Problem(
             task=self.task, y=y.to(self.device), scale=zoom, seed=self.settings.seed, blur=self.blur,

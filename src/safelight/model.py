@@ -271,7 +271,9 @@ def load(
     """
     method = card.method
     if not isinstance(method, Trained):
-        raise CardError(f"{card.id} has no network: it is no trained method; call safelight.{card.task}(x, method={card.name!r})")
+        raise CardError(
+            f"{card.id} has no network: it is no trained method; call safelight.{card.task}(x, method={card.name!r})"
+        )
     path = None
     if weights is not None:
         path, header = open_weights(card, weights, scale)

@@ -22,7 +22,10 @@ class Degradation(Protocol):
     ``scale`` is the zoom that undoes it, 1 where the size stays.
     """
 
-    scale: int
+    @property
+    def scale(self) -> int:
+        """The zoom."""
+        ...
 
     def side(self, patch: int) -> int:
         """Tell the side of the clean crop that a pair of ``patch`` needs, in pixels."""

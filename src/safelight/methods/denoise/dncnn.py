@@ -48,7 +48,7 @@ from safelight.optim import Soap
 from safelight.steps import Regression
 from safelight.tasks import Task
 
-LEVELS: Mapping[str, int] = {"S15": 15, "S25": 25, "S50": 50}  # what each DnCNN-S is for, of 255
+LEVELS: Mapping[Literal["S15", "S25", "S50"], int] = {"S15": 15, "S25": 25, "S50": 50}  # of DnCNN-S, of 255
 NEAR = 2.0  # of 255: a told sigma this near to a level is that level
 
 
@@ -98,12 +98,12 @@ def pick(options: Options, task: Task, gray: bool, sigma: float | None) -> Optio
     if not gray:
         return Options("CB")
     near = [name for name, level in LEVELS.items() if sigma is not None and abs(255 * sigma - level) <= NEAR]
-    return Options(near[0]) if near else Options("B")  # type: ignore[arg-type]
+    return Options(near[0]) if near else Options("B")
 
 
 def examples(options: Options) -> tuple[Degradation, ...]:
     """Noise of the level, or of all up to 55."""
-    level = LEVELS.get(options.variant)
+    level = next((level for name, level in LEVELS.items() if name == options.variant), None)
     return (Noise(0, 55),) if level is None else (Noise(level, level),)
 
 
@@ -132,7 +132,15 @@ RECIPE = Recipe(
     ),
 )
 
-WEIGHTS: tuple[Weights, ...] = ()
+WEIGHTS = (
+    Weights(
+        file="dncnn-B.safetensors",
+        scales=(1,),
+        bytes=1335994,
+        sha256="8e4a376df8e57fcb2c80925f9faad587c93dc3000f9a7186545f47f60be18556",
+        options={"variant": "B"},
+    ),
+)
 
 
 def adopt(tensors: Mapping[str, Tensor]) -> Adopted:

@@ -53,10 +53,13 @@ class RED(nn.Module):
         self.decode = nn.ModuleList(
             nn.ConvTranspose2d(width, width if i < half - 1 else 1, 3, padding=1) for i in range(half)
         )
-        for layer in (*self.encode, *self.decode):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
-        nn.init.normal_(self.decode[-1].weight, std=1e-3)  # starts as the identity
+        for name, parameter in self.named_parameters():
+            if name.endswith("bias"):
+                nn.init.zeros_(parameter)
+            elif name == f"decode.{half - 1}.weight":
+                nn.init.normal_(parameter, std=1e-3)  # starts as the identity
+            else:
+                nn.init.kaiming_normal_(parameter, nonlinearity="relu")
 
     def forward(self, y: Tensor) -> Tensor:
         """Add what the mirrored layers make of the picture to it."""
@@ -117,7 +120,8 @@ CARD = Card(
     title="RED",
     summary="An encoder and a decoder of plain layers with mirrored skips, against noise or to enlarge (2016).",
     paper=Paper(
-        title="Image Restoration Using Very Deep Convolutional Encoder-Decoder Networks with Symmetric Skip Connections",
+        title="Image Restoration Using Very Deep Convolutional Encoder-Decoder Networks with Symmetric "
+        "Skip Connections",
         authors="X.-J. Mao, C. Shen, Y.-B. Yang",
         venue="NIPS 2016",
         link="https://arxiv.org/abs/1603.09056",

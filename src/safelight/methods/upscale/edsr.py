@@ -27,7 +27,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.card import Adopted, Card, ForeignLayout, LayoutError, Paper, Promise, Recipe, Score, Trained, Weights, option
+from safelight.card import (
+    Adopted,
+    Card,
+    ForeignLayout,
+    LayoutError,
+    Paper,
+    Promise,
+    Recipe,
+    Score,
+    Trained,
+    Weights,
+    option,
+)
 from safelight.layouts import channels, count, rename
 from safelight.optim import Soap
 from safelight.steps import Regression

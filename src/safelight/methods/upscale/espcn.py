@@ -54,9 +54,7 @@ RECIPE = Recipe(
     start=3,
     steps_after_start=6000,
     time="3 minutes for scale 3 and 2 for each other, on one core of an AMD EPYC in bfloat16",
-    promises=(
-        Promise(data="Set5", level=3, psnr=33.13, floor=32.5),
-    ),
+    promises=(Promise(data="Set5", level=3, psnr=33.13, floor=32.5),),
 )
 
 WEIGHTS = (
