@@ -28,7 +28,7 @@ from safelight.ops import CUBIC
 ROUNDING = 1 / 255 / math.sqrt(12)
 """Standard deviation of the error that rounding to 8 bits makes: the least noise of a common picture."""
 
-_PASSES = 12  # over the margin of a canvas; more change nothing that is seen
+_PASSES = tuple(10 ** (-2.5 * i / 29) for i in range(30))  # Tikhonov's strength, in each pass over a canvas's margin
 _LARGEST = 1e8  # stands for 1 / 0 at the frequency 0, which no gradient sees
 
 
@@ -343,16 +343,15 @@ def lay(model: Spectrum, y: Tensor) -> Tensor:
 
     Where the border is a mirror, the canvas is the picture. Where it is not, what was beyond the border is unknown, and
     any guess that H cannot make would ring through the whole result. So the margin starts as the mirrored borders, and
-    becomes, pass by pass, what the solution of the pass before predicts for it (expectation and maximisation).
+    becomes, pass by pass, what the solution of the pass before predicts for it (expectation and maximisation). The
+    passes go from smooth to sharp: a sharp first one would believe the guess.
     """
     if model.mirrored:
         return y
     canvas = _lay(_lay(y, model.canvas[0], -2), model.canvas[1], -1)
-    for _ in range(_PASSES):
-        coefficients = model.analyse(canvas)
-        energy, gain = power(coefficients), model.gram(smooth(model))
-        strength = best(partial(gcv, energy, gain))
-        canvas = model.synthesise(model.forward(tikhonov(model, coefficients, strength)))
+    for strength in _PASSES:
+        solution = tikhonov(model, model.analyse(canvas), strength)
+        canvas = model.synthesise(model.forward(solution))
         canvas[..., : model.size[0], : model.size[1]] = y
     return canvas
 

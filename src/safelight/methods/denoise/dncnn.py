@@ -23,7 +23,7 @@ CB begin from the layers of B that have their shape.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -96,9 +96,9 @@ def pick(options: Options, task: Task, gray: bool, sigma: float | None) -> Optio
     if options.variant != "auto":
         return options
     if not gray:
-        return Options("CB")
+        return replace(options, variant="CB")
     near = [name for name, level in LEVELS.items() if sigma is not None and abs(255 * sigma - level) <= NEAR]
-    return Options(near[0]) if near else Options("B")
+    return replace(options, variant=near[0] if near else "B")
 
 
 def examples(options: Options) -> tuple[Degradation, ...]:
