@@ -3,8 +3,16 @@
 import signal
 
 from safelight import catalog
-from safelight.card import Card, ClosedForm, Extra, Interpolation, NoOptions, Optimised, Solution, Step
+from safelight.card import (
+    Card,
+    ClosedForm,
+    Extra,
+    Interpolation,
+    NoOptions,
+    Optimised,
+)
 from safelight.ops import CUBIC
+from safelight.problem import Solution, Step
 
 STEPS = 20
 

@@ -10,7 +10,8 @@ import torch
 from skimage.metrics import structural_similarity
 
 from bench_support import CLOCK, silent, texture
-from safelight import bench, catalog, checkpoint, image, infer, ops
+from safelight import bench, catalog, checkpoint, image, ops
+from safelight import model as models
 from safelight.bench import records, verdict
 from safelight.bench.plot import draw
 from safelight.bench.quality import Quality
@@ -239,12 +240,12 @@ def test_networks_are_measured_where_weights_are_shipped(sets, networks, tmp_pat
     for card in networks[2:]:
         assert rows[card.name, "Set5"]["weights_sha256"] == card.method.weights[0].sha256
 
-    fsrcnn = infer.load(networks[2], scale=3)
+    fsrcnn = models.load(networks[2], scale=3)
     psnr, ssim = expected(sets / "Set14", 3, lambda x: fsrcnn(x.float()))
     assert rows["fsrcnn", "Set14"]["psnr"] == pytest.approx(psnr, abs=2e-3)
     assert rows["fsrcnn", "Set14"]["ssim"] == pytest.approx(ssim, abs=5e-5)
 
-    edsr = infer.load(networks[3], scale=3)
+    edsr = models.load(networks[3], scale=3)
     found = []
     for path in sorted((sets / "Set14").iterdir()):
         pixels = image.read(path).pixels

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from bench_support import CLOCK, silent, to_pixels, write_sets
-from safelight import bench, catalog, checkpoint, image, infer
+from safelight import bench, catalog, checkpoint, image
+from safelight import model as models
 from safelight.bench import quality, records, speed, verdict
 from safelight.bench.records import Missing
 from safelight.bench.tracks import TRACKS
@@ -21,14 +22,13 @@ from safelight.card import (
     Optimised,
     Promise,
     Score,
-    Solution,
-    Step,
     Weights,
     make_options,
 )
 from safelight.checkpoint import Header
 from safelight.data import DataError
 from safelight.ops import CUBIC
+from safelight.problem import Solution, Step
 
 DENOISE, DEBLOCK, UPSCALE = TRACKS["denoise"], TRACKS["deblock"], TRACKS["upscale"]
 
@@ -160,7 +160,7 @@ def test_denoise_from_sets_to_tables(sets, cards, tmp_path):
 
     # The network by hand: the noisy picture in floating point, then 8 bits, over the whole picture.
     dncnn = cards[1]
-    model = infer.load(dncnn, options={"variant": "B"})
+    model = models.load(dncnn, options={"variant": "B"})
     values = []
     for path in sorted((sets / "Set12").iterdir()):
         sample = DENOISE.degrade(to_pixels(path), 25)

@@ -16,6 +16,7 @@ from PIL import Image, ImageCms
 from typer.testing import CliRunner
 
 from safelight import catalog, image, infer
+from safelight import model as models
 from safelight.batch.manifest import NAME
 from safelight.card import option_facts
 from safelight.cli import app, options, shell
@@ -208,7 +209,7 @@ def test_help_of_a_verb_lists_the_methods_options():
 
 def test_choices_are_those_of_the_engine():
     assert set(shell.Device.__args__) == set(devices.Device.__args__)
-    assert set(shell.Precision.__args__) == set(infer.PrecisionChoice.__args__)
+    assert set(shell.Precision.__args__) == set(models.PrecisionChoice.__args__)
 
 
 def complete(line):

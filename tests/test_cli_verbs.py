@@ -13,8 +13,9 @@ import safelight
 from restore_support import DARKEN, LACKING, card, install
 from safelight import bench, catalog, checkpoint, image, train
 from safelight.bench import AnchorError
-from safelight.card import ClosedForm, Solution
+from safelight.card import ClosedForm
 from safelight.cli import app
+from safelight.problem import Solution
 
 
 def run(*arguments):

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safelight import checkpoint, infer, ops
+from safelight import model as models
 from safelight.card import CardError
 from safelight.catalog import find
 from safelight.checkpoint import CheckpointError, Header
@@ -123,7 +124,7 @@ def test_alpha_goes_its_own_way_and_metadata_stays():
 
 def test_luma_networks_leave_the_chroma_to_bicubic():
     x = torch.rand(1, 3, 9, 8)
-    model = infer.Model(ESPCN, ESPCN.options(), 3, random_network(ESPCN, 3))
+    model = models.Model(ESPCN, ESPCN.options(), 3, random_network(ESPCN, 3))
     out = rgb_to_ycbcr(model(x))
     torch.testing.assert_close(out[:, 1:], ops.resize(rgb_to_ycbcr(x)[:, 1:], (27, 24)), atol=1e-5, rtol=0)
     torch.testing.assert_close(out[:, :1], model(rgb_to_ycbcr(x)[:, :1]), atol=1e-5, rtol=0)
@@ -131,7 +132,7 @@ def test_luma_networks_leave_the_chroma_to_bicubic():
 
 def test_gray_through_a_network_of_rgb_is_the_mean_of_its_answers():
     x = torch.rand(1, 1, 6, 7)
-    model = infer.Model(EDSR, EDSR.options(), 2, random_network(EDSR, 2))
+    model = models.Model(EDSR, EDSR.options(), 2, random_network(EDSR, 2))
     torch.testing.assert_close(model(x), model(x.expand(-1, 3, -1, -1)).mean(1, keepdim=True))
 
 
@@ -189,27 +190,27 @@ def test_a_users_weights_serve_their_scale_alone(tmp_path):
     # Scale 4 is then twice scale 2.
     assert len(infer.prepare(ESPCN, Settings(scale=4, weights=path)).stages(6, 5, 3)[0]) == 2
     with pytest.raises(CheckpointError, match="expected weights for x3"):
-        infer.load(ESPCN, scale=3, weights=path)
+        models.load(ESPCN, scale=3, weights=path)
 
 
 def test_weights_of_another_method_are_refused(tmp_path):
     path = save(tmp_path / "w.safetensors", ESPCN, 2)
     with pytest.raises(CheckpointError, match="expected weights of upscale/vdsr, got upscale/espcn"):
-        infer.load(VDSR, weights=path)
+        models.load(VDSR, weights=path)
     path = save(tmp_path / "v.safetensors", ESPCN, 2, method="upscale/vdsr", options={})
     with pytest.raises(CheckpointError, match="another network"):
-        infer.load(VDSR, weights=path)
+        models.load(VDSR, weights=path)
 
 
 def test_what_cannot_be_asked_of_a_formula_or_a_network():
     with pytest.raises(CardError, match="is a formula"):
-        infer.load(BICUBIC)
+        models.load(BICUBIC)
     with pytest.raises(CardError, match="takes no weights"):
         infer.prepare(BICUBIC, Settings(weights="w.safetensors"))
     with pytest.raises(CardError, match="has no scale 5"):
-        infer.load(VDSR, scale=5)
+        models.load(VDSR, scale=5)
     with pytest.raises(CardError, match="ships no weights"):
-        infer.load(EDSR, scale=2, options={"variant": "full"})
+        models.load(EDSR, scale=2, options={"variant": "full"})
     with pytest.raises(CardError, match="has no option 'radius'"):
         infer.prepare(BICUBIC, Settings(options={"radius": 3}))
     with pytest.raises(SizeError, match="from 1 to 32"):
@@ -217,7 +218,7 @@ def test_what_cannot_be_asked_of_a_formula_or_a_network():
 
 
 def test_model_refuses_other_shapes():
-    model = infer.Model(ESPCN, ESPCN.options(), 2, random_network(ESPCN, 2))
+    model = models.Model(ESPCN, ESPCN.options(), 2, random_network(ESPCN, 2))
     for shape in ((3, 8, 8), (1, 2, 8, 8), (1, 4, 8, 8)):
         with pytest.raises(ValueError, match="expected"):
             model(torch.zeros(shape))

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from safelight import checkpoint, data, image, infer, ops, train
+from safelight import checkpoint, data, image, ops, train
+from safelight import model as models
 from safelight.card import Batch
 from safelight.catalog import find
 from safelight.checkpoint import CheckpointError
@@ -135,7 +136,7 @@ def test_it_learns_and_says_how_far_it_is(folder, tmp_path):
     assert header.scores["validation PSNR"] == max(float(row["psnr"]) for row in log)
     assert header.trained_on == ("pictures (terms not stated)",)
     assert header.recipe["steps"] == 150
-    assert infer.load(ESPCN, weights=out, device="cpu")(torch.rand(1, 3, 5, 5)).shape == (1, 3, 10, 10)
+    assert models.load(ESPCN, weights=out, device="cpu")(torch.rand(1, 3, 5, 5)).shape == (1, 3, 10, 10)
 
 
 class StopError(Exception):

@@ -23,12 +23,13 @@ import numpy as np
 import torch
 
 from safelight import image, ops, provenance
-from safelight.card import Optimised, Problem, Step
+from safelight.card import Optimised
 from safelight.degrade import Downsample
 from safelight.engine import device as devices
 from safelight.engine.samples import to_samples, to_tensor
 from safelight.methods.denoise import dip
 from safelight.metrics.psnr import psnr
+from safelight.problem import Problem, Step
 
 Row: TypeAlias = dict[str, Any]
 

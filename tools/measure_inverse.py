@@ -24,11 +24,11 @@ import torch
 from torch import Tensor
 
 from safelight import image, inverse, ops, provenance
-from safelight.card import Problem, Step
 from safelight.degrade import add_noise, blur_kernel, forward_model
 from safelight.engine.samples import to_tensor
 from safelight.methods.upscale import pinv, tikhonov, tv, wiener
 from safelight.metrics.psnr import psnr
+from safelight.problem import Problem, Step
 
 OUT = Path(__file__).parent.parent / "results" / "inverse.json"
 BLUR, NOISE = "gaussian:1.6", 2.0

@@ -22,13 +22,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from safelight import image, ops, provenance
-from safelight.card import Problem, Step
 from safelight.color import rgb_to_ycbcr
 from safelight.degrade import Downsample, add_noise
 from safelight.engine.samples import to_tensor
 from safelight.methods.upscale.multiframe import Options, fuse
 from safelight.methods.upscale.multiframe.alignment import align
 from safelight.metrics.psnr import psnr
+from safelight.problem import Problem, Step
 
 OUT = Path(__file__).parent.parent / "results" / "multiframe.json"
 CASES = ((3, 4, 2.0), (3, 8, 2.0), (3, 16, 2.0), (2, 8, 2.0), (4, 16, 2.0), (3, 8, 10.0))  # scale, frames, sigma

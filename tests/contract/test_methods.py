@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from safelight import checkpoint, degrade, infer, ops
+from safelight import checkpoint, degrade, infer, ops, ways
+from safelight import model as models
 from safelight.card import (
     Batch,
     CardError,
@@ -232,8 +233,8 @@ def test_a_whole_picture_of_any_size_and_colour(card, task, height, width, chann
 @pytest.mark.parametrize(("card", "task"), WHOLE)
 def test_a_whole_picture_keeps_its_depth_and_its_alpha(card, task):
     for dtype in (np.uint8, np.uint16):
-        source = picture(12, 10, 4, dtype)
-        source = Picture(pixels=source.pixels[..., :3], alpha=source.pixels[..., 3])
+        alpha = picture(12, 10, 1, dtype, seed=1).pixels[..., 0]
+        source = Picture(pixels=picture(12, 10, 3, dtype).pixels, alpha=alpha)
         result = whole_runner(card, task, 12, 10)[0](source)
         assert result.pixels.dtype == dtype
         assert result.alpha is not None
@@ -260,7 +261,7 @@ def test_a_flat_whole_picture_stays_flat(card, task):
 @pytest.mark.parametrize(("card", "task"), WHOLE)
 def test_too_large_a_whole_picture_is_refused_before_the_work(card, task, monkeypatch):
     made, seen = whole_runner(card, task, 30, 40)
-    monkeypatch.setattr(infer, "available", lambda: 30 * 40)
+    monkeypatch.setattr(ways, "available", lambda: 30 * 40)
     with pytest.raises(OutOfMemoryError, match="whole picture at once"):
         made(picture(30, 40))
     assert not seen
@@ -338,23 +339,23 @@ def test_save_and_load_round_trip(card, scale, tmp_path):
     net = network(card, scale)
     header = checkpoint.Header(method=card.id, options=dataclasses.asdict(card.options()), scales=(scale,))
     checkpoint.save(tmp_path / "w.safetensors", net.state_dict(), header)
-    model = infer.load(card, weights=tmp_path / "w.safetensors", device="cpu")
+    model = models.load(card, weights=tmp_path / "w.safetensors", device="cpu")
     assert model.scale == scale
     loaded = model.network.state_dict()
     assert all(torch.equal(tensor, loaded[name]) for name, tensor in net.state_dict().items())
     x = torch.rand(1, channels(card), 9, 7)
-    torch.testing.assert_close(model(x), infer.Model(card, card.options(), scale, net)(x), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(model(x), models.Model(card, card.options(), scale, net)(x), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(("card", "scale"), NETWORKS)
 def test_precisions_stay_close(card, scale):
     net = network(card, scale)
     x = torch.rand(1, channels(card), 24, 24)
-    exact = infer.Model(card, card.options(), scale, net)(x)
+    exact = models.Model(card, card.options(), scale, net)(x)
     for precision in card.method.precisions:
         if precision == "float16":
             continue  # for GPUs only
-        close = infer.Model(card, card.options(), scale, net, precision)(x)
+        close = models.Model(card, card.options(), scale, net, precision)(x)
         # The weights are random, so the tolerance is for the digits of bfloat16 through the whole network.
         assert (close - exact).abs().max() <= 0.05 * max(1.0, float(exact.abs().max()))
 

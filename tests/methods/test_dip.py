@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from safelight import infer, ops
-from safelight.card import CardError, Problem
+from safelight.card import CardError
 from safelight.image import Picture
 from safelight.infer import Settings
 from safelight.methods.denoise import dip
+from safelight.problem import Problem
 
 
 def drawn(side=64, channels=1):

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from safelight import infer, inverse, ops
-from safelight.card import CardError, Problem
+from safelight.card import CardError
 from safelight.degrade import Blur, Decimate, Downsample, Mask, Then, add_noise, blur_kernel, forward_model
 from safelight.image import Picture
 from safelight.infer import Settings
 from safelight.methods.upscale import pinv, tikhonov, tv, wiener
+from safelight.problem import Problem
 
 GAUSS = blur_kernel("gaussian:0.8")
 LOPSIDED = torch.rand(3, 5, generator=torch.Generator().manual_seed(3), dtype=torch.float64)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from safelight import infer, ops
-from safelight.card import CardError, Problem
+from safelight.card import CardError
 from safelight.catalog import find
 from safelight.degrade import Downsample
 from safelight.image import Picture
@@ -17,6 +17,7 @@ from safelight.methods.upscale.multiframe import Options, fuse, run
 from safelight.methods.upscale.multiframe.alignment import Canvas, align
 from safelight.methods.upscale.multiframe.fusion import Joint
 from safelight.methods.upscale.multiframe.registration import register
+from safelight.problem import Problem
 
 SHIFTS = torch.tensor(
     [(0, 0), (0.3, -0.6), (-0.7, 0.25), (1.4, 0.8), (-1.2, -1.35), (0.55, 1.1), (-0.1, 0.5), (0.8, -1)]

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from safelight.api.restoring import Holder
     from safelight.engine.device import Device
     from safelight.image import Picture
-    from safelight.infer import Model, PrecisionChoice
     from safelight.metrics.protocol import Channel, Rounding
+    from safelight.model import Model, PrecisionChoice
     from safelight.tasks import Task
 
 
@@ -52,10 +52,10 @@ def load(
     """
     from pathlib import Path
 
-    from safelight import catalog, infer
+    from safelight import catalog, model
 
     file = None if weights is None else Path(weights)
-    return infer.load(
+    return model.load(
         catalog.find(name, task), scale=scale, options=options, weights=file, device=device, precision=precision,
         task=task,
     )  # fmt: skip

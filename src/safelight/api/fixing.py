@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from safelight.engine.device import Device
     from safelight.image import Picture
-    from safelight.infer import PrecisionChoice
+    from safelight.model import PrecisionChoice
 
     _Kind = TypeVar("_Kind", bytes, Picture, NDArray[np.generic], Tensor, PIL.Image.Image)
 

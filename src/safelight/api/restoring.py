@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from safelight.card import Card
     from safelight.engine.device import Device
     from safelight.image import Picture
-    from safelight.infer import PrecisionChoice, Settings
+    from safelight.infer import Settings
+    from safelight.model import PrecisionChoice
     from safelight.tasks import Task
 
     Holder = str | Path | bytes | Picture | NDArray[np.generic] | Tensor | PIL.Image.Image

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from safelight.card import Optimised, Report
+from safelight.card import Optimised
 from safelight.image import Frame
 from safelight.infer import Runner
 from safelight.needs import Fixer
+from safelight.problem import Report
 
 Restorer: TypeAlias = Runner | Fixer
 

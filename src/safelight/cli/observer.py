@@ -10,7 +10,7 @@ from safelight.cli.reporter import Gauge
 from safelight.cli.shell import Bar, Stop, note
 
 if TYPE_CHECKING:
-    from safelight.card import Step
+    from safelight.problem import Step
 
 _PAUSE = 3.0  # seconds between two previews
 

@@ -42,7 +42,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from safelight import noise
-from safelight.card import Card, CardError, Optimised, Paper, Problem, Report, Score, Solution, Step, option
+from safelight.card import (
+    Card,
+    CardError,
+    Optimised,
+    Paper,
+    Score,
+    option,
+)
+from safelight.problem import Problem, Report, Solution, Step
 from safelight.tasks import Task
 
 SCALES = 5

@@ -20,7 +20,14 @@ import numpy as np
 import torch
 
 from safelight import noise
-from safelight.card import Card, ClosedForm, Extra, Paper, Problem, Solution, option
+from safelight.card import (
+    Card,
+    ClosedForm,
+    Extra,
+    Paper,
+    option,
+)
+from safelight.problem import Problem, Solution
 
 DISTANCE = 6  # pixels from p to the farthest q along an axis
 LEAST = 8  # pixels of a side: a smaller picture is mirrored

@@ -21,7 +21,14 @@ import numpy as np
 import torch
 
 from safelight import color, noise
-from safelight.card import Card, ClosedForm, Extra, Paper, Problem, Solution, option
+from safelight.card import (
+    Card,
+    ClosedForm,
+    Extra,
+    Paper,
+    option,
+)
+from safelight.problem import Problem, Solution
 
 CHROMA = 1.5  # times the weight of the first opponent colour
 

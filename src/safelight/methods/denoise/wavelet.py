@@ -22,7 +22,14 @@ import torch
 from numpy.typing import NDArray
 
 from safelight import color, noise
-from safelight.card import Card, ClosedForm, Extra, Paper, Problem, Solution, option
+from safelight.card import (
+    Card,
+    ClosedForm,
+    Extra,
+    Paper,
+    option,
+)
+from safelight.problem import Problem, Solution
 
 LEVELS = 4
 MARGIN = 28  # pixels of mirrored border: room for the shifts, and for the levels however small the picture is

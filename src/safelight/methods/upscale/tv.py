@@ -35,8 +35,9 @@ import torch
 from torch import Tensor
 
 from safelight import inverse
-from safelight.card import Card, Optimised, Paper, Problem, Report, Solution, Step, option
+from safelight.card import Card, Optimised, Paper, option
 from safelight.inverse import Spectrum
+from safelight.problem import Problem, Report, Solution, Step
 
 RELAX = 1.9
 CHECK = 10  # iterations between two looks at the gap and the residual

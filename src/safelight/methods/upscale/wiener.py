@@ -23,8 +23,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from safelight import inverse
-from safelight.card import Card, ClosedForm, Paper, Problem, Solution, option
+from safelight.card import Card, ClosedForm, Paper, option
 from safelight.inverse import Spectrum
+from safelight.problem import Problem, Solution
 
 SLOPES = tuple(1.5 + 0.25 * i for i in range(11))
 """The slopes that are tried: half to twice that of natural pictures."""

@@ -36,11 +36,18 @@ import torch
 from torch import Tensor
 
 from safelight import noise, ops
-from safelight.card import Card, CardError, Optimised, Paper, Problem, Report, Solution, Step, option
+from safelight.card import (
+    Card,
+    CardError,
+    Optimised,
+    Paper,
+    option,
+)
 from safelight.color import rgb_to_ycbcr
 from safelight.inverse import ROUNDING
 from safelight.methods.upscale.multiframe.alignment import LEAST, Aligned, Canvas, align, refine, typical_slope
 from safelight.methods.upscale.multiframe.fusion import Joint
+from safelight.problem import Problem, Report, Solution, Step
 
 _STEPS = 40
 _EVERY = 3  # steps between two completions of what frames did not see
