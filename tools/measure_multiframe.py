@@ -179,7 +179,8 @@ def tables(results: Mapping[str, Any]) -> str:
     photo = results.get("photograph")
     if photo:
         text += (
-            f"\nA photograph beside its mirror (`{photo['file']}`), in colour: {photo['frames']} frames of {photo['size']}, moved up to "
+            f"\nA photograph beside its mirror (`{photo['file']}`), in colour: "
+            f"{photo['frames']} frames of {photo['size']}, moved up to "
             f"12 pixels, noise of {photo['sigma']:g}, x{photo['scale']}: {photo['found']:.2f} dB, bicubic "
             f"{photo['bicubic']:.2f} dB; {photo['cpu_seconds']:.0f} seconds of processor time.\n"
         )
