@@ -161,3 +161,14 @@ def test_a_kernel_that_is_none_is_refused_in_a_line(tmp_path, content, message):
 def test_a_blur_that_is_none_is_refused_in_a_line(blur):
     with pytest.raises(BlurError, match="expected a blur"):
         blur_kernel(blur)
+
+
+def test_a_mixture_gives_each_kind_its_share():
+    mixture = degrade.Mixture((Jpeg(5, 5), Noise(50, 50), Shrink(4, interpolated=True, of_large=True)))
+    side = mixture.side(24)
+    clean = drawn(120, 120)[..., :side, :side].expand(7, -1, -1, -1)
+    degraded, target = mixture.pair(clean, 24, torch.Generator().manual_seed(0))
+    assert degraded.shape == target.shape == (7, 1, 24, 24)
+    errors = (degraded - target).square().mean(dim=(1, 2, 3))
+    assert (errors[3:5] > 4 * errors[[0, 1, 2, 5, 6]].max()).all()  # three, two and two crops, in the kinds' order
+    assert mixture.describe() == "quality 5, noise 50, x4"

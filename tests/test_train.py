@@ -14,7 +14,7 @@ from safelight.catalog import find
 from safelight.checkpoint import CheckpointError
 from safelight.color import rgb_to_y
 from safelight.data import Crops, DataError
-from safelight.degrade import Shrink
+from safelight.degrade import Jpeg, Noise, Shrink
 from safelight.train import Plan
 
 ESPCN, VDSR, EDSR = find("espcn"), find("vdsr"), find("edsr")
@@ -261,17 +261,19 @@ def test_a_denoiser_of_colour_is_trained_on_colour(folder, tmp_path):
 
 
 def test_one_network_is_trained_for_three_tasks(folder, tmp_path, monkeypatch):
-    kinds = []
-    draw = Crops.draw
+    kinds = set()
+    for kind in (Jpeg, Noise, Shrink):
+        pair = kind.pair
 
-    def noted(self, generator):
-        kinds.append(self.degradation.describe())
-        return draw(self, generator)
+        def noted(self, clean, patch, generator, pair=pair):
+            kinds.add(self.describe())
+            return pair(self, clean, patch, generator)
 
-    monkeypatch.setattr(Crops, "draw", noted)
-    chosen = plan(folder, tmp_path / "w.safetensors", card=DNCNN3, scales=(1, 2, 3, 4), steps=20, validate_every=20)
+        monkeypatch.setattr(kind, "pair", noted)
+    recipe = dataclasses.replace(DNCNN3.method.recipe, patch=12, batch=5, steps=2, warmup=5)
+    chosen = plan(folder, tmp_path / "w.safetensors", card=DNCNN3, scales=(1, 2, 3, 4), recipe=recipe)
     assert train.train(chosen, lambda progress: None).scales == (1, 2, 3, 4)
-    assert set(kinds) == {"quality 20", "noise 25", "x2", "x3", "x4"}
+    assert kinds == {"quality 20", "noise 25", "x2", "x3", "x4"}
 
 
 def test_a_blind_networks_layers_start_one_for_a_single_level(folder, tmp_path):

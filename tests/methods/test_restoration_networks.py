@@ -39,7 +39,8 @@ def test_dncnn3_is_one_network_of_twenty_layers_for_three_tasks():
     assert dncnn3.CARD.tasks == ("deblock", "denoise", "upscale")
     for task in dncnn3.CARD.tasks:
         assert find("dncnn3", task) is dncnn3.CARD
-    kinds = dncnn3.examples(dncnn3.CARD.options())
+    [mixture] = dncnn3.examples(dncnn3.CARD.options())
+    kinds = mixture.kinds
     assert [type(kind) for kind in kinds] == [Jpeg, Noise, Shrink, Shrink, Shrink]
     assert (kinds[0].low, kinds[0].high, kinds[1].low, kinds[1].high) == (5, 99, 0, 55)  # section IV-A
     assert {kind.scale for kind in kinds[2:]} == {2, 3, 4}
@@ -104,7 +105,8 @@ def test_what_a_network_is_trained_on_follows_its_options():
     assert dncnn.examples(dncnn.Options("S15")) == (Noise(15, 15),)
     assert dncnn.examples(dncnn.Options("CB")) == (Noise(0, 55),)
     assert red.examples(red.Options(work="noise")) == (Noise(0, 70),)
-    assert [kind.scale for kind in red.examples(red.Options(work="enlarge"))] == [2, 3, 4]
+    [mixture] = red.examples(red.Options(work="enlarge"))
+    assert [kind.scale for kind in mixture.kinds] == [2, 3, 4]
 
 
 @pytest.mark.parametrize(("variant", "channels"), [("S25", 1), ("B", 1), ("CB", 3)])

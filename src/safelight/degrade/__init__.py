@@ -7,6 +7,7 @@
 from safelight.degrade.examples import (
     Degradation,
     Jpeg,
+    Mixture,
     Noise,
     Shrink,
     add_noise,
@@ -25,6 +26,7 @@ __all__ = [
     "Jpeg",
     "Linear",
     "Mask",
+    "Mixture",
     "Noise",
     "Shrink",
     "Then",

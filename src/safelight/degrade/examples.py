@@ -156,6 +156,39 @@ class Jpeg:
         return min(max(self.low, 20), self.high)
 
 
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """Degrade the crops of a batch in turn by each of several kinds, which give inputs of one size.
+
+    A batch of one kind at a time would do as well to plain gradient descent. An optimiser that scales its steps by the
+    gradients of the last few batches is misled, where one kind's are many times another's.
+    """
+
+    kinds: tuple[Degradation, ...]
+    scale: int = 1
+
+    def side(self, patch: int) -> int:
+        """What the most demanding kind needs."""
+        return max(kind.side(patch) for kind in self.kinds)
+
+    def pair(self, clean: Tensor, patch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Give every kind its share of the crops."""
+        pairs: list[tuple[Tensor, Tensor]] = []
+        for n, kind in enumerate(self.kinds):
+            share, side = clean[n :: len(self.kinds)], kind.side(patch)
+            if len(share):
+                pairs.append(kind.pair(share[..., :side, :side], patch, generator))
+        return torch.cat([degraded for degraded, _ in pairs]), torch.cat([target for _, target in pairs])
+
+    def typical(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+        """The typical input of the first kind; validation looks at each kind by itself."""
+        return self.kinds[0].typical(clean, generator)
+
+    def describe(self) -> str:
+        """All kinds."""
+        return ", ".join(kind.describe() for kind in self.kinds)
+
+
 # Table K.1 of the JPEG standard (ITU-T T.81), which the IJG's library scales by its quality.
 LUMINANCE = (
     (16, 11, 10, 16, 24, 40, 51, 61),

@@ -12,8 +12,8 @@ or compressed at a quality of 5 to 99, or enlarged by the bicubic kernel from a 
 It is not told which it is, nor how strong.
 
 Differs from the paper: without batch normalisation, trained by SOAP in bfloat16 with a cosine schedule and averaged
-weights (see denoise/dncnn), from the weights of DnCNN-B. Each step trains one of the five degradations, drawn at
-random. Of a colour JPEG, each of Y, Cb and Cr goes through the network, though it was trained on luma alone.
+weights (see denoise/dncnn), from the weights of DnCNN-B. Each batch holds the five degradations in equal parts. Of a
+colour JPEG, each of Y, Cb and Cr goes through the network, though it was trained on luma alone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from safelight.card import Card, NoOptions, Paper, Promise, Recipe, Score, Trained, Weights
-from safelight.degrade import Degradation, Jpeg, Noise, Shrink
+from safelight.degrade import Degradation, Jpeg, Mixture, Noise, Shrink
 from safelight.optim import Soap
 from safelight.steps import Regression
 
@@ -56,7 +56,7 @@ class DnCNN3(nn.Module):
 def examples(options: NoOptions) -> tuple[Degradation, ...]:  # noqa: ARG001 - it has none
     """The paper's three, of which enlarging comes at three scales."""
     shrunk = (Shrink(scale, interpolated=True, of_large=True) for scale in (2, 3, 4))
-    return (Jpeg(5, 99), Noise(0, 55), *shrunk)
+    return (Mixture((Jpeg(5, 99), Noise(0, 55), *shrunk)),)
 
 
 def training(network: DnCNN3, recipe: Recipe) -> Regression:
@@ -66,10 +66,10 @@ def training(network: DnCNN3, recipe: Recipe) -> Regression:
 
 RECIPE = Recipe(
     data=("bsds399", "t91"),
-    patch=40,
-    batch=32,
-    steps=4000,
-    rate=2e-3,
+    patch=36,  # a multiple of all scales: the crops of a batch have one size
+    batch=40,
+    steps=1150,
+    rate=1e-3,
     time="",
     promises=(
         Promise(task="deblock", data="classic5", level=10, psnr=29.40, floor=29.25),

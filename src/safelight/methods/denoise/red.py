@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from safelight.card import Card, Paper, Promise, Recipe, Score, Trained, Weights, option
-from safelight.degrade import Degradation, Noise, Shrink
+from safelight.degrade import Degradation, Mixture, Noise, Shrink
 from safelight.optim import Soap
 from safelight.steps import Regression
 from safelight.tasks import Task
@@ -87,7 +87,7 @@ def pick(options: Options, task: Task, gray: bool, sigma: float | None) -> Optio
 def examples(options: Options) -> tuple[Degradation, ...]:
     """Noise up to 70, or the three scales of the tables."""
     if options.work == "enlarge":
-        return tuple(Shrink(scale, interpolated=True, of_large=True) for scale in (2, 3, 4))
+        return (Mixture(tuple(Shrink(scale, interpolated=True, of_large=True) for scale in (2, 3, 4))),)
     return (Noise(0, 70),)
 
 
