@@ -172,3 +172,7 @@ def test_a_mixture_gives_each_kind_its_share():
     errors = (degraded - target).square().mean(dim=(1, 2, 3))
     assert (errors[3:5] > 4 * errors[[0, 1, 2, 5, 6]].max()).all()  # three, two and two crops, in the kinds' order
     assert mixture.describe() == "quality 5, noise 50, x4"
+    odd = mixture.pair(
+        drawn(120, 120)[..., : mixture.side(27), : mixture.side(27)].expand(3, -1, -1, -1), 27, torch.Generator()
+    )
+    assert odd[0].shape == odd[1].shape == (3, 1, 24, 24)  # all as large as the least

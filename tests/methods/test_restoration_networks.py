@@ -86,14 +86,24 @@ def test_every_restoring_network_starts_as_the_identity():
 @pytest.mark.parametrize(
     ("gray", "sigma", "variant"),
     [
-        (True, None, "B"), (True, 15, "S15"), (True, 26.9, "S25"), (True, 51, "S50"), (True, 20, "B"), (True, 0, "B"),
+        (True, None, "B"), (True, 15, "S15"), (True, 16.9, "S15"), (True, 51, "S50"), (True, 20, "B"), (True, 0, "B"),
         (False, None, "CB"), (False, 25, "CB"),
     ],
 )  # fmt: skip
-def test_dncnn_picks_by_colour_and_level(gray, sigma, variant):
+def test_dncnn_picks_by_colour_and_level(gray, sigma, variant, monkeypatch):
+    every = tuple(
+        dataclasses.replace(dncnn.WEIGHTS[0], options={"variant": name}) for name in ("B", "CB", "S15", "S50")
+    )
+    monkeypatch.setattr(dncnn, "WEIGHTS", every)
     level = None if sigma is None else sigma / 255
     assert dncnn.pick(dncnn.Options(), "denoise", gray, level) == dncnn.Options(variant)
     assert dncnn.pick(dncnn.Options("S15"), "denoise", gray, level) == dncnn.Options("S15")
+
+
+def test_dncnn_is_blind_where_the_network_of_a_level_is_not_shipped(monkeypatch):
+    blind = tuple(dataclasses.replace(dncnn.WEIGHTS[0], options={"variant": name}) for name in ("B", "CB"))
+    monkeypatch.setattr(dncnn, "WEIGHTS", blind)
+    assert dncnn.pick(dncnn.Options(), "denoise", True, 25 / 255) == dncnn.Options("B")
 
 
 def test_red_picks_by_task():

@@ -158,7 +158,7 @@ class Jpeg:
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """Degrade the crops of a batch in turn by each of several kinds, which give inputs of one size.
+    """Degrade the crops of a batch in turn by each of several kinds, whose inputs are as large as their targets.
 
     A batch of one kind at a time would do as well to plain gradient descent. An optimiser that scales its steps by the
     gradients of the last few batches is misled, where one kind's are many times another's.
@@ -178,7 +178,11 @@ class Mixture:
             share, side = clean[n :: len(self.kinds)], kind.side(patch)
             if len(share):
                 pairs.append(kind.pair(share[..., :side, :side], patch, generator))
-        return torch.cat([degraded for degraded, _ in pairs]), torch.cat([target for _, target in pairs])
+        least = min(target.shape[-1] for _, target in pairs)  # a patch of 40 holds 13 pixels of a third: 39
+        degraded, targets = zip(*pairs, strict=True)
+        return torch.cat([x[..., :least, :least] for x in degraded]), torch.cat(
+            [x[..., :least, :least] for x in targets]
+        )
 
     def typical(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         """The typical input of the first kind; validation looks at each kind by itself."""

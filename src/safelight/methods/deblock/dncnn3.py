@@ -66,11 +66,11 @@ def training(network: DnCNN3, recipe: Recipe) -> Regression:
 
 RECIPE = Recipe(
     data=("bsds399", "t91"),
-    patch=36,  # a multiple of all scales: the crops of a batch have one size
+    patch=36,
     batch=40,
-    steps=1150,
+    steps=1000,
     rate=1e-3,
-    time="",
+    time="23 minutes from DnCNN-B's weights, on one core of an AMD EPYC in bfloat16",
     promises=(
         Promise(task="deblock", data="classic5", level=10, psnr=29.40, floor=29.25),
         Promise(task="deblock", data="classic5", level=20, psnr=31.63, floor=31.48),
@@ -82,7 +82,14 @@ RECIPE = Recipe(
     ),
 )
 
-WEIGHTS: tuple[Weights, ...] = ()
+WEIGHTS = (
+    Weights(
+        file="dncnn3.safetensors",
+        scales=(1, 2, 3, 4),
+        bytes=1336250,
+        sha256="4fbd0d3f147290f4aad2932d36a6d4d68e3c566ecb51165910bc1c6732668353",
+    ),
+)
 
 CARD = Card(
     module=__name__,

@@ -23,8 +23,8 @@ When it stops: ``discrepancy``, where sigma is told, as soon as the averaged pic
 || d(x) - y ||^2 <= N sigma^2; ``variance``, the rule for ``denoise`` where it is not told, when the variance of the
 outputs along the iterations has found no new minimum for a third of all iterations: it falls while the picture forms
 and rises as noise is fitted, and the picture at the minimum is the result. ``upscale`` and ``inpaint`` without a told
-sigma run through. The variance is that around the averaged output, with its decay of 0.99; with the 0.9 of ES-EMV the
-minimum came too early by 1 and 6 dB on two photographs, where this one missed the peak by 0.02 dB.
+sigma run through. The variance is that around the averaged output, with its decay of
+0.99: with the 0.9 of ES-EMV the minimum comes much too early.
 
 Differs from the paper: pictures of any size, by a network for the next multiple of 32 whose output is cut; the
 averaged output for all tasks, where the paper averages for denoising alone; the paper leaves the stopping to a number

@@ -92,13 +92,14 @@ def depth(options: Options) -> int:
 
 
 def pick(options: Options, task: Task, gray: bool, sigma: float | None) -> Options:  # noqa: ARG001 - one task
-    """Settle ``auto``: CB for colour, the S of a level that was told, else B. ``sigma`` is in units of [0, 1]."""
+    """Settle ``auto``: CB for colour, the S of a level that was told if it is shipped, else B; ``sigma`` in [0, 1]."""
     if options.variant != "auto":
         return options
     if not gray:
         return replace(options, variant="CB")
-    near = [name for name, level in LEVELS.items() if sigma is not None and abs(255 * sigma - level) <= NEAR]
-    return replace(options, variant=near[0] if near else "B")
+    shipped = {weights.options["variant"] for weights in WEIGHTS}
+    near = (name for name, level in LEVELS.items() if sigma is not None and abs(255 * sigma - level) <= NEAR)
+    return replace(options, variant=next((name for name in near if name in shipped), "B"))
 
 
 def examples(options: Options) -> tuple[Degradation, ...]:
@@ -116,9 +117,10 @@ RECIPE = Recipe(
     data=("bsds399", "t91"),
     patch=40,
     batch=32,
-    steps=4000,
+    steps=2000,
     rate=2e-3,
-    time="",
+    steps_after_start=400,
+    time="43 minutes for B, then 18 for CB and 4 for S15, on one core of an AMD EPYC in bfloat16",
     promises=(
         Promise(task="denoise", data="BSD68", level=15, psnr=31.73, floor=31.58, options={"variant": "S15"}),
         Promise(task="denoise", data="BSD68", level=25, psnr=29.23, floor=29.08, options={"variant": "S25"}),
@@ -139,6 +141,20 @@ WEIGHTS = (
         bytes=1335994,
         sha256="8e4a376df8e57fcb2c80925f9faad587c93dc3000f9a7186545f47f60be18556",
         options={"variant": "B"},
+    ),
+    Weights(
+        file="dncnn-CB.safetensors",
+        scales=(1,),
+        bytes=1340710,
+        sha256="66035fe7ae2c2923be898b1c0f9248c04b7ee20de22f8b40b255732ad7d4f05b",
+        options={"variant": "CB"},
+    ),
+    Weights(
+        file="dncnn-S15.safetensors",
+        scales=(1,),
+        bytes=1113882,
+        sha256="30309c9ff629ac3563f9db503fcf1ff91f6428ae1d347be71325342557bcc9b1",
+        options={"variant": "S15"},
     ),
 )
 

@@ -102,7 +102,7 @@ RECIPE = Recipe(
     batch=16,
     steps=3000,
     rate=2e-3,
-    time="",
+    time="not trained yet: see docs/training-queue.md",
     promises=(
         Promise(data="Set5", level=2, psnr=37.43, floor=37.28, options={"work": "enlarge"}),
         Promise(data="Set5", level=3, psnr=33.43, floor=33.28, options={"work": "enlarge"}),
