@@ -281,9 +281,9 @@ def test_tools_tables_are_made_of_their_json(tmp_path, monkeypatch):
         {"data": "Set12", "sigma": 5, "clipped": True, "mean_error": -0.25, "commit": "abc", "curve": [1]},
         {"data": "Set12", "sigma": 50, "clipped": False, "mean_error": None, "commit": "abc", "curve": [2]},
     ]
-    (tmp_path / "noise.json").write_text(json.dumps({"what": "Errors.", "rows": rows}))
+    (tmp_path / "consistent.json").write_text(json.dumps({"what": "Errors.", "rows": rows}))
     dash = common.NONE
-    assert measured.measured("noise").splitlines() == [
+    assert measured.measured("consistent").splitlines() == [
         "| sigma | clipped | mean error |", "| ---: | --- | ---: |", "| 5 | yes | -0.25 |", f"| 50 | no | {dash} |", "",
         "Errors. In all rows: data Set12, commit abc.",
     ]  # fmt: skip
@@ -292,7 +292,8 @@ def test_tools_tables_are_made_of_their_json(tmp_path, monkeypatch):
         {"scale": 3, "picture": name, "method": "tv", "strength": "auto, sigma told", "psnr": psnr, "seconds": 1.0}
         for name, psnr in (("a", 28.0), ("b", 29.0))
     ]
-    (tmp_path / "inverse.json").write_text(json.dumps({"what": "Blurred.", "rows": rows}))
+    what = {"what": "Blurred.", "command": "python tools/measure_inverse.py", "rows": rows}
+    (tmp_path / "inverse.json").write_text(json.dumps(what))
     assert "| tv | 28.50 |" in measured.measured("inverse")
 
 

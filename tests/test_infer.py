@@ -94,7 +94,7 @@ def test_bicubic_on_8_bits_is_the_resize_of_ops():
 def test_fraction_is_the_next_network_then_an_exact_resize():
     picture = Picture(pixels=noise(16, 20, dtype=np.float32))
     runner = random_runner(ESPCN, scale=2.5)
-    whole = runner._way._models[3](to_tensor(picture.pixels))
+    whole = runner._way._model(3, gray=False)(to_tensor(picture.pixels))
     expected = ops.resize(whole, (40, 50)).clamp(0, 1)[0].permute(1, 2, 0).numpy()
     np.testing.assert_allclose(runner(picture).pixels, expected, atol=1e-5)
 
@@ -150,7 +150,7 @@ def test_warnings_say_what_a_user_should_know():
 def test_nan_is_an_error_and_never_a_black_picture():
     runner = random_runner(ESPCN, scale=2)
     with torch.no_grad():
-        runner._way._models[2].network.conv2.bias[3] = math.nan
+        runner._way._model(2, gray=False).network.conv2.bias[3] = math.nan
     with pytest.raises(NumericError, match="not numbers"):
         runner(Picture(pixels=noise(8, 8)))
 
@@ -158,7 +158,7 @@ def test_nan_is_an_error_and_never_a_black_picture():
 def test_ensemble_is_the_mean_of_eight():
     runner = random_runner(ESPCN, scale=2, ensemble=True)
     picture = Picture(pixels=noise(9, 7, dtype=np.float32))
-    expected = ops.self_ensemble(runner._way._models[2], to_tensor(picture.pixels)).clamp(0, 1)
+    expected = ops.self_ensemble(runner._way._model(2, gray=False), to_tensor(picture.pixels)).clamp(0, 1)
     np.testing.assert_allclose(runner(picture).pixels, expected[0].permute(1, 2, 0).numpy(), atol=1e-6)
     assert "+" in runner.describe()
 
@@ -203,7 +203,7 @@ def test_weights_of_another_method_are_refused(tmp_path):
 
 
 def test_what_cannot_be_asked_of_a_formula_or_a_network():
-    with pytest.raises(CardError, match="is a formula"):
+    with pytest.raises(CardError, match="no trained method"):
         models.load(BICUBIC)
     with pytest.raises(CardError, match="takes no weights"):
         infer.prepare(BICUBIC, Settings(weights="w.safetensors"))

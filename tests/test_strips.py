@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from safelight import catalog
-from safelight.card import Trained
+from safelight.card import Trained, channels_of
 from safelight.engine import strips as module
 from safelight.engine.graph import Convolve, UnknownLayerError, lower
 from safelight.engine.strips import Strips
@@ -34,7 +34,7 @@ def same(network, x, rows):
 
 
 def channels(card):
-    return 1 if card.method.channels == "y" else 3
+    return 1 if channels_of(card.method, card.options()) == "y" else 3
 
 
 @pytest.mark.parametrize("card", TRAINED, ids=lambda card: card.id)

@@ -178,6 +178,22 @@ class Fsrcnn2(nn.Module):
         return self.deconv(self.expand(self.map(self.shrink(self.feature_extraction(x)))))
 
 
+class KairDncnn(nn.Module):
+    """cszn/KAIR: a sequence of convolutions and ReLUs, whose result is taken from the input."""
+
+    gain = 1.0
+
+    def __init__(self, channels=1, layers=20):
+        super().__init__()
+        body = [nn.Conv2d(channels, 64, 3, padding=1), nn.ReLU(inplace=True)]
+        for _ in range(layers - 2):
+            body += [nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(inplace=True)]
+        self.model = nn.Sequential(*body, nn.Conv2d(64, channels, 3, padding=1))
+
+    def forward(self, x):
+        return x - self.model(x)
+
+
 def randomised(network, seed=0):
     """The network with weights that keep signals at the size where each layer shows in the result."""
     generator = torch.Generator().manual_seed(seed)

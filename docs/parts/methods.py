@@ -69,7 +69,7 @@ def kind(card: Card, task: Task) -> str:
 def _file(card: Card) -> str:
     """The method's file, or its folder where there are several."""
     place = f"src/safelight/{'/'.join(card.module.split('.')[1:])}"
-    module = Path(inspect.getfile(espcn)).parents[2] / "/".join(card.module.split(".")[2:])
+    module = Path(inspect.getfile(espcn)).parents[2] / "/".join(card.module.split(".")[1:])
     return place if module.is_dir() else f"{place}.py"
 
 

@@ -24,7 +24,7 @@ from torch.optim import Optimizer
 from safelight import checkpoint, data, infer, ops, provenance
 from safelight.card import Card, Recipe, Trained, channels_of
 from safelight.checkpoint import CheckpointError, Header
-from safelight.degrade import Degradation, Mixture, Shrink
+from safelight.degrade import Degradation, Shrink, single
 from safelight.engine import device as devices
 from safelight.engine.samples import to_tensor
 from safelight.image import Picture
@@ -109,8 +109,7 @@ def validate(plan: Plan, network: nn.Module, pictures: Sequence[Tensor]) -> floa
     """
     values: list[float] = []
     generator = torch.Generator().manual_seed(0)  # the same noise at each validation
-    kinds = [part for each in degradations(plan) for part in (each.kinds if isinstance(each, Mixture) else (each,))]
-    for degradation in kinds:
+    for degradation in single(degradations(plan)):
         scale = degradation.scale
         model = Model(plan.card, plan.options, scale, network)
         settings = infer.Settings(

@@ -121,14 +121,12 @@ def test_what_a_network_is_trained_on_follows_its_options():
 
 @pytest.mark.parametrize(("variant", "channels"), [("S25", 1), ("B", 1), ("CB", 3)])
 def test_published_dncnn_weights_are_taken(variant, channels):
-    """The authors' layout: the convolutions of a Sequential with a ReLU after each, model.0, model.2 and so on."""
+    """The authors' layout: the convolutions of a Sequential with a ReLU after each, 0, 2 and so on."""
     own = dncnn.DnCNN(dncnn.Options(variant), 1)
     for parameter in own.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
     layers = [own.first, *own.middle, own.last]
-    theirs = {
-        f"model.{2 * i}.{kind}": getattr(layer, kind) for i, layer in enumerate(layers) for kind in ("weight", "bias")
-    }
+    theirs = {f"{2 * i}.{kind}": getattr(layer, kind) for i, layer in enumerate(layers) for kind in ("weight", "bias")}
     assert all(key in theirs for key in dncnn.FOREIGN[0].keys)
     adopted = dncnn.adopt(theirs)
     assert adopted.options == {"variant": variant}
@@ -139,7 +137,7 @@ def test_published_dncnn_weights_are_taken(variant, channels):
 
 
 def test_a_dncnn_of_another_depth_is_refused():
-    tensors = {f"model.{2 * i}.weight": torch.zeros(64, 1 if i == 0 else 64, 3, 3) for i in range(12)}
+    tensors = {f"{2 * i}.weight": torch.zeros(64, 1 if i == 0 else 64, 3, 3) for i in range(12)}
     with pytest.raises(LayoutError, match="17 or 20 layers"):
         dncnn.adopt(tensors)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from safelight import data, image, infer, metrics, model
+from safelight import data, degrade, image, infer, metrics, model
 from safelight.bench.records import DataSet, Missing, Values
 from safelight.bench.tracks import INPUT, Kind, Sample, SetSpec, Track, fingerprint
 from safelight.card import Card, CardError, Channels, Trained, channels_of, make_options, option_facts
@@ -158,7 +158,7 @@ def trained_scales(method: Trained, options: Any) -> tuple[int, ...]:  # noqa: A
     """List the zooms that a network with these options is trained for; 1 stands for the tasks that keep the size."""
     if method.examples is None:
         return method.scales
-    return tuple(sorted({degradation.scale for degradation in method.examples(options)}))
+    return tuple(sorted({degradation.scale for degradation in degrade.single(method.examples(options))}))
 
 
 def levels(track: Track, card: Card, options: Values) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from safelight.degrade.examples import (
     add_noise,
     jpeg,
     quantisation_table,
+    single,
 )
 from safelight.degrade.kernels import BlurError, blur_kernel
 from safelight.degrade.linear import Blur, Decimate, Downsample, Linear, Mask, Then, forward_model
@@ -35,4 +36,5 @@ __all__ = [
     "forward_model",
     "jpeg",
     "quantisation_table",
+    "single",
 ]

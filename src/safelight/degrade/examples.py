@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -191,6 +192,16 @@ class Mixture:
     def describe(self) -> str:
         """All kinds."""
         return ", ".join(kind.describe() for kind in self.kinds)
+
+
+def single(degradations: Iterable[Degradation]) -> tuple[Degradation, ...]:
+    """List degradations one by one, with the kinds of a mixture in its place.
+
+    Example:
+        >>> [kind.scale for kind in single([Mixture((Shrink(2, True), Shrink(3, True))), Noise(0, 55)])]
+        [2, 3, 1]
+    """
+    return tuple(kind for each in degradations for kind in (each.kinds if isinstance(each, Mixture) else (each,)))
 
 
 # Table K.1 of the JPEG standard (ITU-T T.81), which the IJG's library scales by its quality.

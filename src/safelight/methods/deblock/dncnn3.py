@@ -87,7 +87,7 @@ WEIGHTS = (
         file="dncnn3.safetensors",
         scales=(1, 2, 3, 4),
         bytes=1336250,
-        sha256="4fbd0d3f147290f4aad2932d36a6d4d68e3c566ecb51165910bc1c6732668353",
+        sha256="95a77aa3c8fae9351a155934009d3f33cd9a1ac70b6092f656454274fb3794f1",
     ),
 )
 

@@ -162,11 +162,15 @@ WEIGHTS = (
 def adopt(tensors: Mapping[str, Tensor]) -> Adopted:
     """Take weights of the authors' PyTorch code, whose batch normalisation is merged into the convolutions.
 
+    Their names are numbers in a sequence, after a ``model.`` that is taken off before.
     They compute on [0, 1] and predict the noise, as here. The depth and the channels tell which network it is; of the
     blind ones that is certain, of one for a single level the tensors do not tell the level, and 25 is taken.
     """
-    layers = sorted(int(name.split(".")[1]) for name in tensors if name.endswith(".weight"))
-    channels = tensors["model.0.weight"].shape[1]
+    numbers = [name.removesuffix(".weight") for name in tensors if name.endswith(".weight")]
+    if not all(number.isdecimal() for number in numbers):
+        raise LayoutError(f"a plain sequence of convolutions, {ascii(numbers)[:80]}")
+    layers = sorted(map(int, numbers))
+    channels = tensors["0.weight"].shape[1]
     known = {(17, 1): "S25", (20, 1): "B", (20, 3): "CB"}
     variant = known.get((len(layers), channels))
     if variant is None:
@@ -174,9 +178,9 @@ def adopt(tensors: Mapping[str, Tensor]) -> Adopted:
     names = ["first", *(f"middle.{i}" for i in range(len(layers) - 2)), "last"]
     ours: dict[str, Tensor] = {}
     for place, name in zip(layers, names, strict=True):
-        weight = tensors[f"model.{place}.weight"]
+        weight = tensors[f"{place}.weight"]
         ours[f"{name}.weight"] = weight
-        ours[f"{name}.bias"] = tensors.get(f"model.{place}.bias", torch.zeros(weight.shape[0]))
+        ours[f"{name}.bias"] = tensors.get(f"{place}.bias", torch.zeros(weight.shape[0]))
     return Adopted(tensors=ours, options={"variant": variant}, scales=(1,))
 
 
@@ -184,7 +188,7 @@ FOREIGN = (
     ForeignLayout(
         name="KAIR",
         link="https://github.com/cszn/KAIR",
-        keys=("model.0.weight", "model.2.weight", "model.32.weight"),
+        keys=("0.weight", "2.weight", "32.weight"),
         adopt=adopt,
     ),
 )
