@@ -13,8 +13,6 @@ import argparse
 import datetime
 import json
 import math
-import shlex
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -161,7 +159,7 @@ def main() -> None:
         f" {NOISE:g} (of 255) added to RGB, seeded by the picture's number, neither clipped nor rounded. Y-PSNR in dB"
         f" of the result rounded to 8 bits, shave {SHAVE}. The oracle takes the best strength of a grid for each"
         " picture, by the original: no method, but what the automatic choice costs. Seconds of one core.",
-        "command": shlex.join(["python", "tools/measure_inverse.py", *sys.argv[1:]]),
+        "command": "python tools/measure_inverse.py --data DIR" + (" --oracle" if arguments.oracle else ""),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "commit": provenance.code_version(),
         "processor": provenance.processor(),

@@ -277,13 +277,15 @@ class Whole:
         size = (y.shape[-2], y.shape[-1])
         zoom = self.zoom(size, target)
         need = self.method.bytes * y.numel() * zoom**2 * (1 + len(self.settings.frames) // 4)
-        if self.device.type == "cpu" and need > available():
+        free = available()
+        if self.device.type == "cpu" and need > free:
             raise OutOfMemoryError(
                 f"{self.card.id} works on the whole picture at once and needs about {need / 2**30:.1f} GiB, where "
-                f"{available() / 2**30:.1f} are free; take a smaller picture or scale, or a method that works in tiles"
+                f"{free / 2**30:.1f} are free; take a smaller picture or scale, or a method that works in tiles"
             )
+        y = y.to(self.device)
         problem = Problem(
-            task=self.task, y=y.to(self.device), scale=zoom, seed=self.settings.seed, blur=self.blur,
+            task=self.task, y=y, scale=zoom, seed=self.settings.seed, blur=self.blur,
             sigma=None if self.settings.sigma is None else self.settings.sigma / 255,
             mask=self._mask(size), frames=tuple(self._frame(frame, y) for frame in self.settings.frames),
         )  # fmt: skip

@@ -161,8 +161,8 @@ class Jpeg:
 class Mixture:
     """Degrade the crops of a batch in turn by each of several kinds, whose inputs are as large as their targets.
 
-    A batch of one kind at a time would do as well to plain gradient descent. An optimiser that scales its steps by the
-    gradients of the last few batches is misled, where one kind's are many times another's.
+    In a batch of one kind at a time, an optimiser that scales its steps by the gradients of the last few batches meets
+    gradients of very different sizes in turn.
     """
 
     kinds: tuple[Degradation, ...]

@@ -21,6 +21,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from safelight.blocks import begin_as_identity
 from safelight.card import Card, NoOptions, Paper, Promise, Recipe, Score, Trained, Weights
 from safelight.degrade import Degradation, Jpeg, Mixture, Noise, Shrink
 from safelight.optim import Soap
@@ -37,13 +38,7 @@ class DnCNN3(nn.Module):
         self.first = nn.Conv2d(1, 64, 3, padding=1)
         self.middle = nn.ModuleList(nn.Conv2d(64, 64, 3, padding=1) for _ in range(D - 2))
         self.last = nn.Conv2d(64, 1, 3, padding=1)
-        for name, parameter in self.named_parameters():
-            if name.endswith("bias"):
-                nn.init.zeros_(parameter)
-            elif name == "last.weight":
-                nn.init.normal_(parameter, std=1e-3)  # starts as the identity: a residual of nearly zero
-            else:
-                nn.init.kaiming_normal_(parameter, nonlinearity="relu")
+        begin_as_identity(self, "last")
 
     def forward(self, y: Tensor) -> Tensor:
         """Subtract the predicted residual."""

@@ -15,9 +15,8 @@ The noisy picture is y = x + v, and the network learns the residual R(y), near t
 for every sigma up to 55; ``CB`` is CDnCNN-B, the same for colour.
 
 Differs from the paper: without the batch normalisation of the inner layers, as in the authors' own later networks. It
-is a constant factor and an offset once a network is trained, and speeds up the training by SGD; SOAP, which scales
-each direction of the weights by itself, trains faster without. Averaged weights, a cosine schedule and bfloat16. S and
-CB begin from the layers of B that have their shape.
+is a constant factor and an offset once a network is trained. Trained by SOAP in bfloat16 with a cosine schedule and
+averaged weights instead of SGD. S and CB begin from the layers of B that have their shape.
 """
 
 from __future__ import annotations
@@ -30,6 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from safelight.blocks import begin_as_identity
 from safelight.card import (
     Adopted,
     Card,
@@ -70,13 +70,7 @@ class DnCNN(nn.Module):
         self.first = nn.Conv2d(channels, 64, 3, padding=1)
         self.middle = nn.ModuleList(nn.Conv2d(64, 64, 3, padding=1) for _ in range(depth(options) - 2))
         self.last = nn.Conv2d(64, channels, 3, padding=1)
-        for name, parameter in self.named_parameters():
-            if name.endswith("bias"):
-                nn.init.zeros_(parameter)
-            elif name == "last.weight":
-                nn.init.normal_(parameter, std=1e-3)  # starts as the identity: a residual of nearly zero
-            else:
-                nn.init.kaiming_normal_(parameter, nonlinearity="relu")
+        begin_as_identity(self, "last")
 
     def forward(self, y: Tensor) -> Tensor:
         """Subtract the predicted noise."""

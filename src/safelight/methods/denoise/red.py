@@ -27,6 +27,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from safelight.blocks import begin_as_identity
 from safelight.card import Card, Paper, Promise, Recipe, Score, Trained, Weights, option
 from safelight.degrade import Degradation, Mixture, Noise, Shrink
 from safelight.optim import Soap
@@ -53,13 +54,7 @@ class RED(nn.Module):
         self.decode = nn.ModuleList(
             nn.ConvTranspose2d(width, width if i < half - 1 else 1, 3, padding=1) for i in range(half)
         )
-        for name, parameter in self.named_parameters():
-            if name.endswith("bias"):
-                nn.init.zeros_(parameter)
-            elif name == f"decode.{half - 1}.weight":
-                nn.init.normal_(parameter, std=1e-3)  # starts as the identity
-            else:
-                nn.init.kaiming_normal_(parameter, nonlinearity="relu")
+        begin_as_identity(self, f"decode.{half - 1}")
 
     def forward(self, y: Tensor) -> Tensor:
         """Add what the mirrored layers make of the picture to it."""

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from safelight.blocks import begin_as_identity
 from safelight.card import Adopted, Card, ForeignLayout, NoOptions, Paper, Promise, Recipe, Score, Trained, Weights
 from safelight.layouts import rename
 from safelight.optim import Soap
@@ -38,13 +39,7 @@ class VDSR(nn.Module):
         self.first = nn.Conv2d(1, 64, 3, padding=1)
         self.middle = nn.ModuleList(nn.Conv2d(64, 64, 3, padding=1) for _ in range(D - 2))
         self.last = nn.Conv2d(64, 1, 3, padding=1)
-        for name, parameter in self.named_parameters():
-            if name.endswith("bias"):
-                nn.init.zeros_(parameter)
-            elif name == "last.weight":
-                nn.init.normal_(parameter, std=1e-3)  # starts as the bicubic kernel: a residual of nearly zero
-            else:
-                nn.init.kaiming_normal_(parameter, nonlinearity="relu")
+        begin_as_identity(self, "last")
 
     def forward(self, x: Tensor) -> Tensor:
         """Add the predicted residual to the interpolated luma."""
