@@ -149,7 +149,7 @@ def test_pixels_and_rows_are_limited(decoder):
         rows.read(1)
     with decoder.open(png(64_000, 1, pixels=bytes(192_001))) as rows:
         assert rows.read(5).shape == (1, 64_000, 3)
-    with pytest.raises(image.DecodeError, match="rows of at most 64 MB, got 23,000,000"):
+    with pytest.raises(image.DecodeError, match="rows of at most 32 MB, got 23,000,000"):
         decoder.open(png(23_000_000, 1, pixels=bytes(69_000_001))).frame  # noqa: B018
     assert is_fine(decoder)
 

@@ -20,14 +20,14 @@ from safelight.image.pipe import PipeError
 from safelight.image.process import Limits, Request, WorkerProcess
 from safelight.image.reading import DEFAULT_MAX_PIXELS
 
-_AHEAD = 64 << 20  # bytes of rows that wait to be read, of each file
+_AHEAD = 32 << 20  # bytes of rows that wait to be read, of each file
 _BAND = 1 << 20  # bytes of rows that a worker is asked for at once
 
 
 class Decoder:
     """Reads pictures in worker processes, which have limits on time and memory.
 
-    ``workers`` files are decoded at a time, in the order in which they were opened, each until 64 MB of its rows
+    ``workers`` files are decoded at a time, in the order in which they were opened, each until 32 MB of its rows
     wait. A file keeps its worker until all of its rows are fetched or it is closed: one thread that opens several
     reads and closes them in the order of opening, or the first ones wait for the last for ever.
 
@@ -77,7 +77,7 @@ class Decoder:
         Returns:
             The rows, to be closed by a ``with`` statement. They are those of `open_rows`, and so are the errors, but
             that a file on which the decoder dies or hangs gives a DecodeError, and so does one with rows of more than
-            64 MB.
+            32 MB.
         """
         file = OpenPicture(source, max_pixels=max_pixels, lenient=lenient)
         with self._lock:
