@@ -1,0 +1,1 @@
+"""Networks to compare pictures by: one file each, and the list of them."""

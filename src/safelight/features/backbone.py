@@ -1,0 +1,151 @@
+"""A network to compare pictures by: its layers under the papers' names, and what each of them sees.
+
+Gatys, Johnson, LPIPS, FID and the others do not compare pixels but what a trained classifier makes of them, half way.
+A ``Backbone`` is such a classifier without its end: it takes pictures and gives the maps of the layers asked for.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Pooling = Literal["max", "average"]
+
+
+class BackboneError(ValueError):
+    """A backbone, a layer or a file of weights that does not exist or does not fit. The message is one line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step of a backbone, from the maps of the step before to its own.
+
+    Attributes:
+        name: As the papers call it, such as ``relu3_1``.
+        module: What computes it; a part of the network that holds the weights.
+        channels: Of its maps.
+        kernel: The side of the square of the step before that a value of it is computed from, at most.
+        stride: How many values of the step before lie between two of its own.
+    """
+
+    name: str
+    module: nn.Module
+    channels: int
+    kernel: int = 1
+    stride: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a layer sees: its channels, how many pixels lie between two values, and the side of the square seen."""
+
+    channels: int
+    stride: int
+    field: int
+
+
+class Backbone(nn.Module):
+    """A network whose layers can be looked into.
+
+    Args:
+        name: As users choose it, such as ``vgg19``.
+        network: Holds the weights, under the names of its published files.
+        steps: The way through it, in order.
+        mean: Of each channel R, G, B, subtracted from pictures in [0, 1].
+        std: Of each channel, which the difference is then divided by.
+        bgr: Whether the network takes blue first.
+
+    Attributes:
+        weights: Where its numbers come from, in words; empty for random ones.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        name: str,
+        network: nn.Module,
+        steps: Sequence[Step],
+        *,
+        mean: tuple[float, float, float],
+        std: tuple[float, float, float],
+        bgr: bool = False,
+    ) -> None:
+        super().__init__()
+        self.name, self.network, self.bgr, self.weights = name, network, bgr, ""
+        self._steps = tuple(steps)  # a tuple registers no modules: the network has them, each once
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The names of all layers, from the picture on."""
+        return tuple(step.name for step in self._steps)
+
+    def check(self, layers: Sequence[str]) -> None:
+        """Refuse layers that it does not have.
+
+        Raises:
+            BackboneError: The message lists the close ones.
+        """
+        for layer in layers:
+            if layer not in self.layers:
+                close = difflib.get_close_matches(layer, self.layers, n=4, cutoff=0.4) or self.layers
+                raise BackboneError(f"{self.name} has no layer {layer!r}; did you mean {', '.join(close)}?")
+
+    def sight(self, layer: str) -> Sight:
+        """Tell what a layer sees.
+
+        Raises:
+            BackboneError: There is no such layer.
+        """
+        self.check([layer])
+        field = stride = 1
+        for step in self._steps:
+            field += (step.kernel - 1) * stride
+            stride *= step.stride
+            if step.name == layer:
+                return Sight(step.channels, stride, field)
+        raise AssertionError  # check would have raised
+
+    def prepare(self, x: Tensor) -> Tensor:
+        """Turn pictures (B, 1 or 3, H, W), sRGB or gray in [0, 1], into what the network was trained on."""
+        x = (x.expand(-1, 3, -1, -1) - self.mean) / self.std
+        return x.flip(1) if self.bgr else x
+
+    def forward(self, x: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+        """Compute the maps of some layers; the network is run no further than the last of them.
+
+        Args:
+            x: Pictures, (B, C, H, W), C = 1 or 3, sRGB or gray in [0, 1]. Gradients flow back to it.
+            layers: Their names.
+
+        Returns:
+            For each name the maps, (B, channels, h, w).
+
+        Raises:
+            BackboneError: An unknown layer, or pictures too small for it.
+        """
+        self.check(layers)
+        if x.ndim != 4 or x.shape[1] not in (1, 3):
+            raise BackboneError(f"{self.name}: expected pictures (B, 1 or 3, H, W), got {tuple(x.shape)}")
+        size = (x.shape[-2], x.shape[-1])
+        wanted, maps = set(layers), dict[str, Tensor]()
+        x = self.prepare(x)
+        for step in self._steps:
+            if min(x.shape[-2:]) < step.stride:
+                raise BackboneError(
+                    f"{self.name}: {step.name} needs a larger picture than {size[1]}x{size[0]}; take an earlier layer"
+                )
+            x = step.module(x)
+            if step.name in wanted:
+                maps[step.name] = x
+            if len(maps) == len(wanted):
+                break
+        return {layer: maps[layer] for layer in layers}
