@@ -1,1 +1,32 @@
 """Networks to compare pictures by: one file each, and the list of them."""
+
+from __future__ import annotations
+
+import difflib
+
+from safelight.features.backbone import Backbone, BackboneError, Pooling, Sight, Step
+from safelight.features.published import Facts, Published
+from safelight.features.vgg import VGG16, VGG19
+
+BACKBONES: tuple[Facts, ...] = (VGG16, VGG19)
+
+__all__ = [
+    "BACKBONES", "Backbone", "BackboneError", "Facts", "Pooling", "Published", "Sight", "Step", "facts",
+]  # fmt: skip
+
+
+def facts(name: str) -> Facts:
+    """Find a backbone by its name.
+
+    Raises:
+        BackboneError: There is none of this name; the message lists the close ones.
+
+    Example:
+        >>> facts("vgg19").content
+        ('relu4_2',)
+    """
+    names = [known.name for known in BACKBONES]
+    if name in names:
+        return BACKBONES[names.index(name)]
+    close = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.4) or names
+    raise BackboneError(f"expected a backbone, got {ascii(name)[:60]}; did you mean {', '.join(close)}?")
