@@ -1,11 +1,13 @@
 """What several test files share."""
 
+import numpy as np
 import torch
 
-from safelight import infer
+from safelight import backbones, infer
 from safelight.card import Trained
-from safelight.infer import Settings
+from safelight.image import Picture
 from safelight.model import Model
+from safelight.settings import Settings, StylePicture
 
 
 def random_network(card, scale, options=None):
@@ -16,6 +18,11 @@ def random_network(card, scale, options=None):
 
 def random_runner(card, task="upscale", **settings):
     """A runner whose networks have random weights: what is proved with it holds for all weights."""
+    if "style" in card.takes:
+        drawn = np.random.default_rng(7).random((70, 60, 3), dtype=np.float32)
+        settings.setdefault("styles", (StylePicture(picture=Picture(pixels=drawn)),))
+    if "backbone" in card.takes:
+        settings.setdefault("backbone", backbones.load("lens", random=0))
     settings = Settings(device="cpu", task=task, **settings)
     if not isinstance(card.method, Trained):
         return infer.prepare(card, settings)

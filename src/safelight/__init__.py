@@ -10,7 +10,7 @@ Importing the package is quick: torch and the rest come in when a function needs
 
 from typing import TYPE_CHECKING, Any
 
-from safelight.api import deblock, denoise, fix, inpaint, list_methods, load, read, score, upscale, write
+from safelight.api import deblock, denoise, fix, inpaint, list_methods, load, read, score, stylize, upscale, write
 
 if TYPE_CHECKING:
     from safelight.image import Picture
@@ -28,6 +28,7 @@ __all__ = [
     "load",
     "read",
     "score",
+    "stylize",
     "upscale",
     "write",
 ]

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from safelight import ops, ways
+from safelight import ops
 from safelight.card import (
     Card,
     ClosedForm,
@@ -34,8 +34,9 @@ from safelight.image import Frame, Picture, Rows, picture_of
 from safelight.model import Model
 from safelight.ops import CUBIC
 from safelight.problem import Report, Step
+from safelight.settings import Settings, check
 from safelight.tasks import Task
-from safelight.ways import Formula, Network, Settings, Tile, Way, Whole
+from safelight.ways import Formula, Network, Tile, Way, Whole
 
 _PIECE = 16 << 20  # bytes of rows that are handed over at once
 
@@ -78,7 +79,7 @@ class Runner:
         self.task: Task = card.task if settings.task is None else settings.task
         self.observer: Report = _go_on
         self.device = devices.choose(settings.device)
-        ways.check(card, self.task, settings)
+        check(card, self.task, settings)
         match card.method:
             case Interpolation() as method:
                 self._way: Way | Whole = Formula(card, method, settings)
@@ -99,7 +100,8 @@ class Runner:
     def size(self, width: int, height: int) -> tuple[int, int]:
         """Tell the (W, H) of the result for a picture of ``width`` x ``height``."""
         if self.task != "upscale":
-            return width, height
+            own = "size" in self.card.takes and self.settings.size is not None
+            return target_size(None, self.settings.size, width, height) if own else (width, height)
         scale, scales = self.settings.scale, self._way.scales
         if scale is None and self.settings.size is None and scales and 4 not in scales:
             scale = max(scales)  # a user's own weights for x3 are for enlarging by 3
@@ -154,7 +156,8 @@ class Runner:
         w, h = self.size(before.width, before.height)
         notes = [*before.warnings]
         if (
-            abs(w / before.width - h / before.height) > 0.01 * max(w / before.width, h / before.height)
+            self.task == "upscale"
+            and abs(w / before.width - h / before.height) > 0.01 * max(w / before.width, h / before.height)
             and min(w, h) > 8
         ):
             notes.append(f"{w}x{h} changes the shape of a {before.width}x{before.height} picture; --size {w}x keeps it")
@@ -163,6 +166,8 @@ class Runner:
         if self.task == "deblock" and before.jpeg_quality is not None:
             notes.append(f"a JPEG file of quality {before.jpeg_quality}, by its quantisation tables")
         frame = replace(before, width=w, height=h, jpeg_quality=None, warnings=tuple(notes))
+        if self.task == "stylize" and before.channels == 1:
+            frame = replace(frame, channels=3, icc=None)  # a style has colours, and a profile of gray none
         return frame, self._bands(source, frame, progress, warn)
 
     def _bands(self, source: Rows, frame: Frame, progress: Tick, warn: Callable[[str], None]) -> Iterator[NDArray[Any]]:
@@ -170,7 +175,7 @@ class Runner:
             yield from self._whole(self._way, source, frame, progress, warn)
             return
         before = source.frame
-        stages, tile = self.stages(before.width, before.height, before.channels)
+        stages, tile = self.stages(before.width, before.height, frame.channels)
         # Two bands may be there: one is computed while the other is encoded.
         most = self.settings.memory // (10 * frame.width * frame.bands * frame.dtype.itemsize)
         tile = (min(tile[0], max(16, most)), tile[1])
@@ -187,7 +192,7 @@ class Runner:
                 renderer.render(
                     stages,
                     whole,
-                    partial(self._read, window),
+                    partial(self._read, window, frame.channels),
                     partial(self._write, band[..., : frame.channels], top),
                     lambda fraction, top=top, rows=whole.height: progress((top + fraction * rows) / frame.height),
                 )
@@ -217,7 +222,7 @@ class Runner:
             return self.observer(step)
 
         with torch.inference_mode(False):  # an iteration may need gradients
-            solution = way.solve(window.colors(whole).clone(), (frame.height, frame.width), report)
+            solution = way.solve(self._read(window, frame.channels, whole).clone(), (frame.height, frame.width), report)
         for note in solution.notes:
             warn(note)
         rows = np.empty((frame.height, frame.width, frame.bands), frame.dtype)
@@ -230,8 +235,8 @@ class Runner:
         for start, end in ops.spans(frame.height, max(1, _PIECE // rows[0].nbytes)):
             yield rows[start:end]
 
-    def _read(self, window: Window, region: Region) -> Tensor:
-        return window.colors(region).to(self.device)
+    def _read(self, window: Window, channels: int, region: Region) -> Tensor:
+        return window.colors(region).expand(-1, channels, -1, -1).to(self.device)
 
     def _write(self, band: NDArray[Any], top: int, region: Region, x: Tensor) -> None:
         if not torch.isfinite(x).all():

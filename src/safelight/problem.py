@@ -4,19 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from torch import Tensor
 
 from safelight.tasks import Task
 
-Condition = Literal["sigma", "blur", "mask", "frames"]
-"""What a user may tell of a picture beside the method's options: noise, blur, what is missing, more of the scene."""
+if TYPE_CHECKING:
+    from safelight.features.backbone import Backbone
+
+Condition = Literal["sigma", "blur", "mask", "frames", "style", "size", "backbone"]
+"""What a user may tell of a picture beside the method's options: noise, blur, what is missing, more of the scene; the
+pictures whose style it shall get, the size of the result, the network to compare pictures by."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Style:
+    """A picture whose style another one shall get.
+
+    Attributes:
+        x: It, (1, 3, h, w) float32, sRGB in [0, 1], of any size.
+        weight: Its share among several styles; they sum to 1.
+        mask: Where it shall be seen, (1, 1, H, W) as the content is, from 0 to 1; ``None``: everywhere.
+    """
+
+    x: Tensor
+    weight: float = 1.0
+    mask: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """A picture to be restored whole, and what is known of how it came to be.
+    """A picture to be worked on whole, and what is known of how it came to be.
 
     Attributes:
         task: What is asked for.
@@ -28,6 +47,9 @@ class Problem:
             bicubic kernel that the field shrinks pictures with.
         mask: (1, 1, h, w), 1 = missing; of ``inpaint`` only.
         frames: More pictures of the same scene, each shaped as ``y``; of methods for several frames only.
+        styles: Whose style the picture shall get; of ``stylize`` only, where the method takes pictures of it.
+        size: (H, W) of the result, where the method takes a size of its own.
+        backbone: What the method compares pictures by, if it takes one.
         seed: Of whatever the method draws at random.
     """
 
@@ -38,6 +60,9 @@ class Problem:
     blur: Tensor | None = None
     mask: Tensor | None = None
     frames: tuple[Tensor, ...] = ()
+    styles: tuple[Style, ...] = ()
+    size: tuple[int, int] | None = None
+    backbone: Backbone | None = None
     seed: int = 0
 
 

@@ -5,6 +5,6 @@ Kept apart from the cards so that ``safelight --help`` needs no torch.
 
 from typing import Final, Literal, get_args
 
-Task = Literal["upscale", "denoise", "deblock", "inpaint"]
+Task = Literal["upscale", "denoise", "deblock", "inpaint", "stylize"]
 
 TASKS: Final[tuple[Task, ...]] = get_args(Task)

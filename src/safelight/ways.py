@@ -1,18 +1,15 @@
 """How each kind of method gets from a picture to its result: in stages that tiles pull through, or at a whole.
 
-``Runner`` in ``infer`` drives them. What a user asks for is in ``Settings``, and ``check`` refuses what a method does
-not have, before any work.
+``Runner`` in ``infer`` drives them.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import partial
-from importlib.util import find_spec
 from itertools import count
-from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 import torch
@@ -24,7 +21,6 @@ from safelight.card import (
     CardError,
     ClosedForm,
     Interpolation,
-    MissingPackageError,
     Optimised,
     Precision,
     Trained,
@@ -34,96 +30,19 @@ from safelight.degrade import BlurError, blur_kernel
 from safelight.engine import device as devices
 from safelight.engine.consistent import Consistent
 from safelight.engine.memory import available
-from safelight.engine.samples import to_tensor
 from safelight.engine.sizes import affordable, chain
 from safelight.engine.strips import cache_bytes
 from safelight.engine.tiles import Local, OutOfMemoryError, Resample, Stage, Tick
-from safelight.image import Picture
-from safelight.model import Model, PrecisionChoice, choose_precision, load, open_weights, served_scales
+from safelight.features.backbone import Backbone
+from safelight.model import Model, choose_precision, load, open_weights, served_scales
 from safelight.ops import CUBIC
-from safelight.problem import Condition, Problem, Report, Solution
+from safelight.problem import Problem, Report, Solution
+from safelight.settings import Settings, frame_of, mask_of, styles_of
 from safelight.tasks import Task
 
 Tile: TypeAlias = tuple[int, int]
 
 _MOST_ROWS = 4096  # of a tile of the result: more saves nothing
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What a user asks for, beside the method and the picture.
-
-    ``task`` is one of the method's tasks; ``None``: that of its folder. ``scale`` is the zoom factor, whole or not (4
-    where neither it nor a size is given); ``size`` the target instead: ``"3840x2160"``, ``"3840x"`` or ``"x2160"`` (the
-    other side follows), or (W, H). ``options`` are the method's own, loose. ``weights`` is a file that replaces the
-    shipped ones. ``ensemble`` averages over the eight symmetries of the square (eight times the work).
-    ``memory`` bounds, in bytes, what a tile's computation may hold, beside the picture itself.
-
-    ``sigma`` is the standard deviation of the picture's noise, in units of 0 to 255; ``None``: not known. ``blur`` is
-    what blurred it: ``"gaussian:SIGMA"``, ``"none"``, or a file with a kernel. ``strength`` of ``denoise`` and
-    ``deblock`` mixes the result with the input: 1 is the result, 0 the input. ``mask`` is a picture that is white, or
-    opaque, where ``inpaint`` has to fill. ``frames`` are more pictures of the same scene. ``seed`` is that of methods
-    that draw at random.
-
-    ``consistent`` changes a network's enlargement as little as it takes for shrinking it by the bicubic kernel to give
-    back the input.
-    """
-
-    task: Task | None = None
-    scale: float | None = None
-    size: str | tuple[int, int] | None = None
-    options: Mapping[str, int | float | str] = field(default_factory=dict[str, int | float | str])
-    weights: Path | None = None
-    device: devices.Device = "auto"
-    precision: PrecisionChoice = "exact"
-    ensemble: bool = False
-    memory: int = 1 << 30
-    sigma: float | None = None
-    blur: str | Path | None = None
-    strength: float = 1.0
-    mask: Picture | None = None
-    frames: tuple[Picture, ...] = ()
-    seed: int = 0
-    consistent: bool = False
-
-
-_FLAGS: Mapping[Condition, str] = {"sigma": "--sigma", "blur": "--blur", "mask": "--mask", "frames": "several pictures"}
-
-
-def check(card: Card, task: Task, settings: Settings) -> None:
-    """Refuse what the method or its task does not have, before any work.
-
-    Raises:
-        CardError: It says what the method has.
-        MissingPackageError: The method's package is not installed.
-    """
-    if task not in card.tasks:
-        raise CardError(f"{card.id} does not {task}; it serves: {', '.join(card.tasks)}")
-    if card.extra is not None and find_spec(card.extra.module) is None:
-        raise MissingPackageError(
-            f"{card.id} needs a package that is not installed; get it with: pip install 'safelight[{card.extra.name}]'"
-        )
-    if task != "upscale" and (settings.scale is not None or settings.size is not None):
-        raise CardError(f"{task} keeps a picture's size; leave the scale and the size out, or use upscale")
-    given: tuple[tuple[Condition, bool], ...] = (
-        ("sigma", settings.sigma is not None),
-        ("blur", settings.blur is not None),
-        ("mask", settings.mask is not None),
-        ("frames", bool(settings.frames)),
-    )
-    for condition, is_given in given:
-        if is_given and condition not in card.takes:
-            raise CardError(f"{card.id} takes no {_FLAGS[condition]}; leave it out, or choose a method that does")
-    if settings.sigma is not None and not (settings.sigma >= 0 and math.isfinite(settings.sigma)):
-        raise CardError(f"expected a sigma of at least 0, in units of 0 to 255, got {settings.sigma:g}")
-    if not 0 <= settings.strength <= 1:
-        raise CardError(f"expected a strength from 0 (the input) to 1 (the result), got {settings.strength:g}")
-    if settings.strength != 1 and task not in ("denoise", "deblock"):
-        raise CardError(f"{task} has no strength between the input and the result; leave it out")
-    if settings.consistent and not (task == "upscale" and isinstance(card.method, Trained)):
-        raise CardError(f"{card.id}: only the networks of upscale have consistent results; leave --consistent out")
-    if task == "inpaint" and settings.mask is None:
-        raise CardError("inpaint: expected a mask, got none; give a picture that is white where to fill, by --mask")
 
 
 # --- the kinds of method ----------------------------------------------------------------------------------------------
@@ -261,6 +180,7 @@ class Whole:
             raise CardError(str(error)) from None
         self.scales = method.scales
         self.device = devices.choose(settings.device)
+        self.backbone = backbone_for(card, settings, self.device)
 
     def zoom(self, size: tuple[int, int], target: tuple[int, int]) -> int:
         """The whole zoom that reaches the target, or the method's nearest."""
@@ -275,8 +195,9 @@ class Whole:
             OutOfMemoryError: It would take more memory than there is.
         """
         size = (y.shape[-2], y.shape[-1])
-        zoom = self.zoom(size, target)
-        need = self.method.bytes * y.numel() * zoom**2 * (1 + len(self.settings.frames) // 4)
+        zoom = 1 if "size" in self.card.takes else self.zoom(size, target)
+        samples = y.shape[1] * max(size[0] * size[1] * zoom**2, target[0] * target[1])
+        need = self.method.bytes * samples * (1 + len(self.settings.frames) // 4)
         free = available()
         if self.device.type == "cpu" and need > free:
             raise OutOfMemoryError(
@@ -284,10 +205,14 @@ class Whole:
                 f"{free / 2**30:.1f} are free; take a smaller picture or scale, or a method that works in tiles"
             )
         y = y.to(self.device)
+        settings = self.settings
         problem = Problem(
-            task=self.task, y=y, scale=zoom, seed=self.settings.seed, blur=self.blur,
-            sigma=None if self.settings.sigma is None else self.settings.sigma / 255,
-            mask=self._mask(size), frames=tuple(self._frame(frame, y) for frame in self.settings.frames),
+            task=self.task, y=y, scale=zoom, seed=settings.seed, blur=self.blur,
+            sigma=None if settings.sigma is None else settings.sigma / 255,
+            mask=None if settings.mask is None else (mask_of(settings.mask, size) >= 0.5).float().to(self.device),
+            frames=tuple(frame_of(frame, y) for frame in settings.frames),
+            styles=styles_of(settings.styles, y), size=target if "size" in self.card.takes else None,
+            backbone=self.backbone,
         )  # fmt: skip
         match self.method:
             case ClosedForm():
@@ -301,30 +226,20 @@ class Whole:
             x = y + self.settings.strength * (x - y)
         return Solution(x=x, notes=made.notes)
 
-    def _mask(self, size: tuple[int, int]) -> Tensor | None:
-        mask = self.settings.mask
-        if mask is None:
-            return None
-        if (mask.height, mask.width) != size:
-            raise CardError(
-                f"expected a mask of {size[1]}x{size[0]}, the size of the picture, got {mask.width}x{mask.height}; "
-                "draw it on the picture itself"
-            )
-        drawn = to_tensor(mask.pixels).mean(dim=1, keepdim=True)
-        if mask.alpha is not None and bool((drawn == drawn.flatten()[0]).all()):
-            drawn = to_tensor(mask.alpha[..., None] if mask.alpha.ndim == 2 else mask.alpha)
-        return (drawn >= 0.5).float().to(self.device)
 
-    def _frame(self, frame: Picture, y: Tensor) -> Tensor:
-        x = to_tensor(frame.pixels)
-        if x.shape[-2:] != y.shape[-2:]:
-            raise CardError(
-                f"expected frames of one size, got {y.shape[-1]}x{y.shape[-2]} and {frame.width}x{frame.height}; "
-                "take pictures of one camera, uncropped"
-            )
-        if x.shape[1] != y.shape[1]:
-            raise CardError("expected frames that are all gray or all in colour, got both; convert them")
-        return x.to(self.device)
+def backbone_for(card: Card, settings: Settings, device: torch.device) -> Backbone | None:
+    """Make ready what a method compares pictures by; ``None`` if it takes none.
+
+    Raises:
+        BackboneError: There is no such backbone, or it has no weights here.
+    """
+    if "backbone" not in card.takes:
+        return None
+    if isinstance(settings.backbone, Backbone):
+        return settings.backbone.to(device)
+    from safelight import backbones
+
+    return backbones.load(settings.backbone or "lens", device=device)
 
 
 def _mixed(function: Callable[[Tensor, Tick], Tensor], strength: float) -> Callable[[Tensor, Tick], Tensor]:

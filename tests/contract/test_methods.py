@@ -26,6 +26,7 @@ from safelight.engine.cost import measure
 from safelight.engine.samples import to_tensor
 from safelight.engine.tiles import OutOfMemoryError, Region, Renderer
 from safelight.image import Picture
+from safelight.settings import StylePicture
 from safelight.tasks import TASKS
 from tests_support import random_network as network
 from tests_support import random_runner as runner
@@ -50,6 +51,9 @@ SETTLED = [
 ]
 ITERATIVE = [value for value in WHOLE if isinstance(value.values[0].method, Optimised)]
 NETWORKS = [pytest.param(card, scale, id=f"{card.name}-x{scale}") for card in TRAINED for scale in card.method.scales]
+
+
+STYLE = StylePicture(picture=Picture(pixels=np.random.default_rng(7).random((70, 60, 3), dtype=np.float32)))
 
 
 def every_card(cards):
@@ -232,7 +236,7 @@ def test_a_whole_picture_of_any_size_and_colour(card, task, height, width, chann
     made, _ = whole_runner(card, task, height, width)
     result = made(picture(height, width, channels))
     zoom = 2 if task == "upscale" else 1
-    assert result.pixels.shape == (zoom * height, zoom * width, channels)
+    assert result.pixels.shape == (zoom * height, zoom * width, 3 if task == "stylize" else channels)
     assert np.isfinite(result.pixels).all()
 
 
@@ -288,11 +292,15 @@ def test_a_whole_picture_takes_no_weights_and_no_ensemble(card, task, tmp_path):
 
 @every_card(CARDS)
 def test_what_a_method_does_not_take_is_refused(card):
-    settings = {"sigma": 5.0, "blur": "gaussian:1", "frames": (picture(4, 4),), "mask": picture(4, 4, 1)}
+    settings = {
+        "sigma": 5.0, "blur": "gaussian:1", "frames": (picture(4, 4),), "mask": picture(4, 4, 1),
+        "style": (STYLE,), "backbone": "lens",
+    }  # fmt: skip
     for condition, value in settings.items():
         if condition not in card.takes:
             with pytest.raises(CardError, match="takes no"):
-                infer.prepare(card, infer.Settings(device="cpu", **{condition: value}))
+                name = "styles" if condition == "style" else condition
+                infer.prepare(card, infer.Settings(device="cpu", **{name: value}))
     for task in TASKS:
         if task not in card.tasks:
             with pytest.raises(CardError, match=f"does not {task}"):

@@ -8,6 +8,7 @@ same input gives the same pixels. Heavy packages are imported by the functions t
 from safelight.api.basics import list_methods, load, read, score, write
 from safelight.api.fixing import fix
 from safelight.api.restoring import deblock, denoise, inpaint, upscale
+from safelight.api.styling import stylize
 
 __all__ = [
     "deblock",
@@ -18,6 +19,7 @@ __all__ = [
     "load",
     "read",
     "score",
+    "stylize",
     "upscale",
     "write",
 ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from safelight.api.applying import apply, card_of
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -13,12 +15,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from safelight.card import Card
     from safelight.engine.device import Device
     from safelight.image import Picture
-    from safelight.infer import Settings
     from safelight.model import PrecisionChoice
-    from safelight.tasks import Task
 
     Holder = str | Path | bytes | Picture | NDArray[np.generic] | Tensor | PIL.Image.Image
     _Kind = TypeVar("_Kind", bytes, Picture, NDArray[np.generic], Tensor, PIL.Image.Image)
@@ -127,7 +126,7 @@ def upscale(
         frames=tuple(image.from_any(frame) for frame in frames), options=options, ensemble=ensemble,
         weights=None if weights is None else Path(weights), device=device, precision=precision, seed=seed,
     )  # fmt: skip
-    return _apply(x, _card(method, "upscale"), settings)
+    return apply(x, card_of(method, "upscale"), settings)
 
 
 @overload
@@ -212,7 +211,7 @@ def denoise(
         task="denoise", sigma=sigma, strength=strength, options=options, ensemble=ensemble,
         weights=None if weights is None else Path(weights), device=device, precision=precision, seed=seed,
     )  # fmt: skip
-    return _apply(x, _card(method, "denoise"), settings)
+    return apply(x, card_of(method, "denoise"), settings)
 
 
 @overload
@@ -293,7 +292,7 @@ def deblock(
         task="deblock", strength=strength, options=options, ensemble=ensemble,
         weights=None if weights is None else Path(weights), device=device, precision=precision, seed=seed,
     )  # fmt: skip
-    return _apply(x, _card(method, "deblock"), settings)
+    return apply(x, card_of(method, "deblock"), settings)
 
 
 @overload
@@ -378,21 +377,4 @@ def inpaint(
         task="inpaint", sigma=sigma, mask=image.from_any(mask), options=options, ensemble=ensemble,
         weights=None if weights is None else Path(weights), device=device, precision=precision, seed=seed,
     )  # fmt: skip
-    return _apply(x, _card(method, "inpaint"), settings)
-
-
-def _card(method: str | None, task: Task) -> Card:
-    from safelight import catalog
-    from safelight.card import CardError
-
-    if method is not None:
-        return catalog.find(method, task)
-    if task not in catalog.DEFAULTS:
-        raise CardError(f"{task}: expected a method, got none, and none is the usual one; see list_methods({task!r})")
-    return catalog.DEFAULTS[task]
-
-
-def _apply(x: Any, card: Card, settings: Settings) -> Any:  # noqa: ANN401 - whatever kind comes, goes
-    from safelight import image, infer
-
-    return image.to_kind(infer.apply(card, image.from_any(x), settings), x)
+    return apply(x, card_of(method, "inpaint"), settings)

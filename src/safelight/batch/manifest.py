@@ -77,6 +77,12 @@ def _facts(runner: Runner) -> dict[str, Any]:
         facts["blur"] = hashlib.sha256(Path(settings.blur).read_bytes()).hexdigest()
     facts["mask"] = None if settings.mask is None else _digest(settings.mask)
     facts["frames"] = [_digest(frame) for frame in settings.frames]
+    facts["styles"] = [
+        [_digest(style.picture), style.weight, None if style.mask is None else _digest(style.mask)]
+        for style in settings.styles
+    ]
+    chosen = settings.backbone
+    facts["backbone"] = chosen if chosen is None or isinstance(chosen, str) else f"{chosen.name}, {chosen.weights}"
     options: Mapping[str, Any] = settings.options
     weights: list[str] = []
     if settings.weights is not None:

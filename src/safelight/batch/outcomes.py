@@ -12,6 +12,7 @@ from safelight.batch.outputs import Job
 from safelight.card import CardError, MissingPackageError
 from safelight.checkpoint import CheckpointError
 from safelight.engine.device import DeviceError
+from safelight.features.backbone import BackboneError
 from safelight.image.picture import shown
 from safelight.infer import NumericError
 
@@ -103,7 +104,7 @@ def explain(error: Exception) -> tuple[str, bool]:
             return str(error), True
         case MemoryError():
             return str(error) or "expected more free memory; use a smaller --memory or a smaller picture", True
-        case image.PictureError() | CardError() | CheckpointError() | NumericError() | BatchError():
+        case image.PictureError() | CardError() | BackboneError() | CheckpointError() | NumericError() | BatchError():
             return str(error), False
         case OSError():
             return f"expected to read and write files, got: {error}; check the disk and the names", True

@@ -49,7 +49,13 @@ _HEADLINES: Mapping[Task, tuple[str, ...]] = {
     "denoise": ("bsd68", "sigma 25"),
     "deblock": ("classic5", "quality 10"),
 }
-_LEVELS: Mapping[Task, str] = {"upscale": "x{}", "denoise": "sigma {}", "deblock": "quality {}", "inpaint": "{}"}
+_LEVELS: Mapping[Task, str] = {
+    "upscale": "x{}",
+    "denoise": "sigma {}",
+    "deblock": "quality {}",
+    "inpaint": "{}",
+    "stylize": "{}",
+}
 
 
 def methods(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,10 +13,11 @@ from safelight.cli.work import Ask
 if TYPE_CHECKING:
     from safelight.card import Card
     from safelight.image import Decoder, Header, Picture
+    from safelight.settings import StylePicture
 
 
-def read_mask(path: Path) -> Picture:
-    """Read the mask.
+def read_picture(path: Path, flag: str) -> Picture:
+    """Read a picture that a flag names: a mask, a style.
 
     Raises:
         UsageError: It can't be read.
@@ -25,7 +27,35 @@ def read_mask(path: Path) -> Picture:
     try:
         return image.read(path)
     except image.PictureError as error:
-        raise UsageError(f"--mask: {error}") from None
+        raise UsageError(f"{flag}: {error}") from None
+
+
+def read_styles(paths: Sequence[Path], weights: str | None, masks: Sequence[Path]) -> tuple[StylePicture, ...]:
+    """Read the pictures of styles, with their weights and masks, which stand in the same order.
+
+    Args:
+        paths: The pictures.
+        weights: Numbers with commas, one a style; ``None``: all the same.
+        masks: None, or one a style.
+
+    Raises:
+        UsageError: One can't be read, or there are not as many of one as of the other.
+    """
+    from safelight.settings import StylePicture
+
+    try:
+        shares = [1.0] * len(paths) if weights is None else [float(part) for part in weights.split(",")]
+    except ValueError:
+        raise UsageError(f"--style-weights: expected numbers with commas, such as 0.7,0.3, got {weights!r}") from None
+    if len(shares) != len(paths):
+        raise UsageError(f"--style-weights: expected {len(paths)}, one for each --style, got {len(shares)}")
+    if masks and len(masks) != len(paths):
+        raise UsageError(f"--style-mask: expected {len(paths)}, one for each --style, got {len(masks)}")
+    drawn = [read_picture(path, "--style-mask") for path in masks] or [None] * len(paths)
+    return tuple(
+        StylePicture(picture=read_picture(path, "--style"), weight=share, mask=mask)
+        for path, share, mask in zip(paths, shares, drawn, strict=True)
+    )
 
 
 def check_mask(mask: Picture, ask: Ask) -> None:

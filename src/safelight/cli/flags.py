@@ -28,6 +28,16 @@ Strength = Annotated[
     float, typer.Option("--strength", help="From 0, the picture as it is, to 1, the whole result; between, a mixture.")
 ]
 
+Size = Annotated[str | None, typer.Option("--size", metavar="WxH", help="The size instead: 3840x2160, 3840x or x2160.")]
+Backbone = Annotated[
+    str | None,
+    typer.Option(
+        "--backbone",
+        help="The network that pictures are compared by: lens, which is shipped, or another of `safelight fetch`.",
+        show_default=False,
+    ),
+]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:

@@ -12,7 +12,7 @@ import typer
 
 from safelight.cli import conditions
 from safelight.cli.cluster import check_flags, work_on_cluster
-from safelight.cli.flags import How, Places, Sigma, Strength, Talk, Work, spread
+from safelight.cli.flags import Backbone, How, Places, Sigma, Size, Strength, Talk, Work, spread
 from safelight.cli.options import MethodVerb, method_options
 from safelight.cli.shell import UsageError, Verb, amount, the_card
 from safelight.cli.work import Ask, check_inputs, work
@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from safelight.batch import Restorer
     from safelight.image import Decoder
     from safelight.infer import Settings
+    from safelight.settings import StylePicture
 
 
 def add(app: typer.Typer) -> None:
     """Add this file's verbs."""
-    for verb in (upscale, denoise, deblock, inpaint):
+    for verb in (upscale, denoise, deblock, inpaint, stylize):
         app.command(cls=MethodVerb)(spread(verb))
     app.command(cls=Verb)(spread(fix))
 
@@ -39,9 +40,7 @@ def upscale(
         float | None,
         typer.Option("--scale", "-s", help="The zoom, whole or not, 1 to 32. 4 if neither it nor --size is given."),
     ] = None,
-    size: Annotated[
-        str | None, typer.Option("--size", metavar="WxH", help="The size instead: 3840x2160, 3840x or x2160.")
-    ] = None,
+    size: Size = None,
     sigma: Sigma = None,
     blur: Annotated[
         str | None,
@@ -121,6 +120,41 @@ def inpaint(
     return run(places, flags, talk, partial(_prepare, ctx, how, own))
 
 
+def stylize(
+    ctx: typer.Context,
+    *,
+    places: Places,
+    style: Annotated[
+        list[Path] | None,
+        typer.Option("--style", help="A picture whose style is taken; several are mixed.", show_default=False),
+    ] = None,
+    style_weights: Annotated[
+        str | None,
+        typer.Option("--style-weights", help="Of several styles, such as 0.7,0.3; equal without.", show_default=False),
+    ] = None,
+    style_mask: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--style-mask",
+            help="Where a style is seen: a picture of the content's size, white there; one for each --style.",
+            show_default=False,
+        ),
+    ] = None,
+    size: Size = None,
+    backbone: Backbone = None,
+    how: How,
+    flags: Work,
+    talk: Talk,
+) -> int:
+    """Give pictures the style of another one, or of a network trained for a style; or make a texture of any size.
+
+    Orientation, colour profile, EXIF, transparency and bit depth are kept. An input is never replaced unasked.
+    """
+    styles = conditions.read_styles(style or (), style_weights, style_mask or ())
+    own = _Own(task="stylize", tag="stylized", size=size, styles=styles, backbone=backbone)
+    return run(places, flags, talk, partial(_prepare, ctx, how, own))
+
+
 def fix(*, places: Places, flags: Work, talk: Talk) -> int:
     """Look at pictures and do what they need: remove what a strong JPEG compression left, then noise.
 
@@ -145,6 +179,8 @@ class _Own:
     strength: float = 1.0
     mask: Path | None = None
     consistent: bool = False
+    styles: tuple[StylePicture, ...] = ()
+    backbone: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,7 +247,8 @@ def _prepare(ctx: typer.Context, how: How, own: _Own, ask: Ask, flags: Work, dec
         task=own.task, scale=own.scale, size=own.size, options=method_options(ctx), weights=how.weights,
         device=flags.device, precision=flags.precision, ensemble=how.ensemble,
         memory=amount(flags.memory, "--memory", step=1024), sigma=own.sigma, blur=own.blur, strength=own.strength,
-        mask=None if own.mask is None else conditions.read_mask(own.mask), seed=how.seed, consistent=own.consistent,
+        mask=None if own.mask is None else conditions.read_picture(own.mask, "--mask"), seed=how.seed,
+        consistent=own.consistent, styles=own.styles, backbone=own.backbone,
     )  # fmt: skip
     # The machine that drives a cluster need not have the device of its workers.
     device = flags.device if flags.cluster is None else "cpu"

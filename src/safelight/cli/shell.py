@@ -204,8 +204,9 @@ def explain(error: Exception) -> tuple[str, int]:
     from safelight.card import CardError, MissingPackageError
     from safelight.checkpoint import CheckpointError
     from safelight.data import DataError
+    from safelight.features.backbone import BackboneError
 
-    if isinstance(error, DataError | CardError | CheckpointError | batch.BatchError):
+    if isinstance(error, DataError | CardError | BackboneError | CheckpointError | batch.BatchError):
         return str(error), USAGE
     if isinstance(error, MissingPackageError):
         return str(error), ENVIRONMENT
