@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeAlias
 import torch
 from torch import Tensor
 
-from safelight import ops
+from safelight import backbones, ops
 from safelight.card import (
     Card,
     CardError,
@@ -237,8 +237,6 @@ def backbone_for(card: Card, settings: Settings, device: torch.device) -> Backbo
         return None
     if isinstance(settings.backbone, Backbone):
         return settings.backbone.to(device)
-    from safelight import backbones
-
     return backbones.load(settings.backbone or "lens", device=device)
 
 

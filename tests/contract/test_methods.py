@@ -298,8 +298,8 @@ def test_what_a_method_does_not_take_is_refused(card):
     }  # fmt: skip
     for condition, value in settings.items():
         if condition not in card.takes:
+            name = "styles" if condition == "style" else condition
             with pytest.raises(CardError, match="takes no"):
-                name = "styles" if condition == "style" else condition
                 infer.prepare(card, infer.Settings(device="cpu", **{name: value}))
     for task in TASKS:
         if task not in card.tasks:
