@@ -293,11 +293,12 @@ class ClosedForm:
 class Optimised:
     """An iteration over the whole picture. It reports the picture as it forms, and stops with the best when told to.
 
-    ``bytes`` and ``scales`` are as in ``ClosedForm``.
+    ``bytes`` and ``scales`` are as in ``ClosedForm``; ``pixel_bytes`` is what it takes per pixel, whatever its channels.
     """
 
     run: Callable[[Problem, Any, Report], Solution]
-    bytes: int
+    bytes: int = 0
+    pixel_bytes: int = 0
     scales: tuple[int, ...] = ()
 
 

@@ -196,8 +196,10 @@ class Whole:
         """
         size = (y.shape[-2], y.shape[-1])
         zoom = 1 if "size" in self.card.takes else self.zoom(size, target)
-        samples = y.shape[1] * max(size[0] * size[1] * zoom**2, target[0] * target[1])
-        need = self.method.bytes * samples * (1 + len(self.settings.frames) // 4)
+        pixels = max(size[0] * size[1] * zoom**2, target[0] * target[1])
+        need = self.method.bytes * pixels * y.shape[1] * (1 + len(self.settings.frames) // 4)
+        if isinstance(self.method, Optimised):
+            need += self.method.pixel_bytes * pixels
         free = available()
         if self.device.type == "cpu" and need > free:
             raise OutOfMemoryError(

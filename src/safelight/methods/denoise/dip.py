@@ -330,7 +330,7 @@ CARD = Card(
         venue="CVPR 2018",
         link="https://arxiv.org/abs/1711.10925",
     ),
-    method=Optimised(run=run, bytes=9000),
+    method=Optimised(run=run, pixel_bytes=9000),
     options=Options,
     also=("upscale", "inpaint"),
     takes=frozenset({"sigma", "mask"}),
