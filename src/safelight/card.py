@@ -293,7 +293,7 @@ class ClosedForm:
 class Optimised:
     """An iteration over the whole picture. It reports the picture as it forms, and stops with the best when told to.
 
-    ``bytes`` and ``scales`` are as in ``ClosedForm``; ``pixel_bytes`` is what it takes per pixel, whatever its channels.
+    ``bytes`` and ``scales`` are as in ``ClosedForm``; ``pixel_bytes`` come on top, per pixel of any channels.
     """
 
     run: Callable[[Problem, Any, Report], Solution]
