@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import difflib
 
+from safelight.features.alexnet import ALEXNET
 from safelight.features.backbone import Backbone, BackboneError, Pooling, Sight, Step
+from safelight.features.inception import INCEPTION
 from safelight.features.published import Facts, Published
+from safelight.features.squeezenet import SQUEEZENET, SQUEEZENET1_0
 from safelight.features.vgg import VGG16, VGG19
 
-BACKBONES: tuple[Facts, ...] = (VGG16, VGG19)
+BACKBONES: tuple[Facts, ...] = (VGG16, VGG19, SQUEEZENET, SQUEEZENET1_0, ALEXNET, INCEPTION)
 
 __all__ = [
     "BACKBONES", "Backbone", "BackboneError", "Facts", "Pooling", "Published", "Sight", "Step", "facts",

@@ -31,6 +31,7 @@ class Step:
         channels: Of its maps.
         kernel: The side of the square of the step before that a value of it is computed from, at most.
         stride: How many values of the step before lie between two of its own.
+        least: The smallest side of the maps of the step before that it can work on.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Step:
     channels: int
     kernel: int = 1
     stride: int = 1
+    least: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,7 @@ class Backbone(nn.Module):
         wanted, maps = set(layers), dict[str, Tensor]()
         x = self.prepare(x)
         for step in self._steps:
-            if min(x.shape[-2:]) < step.stride:
+            if min(x.shape[-2:]) < max(step.stride, step.least):
                 raise BackboneError(
                     f"{self.name}: {step.name} needs a larger picture than {size[1]}x{size[0]}; take an earlier layer"
                 )

@@ -14,8 +14,8 @@ class Published:
 
     Attributes:
         url: Where its publisher keeps it.
-        sha256: The first digits of its SHA-256, at least 8: as many as its publisher puts into its name.
-        size: Bytes, of which the end of the network, which is not kept, may be most.
+        sha256: Its SHA-256, or the first digits of it, at least 8: as many as its publisher puts into its name.
+        size: Bytes, about. The end of the network, which is not kept, may be most of them.
         licence: What its publisher says of use, as far as known.
     """
 
@@ -43,7 +43,6 @@ class Facts:
         published: The file of its weights; None if they come with the program.
         pooling: The pools that its weights were trained with.
         ignored: Tensors of that file that are passed over, as patterns of ``fnmatch``: the network's end.
-        other: SHA-256 prefixes of further files by the same publisher, of the same numbers.
     """
 
     name: str
@@ -59,4 +58,3 @@ class Facts:
     published: Published | None = None
     pooling: Pooling = "max"
     ignored: tuple[str, ...] = ()
-    other: tuple[str, ...] = ()

@@ -52,7 +52,7 @@ def _build(name: str, convolutions: Sequence[int], pooling: Pooling) -> Backbone
 
 
 _PAPER = "K. Simonyan, A. Zisserman, Very Deep Convolutional Networks for Large-Scale Image Recognition, ICLR 2015"
-_LICENCE = "BSD-3-Clause (torchvision); trained on ImageNet, whose pictures are for research and teaching"
+_LICENCE = "BSD-3-Clause (torchvision); trained on ImageNet, whose pictures are for research"
 
 VGG16 = Facts(
     name="vgg16",
@@ -67,7 +67,7 @@ VGG16 = Facts(
     perceptual=("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3"),
     published=Published(
         url="https://download.pytorch.org/models/vgg16-397923af.pth",
-        sha256="397923af",
+        sha256="397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
         size=553_433_881,
         licence=_LICENCE,
     ),
@@ -86,7 +86,7 @@ VGG19 = Facts(
     perceptual=("relu1_2", "relu2_2", "relu3_4", "relu4_4", "relu5_4"),
     published=Published(
         url="https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
-        sha256="dcbb9e9d",
+        sha256="dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44",
         size=574_673_361,
         licence=_LICENCE,
     ),
