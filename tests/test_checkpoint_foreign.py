@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import io
 import re
 import subprocess
 from collections import OrderedDict
@@ -14,6 +15,7 @@ from torch import nn
 
 import safelight
 import weights_support as public
+from legacy_support import old_file
 from safelight import checkpoint, convert, layouts, model
 from safelight.card import LayoutError
 from safelight.catalog import CARDS, find
@@ -159,6 +161,43 @@ def test_views_and_strides_are_read_as_they_are_meant(tmp_path):
     same(model.load(find("fsrcnn"), weights=path), network)
 
 
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda s: public.torch_bytes(s, _use_new_zipfile_serialization=False),
+        lambda s: public.torch_bytes({"epoch": 1, "state_dict": s}, _use_new_zipfile_serialization=False),
+        old_file,
+        lambda s: old_file(s, python=2),
+        lambda s: old_file(s, kind="torch.cuda\nFloatStorage"),
+    ],
+)
+def test_files_from_before_torch_1_6_are_read(tmp_path, write):
+    network = public.randomised(public.Fsrcnn1(3))
+    path = tmp_path / "x3.pth"
+    path.write_bytes(write(network.state_dict()))
+    same(model.load(find("fsrcnn"), weights=path), network)
+
+
+def test_files_put_together_by_hand_are_what_torch_reads(tmp_path):
+    state = public.Fsrcnn1(3).state_dict()
+    for python in (3, 2):
+        loaded = torch.load(io.BytesIO(old_file(state, python=python)), weights_only=False)
+        assert loaded.keys() == state.keys()
+        assert all(torch.equal(loaded[name], state[name]) for name in state)
+
+
+def test_views_in_files_from_before_torch_1_6(tmp_path):
+    network = public.randomised(public.Fsrcnn1(3)).to(memory_format=torch.channels_last)
+    path = tmp_path / "x3.pth"
+    path.write_bytes(public.torch_bytes(network.state_dict(), _use_new_zipfile_serialization=False))
+    same(model.load(find("fsrcnn"), weights=path), network)
+    network = network.to(memory_format=torch.contiguous_format)
+    flat = nn.utils.parameters_to_vector(network.parameters()).detach()
+    nn.utils.vector_to_parameters(flat, network.parameters())
+    path.write_bytes(public.torch_bytes(network.state_dict(), _use_new_zipfile_serialization=False))
+    same(model.load(find("fsrcnn"), weights=path), network)
+
+
 def test_safetensors_of_others_are_taken_too(tmp_path):
     network = public.randomised(public.AuthorsEdsr(3))
     path = tmp_path / "edsr.safetensors"
@@ -252,7 +291,9 @@ def test_the_cache_is_the_users(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     for value in ("", "relative"):
         monkeypatch.setenv("XDG_CACHE_HOME", value)
-        assert convert.cache_folder() == tmp_path / ".cache/safelight/converted"
+        assert convert.cache_folder("converted") == tmp_path / ".cache/safelight/converted"
+    monkeypatch.setenv("SAFELIGHT_CACHE", str(tmp_path / "own"))
+    assert convert.cache_folder("converted") == tmp_path / "own/converted"
 
 
 def test_key_maps_know_every_tensor():

@@ -16,8 +16,26 @@ from safelight.checkpoint import CheckpointError
 
 ROWS = {
     "reduce.pth": "would run 'io.open'",
-    "legacy-reduce.pth": "before torch 1.6",
-    "legacy.pth": r"before torch 1.6, which is not read; .* save it again: torch.save",
+    "legacy-reduce.pth": "would run 'io.open'",
+    "legacy-inside.pth": "would run 'io.open'",
+    "legacy-cut.pth": "cut off",
+    "legacy-cut-end.pth": "cut off",
+    "legacy-longer.pth": "something after its end",
+    "legacy-stride-0.pth": r"claims 4.295e\+10 numbers, of which the file holds 4",
+    "legacy-outside.pth": "claims 8 numbers, of which the file holds 4",
+    "legacy-count.pth": "cut off",
+    "legacy-two-counts.pth": "numbers are not what its pickle says",
+    "legacy-keys.pth": "list of storages is not what its pickle says",
+    "legacy-no-list.pth": "list of storages cannot be read",
+    "legacy-part.pth": "storage of an unknown kind",
+    "legacy-twice.pth": "two storages of one name",
+    "legacy-magic.pth": "that torch.save did not write",
+    "legacy-version.pth": "another version than any that is known",
+    "legacy-order.pth": "byte order of another processor",
+    "legacy-lists.pth": "more than 300000 instructions",
+    "legacy-pairs.pth": "a damaged pickle",
+    "protocol-0.pth": r"a pickle that torch.save does not write so; .* save it again: torch.save",
+    "tar.pth": "a tar archive of the first versions of torch",
     "module.pth": "would run 'torch.nn.modules.container.Sequential'",
     "stride-0.pth": r"claims 4e\+10 numbers, of which the file holds 1",
     "stride-0-alone.pth": r"claims 4e\+10 numbers",
@@ -114,11 +132,11 @@ def test_r9_memory(folder):
         [sys.executable, "-c", MEASURE, str(folder), *ROWS], capture_output=True, text=True, check=True, timeout=120
     )
     base, more = json.loads(done.stdout)
-    zipped = [name for name in ROWS if (folder / name).read_bytes()[:2] == b"PK"]
+    pickled = [name for name in ROWS if (folder / name).read_bytes()[:2] in (b"PK", b"\x80\x02")]
     answers, end = os.pipe()  # a pipe: the reader may write no file, and its answers are short
     try:
         done = subprocess.run(
-            [sys.executable, "-c", READER, str(folder), *zipped], capture_output=True, text=True, check=True,
+            [sys.executable, "-c", READER, str(folder), *pickled], capture_output=True, text=True, check=True,
             timeout=120, pass_fds=[end], env=os.environ | {"ANSWERS": str(end)},
         )  # fmt: skip
     finally:

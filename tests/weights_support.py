@@ -12,11 +12,13 @@ import torch
 from safetensors.torch import save as serialise
 from torch import nn
 
+from legacy_support import hostile_legacy
 from safelight import checkpoint, model
 from safelight.catalog import find
 from safelight.checkpoint import CheckpointError
 from safelight.foreign import worker
 from safelight.foreign.archive import ForeignError
+from safelight.foreign.pickles import walk_from
 
 MEAN = (0.4488, 0.4371, 0.4040)
 
@@ -265,7 +267,7 @@ def hostile_files(good, marker):
     return {
         "reduce.pth": torch_bytes({"state_dict": good, "extra": Payload(marker)}),
         "legacy-reduce.pth": pickle.dumps(Payload(marker), protocol=2),
-        "legacy.pth": torch_bytes(good, _use_new_zipfile_serialization=False),
+        **hostile_legacy(good, Payload(marker), torch_bytes),
         "module.pth": torch_bytes({"epoch": 1, "model": nn.Sequential(nn.Conv2d(1, 1, 1))}),
         "stride-0.pth": torch_bytes(OrderedDict(good) | {name: endless}),
         "stride-0-alone.pth": torch_bytes({"weight": endless}),
@@ -312,10 +314,11 @@ def mutation(good, generator):
 
 
 def mutate(folder, count, seed=0):
-    """Load ``count`` mutations of three good files, and count what came of them.
+    """Load ``count`` mutations of four good files, and count what came of them.
 
     Each must be refused in one line, or give the very numbers of the good file (the bits that were changed mean
-    nothing), or, for safetensors of others, which carry no checksum, other numbers that are finite.
+    nothing), or, for safetensors of others and for torch's files before 1.6, which carry no checksum, other numbers
+    that are finite.
     """
     generator = random.Random(seed)
     card = find("fsrcnn")
@@ -326,13 +329,14 @@ def mutate(folder, count, seed=0):
     ours = model.load(card, weights=folder / "x3.pth")
     header = checkpoint.Header(method=card.id, options={}, scales=(3,))
     checkpoint.save(folder / "x3.safetensors", ours.network.state_dict(), header)
-    names = ("x3.pth", "foreign_x3.safetensors", "x3.safetensors")
+    (folder / "legacy_x3.pth").write_bytes(torch_bytes(state, _use_new_zipfile_serialization=False))
+    names = ("x3.pth", "foreign_x3.safetensors", "x3.safetensors", "legacy_x3.pth")
     good = {name: (folder / name).read_bytes() for name in names}
     x = torch.rand(1, 1, 9, 9, generator=torch.Generator().manual_seed(1))
     expected = ours(x)
     counts = {"refused": 0, "same": 0, "other numbers": 0, "slowest": 0.0}
     for i in range(count):
-        name = names[i % 3]
+        name = names[i % 4]
         path = folder / f"broken-{i}-{name}"
         path.write_bytes(mutation(good[name], generator))
         start = time.perf_counter()
@@ -344,7 +348,7 @@ def mutate(folder, count, seed=0):
             if torch.equal(loaded(x), expected):
                 counts["same"] += 1
             else:
-                assert name == "foreign_x3.safetensors", path
+                assert name in ("foreign_x3.safetensors", "legacy_x3.pth"), path
                 assert all(p.isfinite().all() for p in loaded.network.parameters()), path
                 counts["other numbers"] += 1
         counts["slowest"] = max(counts["slowest"], time.perf_counter() - start)
@@ -355,14 +359,23 @@ def mutate(folder, count, seed=0):
 def mutate_pickles(count, seed=0):
     """Read ``count`` checkpoints whose pickle is a mutation and whose checksums are right; return how many are refused.
 
-    The others must describe tensors that lie in the file. Anything raised but a refusal passes through.
+    Every other is of the kind before torch 1.6. Those that are read must describe tensors that lie in the file.
+    Anything raised but a refusal passes through.
     """
     generator = random.Random(seed)
-    members = members_of(torch_bytes({"epoch": 2, "state_dict": Fsrcnn1(3, m=1).state_dict()}))
+    saved = {"epoch": 2, "state_dict": Fsrcnn1(3, m=1).state_dict()}
+    members = members_of(torch_bytes(saved))
     (name,) = (name for name in members if name.endswith("/data.pkl"))
     good, refused = members[name], 0
-    for _ in range(count):
-        content = zip_bytes(members | {name: mutation(good, generator)})
+    legacy = torch_bytes(saved, _use_new_zipfile_serialization=False)
+    end = 0
+    for _ in range(5):  # the pickles before the numbers
+        end = walk_from(legacy, end).end
+    for i in range(count):
+        if i % 2:
+            content = mutation(legacy[:end], generator) + legacy[end:]
+        else:
+            content = zip_bytes(members | {name: mutation(good, generator)})
         try:
             places = worker.read(io.BytesIO(content))
         except ForeignError:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -148,14 +148,14 @@ def _parse(path: Path, text: str | None) -> Header:
         raise _error(path, _UNREADABLE) from None
 
 
-def read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read every tensor of a safetensors file, and its metadata.
+def read_file(path: Path, some: Iterable[str] | None = None) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read the tensors of a safetensors file, all or some of them, and its metadata.
 
     Raises:
         CheckpointError: The file is missing, too large, damaged or not safetensors.
     """
     with _opened(path) as file:
-        names: list[str] = list(file.keys())
+        names: list[str] = list(file.keys() if some is None else some)
         return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
 
 

@@ -1,7 +1,7 @@
 """Weights that others published, turned once into files of ours: recognised, checked, renamed and kept in a cache.
 
-A file is taken for what its content is, not its name. A zip file of ``torch.save`` is read by a process of its own,
-which runs nothing of it (``safelight.foreign``) and says where the tensors lie; their numbers are then read from those
+A file is taken for what its content is, not its name. What ``torch.save`` wrote is read by a process of its own, which
+runs nothing of it (``safelight.foreign``) and says where the tensors lie; their numbers are then read from those
 places. Which layouts there are stands on the cards.
 """
 
@@ -12,9 +12,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -50,68 +52,160 @@ def ready(card: Card, path: Path) -> Path:
         CheckpointError: The file is missing, broken, hostile, or of no layout that the method knows.
         OSError: The cache cannot be written.
     """
-    checkpoint.check_present(path)
-    zipped = _is_zip(card, path)
-    if not zipped and checkpoint.is_ours(path):
-        return path
-    if path.stat().st_size > MAX_BYTES:
-        raise _error(card, path, f"{path.stat().st_size} bytes, more than the {MAX_BYTES} that are read")
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        kept = cache_folder() / f"{sha256}.safetensors"
+    method = card.method
+    assert isinstance(method, Trained)
+    known = ", ".join(("Safelight", *(layout.name for layout in method.foreign)))
+    with opened(path, f"weights of {card.id} ({known})", most=MAX_BYTES) as file:
+        if file.ours:
+            return path
+        kept = cache_folder("converted") / f"{file.sha256}.safetensors"
         if _is_converted(card, kept):
             return kept
-        method = card.method
-        assert isinstance(method, Trained)
-        if zipped:
-            places = _ask(card, path, file)
-            names = _names(places)
-            layout = _layout(card, method, path, names)
-            tensors = {name: _read(file, places[full]) for name, full in names.items()}
-        else:
-            shapes, _ = checkpoint.read_shapes(path)
-            names = _names(shapes)
-            layout = _layout(card, method, path, names)
-            stored, _ = checkpoint.read_file(path)
-            tensors = {name: stored[full] for name, full in names.items()}
-    _convert(card, method, layout, checkpoint.as_floats(tensors, path), path, sha256, kept)
+        names = file.shapes()
+        layout = _layout(method, file, names)
+        _convert(card, method, layout, file, checkpoint.as_floats(file.read(names), path), kept)
     return kept
 
 
-def cache_folder() -> Path:
-    """Tell where converted weights are kept: ``safelight/converted`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
+def cache_folder(kind: str) -> Path:
+    """Tell where files that can be made or fetched again are kept, each kind in a folder of its own.
+
+    It is ``$SAFELIGHT_CACHE``, or ``safelight`` in ``$XDG_CACHE_HOME`` or ``~/.cache``.
+    """
+    if own := os.environ.get("SAFELIGHT_CACHE"):
+        return Path(own).expanduser().absolute() / kind
     root = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (root if root.is_absolute() else Path.home() / ".cache") / "safelight" / "converted"
+    return (root if root.is_absolute() else Path.home() / ".cache") / "safelight" / kind
 
 
-# --- what a file is ---------------------------------------------------------------------------------------------------
+# --- files of others --------------------------------------------------------------------------------------------------
 
 
-def _error(card: Card, path: Path, got: str) -> CheckpointError:
-    foreign = card.method.foreign if isinstance(card.method, Trained) else ()
-    known = ", ".join(("Safelight", *(layout.name for layout in foreign)))
-    return CheckpointError(f"{name_of(path)}: expected weights of {card.id} ({known}), got {got}")
+class Foreign:
+    """A weights file, open: it is looked at from outside, nothing in it runs, and only what is asked for is read.
+
+    Args:
+        path: The file.
+        file: The same, open.
+        wanted: What it should be, for messages: "weights of upscale/edsr".
+        most: Bytes; a larger file of others is not read.
+
+    Attributes:
+        ours: Whether it has Safelight's own header, and need not be read as a stranger's.
+        sha256: Of the whole file, in hexadecimal digits; empty for one of ours.
+
+    Raises:
+        CheckpointError: It is too large, or of a kind that is not read.
+    """
+
+    def __init__(self, path: Path, file: BufferedReader, wanted: str, most: int) -> None:
+        self.path, self._file, self._wanted = path, file, wanted
+        self._pickled = self._kind() == "torch"
+        self._places: dict[str, Any] = {}
+        self._names: dict[str, str] = {}
+        self.ours, self.sha256 = not self._pickled and checkpoint.is_ours(path), ""
+        if self.ours:
+            return
+        if path.stat().st_size > most:
+            raise self.error(f"{path.stat().st_size} bytes, more than the {most} that are read")
+        file.seek(0)
+        self.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+
+    def error(self, got: str) -> CheckpointError:
+        """Make the error that says what the file is instead of what is wanted."""
+        return CheckpointError(f"{name_of(self.path)}: expected {self._wanted}, got {got}")
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """List the tensors by their names, without what wrappers put before all of them.
+
+        Raises:
+            CheckpointError: The file is broken, hostile, or holds something else.
+        """
+        if self._pickled:
+            self._places = self._ask()
+            found = {name: tuple(place["shape"]) for name, place in self._places.items()}
+        else:
+            found, _ = checkpoint.read_shapes(self.path)
+        self._names = _names(found)
+        return {name: found[full] for name, full in self._names.items()}
+
+    def read(self, names: Iterable[str]) -> dict[str, Tensor]:
+        """Read the numbers of some of the tensors that ``shapes`` has listed, as they are stored.
+
+        Raises:
+            CheckpointError: The file has become shorter meanwhile.
+        """
+        full = {name: self._names[name] for name in names}
+        if not self._pickled:
+            stored, _ = checkpoint.read_file(self.path, full.values())
+            return {name: stored[theirs] for name, theirs in full.items()}
+        return {name: self._read(self._places[theirs]) for name, theirs in full.items()}
+
+    def _kind(self) -> Literal["torch", "safetensors"]:
+        """Tell ``torch.save``'s files from safetensors by their first bytes; refuse everything else."""
+        size = self.path.stat().st_size
+        start = self._file.read(512)
+        if start[:2] in (b"PK", b"\x80\x02"):
+            return "torch"
+        if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= size:
+            return "safetensors"
+        if not start:
+            raise self.error("an empty file; fetch it again")
+        if start.lstrip()[:1] == b"<":
+            raise self.error("a web page; fetch the file itself, often by a link that says download or raw")
+        if start[257:262] == b"ustar":
+            raise self.error("a tar archive of the first versions of torch, which is not read; fetch a newer file")
+        if start[:1] in b"\x80(c}]l":
+            raise self.error(f"a pickle that torch.save does not write so; {_RESAVE}")
+        raise self.error("a file of another kind, or one that is damaged; .pth, .pt and .safetensors are read")
+
+    def _ask(self) -> dict[str, Any]:
+        """Have the reader's process say where the tensors lie; it has the file open and can do nothing else."""
+        # -P: a module in the current folder must not stand in for one of Python's.
+        command = [sys.executable, "-P", "-m", "safelight.foreign.worker"]
+        try:
+            run = subprocess.run(
+                command, stdin=self._file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=SECONDS,
+                check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise self.error(f"a file that takes more than {SECONDS:.0f} seconds to read") from None
+        try:
+            answer: dict[str, Any] = json.loads(run.stdout)
+        except ValueError:
+            raise self.error(f"a file that its reader did not survive (exit {run.returncode})") from None
+        if "error" in answer:
+            raise self.error(answer["error"])
+        return answer["tensors"]
+
+    def _read(self, place: Mapping[str, Any]) -> Tensor:
+        """Read the numbers of one tensor from where they lie."""
+        content = bytearray(place["size"])
+        self._file.seek(place["start"])
+        if self._file.readinto(content) != len(content):
+            raise self.error("a file that is cut off")
+        flat = torch.frombuffer(content, dtype=_DTYPES[place["dtype"]])
+        return flat.as_strided(place["shape"], place["stride"]).contiguous()
 
 
-def _is_zip(card: Card, path: Path) -> bool:
-    """Tell ``torch.save``'s zip files from safetensors by their first bytes; refuse everything else."""
-    size = path.stat().st_size
+@contextmanager
+def opened(path: Path, wanted: str, *, most: int) -> Generator[Foreign]:
+    """Open a weights file of anybody's.
+
+    Args:
+        path: The user's file.
+        wanted: What it should be, for messages.
+        most: Bytes; a larger file is refused before it is read.
+
+    Raises:
+        CheckpointError: The file is missing, too large, or of a kind that is not read.
+    """
+    checkpoint.check_present(path)
     with path.open("rb") as file:
-        start = file.read(512)
-    if start[:2] == b"PK":
-        return True
-    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= size:
-        return False
-    if not start:
-        raise _error(card, path, "an empty file; fetch it again")
-    if start.lstrip()[:1] == b"<":
-        raise _error(card, path, "a web page; fetch the file itself, often by a link that says download or raw")
-    if start[:1] == b"\x80" or start[:1] in b"(c}]l":
-        raise _error(card, path, f"a pickle of the kind before torch 1.6, which is not read; {_RESAVE}")
-    raise _error(card, path, "a file of another kind, or one that is damaged; .pth, .pt and .safetensors are read")
+        yield Foreign(path, file, wanted, most)
 
 
-def _names(found: Mapping[str, object]) -> dict[str, str]:
+def _names(found: Iterable[str]) -> dict[str, str]:
     """Map each tensor's name, without what wrappers put before all of them, to its name in the file."""
     names = {name: name for name in found}
     for _ in range(4):
@@ -119,48 +213,6 @@ def _names(found: Mapping[str, object]) -> dict[str, str]:
             if names and all(name.startswith(prefix) for name in names):
                 names = {name.removeprefix(prefix): full for name, full in names.items()}
     return names
-
-
-def _layout(card: Card, method: Trained, path: Path, names: Mapping[str, str]) -> ForeignLayout:
-    for layout in method.foreign:
-        if names.keys() >= set(layout.keys):
-            return layout
-    first = next(iter(names), None)
-    what = (
-        "no tensors" if first is None else f"{len(names)} tensors of another layout, beginning with {ascii(first)[:60]}"
-    )
-    raise _error(card, path, what)
-
-
-# --- reading ----------------------------------------------------------------------------------------------------------
-
-
-def _ask(card: Card, path: Path, file: BinaryIO) -> dict[str, Any]:
-    """Have the reader's process say where the tensors lie; it has the file open and can do nothing else."""
-    # -P: a module in the current folder must not stand in for one of Python's.
-    command = [sys.executable, "-P", "-m", "safelight.foreign.worker"]
-    try:
-        run = subprocess.run(
-            command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise _error(card, path, f"a file that takes more than {SECONDS:.0f} seconds to read") from None
-    try:
-        answer: dict[str, Any] = json.loads(run.stdout)
-    except ValueError:
-        raise _error(card, path, f"a file that its reader did not survive (exit {run.returncode})") from None
-    if "error" in answer:
-        raise _error(card, path, answer["error"])
-    return answer["tensors"]
-
-
-def _read(file: BinaryIO, place: Mapping[str, Any]) -> Tensor:
-    """Read the numbers of one tensor from where they lie."""
-    content = bytearray(place["size"])
-    file.seek(place["start"])
-    file.readinto(content)  # type: ignore[attr-defined]
-    flat = torch.frombuffer(content, dtype=_DTYPES[place["dtype"]])
-    return flat.as_strided(place["shape"], place["stride"]).contiguous()
 
 
 # --- converting -------------------------------------------------------------------------------------------------------
@@ -177,28 +229,53 @@ def _is_converted(card: Card, kept: Path) -> bool:
     return header.method == card.id and header.converted.get("rules") == RULES
 
 
+def _layout(method: Trained, file: Foreign, names: Mapping[str, object]) -> ForeignLayout:
+    """Recognise the published code that a file comes from."""
+    for layout in method.foreign:
+        if names.keys() >= set(layout.keys):
+            return layout
+    first = next(iter(names), None)
+    what = (
+        "no tensors" if first is None else f"{len(names)} tensors of another layout, beginning with {ascii(first)[:60]}"
+    )
+    raise file.error(what)
+
+
 def _convert(
-    card: Card, method: Trained, layout: ForeignLayout, tensors: Mapping[str, Tensor], path: Path, sha256: str,
-    kept: Path,
-) -> None:  # fmt: skip
+    card: Card, method: Trained, layout: ForeignLayout, file: Foreign, tensors: Mapping[str, Tensor], kept: Path
+) -> None:
     """Rename the tensors, check that they are a network of the method, and write them with a header."""
     try:
         adopted = layout.adopt(tensors)
         options = make_options(card, adopted.options)
     except (LayoutError, CardError) as error:
-        raise _error(card, path, f"{error} (read as {layout.name})") from None
+        raise file.error(f"{error} (read as {layout.name})") from None
     with torch.device("meta"):  # shapes alone: no memory, and no time for random weights
         network = method.network(options, adopted.scales[0])
-    checkpoint.fits(network, {name: tuple(tensor.shape) for name, tensor in adopted.tensors.items()}, path)
+    checkpoint.fits(network, {name: tuple(tensor.shape) for name, tensor in adopted.tensors.items()}, file.path)
     header = Header(
-        method=card.id, options=adopted.options, scales=adopted.scales, licence=LICENCE,
-        converted={"layout": layout.name, "link": layout.link, "file": path.name, "sha256": sha256, "rules": RULES},
+        method=card.id,
+        options=adopted.options,
+        scales=adopted.scales,
+        licence=LICENCE,
+        converted={
+            "layout": layout.name, "link": layout.link, "file": file.path.name, "sha256": file.sha256, "rules": RULES,
+        },
     )  # fmt: skip
+    keep(kept, adopted.tensors, header)
+
+
+def keep(kept: Path, tensors: Mapping[str, Tensor], header: Header) -> None:
+    """Write weights into a folder of the cache.
+
+    Raises:
+        OSError: It cannot be written; one line.
+    """
     try:
         kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        checkpoint.save(kept, adopted.tensors, header)
+        checkpoint.save(kept, tensors, header)
     except OSError as error:
         raise OSError(
             f"{kept.parent}: expected a folder to keep converted weights in, got: {error.strerror}; "
-            "set XDG_CACHE_HOME to one that can be written"
+            "set XDG_CACHE_HOME or SAFELIGHT_CACHE to one that can be written"
         ) from None

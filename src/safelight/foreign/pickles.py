@@ -35,7 +35,7 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """A row of numbers in a member of the archive."""
+    """A row of numbers elsewhere in the file, under a key."""
 
     dtype: str
     width: int
@@ -53,6 +53,15 @@ class View:
     stride: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Walked:
+    """What a pickle describes, where it ends, and the rows of numbers that it speaks of, by their keys."""
+
+    root: object
+    end: int
+    storages: dict[str, Storage]
+
+
 _MARK = object()
 
 
@@ -64,7 +73,21 @@ def walk(pickled: bytes) -> object:
     """
     if len(pickled) > MAX_PICKLE:
         raise ForeignError(f"a pickle of {len(pickled)} bytes, more than the {MAX_PICKLE} that are read")
-    return _Walker(pickled).run()
+    walked = walk_from(pickled, 0)
+    if walked.end != len(pickled):
+        raise ForeignError("a pickle with something after its end")
+    return walked.root
+
+
+def walk_from(content: bytes, start: int) -> Walked:
+    """Read one pickle out of bytes that may hold more.
+
+    Raises:
+        ForeignError: As ``walk``.
+    """
+    walker = _Walker(content, start)
+    root = walker.run()
+    return Walked(root, walker.at, walker.storages)
 
 
 def _lengths(value: object) -> tuple[int, ...]:
@@ -77,13 +100,24 @@ def _lengths(value: object) -> tuple[int, ...]:
     return cast("tuple[int, ...]", lengths)
 
 
+def _flat(pairs: object) -> list[object]:
+    """List the keys and values of a list of pairs, in turn."""
+    items: list[object] = []
+    for pair in cast("list[object]", pairs) if isinstance(pairs, list) else [None]:
+        if not isinstance(pair, list) or len(pair) != 2:  # pyright: ignore[reportUnknownArgumentType]
+            raise ForeignError("a damaged pickle")
+        items.extend(cast("list[object]", pair))
+    return items
+
+
 class _Walker:
     """The stack machine, for the opcodes of protocol 2 that describe dictionaries of tensors."""
 
-    def __init__(self, pickled: bytes) -> None:
-        self.pickled, self.at = pickled, 0
+    def __init__(self, pickled: bytes, start: int) -> None:
+        self.pickled, self.at = pickled, start
         self.stack: list[object] = []
         self.memo: dict[int, object] = {}
+        self.storages: dict[str, Storage] = {}
 
     def run(self) -> object:
         """Walk to the end and return what the pickle describes.
@@ -95,8 +129,6 @@ class _Walker:
             for _ in range(MAX_INSTRUCTIONS):
                 opcode = self.take(1)
                 if opcode == b".":
-                    if self.at != len(self.pickled):
-                        raise ForeignError("a pickle with something after its end")
                     return self.pop()
                 handler = _OPCODES.get(opcode)
                 if handler is None:
@@ -160,6 +192,10 @@ class _Walker:
         """A string."""
         self.push(self.take(self.number("<L")).decode())
 
+    def old_text(self, form: str) -> None:
+        """A string of Python 2."""
+        self.push(self.take(self.number(form)).decode("ascii"))
+
     def integer(self) -> None:
         """A whole number of up to 255 bytes."""
         self.push(int.from_bytes(self.take(self.number("<B")), "little", signed=True))
@@ -173,10 +209,23 @@ class _Walker:
         self.push(name)
 
     def storage(self) -> None:
-        """A row of numbers, which lies in the archive under the key that the pickle gives."""
+        """A row of numbers, which lies in the file under the key that the pickle gives.
+
+        Before torch 1.6 a sixth value said which part of another row it was; ``None`` for one of its own.
+        """
         match self.pop():
-            case ("storage", Name(text), str(key), str(), int(count)) if text in _STORAGE_NAMES and count >= 0:
-                self.push(Storage(*STORAGES[text.removeprefix("torch.")], key, count))
+            case ("storage", Name(text), str(key), str(), int(count)) | (
+                "storage",
+                Name(text),
+                str(key),
+                str(),
+                int(count),
+                None,
+            ) if text in _STORAGES and count >= 0:
+                storage = Storage(*_STORAGES[text], key, count)
+                if self.storages.setdefault(key, storage) != storage:
+                    raise ForeignError("a damaged pickle, with two storages of one name")
+                self.push(storage)
             case _:
                 raise ForeignError("a damaged pickle, or a storage of an unknown kind")
 
@@ -188,6 +237,11 @@ class _Walker:
         match function.text, cast("tuple[object, ...]", arguments):
             case "collections.OrderedDict", ():
                 self.push({})
+            case "collections.OrderedDict", (pairs,):  # as Python 2 wrote it
+                self.push({})
+                self.set_items(_flat(pairs))
+            case "torch._utils._rebuild_tensor", (Storage() as storage, int(offset), shape, stride):  # before 0.4
+                self.push(View(storage, offset, _lengths(shape), _lengths(stride)))
             case "torch._utils._rebuild_parameter", (View() as view, bool(), dict()):
                 self.push(view)
             case "torch._utils._rebuild_tensor_v2", (Storage() as storage, int(offset), shape, stride, bool(), dict()):
@@ -237,9 +291,10 @@ class _Walker:
         self.push(self.memo[self.number(form)])
 
 
-_STORAGE_NAMES = frozenset(f"torch.{name}" for name in STORAGES)
-_NAMES = _STORAGE_NAMES | {
-    "collections.OrderedDict", "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter"
+_STORAGES = {f"{place}.{name}": facts for name, facts in STORAGES.items() for place in ("torch", "torch.cuda")}
+_NAMES = _STORAGES.keys() | {
+    "collections.OrderedDict", "torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2",
+    "torch._utils._rebuild_parameter",
 }  # fmt: skip
 
 _OPCODES: dict[bytes, Callable[[_Walker], None]] = {
@@ -257,6 +312,8 @@ _OPCODES: dict[bytes, Callable[[_Walker], None]] = {
     b"G": lambda w: w.push(w.number(">d")),
     b"\x8a": _Walker.integer,
     b"X": _Walker.text,
+    b"U": lambda w: w.old_text("<B"),
+    b"T": lambda w: w.old_text("<L"),
     b"c": _Walker.name,
     b"Q": _Walker.storage,
     b"R": _Walker.call,

@@ -14,6 +14,7 @@ from dataclasses import asdict
 from typing import BinaryIO
 
 from safelight.foreign.archive import ForeignError, Member, read_member, read_members, shown, verify
+from safelight.foreign.legacy import read_legacy
 from safelight.foreign.pickles import MAX_PICKLE, walk
 from safelight.foreign.state import Place, find_state, locate
 
@@ -41,10 +42,20 @@ def confine() -> None:
 
 
 def read(file: BinaryIO) -> dict[str, Place]:
-    """Find the tensors of a checkpoint.
+    """Find the tensors of a checkpoint, of the present kind or of the one before torch 1.6.
 
     Raises:
         ForeignError: It is damaged, or more than tensors.
+    """
+    file.seek(0)
+    return read_archive(file) if file.read(2) == b"PK" else read_legacy(file)
+
+
+def read_archive(file: BinaryIO) -> dict[str, Place]:
+    """Find the tensors of a zip file, and check the checksums of their numbers.
+
+    Raises:
+        ForeignError: As ``read``.
     """
     members = read_members(file)
     pickles = [name for name in members if name.count("/") == 1 and name.endswith("/data.pkl")]
