@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 
+from safelight.features import lens
 from safelight.features.alexnet import ALEXNET
 from safelight.features.backbone import Backbone, BackboneError, Pooling, Sight, Step
 from safelight.features.inception import INCEPTION
@@ -11,7 +12,19 @@ from safelight.features.published import Facts, Published
 from safelight.features.squeezenet import SQUEEZENET, SQUEEZENET1_0
 from safelight.features.vgg import VGG16, VGG19
 
-BACKBONES: tuple[Facts, ...] = (VGG16, VGG19, SQUEEZENET, SQUEEZENET1_0, ALEXNET, INCEPTION)
+LENS = Facts(
+    name="lens",
+    title="Lens",
+    summary="The project's own, a VGG in little; comes with the program",
+    build=lens.build,
+    parameters=729_760,
+    style=("relu1_1", "relu2_1", "relu3_1", "relu4_1"),
+    content=("relu3_2",),
+    perceptual=lens.PERCEPTUAL,
+    pooling="average",
+    shipped="lens.safetensors",
+)
+BACKBONES: tuple[Facts, ...] = (LENS, VGG16, VGG19, SQUEEZENET, SQUEEZENET1_0, ALEXNET, INCEPTION)
 
 __all__ = [
     "BACKBONES", "Backbone", "BackboneError", "Facts", "Pooling", "Published", "Sight", "Step", "facts",

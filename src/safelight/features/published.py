@@ -34,13 +34,14 @@ class Facts:
         title: As people call it.
         summary: What it is, in a line.
         build: Makes the network with random weights; its pools take the greatest or the mean.
-        paper: Authors, title, place and year.
-        link: To the paper, an arXiv or DOI address; empty for the project's own.
+        paper: Authors, title, place and year; empty for the project's own.
+        link: To the paper, an arXiv or DOI address.
         parameters: How many numbers it has, without the end that no layer needs.
         style: Layers whose statistics stand for a style.
         content: Layers whose maps stand for what is to be seen.
         perceptual: Layers whose differences stand for how different two pictures look.
-        published: The file of its weights; None if they come with the program.
+        published: The file of its weights, to be fetched.
+        shipped: The file of its weights that comes with the program, in ``safelight/weights``.
         pooling: The pools that its weights were trained with.
         ignored: Tensors of that file that are passed over, as patterns of ``fnmatch``: the network's end.
     """
@@ -49,12 +50,13 @@ class Facts:
     title: str
     summary: str
     build: Callable[[Pooling], Backbone]
-    paper: str
+    paper: str = ""
     link: str = ""
     parameters: int
     style: tuple[str, ...]
     content: tuple[str, ...]
     perceptual: tuple[str, ...]
     published: Published | None = None
+    shipped: str | None = None
     pooling: Pooling = "max"
     ignored: tuple[str, ...] = ()
