@@ -1,18 +1,50 @@
 """Backbones with their weights: the program's own, the user's file, or what ``safelight fetch`` has put by.
 
-Nothing here uses the network. ``random`` gives a backbone whose numbers mean nothing, for tests and for timing.
+``load`` never uses the network; ``install`` does, and only it. ``random`` gives a backbone whose numbers mean nothing,
+for tests and for timing.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from safelight import features
+from safelight import checkpoint, convert, features
+from safelight.checkpoint import CheckpointError, Header, name_of
 from safelight.features.backbone import Backbone, BackboneError, Pooling
+from safelight.features.published import Facts
+
+SHIPPED = Path(__file__).parent / "weights"
+MAX_BYTES = 1 << 30  # of a file of weights
+RULES = "1"  # raised when reading gives another result than before, so that what is kept is no longer taken
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """Weights of a backbone on this machine.
+
+    Attributes:
+        path: The file that is read.
+        source: The name of the file that they come from.
+        sha256: Of that file, in hexadecimal digits; empty for what comes with the program.
+        published: Whether that file is the one that everybody means by the backbone's name.
+    """
+
+    path: Path
+    source: str
+    sha256: str
+    published: bool
+
+    @property
+    def words(self) -> str:
+        """Where they come from, in words."""
+        return self.source if self.published else f"{self.source} (not the published file, sha256 {self.sha256[:16]})"
 
 
 def load(
@@ -27,7 +59,7 @@ def load(
 
     Args:
         name: Such as ``lens`` or ``vgg19``; ``features.BACKBONES`` lists them.
-        weights: The user's file.
+        weights: The user's file, such as torchvision's or any with tensors of the same names.
         pooling: What its pools take; by default what its weights were trained with.
         random: A seed, for random weights in place of trained ones.
         device: Where it is to compute.
@@ -35,16 +67,196 @@ def load(
     Raises:
         BackboneError: There is no such backbone, or no weights for it here.
         CheckpointError: The file is missing, broken, hostile or of another network.
+
+    Example:
+        >>> backbone = load("vgg16", random=0)
+        >>> backbone(torch.zeros(1, 3, 32, 32), ["relu3_3"])["relu3_3"].shape
+        torch.Size([1, 256, 8, 8])
     """
     facts = features.facts(name)
     if weights is not None and random is not None:
         raise BackboneError(f"{name}: expected weights or a seed for random ones, got both")
-    backbone = facts.build(facts.pooling if pooling is None else pooling)
     if random is not None:
+        backbone = facts.build(pooling or facts.pooling)
         _randomise(backbone.network, random)
     else:
-        raise BackboneError(f"{name}: expected its weights, got none")
+        tensors, origin = _read_own(facts) if weights is None else _read(facts, weights)
+        backbone = facts.build(pooling or facts.pooling)
+        checkpoint.fill(backbone.network, tensors, origin.path)
+        backbone.weights = origin.words
     return backbone.eval().requires_grad_(False).to(device)
+
+
+def stored(name: str) -> Stored | None:
+    """Tell which weights of a backbone are on this machine, without reading their numbers.
+
+    Raises:
+        BackboneError: There is no such backbone.
+    """
+    facts = features.facts(name)
+    path = _path(facts)
+    try:
+        header = checkpoint.read_header(path)
+    except CheckpointError:
+        return None
+    return _origin(facts, path, header) if _is_current(facts, header) else None
+
+
+def install(name: str, source: Path | None = None, *, progress: Callable[[int, int], None] | None = None) -> Stored:
+    """Put the weights of a backbone by, so that ``load`` finds them: fetched from their publisher, or out of a file.
+
+    Only the layers that are used are kept, in a file with a checksum. What is there already is not fetched again.
+
+    Args:
+        name: Of the backbone.
+        source: The user's file; without it, the published one is fetched.
+        progress: Is told the bytes that have come and those that there will be.
+
+    Raises:
+        BackboneError: There is no such backbone, or its weights come with the program.
+        CheckpointError: The file is missing, broken, hostile or of another network.
+        FetchError: It could not be fetched.
+        OSError: The cache cannot be written.
+    """
+    facts = features.facts(name)
+    if facts.published is None:
+        raise BackboneError(f"{name}: expected a backbone to fetch, got one whose weights come with the program")
+    if source is not None:
+        return _keep(facts, source)
+    if (here := stored(name)) is not None and here.published and _is_whole(here.path):
+        return here
+    from safelight import fetch
+
+    url = facts.published.url
+    target = convert.cache_folder("downloads") / url.rpartition("/")[2]
+    try:
+        fetch.get(url, facts.published.sha256, target, size=facts.published.size, progress=progress)
+    except fetch.FetchError as error:
+        raise fetch.FetchError(f"{error}; if you have the file: safelight fetch {name} --from FILE") from None
+    kept = _keep(facts, target)
+    target.unlink(missing_ok=True)
+    return kept
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def _path(facts: Facts) -> Path:
+    """Say where the weights of a backbone are, if they are here."""
+    if facts.shipped is not None:
+        return SHIPPED / facts.shipped
+    return convert.cache_folder("backbones") / f"{facts.name}.safetensors"
+
+
+def _is_current(facts: Facts, header: Header) -> bool:
+    return header.method == _method(facts) and (facts.shipped is not None or header.converted.get("rules") == RULES)
+
+
+def _method(facts: Facts) -> str:
+    """Name a backbone in the headers of weights."""
+    return f"features/{facts.name}"
+
+
+def _origin(facts: Facts, path: Path, header: Header) -> Stored:
+    sha256 = header.converted.get("sha256", "")
+    published = facts.published is None or sha256.startswith(facts.published.sha256)
+    return Stored(path=path, source=header.converted.get("file", path.name), sha256=sha256, published=published)
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        checkpoint.load(path)
+    except CheckpointError:
+        return False
+    return True
+
+
+def _read_own(facts: Facts) -> tuple[dict[str, Tensor], Stored]:
+    """Read the weights that come with the program, or that were put by."""
+    path = _path(facts)
+    if facts.published is not None and not path.is_file():
+        raise BackboneError(
+            f"{facts.name}: expected its weights, got none; they are not part of the program, so fetch them "
+            f"({facts.published.size / 1e6:.0f} MB) by: safelight fetch {facts.name}"
+        )
+    try:
+        tensors, header = checkpoint.load(path)
+    except CheckpointError as error:
+        again = "install safelight again" if facts.published is None else f"run again: safelight fetch {facts.name}"
+        raise CheckpointError(f"{error}; {again}") from None
+    if not _is_current(facts, header):
+        raise BackboneError(
+            f"{facts.name}: expected its weights in {path}, got others or those of another version; "
+            f"run again: safelight fetch {facts.name}"
+        )
+    return tensors, _origin(facts, path, header)
+
+
+def _read(facts: Facts, path: Path) -> tuple[dict[str, Tensor], Stored]:
+    """Read the weights out of a user's file: what the network needs of it, if the rest is what may be passed over."""
+    with convert.opened(path, f"weights of {facts.title}", most=MAX_BYTES) as file:
+        if file.ours:
+            tensors, header = checkpoint.load(path)
+            if header.method != _method(facts):
+                raise file.error(f"weights of {header.method}")
+            _check(facts, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, path)
+            return tensors, _origin(facts, path, header)
+        shapes = _needed(facts, file.shapes())
+        _check(facts, shapes, path)
+        tensors = checkpoint.as_floats(file.read(shapes), path)
+        published = facts.published is not None and file.sha256.startswith(facts.published.sha256)
+        return tensors, Stored(path=path, source=name_of(path), sha256=file.sha256, published=published)
+
+
+def _needed(facts: Facts, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Leave out the end of a network, as the publishers name it."""
+    return {name: shape for name, shape in shapes.items() if not any(fnmatchcase(name, end) for end in facts.ignored)}
+
+
+def _check(facts: Facts, shapes: Mapping[str, tuple[int, ...]], path: Path) -> None:
+    """Check that tensors are those of a backbone; where they are another's, say whose.
+
+    Raises:
+        CheckpointError: They are not.
+    """
+    try:
+        checkpoint.fits(_blank(facts), shapes, path)
+    except CheckpointError as error:
+        for other in features.BACKBONES:
+            try:
+                checkpoint.fits(_blank(other), _needed(other, shapes), path)
+            except CheckpointError:
+                continue
+            raise CheckpointError(
+                f"{name_of(path)}: expected weights of {facts.title}, got those of {other.title}, "
+                f"which is called {other.name} here"
+            ) from None
+        raise CheckpointError(f"{error}; {facts.title} was expected") from None
+
+
+def _blank(facts: Facts) -> nn.Module:
+    """Make a network of shapes alone: no memory, and no time for random weights."""
+    with torch.device("meta"):
+        return facts.build(facts.pooling).network
+
+
+def _keep(facts: Facts, source: Path) -> Stored:
+    """Write what is needed of a user's file into the cache."""
+    tensors, origin = _read(facts, source)
+    assert facts.published is not None
+    header = Header(
+        method=_method(facts),
+        options={},
+        scales=(1,),
+        licence=facts.published.licence if origin.published else convert.LICENCE,
+        converted={
+            "file": origin.source, "link": facts.published.url if origin.published else "", "sha256": origin.sha256,
+            "rules": RULES,
+        },
+    )  # fmt: skip
+    path = _path(facts)
+    convert.keep(path, tensors, header)
+    return _origin(facts, path, header)
 
 
 def _randomise(network: nn.Module, seed: int) -> None:
