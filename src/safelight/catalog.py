@@ -11,6 +11,7 @@ from safelight.methods.deblock import dncnn3
 from safelight.methods.denoise import dip, dncnn, nlm, red, wavelet
 from safelight.methods.denoise import tv as denoise_tv
 from safelight.methods.denoise import wiener as denoise_wiener
+from safelight.methods.stylize import gatys, texture
 from safelight.methods.upscale import (
     bicubic,
     bilinear,
@@ -54,6 +55,8 @@ CARDS: Final[tuple[Card, ...]] = (
     red.CARD,
     dip.CARD,
     dncnn3.CARD,
+    gatys.CARD,
+    texture.CARD,
 )
 
 DEFAULTS: Final[Mapping[Task, Card]] = {
