@@ -1,8 +1,14 @@
-"""What three or more networks share: so far, how one that predicts a residual begins."""
+"""What three or more networks share: how one that predicts a residual begins, and steps by statistics of whole maps."""
 
 from __future__ import annotations
 
-from torch import nn
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+EPSILON = 1e-5  # added to variances, as all code for style does
 
 
 def begin_as_identity(network: nn.Module, last: str) -> None:
@@ -17,3 +23,81 @@ def begin_as_identity(network: nn.Module, last: str) -> None:
             nn.init.normal_(parameter, std=1e-3)
         else:
             nn.init.kaiming_normal_(parameter, nonlinearity="relu")
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Mean, variance and number of places of each map, in N sets: one for each picture of a batch, or for each mask.
+
+    ``mean`` and ``variance`` (of all places, not of a sample) are (N, C, 1, 1), ``places`` is (N, 1, 1, 1).
+    """
+
+    mean: Tensor
+    variance: Tensor
+    places: Tensor
+
+
+def moments(x: Tensor, masks: Tensor | None = None) -> Moments:
+    """Take the moments of maps, (B, C, h, w); with masks, (N, 1, h, w), of one picture's maps under each of them."""
+    if masks is None:
+        variance, mean = torch.var_mean(x, dim=(2, 3), correction=0, keepdim=True)
+        return Moments(mean, variance, x.new_full((len(x), 1, 1, 1), x.shape[2] * x.shape[3]))
+    places = masks.sum(dim=(2, 3), keepdim=True)
+    most = places.clamp(min=1e-12)
+    mean = (masks * x).sum(dim=(2, 3), keepdim=True) / most
+    variance = (masks * (x - mean).square()).sum(dim=(2, 3), keepdim=True) / most
+    return Moments(mean, variance, places)
+
+
+class Normalisation(nn.Module):
+    """A step of a network that needs the moments of whole maps; apart from them it looks at single places.
+
+    The engine takes the moments over the whole picture and calls ``normalise`` for parts of it (engine/statistics.py).
+
+    Args:
+        masks: (N, 1, h, w) of the maps' size: where each set of moments is taken. ``None``: one set, everywhere.
+    """
+
+    masks: Tensor | None
+
+    def __init__(self, masks: Tensor | None = None) -> None:
+        super().__init__()
+        self.register_buffer("masks", masks, persistent=False)
+
+    def normalise(self, x: Tensor, given: Moments, masks: Tensor | None) -> Tensor:
+        """Normalise a part of the maps, (B, C, h, w), with the masks' part at the same place."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise whole maps."""
+        x = x.float()  # where convolutions compute in bfloat16, a mean over a picture needs the digits
+        return self.normalise(x, moments(x, self.masks), self.masks)
+
+
+class InstanceNorm(Normalisation):
+    """Instance normalisation with a scale and an offset for each channel.
+
+    D. Ulyanov, A. Vedaldi, V. Lempitsky, "Instance Normalization: The Missing Ingredient for Fast Stylization",
+    arXiv:1607.08022.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def normalise(self, x: Tensor, given: Moments, masks: Tensor | None) -> Tensor:  # noqa: ARG002 - it has none
+        """``weight * (x - mean) / deviation + bias``, as one multiplication and one addition."""
+        factor = self.weight.view(1, -1, 1, 1) * (given.variance + EPSILON).rsqrt()
+        return torch.addcmul(self.bias.view(1, -1, 1, 1) - given.mean * factor, x, factor)
+
+
+def extended(x: Tensor, multiple: int) -> Tensor:
+    """Extend pictures below and to the right by their edge, to sides that are multiples, two of them at least."""
+    right, below = (whole_side(side, multiple) - side for side in (x.shape[-1], x.shape[-2]))
+    return F.pad(x, (0, right, 0, below), mode="replicate") if right or below else x
+
+
+def whole_side(side: int, multiple: int) -> int:
+    """The side that ``extended`` gives."""
+    return side if multiple == 1 else max(2, -(-side // multiple)) * multiple

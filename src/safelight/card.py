@@ -7,7 +7,7 @@ the documentation read the card and know no method by name. Nothing here compute
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType
 from typing import Any, Literal, Protocol, get_args, get_origin, get_type_hints
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from safelight.degrade import Degradation
+from safelight.features.backbone import Backbone
 from safelight.ops import Kernel
 from safelight.problem import Condition, Problem, Report, Solution
 from safelight.tasks import TASKS, Task
@@ -41,7 +42,8 @@ class OptionFact:
 
     ``kind`` is ``int``, ``float`` or ``str``; ``choices`` is empty unless the field is a ``Literal``; ``low`` and
     ``high`` are inclusive bounds of a number. A default of ``None`` means that the method chooses; people write
-    ``auto`` for it.
+    ``auto`` for it. ``of_use`` says that a network's weights are the same whatever the option is: it belongs to their
+    use.
     """
 
     name: str
@@ -51,15 +53,23 @@ class OptionFact:
     choices: tuple[str, ...] = ()
     low: float | None = None
     high: float | None = None
+    of_use: bool = False
 
 
-def option(default: Any, help: str, *, low: float | None = None, high: float | None = None) -> Any:  # noqa: A002, ANN401
+def option(
+    default: Any,  # noqa: ANN401
+    help: str,  # noqa: A002
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    of_use: bool = False,
+) -> Any:  # noqa: ANN401
     """Declare one option of a method: a dataclass field with its help text and inclusive bounds.
 
     The parameter is called ``help`` as in argparse and click, and the value is ``Any`` as in ``dataclasses.field``,
     so that ``radius: float = option(1.0, "...")`` type-checks as a float.
     """
-    return dataclasses.field(default=default, metadata={"help": help, "low": low, "high": high})
+    return dataclasses.field(default=default, metadata={"help": help, "low": low, "high": high, "of_use": of_use})
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +95,7 @@ def option_facts(options: type[Any]) -> tuple[OptionFact, ...]:
                 choices=get_args(hint) if literal else (),
                 low=field.metadata["low"],
                 high=field.metadata["high"],
+                of_use=field.metadata["of_use"],
             )
         )
     return tuple(facts)
@@ -120,6 +131,12 @@ def make_options(card: Card, values: Mapping[str, Any]) -> Any:  # noqa: ANN401 
         ):
             raise CardError(f"{card.id}: option {name} goes from {fact.low} to {fact.high}; got {value!r}")
     return card.options(**checked)
+
+
+def weights_options(options: Any) -> dict[str, int | float | str | None]:  # noqa: ANN401 - per method
+    """Name the options that decide which weights fit, with their values: all but those of their use."""
+    facts = option_facts(type(options))  # pyright: ignore[reportUnknownArgumentType]
+    return {fact.name: getattr(options, fact.name) for fact in facts if not fact.of_use}
 
 
 # --- papers and numbers -----------------------------------------------------------------------------------------------
@@ -173,10 +190,14 @@ class Promise:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """What a training step receives: ``input`` and ``target``, both (B, C, H, W) float32 in [0, 1]."""
+    """What a training step receives: ``input`` and ``target``, both (B, C, H, W) float32 in [0, 1].
+
+    ``style`` are crops of pictures of styles, shaped likewise, of methods that learn to give any style.
+    """
 
     input: Tensor
     target: Tensor
+    style: Tensor | None = None
 
 
 class Training(Protocol):
@@ -187,6 +208,26 @@ class Training(Protocol):
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """Update the network once and return the losses, detached, by name."""
         ...
+
+
+class Judged(Training, Protocol):
+    """A training step for a task that has no right answer: how good a network is, its own loss tells."""
+
+    def judge(self, network: nn.Module, batch: Batch) -> Tensor:
+        """Compute the loss of a network like the one that is trained, a scalar: the less the better."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Perceptual:
+    """A training by what a backbone sees of content and style.
+
+    ``begin(network, recipe, backbone, styles)`` receives the pictures of the one style that is learned, (1, 3, h, w)
+    each. A method that ``draws`` learns to give any style: it gets none of them, but crops in each batch.
+    """
+
+    begin: Callable[[Any, Recipe, Backbone, Sequence[Tensor]], Judged]
+    draws: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -318,6 +359,12 @@ class Trained:
     ``pick(options, task, gray, sigma)`` settles options that depend on the picture: a network of gray pictures, say, or
     one for a noise of ``sigma`` (in [0, 1], ``None`` where it is not told).
     ``foreign`` lists the published layouts of weights that can be loaded.
+
+    ``statistics`` says that the network normalises by statistics of whole maps (``blocks.Normalisation``), which the
+    engine takes once over the picture; ``reach`` is then that of the network with these held fixed. ``multiple`` is
+    what the sides of its input have to be multiples of, and at least twice: a picture is extended for it by repeating
+    its edge. ``complete(network, options, problem)`` makes a network from picture to picture of one that is a part of
+    it, for one picture, its styles and a backbone; ``None``: it is whole.
     """
 
     network: Callable[[Any, int], nn.Module]
@@ -325,7 +372,7 @@ class Trained:
     channels: Channels | Callable[[Any], Channels]
     scales: tuple[int, ...]
     reach: Callable[[Any, int], int]
-    training: Callable[[Any, Recipe], Training]
+    training: Callable[[Any, Recipe], Training] | Perceptual
     recipe: Recipe
     weights: tuple[Weights, ...] = ()
     one_for_all: bool = False
@@ -333,6 +380,9 @@ class Trained:
     pick: Callable[[Any, Task, bool, float | None], Any] | None = None
     precisions: tuple[Precision, ...] = ("float32", "bfloat16")
     foreign: tuple[ForeignLayout, ...] = ()
+    statistics: bool = False
+    multiple: int = 1
+    complete: Callable[[Any, Any, Problem], nn.Module] | None = None
 
 
 Method = Interpolation | ClosedForm | Optimised | Trained

@@ -175,7 +175,15 @@ class Runner:
             yield from self._whole(self._way, source, frame, progress, warn)
             return
         before = source.frame
-        stages, tile = self.stages(before.width, before.height, frame.channels)
+        window = Window(source, warn)
+        read = partial(self._read, window, frame.channels)
+        ahead = 0.0  # which part of the work is done before the first tile
+        if isinstance(self._way, Network) and self._way.method.statistics:
+            window.hold()
+            with torch.inference_mode():
+                stages, tile, ahead = self._way.measure((before.height, before.width), read, progress)
+        else:
+            stages, tile = self.stages(before.width, before.height, frame.channels)
         # Two bands may be there: one is computed while the other is encoded.
         most = self.settings.memory // (10 * frame.width * frame.bands * frame.dtype.itemsize)
         tile = (min(tile[0], max(16, most)), tile[1])
@@ -183,7 +191,6 @@ class Runner:
         for stage in stages:
             if isinstance(stage, Consistent):
                 stage.written = partial(_as_written, frame.dtype)
-        window = Window(source, warn)
         renderer = Renderer(tile, behind=0 if self.device.type == "cpu" else 1)
         for top, bottom in ops.spans(frame.height, tile[0]):
             whole = Region(top, bottom, 0, frame.width)
@@ -192,9 +199,11 @@ class Runner:
                 renderer.render(
                     stages,
                     whole,
-                    partial(self._read, window, frame.channels),
+                    read,
                     partial(self._write, band[..., : frame.channels], top),
-                    lambda fraction, top=top, rows=whole.height: progress((top + fraction * rows) / frame.height),
+                    lambda fraction, top=top, rows=whole.height: progress(
+                        ahead + (1 - ahead) * (top + fraction * rows) / frame.height
+                    ),
                 )
                 if frame.alpha:
                     # Coverage is not a picture, and networks ring on it: the bicubic kernel enlarges it.

@@ -15,12 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from safelight import checkpoint, convert, ops
-from safelight.card import Card, CardError, Precision, Trained, channels_of, make_options
+from safelight.blocks import extended
+from safelight.card import Card, CardError, Precision, Trained, Weights, channels_of, make_options, weights_options
 from safelight.color import rgb_to_ycbcr, ycbcr_to_rgb
 from safelight.engine import device as devices
 from safelight.engine.cost import Cost, measure
 from safelight.engine.graph import UnknownLayerError, lower
 from safelight.engine.strips import Strips
+from safelight.problem import Problem
 from safelight.tasks import Task
 
 PrecisionChoice = Literal["exact", "fast"]
@@ -40,6 +42,7 @@ class Model:
     ``network`` is the plain ``nn.Module``, for export, inspection or further training; it takes what the paper's
     network takes. Calling the model does the rest: interpolation first where the method wants it, and colour. ``task``
     says how colour is treated where a network of one channel keeps the size; ``None`` is the method's own task.
+    A network that gives the style of any picture is only a part of the way: ``complete`` makes the rest.
     """
 
     def __init__(
@@ -60,8 +63,20 @@ class Model:
 
     @cached_property
     def cost(self) -> Cost:
-        """What the network costs, counted once: a batch of small pictures must not count for each."""
+        """What the network costs, counted once: a batch of small pictures must not count for each.
+
+        The rest of a way that the network is a part of is not counted.
+        """
         return measure(self.network, self._channels)
+
+    def complete(self, problem: Problem) -> nn.Module:
+        """Make the network from picture to picture: of the styles and the backbone of ``problem`` where it needs them.
+
+        Raises:
+            CardError: They don't go with the network.
+        """
+        complete = self.method.complete
+        return self.network if complete is None else complete(self.network, self.options, problem).eval()
 
     @property
     def reach(self) -> int:
@@ -79,6 +94,8 @@ class Model:
 
         Made again when the weights have changed: some are rewritten or converted, once, and would be the old ones.
         """
+        if self.method.statistics:
+            return None
         state = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in self.network.parameters())
         if self._lowered is None or self._lowered[0] != state:
             try:
@@ -87,6 +104,11 @@ class Model:
                 strips = None
             self._lowered = (state, strips)
         return self._lowered[1]
+
+    @property
+    def _zoom(self) -> int:
+        """How much larger the network makes what it gets."""
+        return 1 if self.method.input == "interpolated" else self.scale
 
     @property
     def _channels(self) -> int:
@@ -122,6 +144,8 @@ class Model:
         Raises:
             ValueError: Another shape.
         """
+        if self.method.complete is not None:
+            raise ValueError(f"{self.card.id} takes pictures of a style too; call safelight.{self.card.task}")
         if x.ndim != 4 or x.shape[1] not in (1, 3):
             raise ValueError(f"expected (B, 1 or 3, H, W), got {tuple(x.shape)}; move channels that come last")
         size = (x.shape[-2] * self.scale, x.shape[-1] * self.scale)
@@ -156,11 +180,12 @@ class Model:
             if n == 1:
                 return strips(x, tick)
             return torch.cat([strips(x[i : i + 1], lambda f, i=i: tick((i + f) / n)) for i in range(n)])
-        x = x.contiguous(memory_format=torch.channels_last)
+        height, width = x.shape[-2:]
+        x = extended(x, self.method.multiple).contiguous(memory_format=torch.channels_last)
         # Autocast leaves sums, such as VDSR's residual, in float32: only the convolutions lose digits.
         enabled = self.precision != "float32"
         with torch.autocast(x.device.type, getattr(torch, self.precision), enabled=enabled):
-            return self.network(x).float()
+            return self.network(x).float()[..., : height * self._zoom, : width * self._zoom]
 
 
 def served_scales(card: Card, options: Any) -> tuple[int, ...]:  # noqa: ANN401 - per method
@@ -171,11 +196,15 @@ def served_scales(card: Card, options: Any) -> tuple[int, ...]:  # noqa: ANN401 
     """
     method = card.method
     assert isinstance(method, Trained)
-    fitting = [weights for weights in method.weights if make_options(card, weights.options) == options]
+    fitting = [weights for weights in method.weights if _fit(card, weights, options)]
     scales = sorted({scale for weights in fitting for scale in weights.scales})
     if not scales:
         raise CardError(_not_shipped(card, method, f"{options}"))
     return tuple(scales)
+
+
+def _fit(card: Card, weights: Weights, options: Any) -> bool:  # noqa: ANN401 - per method
+    return weights_options(make_options(card, weights.options)) == weights_options(options)
 
 
 def _not_shipped(card: Card, method: Trained, wanted: str) -> str:
@@ -196,7 +225,7 @@ def find_weights(card: Card, options: Any, scale: int) -> Path:  # noqa: ANN401 
     method = card.method
     assert isinstance(method, Trained)
     for weights in method.weights:
-        if scale in weights.scales and make_options(card, weights.options) == options:
+        if scale in weights.scales and _fit(card, weights, options):
             path = SHIPPED / weights.file
             if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != weights.sha256:
                 raise checkpoint.CheckpointError(
@@ -257,7 +286,7 @@ def load(
     Args:
         card: Of a trained method.
         scale: A scale of the method. ``None``: the file's, or the method's largest.
-        options: The architecture. ``None``: the file's, or the method's defaults.
+        options: The method's; those that are not given are the file's, or the method's defaults.
         weights: A safetensors file with Safelight's header, or a published checkpoint of the method.
         device: ``"auto"``: the fastest there is.
         precision: ``"exact"`` is float32; ``"fast"`` half of its digits, where the device gains by it.
@@ -277,7 +306,7 @@ def load(
     path = None
     if weights is not None:
         path, header = open_weights(card, weights, scale)
-        options = header.options if options is None else options
+        options = {**header.options, **(options or {})}
         scale = max(header.scales) if scale is None else scale
         if scale not in header.scales:
             known = ", ".join(map(str, header.scales))

@@ -31,8 +31,9 @@ from safelight.engine import device as devices
 from safelight.engine.consistent import Consistent
 from safelight.engine.memory import available
 from safelight.engine.sizes import affordable, chain
+from safelight.engine.statistics import Chain
 from safelight.engine.strips import cache_bytes
-from safelight.engine.tiles import Local, OutOfMemoryError, Resample, Stage, Tick
+from safelight.engine.tiles import Local, OutOfMemoryError, Region, Resample, Stage, Tick
 from safelight.features.backbone import Backbone
 from safelight.model import Model, choose_precision, load, open_weights, served_scales
 from safelight.ops import CUBIC
@@ -95,6 +96,8 @@ class Network:
         self.task: Task = card.task if settings.task is None else settings.task
         self.device = devices.choose(settings.device)
         self.precision: Precision = choose_precision(method, settings.precision, self.device)
+        if settings.ensemble and method.statistics:
+            raise CardError(f"{card.id} makes a picture anew and takes no ensemble; leave --ensemble out")
         self._given = models
         self._loaded: dict[tuple[int, Any], Model] = {}
         if models:
@@ -123,9 +126,9 @@ class Network:
         if self._given:
             return self._given[scale]
         settings = self.settings
-        own = settings.weights is not None and not settings.options  # the file says which
-        options = None if own else asdict(self._options(gray=gray))
-        key = scale, None if options is None else tuple(options.items())
+        own = settings.weights is not None  # whose header says what the user doesn't
+        options = dict(settings.options) if own else asdict(self._options(gray=gray))
+        key = scale, tuple(options.items())
         if key not in self._loaded:
             self._loaded[key] = load(
                 self.card, scale=scale, options=options, weights=settings.weights, device=settings.device,
@@ -135,6 +138,7 @@ class Network:
 
     def stages(self, size: tuple[int, int], target: tuple[int, int], channels: int) -> tuple[list[Stage], Tile]:
         """Run the networks whose zooms multiply to the target's, and resize to the exact size."""
+        assert not self.method.statistics, "such a network has to read the whole picture first, by measure"
         stages: list[Stage] = []
         given, memory = size, self.settings.memory
         share = max(memory // 8, memory * 2 // 5 - 2 * cache_bytes())  # the rest is for strips and bands
@@ -160,6 +164,37 @@ class Network:
             tile = (max(tile[0] / 4, tile[0] - 2 * down), max(tile[1] / 4, tile[1] - 2 * across))
             stages = [way]
         return stages, (max(1, int(min(tile[0], _MOST_ROWS))), max(1, int(min(tile[1], target[1]))))
+
+    def measure(
+        self, size: tuple[int, int], read: Callable[[Region], Tensor], progress: Tick
+    ) -> tuple[list[Stage], Tile, float]:
+        """Take the statistics of a picture that a network with such needs, so that it can then work in tiles.
+
+        Args:
+            size: (H, W) of the picture.
+            read: Gives a region of it, (1, 3, h, w); also later.
+            progress: Told the fraction of the whole work, tiles included, that is done.
+
+        Returns:
+            The stages and the size of a tile, as from ``stages``, and which part of the whole work this was.
+
+        Raises:
+            CardError: The pictures of styles don't go with the network.
+        """
+        settings, model = self.settings, self._model(1, gray=False)
+        network = model.network
+        if self.method.complete is not None:
+            y = read(Region(0, size[0], 0, size[1]))
+            problem = Problem(
+                task=self.task, y=y, styles=styles_of(settings.styles, y), seed=settings.seed,
+                backbone=backbone_for(self.card, settings, self.device),
+            )  # fmt: skip
+            network = model.complete(problem)
+            del y, problem
+        chain = Chain(network, size, self.method.multiple, settings.memory)
+        part = chain.measure(read, progress)
+        most = (min(chain.tile[0], _MOST_ROWS), chain.tile[1])
+        return [chain], most, part
 
 
 class Whole:

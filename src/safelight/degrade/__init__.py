@@ -5,6 +5,7 @@
 """
 
 from safelight.degrade.examples import (
+    AsItIs,
     Degradation,
     Jpeg,
     Mixture,
@@ -19,6 +20,7 @@ from safelight.degrade.kernels import BlurError, blur_kernel
 from safelight.degrade.linear import Blur, Decimate, Downsample, Linear, Mask, Then, forward_model
 
 __all__ = [
+    "AsItIs",
     "Blur",
     "BlurError",
     "Decimate",

@@ -255,3 +255,26 @@ def jpeg(x: Tensor, quality: Tensor) -> Tensor:
     coefficients = torch.round(dct @ blocks @ dct.T / table) * table
     decoded = (dct.T @ coefficients @ dct).transpose(2, 3).reshape(n, 1, 8 * rows, 8 * columns)
     return ops.round_half_up(decoded + 128).clamp(0, 255)[..., :height, :width] / 255
+
+
+@dataclass(frozen=True, slots=True)
+class AsItIs:
+    """Leave pictures as they are: for tasks that have no right answer."""
+
+    scale: int = 1
+
+    def side(self, patch: int) -> int:
+        """The patch."""
+        return patch
+
+    def pair(self, clean: Tensor, patch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        """The picture twice."""
+        return clean, clean
+
+    def typical(self, clean: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ARG002 - nothing is drawn
+        """The picture."""
+        return clean
+
+    def describe(self) -> str:
+        """That nothing is done."""
+        return "as it is"

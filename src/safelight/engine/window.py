@@ -38,7 +38,7 @@ class Window:
         self._source, self._warn, self._channels = source, warn, source.frame.channels
         self._first = self._end = 0
         self._rows: NDArray[Any] = np.empty((0, source.frame.width, source.frame.bands), source.frame.dtype)
-        self._clipped = False
+        self._clipped = self._held = False
 
     def colors(self, region: Region) -> Tensor:
         """Give the colours of a region, (1, C, h, w) in [0, 1], as far as they were."""
@@ -60,8 +60,15 @@ class Window:
         top = region.top - self._first
         return self._rows[top : top + region.height, region.left : region.right]
 
+    def hold(self) -> None:
+        """Read the whole picture and keep it."""
+        self._part(Region(0, self._source.frame.height, 0, 1))
+        self._held = True
+
     def forget(self, before: int) -> None:
         """Drop the rows above ``before``."""
+        if self._held:
+            return
         drop = min(before, self._end) - self._first
         if drop > 0:
             self._rows = self._rows[drop:].copy()

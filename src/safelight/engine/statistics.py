@@ -1,0 +1,311 @@
+"""Networks that normalise by statistics of the whole picture, computed in tiles, with the whole picture's result.
+
+Instance normalisation and AdaIN subtract each map's mean and divide by its deviation, both over all places. A tile that
+does this for itself has other colours and contrasts than its neighbour, which is what tiled style transfer is known
+for. So the moments are taken once over the whole picture: the network is a chain of local parts, each of which ends
+with a map whose moments somebody needs. Part by part the map is computed tile by tile, each tile from exactly the
+places that it depends on, and the tiles' moments are merged (Chan, Golub, LeVeque, "Updating formulae and a pairwise
+algorithm for computing sample variances", 1979) in double precision. With all moments known, the result is pulled
+through the network like any other.
+
+What a part has computed is kept for the next one where the memory allows it: in style networks, all that is done at a
+half and a quarter of the resolution, nearly all the work. Maps too large for it, such as the first and the last ones of
+full resolution, are computed again when they are needed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import overload
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from safelight.blocks import Moments, Normalisation, whole_side
+from safelight.engine.graph import UnknownLayerError
+from safelight.engine.places import Apply, Enlarge, Look, Size, lower, reads
+from safelight.engine.sizes import affordable
+from safelight.engine.tiles import Region, Renderer, Tick
+
+# --- moments, tile by tile --------------------------------------------------------------------------------------------
+
+
+class Sum:
+    """The moments of a map that comes in parts, in double precision.
+
+    Example:
+        >>> whole = torch.rand(1, 2, 6, 4)
+        >>> sum = Sum()
+        >>> for part in whole.split([1, 5], dim=2):
+        ...     sum.add(part, None)
+        >>> torch.allclose(sum.moments().variance, whole.var((2, 3), correction=0, keepdim=True))
+        True
+    """
+
+    def __init__(self) -> None:
+        self._places, self._mean, self._squares = torch.zeros(()), torch.zeros(()), torch.zeros(())
+
+    def add(self, x: Tensor, masks: Tensor | None) -> None:
+        """Add a part, (1, C, h, w), with its part of the masks, (N, 1, h, w)."""
+        if masks is None:
+            variance, mean = torch.var_mean(x, dim=(2, 3), correction=0, keepdim=True)
+            places = x.new_full((1, 1, 1, 1), x.shape[2] * x.shape[3]).double()
+            squares = variance.double() * places
+        else:
+            places = masks.double().sum(dim=(2, 3), keepdim=True)
+            # A mask at a time: their product with the maps is as large as the maps.
+            means: list[Tensor] = []
+            others: list[Tensor] = []
+            for n in range(len(masks)):
+                mask = masks[n : n + 1]
+                means.append(_total(mask * x) / places[n : n + 1].clamp(min=1e-12))
+                others.append(_total(mask * (x - means[n].float()).square()))
+            mean, squares = torch.cat(means), torch.cat(others)
+        total = (self._places + places).clamp(min=1e-12)
+        apart = mean.double() - self._mean
+        self._mean = self._mean + apart * places / total
+        self._squares = self._squares + squares + apart.square() * self._places * places / total
+        self._places = self._places + places
+
+    def moments(self) -> Moments:
+        """What the parts have together, float32."""
+        variance = self._squares / self._places.clamp(min=1e-12)
+        return Moments(self._mean.float(), variance.float(), self._places.float())
+
+
+def _total(x: Tensor) -> Tensor:
+    return x.sum(dim=(2, 3), keepdim=True).double()
+
+
+# --- the network on one picture ---------------------------------------------------------------------------------------
+
+
+class Chain:
+    """A network with normalisations on one picture: first ``measure``, then a ``Stage`` that tiles are pulled through.
+
+    Args:
+        network: From pictures (1, 3, H, W) to pictures of that size.
+        size: (H, W) of the picture.
+        multiple: As the card says: the picture is extended by its edge to sides that are multiples of it.
+        memory: Bytes that the maps which are kept and a tile's computation may take together.
+
+    Attributes:
+        size: That of the result, the picture's.
+        tile: (H, W) of a tile of the result that the memory allows; known after ``measure``.
+
+    Raises:
+        UnknownLayerError: The network has a layer that is neither local nor a normalisation.
+    """
+
+    def __init__(self, network: nn.Module, size: Size, multiple: int, memory: int) -> None:
+        self.size = self.tile = size
+        self._nodes, self._device = lower(network), next(network.parameters()).device
+        self._share, self._room = memory // 4, memory - memory // 4  # of a tile, and of what is kept
+        self._sizes: list[Size] = [(whole_side(size[0], multiple), whole_side(size[1], multiple))]
+        self._channels, self._last = [3], [0]
+        for number, node in enumerate(self._nodes, 1):
+            layer, sizes = node.layer, [self._sizes[source] for source in node.inputs]
+            channels = max(self._channels[source] for source in node.inputs)
+            if len(set(sizes)) > 1:
+                raise UnknownLayerError("maps of different sizes are joined")
+            self._sizes.append(layer.size(sizes[0]) if isinstance(layer, (Look, Enlarge)) else sizes[0])
+            self._channels.append(layer.made or channels if isinstance(layer, Look) else channels)
+            self._last.append(len(self._nodes) + 1)
+            for source in node.inputs:
+                self._last[source] = number  # the last node that reads it
+        self._moments: dict[int, Moments] = {}
+        self._kept: dict[int, Tensor] = {}
+        self._read: Callable[[Region], Tensor] | None = None
+
+    def measure(self, read: Callable[[Region], Tensor], progress: Tick) -> float:
+        """Take the moments of the whole picture that each normalisation needs.
+
+        Args:
+            read: Gives a region of the picture, (1, 3, h, w); also later, when tiles are computed.
+            progress: Told the fraction of the whole work, tiles included, that is done.
+
+        Returns:
+            Which part of the whole work this was; the rest is the result's.
+        """
+        self._read = read
+        steps = [number for number, node in enumerate(self._nodes, 1) if isinstance(node.layer, Normalisation)]
+        work: list[float] = []
+        kept: set[int] = set()
+        for number in steps:
+            target = self._nodes[number - 1].inputs[0]
+            work.append(self._work(target, kept))
+            kept = self._worth_keeping(target, kept) or kept
+        total, done = sum(work) + self._work(len(self._nodes), kept), 0.0
+        for number, part in zip(steps, work, strict=True):
+            self._take(number, lambda f, at=done, part=part: progress((at + f * part) / total))
+            done += part
+        self.tile = self._affordable(len(self._nodes))
+        return done / total
+
+    def reads(self, region: Region) -> Region:  # noqa: ARG002 - a Stage's
+        """The picture's first place, whatever is asked for: what it really reads it gets from ``read`` itself."""
+        return Region(0, 1, 0, 1)
+
+    def run(self, x: Tensor, region: Region, tick: Tick) -> Tensor:  # noqa: ARG002 - as said at reads
+        """Compute a region of the result."""
+        last = len(self._nodes)
+        return self._compute([last], region)[last]
+
+    def _take(self, number: int, tick: Tick) -> None:
+        """Compute the map that a normalisation reads, for its moments; keep what is needed later, where it fits."""
+        layer, target = self._nodes[number - 1].layer, self._nodes[number - 1].inputs[0]
+        assert isinstance(layer, Normalisation)
+        fresh = self._worth_keeping(target, set(self._kept))
+        new = [] if fresh is None else sorted(fresh - set(self._kept))
+        size, found = self._sizes[target], Sum()
+        room = {value: self._empty(value) for value in new}
+
+        def write(region: Region, x: Tensor) -> None:
+            parts: list[Tensor] = list(torch.split(x, [self._channels[value] for value in values], dim=1))
+            made = dict(zip(values, parts, strict=True))
+            found.add(made[target], _part(layer.masks, region))
+            for value in new:
+                _part(room[value], region).copy_(made[value])
+
+        values = sorted({target, *new})
+        stage = _Pass(size, lambda region: torch.cat(list(self._compute(values, region).values()), dim=1))
+        Renderer(self._affordable(target)).render([stage], Region(0, size[0], 0, size[1]), _nothing, write, tick)
+        self._moments[number] = found.moments()
+        if fresh is not None:
+            self._kept = {value: room[value] if value in room else self._kept[value] for value in fresh}
+
+    def _empty(self, value: int) -> Tensor:
+        shape = (1, self._channels[value], *self._sizes[value])
+        return torch.empty(shape, device=self._device, memory_format=torch.channels_last)
+
+    def _worth_keeping(self, target: int, kept: set[int]) -> set[int] | None:
+        """Name what the layers behind ``target`` read of what is before them, or None where that can't be kept."""
+        fresh = {value for value in range(1, target + 1) if self._last[value] > target}
+        if any(self._sizes[value] != self._sizes[target] for value in fresh):
+            return None
+        new = sum(map(self._bytes, fresh - kept))
+        # What is kept now is still read from while the new is written, and the next part needs as much again.
+        return fresh if new <= self._room // 2 and new + sum(map(self._bytes, kept)) <= self._room else None
+
+    def _bytes(self, value: int) -> int:
+        return 4 * self._channels[value] * self._sizes[value][0] * self._sizes[value][1]
+
+    def _needs(self, values: Sequence[int], region: Region, kept: Collection[int]) -> dict[int, Region]:
+        """Tell which region of which value is needed for a region of some values, down to the kept ones."""
+        needs = dict.fromkeys(values, region)
+        for value in range(max(values), 0, -1):
+            if value in needs and value not in kept:
+                node = self._nodes[value - 1]
+                for source in node.inputs:
+                    region = reads(node.layer, needs[value], self._sizes[source])
+                    needs[source] = _hull(needs[source], region) if source in needs else region
+        return dict(sorted(needs.items()))
+
+    def _compute(self, values: Sequence[int], region: Region) -> dict[int, Tensor]:
+        """Compute the same region of some values."""
+        needs = self._needs(values, region, self._kept)
+        made: dict[int, Tensor] = {}
+        for value, wanted in needs.items():
+            if value == 0:
+                made[value] = self._picture(wanted)
+            elif value in self._kept:
+                made[value] = _part(self._kept[value], wanted)
+            else:
+                made[value] = self._layer(value, wanted, needs, made)
+            for old in [old for old in made if old not in values and not self._later(old, value, needs)]:
+                del made[old]
+        return {value: _part(made[value], _within(region, needs[value])) for value in sorted(values)}
+
+    def _later(self, old: int, value: int, needs: Mapping[int, Region]) -> bool:
+        """Whether a value behind ``value`` is still to be computed from ``old``."""
+        return any(
+            later > value and later not in self._kept and old in self._nodes[later - 1].inputs for later in needs
+        )
+
+    def _layer(self, value: int, wanted: Region, needs: Mapping[int, Region], made: Mapping[int, Tensor]) -> Tensor:
+        node = self._nodes[value - 1]
+        sizes = [self._sizes[source] for source in node.inputs]
+        parts = [
+            _part(made[source], _within(reads(node.layer, wanted, size), needs[source]))
+            for source, size in zip(node.inputs, sizes, strict=True)
+        ]
+        match node.layer:
+            case Normalisation() as layer:
+                return layer.normalise(parts[0], self._moments[value], _part(layer.masks, wanted))
+            case Apply() as layer:
+                return layer.function(*(parts[a] if isinstance(a, int) else a for a in layer.arguments))
+            case layer:
+                return layer.run(parts[0], wanted, sizes[0])
+
+    def _picture(self, region: Region) -> Tensor:
+        """Read a region of the extended picture."""
+        assert self._read is not None
+        height, width = self.size
+        top, left = min(region.top, height - 1), min(region.left, width - 1)
+        inside = Region(top, min(region.bottom, height), left, min(region.right, width))
+        x = self._read(inside).contiguous(memory_format=torch.channels_last)
+        below, right = region.height - inside.height, region.width - inside.width
+        return F.pad(x, (0, right, 0, below), mode="replicate") if below or right else x
+
+    def _work(self, target: int, kept: Collection[int]) -> float:
+        """The multiply-adds of computing a value of the whole picture, with one for each number that is made."""
+        size = self._sizes[target]
+        work = 0.0
+        for value, region in self._needs([target], Region(0, size[0], 0, size[1]), kept).items():
+            if value > 0 and value not in kept:
+                layer = self._nodes[value - 1].layer
+                each = layer.work if isinstance(layer, Look) else 0
+                work += (each + self._channels[value]) * region.height * region.width
+        return work
+
+    def _affordable(self, target: int) -> Size:
+        """Choose the (H, W) of a tile of a value."""
+        size = self._sizes[target]
+        middle = Region(size[0] // 2, size[0] // 2 + 1, size[1] // 2, size[1] // 2 + 1)
+        needs = self._needs([target], middle, self._kept)
+        reach, most, alive = 0.0, 0.0, dict[int, float]()
+        for value, region in needs.items():
+            zoom = self._sizes[value][0] / size[0]
+            reach = max(reach, middle.top - region.top / zoom, region.bottom / zoom - middle.bottom)
+            alive[value] = 4 * self._channels[value] * zoom**2
+            most = max(most, sum(alive.values()))
+            alive = {old: each for old, each in alive.items() if old == target or self._later(old, value, needs)}
+        # A layer of no size of its own: the bordered copy that a convolution reads, or a product on the way.
+        return affordable(size, math.ceil(reach), 0, int(1.5 * most) + 1, self._share)
+
+
+class _Pass:
+    """A map of the chain as a stage that reads nothing."""
+
+    def __init__(self, size: Size, function: Callable[[Region], Tensor]) -> None:
+        self.size, self._function = size, function
+
+    def reads(self, region: Region) -> Region:
+        return region
+
+    def run(self, x: Tensor, region: Region, tick: Tick) -> Tensor:  # noqa: ARG002 - a Stage's
+        return self._function(region)
+
+
+def _nothing(region: Region) -> Tensor:  # noqa: ARG001 - the pass reads for itself
+    return torch.empty(0)
+
+
+def _hull(a: Region, b: Region) -> Region:
+    return Region(min(a.top, b.top), max(a.bottom, b.bottom), min(a.left, b.left), max(a.right, b.right))
+
+
+def _within(region: Region, whole: Region) -> Region:
+    """A region, counted from the first place of one that it lies in."""
+    top, left = whole.top, whole.left
+    return Region(region.top - top, region.bottom - top, region.left - left, region.right - left)
+
+
+@overload
+def _part(x: Tensor, region: Region) -> Tensor: ...
+@overload
+def _part(x: None, region: Region) -> None: ...
+def _part(x: Tensor | None, region: Region) -> Tensor | None:
+    return None if x is None else x[..., region.top : region.bottom, region.left : region.right]
