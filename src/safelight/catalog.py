@@ -29,7 +29,9 @@ from safelight.methods.upscale import (
 )
 from safelight.methods.upscale import tv as upscale_tv
 from safelight.methods.upscale import wiener as upscale_wiener
+from safelight.methods.visualize import activations, attribution, feature, filters, inversion, receptive
 from safelight.tasks import Task
+from safelight.view import View
 
 CARDS: Final[tuple[Card, ...]] = (
     nearest.CARD,
@@ -57,6 +59,15 @@ CARDS: Final[tuple[Card, ...]] = (
     dncnn3.CARD,
     gatys.CARD,
     texture.CARD,
+)
+
+VIEWS: Final[tuple[View, ...]] = (
+    filters.VIEW,
+    activations.VIEW,
+    inversion.VIEW,
+    feature.VIEW,
+    receptive.VIEW,
+    attribution.VIEW,
 )
 
 DEFAULTS: Final[Mapping[Task, Card]] = {
@@ -100,3 +111,20 @@ def find(name: str, task: Task | None = None) -> Card:
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or known
     kind = "method" if task is None else f"method of {task}"
     raise CardError(f"no {kind} is called {name!r}; did you mean {', '.join(close)}?")
+
+
+def find_view(name: str) -> View:
+    """Find a way to look into networks by its name.
+
+    Raises:
+        CardError: There is none of this name; the message lists the close ones.
+
+    Example:
+        >>> find_view("receptive").title
+        'Receptive field'
+    """
+    names = [view.name for view in VIEWS]
+    if name in names:
+        return VIEWS[names.index(name)]
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or names
+    raise CardError(f"expected a way to look into a network, got {name!r}; did you mean {', '.join(close)}?")

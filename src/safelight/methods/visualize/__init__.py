@@ -1,0 +1,1 @@
+"""Views: how a network is looked into, one paper one file."""

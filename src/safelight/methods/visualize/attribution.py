@@ -1,0 +1,222 @@
+"""Which pixels of the input a patch of a restored picture was made from: local attribution maps.
+
+J. Gu, C. Dong, "Interpreting Super-Resolution Networks with Local Attribution Maps", CVPR 2021 (arXiv:2011.11731).
+
+F is the network, I the picture, and D(F(I)) says how much there is to see in a patch of the result: the sum of the sizes
+of its gradient. The picture is blurred, step by step less, and what each pixel adds to D on the way is its share: the
+integral of the gradients along this path (equations 5 to 7)::
+
+    gamma(a) = G_((1 - a) sigma) * I,     a from 0, blurred by sigma, to 1, the picture itself
+
+    LAM_i = sum over k of  dD(F(gamma(a_k))) / dgamma_i  *  (gamma(a_k+) - gamma(a_k-))_i
+
+Detail is what is lost by blurring, so the map shows where the detail of the patch was taken from. The shares sum to
+D(F(I)) - D(F(gamma(0))), and no pixel beyond the receptive field has one. How far they are spread is the diffusion index
+(equation 9), 100 (1 - Gini): 0 if a single pixel has it all, 100 if all have the same::
+
+    Gini = sum_ij | g_i - g_j | / (2 n^2 mean(g)),    g = | LAM | summed over the colours, n pixels in the picture
+
+Differs from the paper: the gradients are taken in the middle of each step of the path, so that fewer steps do; the
+picture is blurred with its border mirrored; restorers of noise and JPEG artefacts are looked at too. The index depends
+on the size of the picture, so compare networks by the same picture and patch.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from safelight import ops
+from safelight.card import CardError, Paper, option
+from safelight.color import rgb_to_ycbcr
+from safelight.drawing import Section, Tile, boxed, enlarged, sheet
+from safelight.features.subject import OUTPUT, Subject
+from safelight.problem import Report, Step
+from safelight.view import Drawing, Scene, View
+
+SIZE = 128  # pixels: the longest side of the part of the picture that is drawn, if nobody says
+CUBIC_REACH = 3  # pixels that the enlargement before some networks looks away, and one for its edge
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The path from the blurred picture to the picture."""
+
+    steps: int = option(32, "steps of the path; more are more exact", low=1, high=10_000)
+    sigma: float = option(1.2, "standard deviation of the blur that it begins with, in pixels", low=0.1, high=20)
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """What was found.
+
+    Attributes:
+        map: LAM, (C, h, w), of the whole picture.
+        detail: D(F(I)).
+        blurred: D(F(gamma(0))).
+        result: F(I) around the patch, (1, C, H, W).
+        corner: (x, y) of the patch in ``result``.
+    """
+
+    map: Tensor
+    detail: float
+    blurred: float
+    result: Tensor
+    corner: tuple[int, int]
+
+
+def draw(scene: Scene, options: Options, report: Report) -> Drawing:
+    """Find the shares of the pixels in one patch, and draw them over the picture."""
+    assert scene.picture is not None
+    subject, side = scene.subject, scene.side
+    picture = scene.picture
+    if subject.channels == 1 and picture.shape[1] == 3:
+        picture = rgb_to_ycbcr(picture)[:, :1]
+    scale = scale_of(subject)
+    height, width = (scale * length for length in picture.shape[-2:])
+    x, y = ((width - side) // 2, (height - side) // 2) if scene.at is None else scene.at
+    if side < 2 or x < 0 or y < 0 or x + side > width or y + side > height:
+        raise CardError(
+            f"visualize/attribution: expected a square within the result of {width}x{height} pixels, got one of {side} "
+            f"at {x},{y}; change --at and --side"
+        )
+    found = attribute(subject, picture, (x, y), side, options, report)
+    shares = found.map.abs().sum(0)
+    index = 100 * (1 - gini(shares))
+    total, expected = float(found.map.sum()), found.detail - found.blurred
+    facts: dict[str, float | int | str | None] = {
+        "x": x, "y": y, "side": side, "diffusion_index": index, "pixels": int((shares > 0).sum()),
+        "sum": total, "detail": found.detail, "detail_of_blurred": found.blurred,
+    }  # fmt: skip
+    off = abs(total - expected) / max(abs(expected), 1e-12)
+    notes = () if off < 0.05 else (f"the shares miss their sum by {off:.0%}; --steps {4 * options.steps} is more exact",)
+    heading = f"{subject.name}: a patch of {side}x{side} px at {x},{y}; diffusion index {index:.1f}"
+    tiles = _tiles(picture[0].cpu(), shares, found, scale, (x, y), side, scene.size or SIZE)
+    return Drawing(sheet=sheet([Section(tiles, 3, heading)]), facts=facts, notes=notes)
+
+
+def scale_of(subject: Subject) -> int:
+    """How many pixels of the result there are for one of the picture, along a side."""
+    return round(subject.zoom / subject.layer(OUTPUT).stride)
+
+
+def attribute(
+    subject: Subject, picture: Tensor, at: tuple[int, int], side: int, options: Options, report: Report
+) -> Shares:
+    """Integrate the gradients along the path.
+
+    Only the part of the picture that the patch can see is restored; the rest has no share.
+
+    Args:
+        subject: The network.
+        picture: I, (1, C, h, w), with the network's channels.
+        at: (x, y) of the patch in the result.
+        side: Of the patch.
+        options: The path.
+        report: Told how far it is.
+    """
+    scale, field = scale_of(subject), subject.layer(OUTPUT).field
+    height, width = picture.shape[-2:]
+    path = [_blurred(picture, (1 - k / options.steps) * options.sigma) for k in range(options.steps + 1)]
+    reach = max(height, width) if field is None else math.ceil((field / 2 + 1) / subject.zoom) + CUBIC_REACH
+    left, right, top, bottom = (
+        min(max(edge, 0), length)
+        for edge, length in (
+            (at[0] // scale - reach, width),
+            (math.ceil((at[0] + side) / scale) + reach, width),
+            (at[1] // scale - reach, height),
+            (math.ceil((at[1] + side) / scale) + reach, height),
+        )
+    )
+    corner = at[0] - scale * left, at[1] - scale * top
+
+    def detail(x: Tensor) -> Tensor:
+        made = subject.maps(subject.prepare(x[..., top:bottom, left:right]), [OUTPUT])[OUTPUT]
+        return size_of_gradient(made[..., corner[1] : corner[1] + side, corner[0] : corner[0] + side])
+
+    total = torch.zeros_like(picture)
+    for k, (before, after) in enumerate(zip(path[:-1], path[1:], strict=True), start=1):
+        middle = _blurred(picture, (1 - (k - 0.5) / options.steps) * options.sigma).requires_grad_()
+        (gradient,) = torch.autograd.grad(detail(middle), middle)
+        total += gradient * (after - before)
+        if not report(Step(fraction=k / options.steps, x=picture)):
+            break
+    with torch.no_grad():
+        result = subject.maps(subject.prepare(picture[..., top:bottom, left:right]), [OUTPUT])[OUTPUT]
+        ends = float(detail(picture)), float(detail(path[0]))
+    return Shares(total[0].cpu(), *ends, result.cpu(), corner)
+
+
+def size_of_gradient(patch: Tensor) -> Tensor:
+    """D: the sum over a patch of the length of the gradient, by differences of neighbours within it."""
+    dx = patch[..., :-1, 1:] - patch[..., :-1, :-1]
+    dy = patch[..., 1:, :-1] - patch[..., :-1, :-1]
+    return (dx.square() + dy.square() + 1e-12).sqrt().sum()
+
+
+def gini(shares: Tensor) -> float:
+    """Tell how unequal numbers of at least 0 are: 0 if all are the same, near 1 if one has it all.
+
+    Example:
+        >>> gini(torch.ones(4)), gini(torch.tensor([0.0, 0.0, 0.0, 1.0]))
+        (0.0, 0.75)
+    """
+    values = shares.flatten().double().sort().values
+    n = len(values)
+    ranks = torch.arange(1, n + 1, dtype=torch.float64)
+    return float(((2 * ranks - n - 1) * values).sum() / (n * values.sum().clamp_min(1e-300)))
+
+
+def _blurred(picture: Tensor, sigma: float) -> Tensor:
+    return picture.clone() if sigma < 0.05 else ops.gaussian_blur(picture, sigma)  # no sample away, there is no blur
+
+
+def _tiles(
+    picture: Tensor, shares: Tensor, found: Shares, scale: int, at: tuple[int, int], side: int, size: int
+) -> list[Tile]:
+    """Draw the part of the picture around the patch, the shares over it, and the patch in the result."""
+    height, width = picture.shape[-2:]
+    high, wide = min(size, height), min(size, width)
+    middle_x, middle_y = (2 * at[0] + side) // (2 * scale), (2 * at[1] + side) // (2 * scale)
+    left, top = min(max(middle_x - wide // 2, 0), width - wide), min(max(middle_y - high // 2, 0), height - high)
+    part = picture[:, top : top + high, left : left + wide]
+    factor = max(1, 256 // max(high, wide))
+    drawn = enlarged(part, factor).expand(3, -1, -1)
+    patch = math.ceil(side * factor / scale)
+    frame = (at[1] * factor // scale - top * factor, at[0] * factor // scale - left * factor, patch, patch)
+    # The root lets small shares be seen; red covers a gray picture.
+    strength = (shares / shares.max().clamp_min(1e-30)).sqrt()[top : top + high, left : left + wide]
+    strength = enlarged(strength, factor)
+    red = torch.tensor([1.0, 0.0, 0.0])[:, None, None]
+    gray = drawn.mean(0, keepdim=True)
+    x, y = found.corner
+    begin, above = max(x - 2 * side, 0), max(y - 2 * side, 0)
+    result = found.result[0, :, above : y + 3 * side, begin : x + 3 * side]
+    x, y = x - begin, y - above
+    near = max(1, 256 // max(result.shape[-2:]))
+    return [
+        Tile(boxed(drawn, *frame), "the picture"),
+        Tile(boxed(gray * (1 - strength) + red * strength, *frame, colour=(0.1, 0.5, 1)), "shares (root)"),
+        Tile(boxed(enlarged(result, near), y * near, x * near, side * near, side * near), "the result"),
+    ]
+
+
+VIEW = View(
+    module=__name__,
+    title="Local attribution",
+    summary="Which pixels of the input a patch of the restored picture depends on, and how far they are spread.",
+    draw=draw,
+    options=Options,
+    paper=Paper(
+        title="Interpreting Super-Resolution Networks with Local Attribution Maps",
+        authors="J. Gu, C. Dong",
+        venue="CVPR 2021",
+        link="https://arxiv.org/abs/2011.11731",
+    ),
+    takes=frozenset({"picture", "at", "side", "size"}),
+    needs=frozenset({"picture"}),
+    restorers_only=True,
+)

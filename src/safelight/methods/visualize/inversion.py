@@ -1,0 +1,122 @@
+"""A picture from its features: what a layer still knows of it, and what it has forgotten.
+
+A. Mahendran, A. Vedaldi, "Understanding Deep Image Representations by Inverting Them", CVPR 2015 (arXiv:1412.0035).
+
+Phi_0 = Phi(x_0) are the maps that a layer makes of the picture x_0. Among all pictures that have them, a natural one is
+sought, starting from noise (equations 1 and 4)::
+
+    x* = argmin  || Phi(x) - Phi_0 ||^2 / || Phi_0 ||^2  +  lambda_a R_a(x)  +  lambda_b R_b(x)
+
+    R_a(x) = mean | (x - 1/2) / B |^a                              a = 6: stay within the range, B = 1/2
+    R_b(x) = mean ( (dx^2 + dy^2) / V^2 )^(b/2)                    total variation, b = 2, V = B / 6.5
+
+The lower the layer, the nearer x* is to x_0; the higher, the more is invented. The PSNR between them says how much.
+
+Differs from the paper: Adam with a falling rate instead of gradient descent with momentum; both terms are means over the
+picture, so that the same weights suit each size; they are weaker for low layers by nothing but the feature term's own
+strength.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from safelight.card import Paper, option
+from safelight.drawing import Section, Tile, enlarged, sheet
+from safelight.problem import Report, Step
+from safelight.view import Drawing, Scene, View
+
+B = 0.5  # half of the range of sample values
+V = B / 6.5  # how far neighbouring pixels differ in natural pictures
+RATE = 0.05  # of Adam
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How long, and how natural."""
+
+    iterations: int = option(300, "steps of the optimisation", low=1, high=100_000)
+    tv: float = option(3e-4, "lambda_b, the weight of the total variation; more is smoother", low=0, high=10)
+    beta: float = option(2.0, "b, the exponent of the total variation", low=1, high=3)
+    norm: float = option(1e-3, "lambda_a, the weight of the 6-norm; more stays nearer to gray", low=0, high=10)
+
+
+def draw(scene: Scene, options: Options, report: Report) -> Drawing:
+    """Invert the maps of each layer, one after the other."""
+    assert scene.picture is not None
+    subject = scene.subject
+    x0 = subject.prepare(scene.picture)
+    factor = max(1, 128 // max(x0.shape[-2:]))
+    tiles = [Tile(enlarged(x0[0], factor), "the picture")]
+    facts: dict[str, float | int | str | None] = {}
+    for count, layer in enumerate(scene.layers):
+
+        def told(step: Step, count: int = count, layer: str = layer) -> bool:
+            fraction = (count + step.fraction) / len(scene.layers)
+            return report(Step(fraction=fraction, x=step.x, remark=f"{layer}, {step.remark}"))
+
+        x, first, last = invert(scene, layer, x0, options, told)
+        psnr = -10 * math.log10(max(float((x.clamp(0, 1) - x0).square().mean()), 1e-12))
+        facts |= {f"{layer}.psnr": psnr, f"{layer}.distance": last, f"{layer}.distance_at_first": first}
+        tiles.append(Tile(enlarged(x[0], factor), f"{layer}: {psnr:.1f} dB"))
+    return Drawing(sheet=sheet([Section(tiles, 6, subject.name)]), facts=facts)
+
+
+def invert(scene: Scene, layer: str, x0: Tensor, options: Options, report: Report) -> tuple[Tensor, float, float]:
+    """Find a picture whose maps are those of x0.
+
+    Returns:
+        It, and the distance of the maps, relative to their norm, at the first and at the last step.
+    """
+    drawn = torch.Generator().manual_seed(scene.seed)
+    with torch.no_grad():
+        phi0 = scene.subject.maps(x0, [layer])[layer]
+    norm0 = phi0.square().sum().clamp_min(1e-12)
+    x = (0.5 + 0.1 * torch.randn(x0.shape, generator=drawn)).to(x0.device).requires_grad_()
+    adam = torch.optim.Adam([x], lr=RATE)
+    distances: list[float] = []
+    for step in range(1, options.iterations + 1):
+        adam.param_groups[0]["lr"] = RATE * (0.02 + 0.98 * math.cos(math.pi / 2 * step / (options.iterations + 1)))
+        distance = (scene.subject.maps(x, [layer])[layer] - phi0).square().sum() / norm0
+        loss = distance + options.norm * alpha_norm(x) + options.tv * variation(x, options.beta)
+        (x.grad,) = torch.autograd.grad(loss, x)
+        adam.step()
+        distances.append(float(distance.detach()))
+        going = report(Step(fraction=step / options.iterations, x=x.detach(), remark=f"distance {distances[-1]:.2e}"))
+        if not going:
+            break
+    return x.detach(), distances[0], distances[-1]
+
+
+def alpha_norm(x: Tensor) -> Tensor:
+    """R_a, which is 1 where every sample is black or white."""
+    return ((x - 0.5) / B).pow(6).mean()
+
+
+def variation(x: Tensor, beta: float) -> Tensor:
+    """R_b; the small constant keeps its gradient finite where nothing varies."""
+    dx = x[..., :-1, 1:] - x[..., :-1, :-1]
+    dy = x[..., 1:, :-1] - x[..., :-1, :-1]
+    return ((dx.square() + dy.square()) / V**2 + 1e-8).pow(beta / 2).mean()
+
+
+VIEW = View(
+    module=__name__,
+    title="Inversion",
+    summary="A picture made from its features alone: what a layer knows of it.",
+    draw=draw,
+    options=Options,
+    paper=Paper(
+        title="Understanding Deep Image Representations by Inverting Them",
+        authors="A. Mahendran, A. Vedaldi",
+        venue="CVPR 2015",
+        link="https://arxiv.org/abs/1412.0035",
+    ),
+    takes=frozenset({"picture", "layers", "size"}),
+    needs=frozenset({"picture", "layers"}),
+    longest=128,
+)

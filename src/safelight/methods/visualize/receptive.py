@@ -1,0 +1,179 @@
+"""How much of what a value could see it really sees: the effective receptive field, by the gradient.
+
+W. Luo, Y. Li, R. Urtasun, R. Zemel, "Understanding the Effective Receptive Field in Deep Convolutional Neural
+Networks", NIPS 2016 (arXiv:1701.04128).
+
+The middle value y of a layer is computed from a square of the input, the theoretical receptive field. How much a pixel
+x_ij of it matters is the size of the gradient (section 2), the mean over several inputs::
+
+    E_ij = mean over inputs of | d y / d x_ij |,    summed over the channels of x
+
+It falls off like a Gaussian from the middle, and the effective field is much smaller than the theoretical one: as the
+paper does, pixels with E_ij above 4.55 % of the largest count (1 - 95.45 %, two standard deviations), and the root of
+their number is its side.
+
+The inputs are crops of the picture if one is given, else noise with the spectrum of natural pictures, 1 / f.
+y is the mean over the layer's channels of the middle value, each with its own gradient, or that of one channel.
+
+Differs from the paper: natural spectra or real pictures instead of white noise and constant ones; up to 16 channels are
+averaged where none is named.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from safelight.card import CardError, Paper, option
+from safelight.drawing import Curve, Section, Tile, boxed, chart, enlarged, heat, sheet
+from safelight.drawing.chart import BLUE, RED
+from safelight.features.subject import OUTPUT, Layer, Subject
+from safelight.problem import Report, Step
+from safelight.view import Drawing, Scene, View
+
+MARGIN = 8  # pixels drawn around the theoretical field
+LARGEST = 320  # pixels: no larger input is taken
+CHANNELS = 16  # of the layer, averaged where none is named
+EFFECTIVE = 1 - 0.9545  # of the largest: what is above counts
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How many inputs."""
+
+    samples: int = option(4, "inputs that the gradient is averaged over", low=1, high=1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """What was measured, in pixels of the network's input.
+
+    Attributes:
+        weights: E, (h, w).
+        measured: The side of the smallest square that holds all that is not zero.
+        effective: The root of the number of pixels above 4.55 % of the largest.
+        half: The radius, from the middle of E, within which half of E lies.
+        top: The first row that is not zero.
+        left: The first column.
+    """
+
+    weights: Tensor
+    measured: int
+    effective: float
+    half: float
+    top: int
+    left: int
+
+
+def draw(scene: Scene, options: Options, report: Report) -> Drawing:
+    """Measure the field of a layer, of the result if none is named, and draw it beside the theoretical one."""
+    subject = scene.subject
+    name = scene.layers[0] if scene.layers else (OUTPUT if subject.restores else subject.layers[-1])
+    layer = subject.layer(name)
+    subject.check_channels(name, scene.channels)
+    theory = layer.field
+    side = min(LARGEST, (LARGEST if theory is None else theory) + 2 * MARGIN)
+    step = math.ceil(max(layer.stride, 1))
+    side = max(32, step * math.ceil(side / step))
+    field = measure(scene, layer, side, options, report)
+    factor = max(1, 192 // side)
+    shown = field.weights / field.weights.max().clamp_min(1e-30)
+    linear, fourth = heat(shown), heat(shown.sqrt().sqrt())
+    if theory is not None:
+        lost = (theory - field.measured) // 2
+        frame = field.top - lost, field.left - lost, theory, theory
+        linear, fourth = boxed(linear, *frame, colour=(0.3, 0.7, 1)), boxed(fourth, *frame, colour=(0.3, 0.7, 1))
+    profile = _profile(shown, theory)
+    tiles = [
+        Tile(enlarged(linear, factor), "gradient"),
+        Tile(enlarged(fourth, factor), "its fourth root"),
+        Tile(profile, "rows summed"),
+    ]
+    said = "all" if theory is None else f"{theory}"
+    heading = f"{subject.name}, {name}: sees {said} px, effectively {field.effective:.1f}"
+    facts: dict[str, float | int | str | None] = {
+        "layer": name, "stride": layer.stride, "theoretical": theory, "measured": field.measured,
+        "effective": field.effective, "half_radius": field.half,
+    }  # fmt: skip
+    notes = () if subject.zoom == 1 else (f"pixels are those of the picture enlarged x{subject.zoom}, its input",)
+    return Drawing(sheet=sheet([Section(tiles, 3, heading)]), facts=facts, notes=notes)
+
+
+def measure(scene: Scene, layer: Layer, side: int, options: Options, report: Report) -> Field:
+    """Average the gradients of the middle value over inputs and channels."""
+    subject, drawn = scene.subject, torch.Generator().manual_seed(scene.seed)
+    channels = scene.channels or tuple(range(min(layer.channels, CHANNELS)))
+    total = torch.zeros(side, side)
+    for count in range(1, options.samples + 1):
+        x = _input(subject, scene.picture, side, drawn).requires_grad_()
+        maps = subject.maps(x, [layer.name])[layer.name]
+        middle = maps[0, :, maps.shape[-2] // 2, maps.shape[-1] // 2]
+        for channel in channels:
+            (gradient,) = torch.autograd.grad(middle[channel], x, retain_graph=True)
+            total += gradient[0].abs().sum(0).float().cpu()
+        if not report(Step(fraction=count / options.samples, x=x.detach())):
+            break
+    return _field(total)
+
+
+def _field(weights: Tensor) -> Field:
+    if not weights.any():
+        raise CardError("expected a value that depends on the input, got one that is silent; take another channel")
+    rows, columns = (weights.sum(dim).nonzero().flatten() for dim in (1, 0))
+    measured = int(max(rows[-1] - rows[0], columns[-1] - columns[0])) + 1
+    effective = math.sqrt(int((weights > EFFECTIVE * weights.max()).sum()))
+    at = torch.stack(torch.meshgrid(*(torch.arange(n).float() for n in weights.shape), indexing="ij"))
+    middle = (at * weights).sum(dim=(1, 2)) / weights.sum()
+    distance = (at - middle[:, None, None]).norm(dim=0).flatten()
+    order = distance.argsort()
+    within = weights.flatten()[order].cumsum(0) / weights.sum()
+    half = float(distance[order][int((within < 0.5).sum())])
+    return Field(weights, measured, effective, half, int(rows[0]), int(columns[0]))
+
+
+def _input(subject: Subject, picture: Tensor | None, side: int, drawn: torch.Generator) -> Tensor:
+    """Take a crop of the picture at random, or noise of a natural spectrum if there is none; (1, C, side, side)."""
+    if picture is None:
+        f = torch.hypot(torch.fft.fftfreq(side)[:, None], torch.fft.rfftfreq(side)[None]).clamp_min(1 / side)
+        z = torch.randn(2, subject.channels, side, side // 2 + 1, generator=drawn)
+        x = torch.fft.irfft2(torch.complex(z[0], z[1]) / f, (side, side))
+        return (0.5 + 0.2 * (x - x.mean()) / x.std()).clamp(0, 1).unsqueeze(0).to(subject.device)
+    x = subject.prepare(picture)
+    short = [max(0, side - length) for length in x.shape[-2:]]
+    if any(short):
+        x = F.pad(x, (0, short[1], 0, short[0]), mode="replicate")
+    top, left = (int(torch.randint(length - side + 1, (1,), generator=drawn)) for length in x.shape[-2:])
+    return x[..., top : top + side, left : left + side].clone()
+
+
+def _profile(shown: Tensor, theory: int | None) -> Tensor:
+    """Draw how E falls off from the middle, beside the constant weight that the theory knows of."""
+    across = shown.sum(0) / shown.sum(0).max()
+    at = torch.arange(len(across)).float() - (across * torch.arange(len(across))).sum() / across.sum()
+    reach = float(at.abs().max())
+    curves = [Curve(at, across, RED)]
+    if theory is not None:
+        half = theory / 2
+        corners = torch.tensor([-half, -half, half, half]), torch.tensor([0.0, 1.0, 1.0, 0.0])
+        curves.insert(0, Curve(*corners, BLUE))
+    return chart(curves, x=(-reach, reach), y=(0, 1.05), size=(280, 192), ticks=5)
+
+
+VIEW = View(
+    module=__name__,
+    title="Receptive field",
+    summary="Which pixels a value really depends on, and how much, beside those that it could.",
+    draw=draw,
+    options=Options,
+    paper=Paper(
+        title="Understanding the Effective Receptive Field in Deep Convolutional Neural Networks",
+        authors="W. Luo, Y. Li, R. Urtasun, R. Zemel",
+        venue="NIPS 2016",
+        link="https://arxiv.org/abs/1701.04128",
+    ),
+    takes=frozenset({"picture", "layer", "channels"}),
+)

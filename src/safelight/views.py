@@ -1,0 +1,232 @@
+"""From a network's name, and perhaps a picture, to a sheet: what every face calls to look into networks.
+
+It loads what is to be looked at, refuses what a view does not take or lacks, and hands over the rest.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from safelight import backbones, catalog, features, model
+from safelight.card import CardError, Trained, make_options
+from safelight.engine import device as devices
+from safelight.engine.samples import to_tensor
+from safelight.features.backbone import Backbone
+from safelight.features.subject import Subject
+from safelight.image import Picture
+from safelight.model import Model
+from safelight.problem import Report, Step
+from safelight.tasks import TASKS, Task
+from safelight.view import Drawing, Scene, Take, View
+
+LEAST, MOST = 16, 2048  # pixels: the sides that pictures may be asked for in
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What a user asks of a view; see ``Scene``. ``options`` are the view's own, loose; ``side`` is 16 if not said."""
+
+    layers: tuple[str, ...] = ()
+    channels: tuple[int, ...] = ()
+    at: tuple[int, int] | None = None
+    side: int | None = None
+    size: int | None = None
+    seed: int = 0
+    options: Mapping[str, int | float | str] = field(default_factory=dict[str, int | float | str])
+
+
+_WORDS: Mapping[Take, str] = {
+    "picture": "a picture, after the network's name",
+    "layer": "--layer",
+    "layers": "--layer",
+    "channels": "--channel",
+    "at": "--at",
+    "side": "--side",
+    "size": "--size",
+}
+
+
+# --- the network ------------------------------------------------------------------------------------------------------
+
+
+def subject_names() -> tuple[str, ...]:
+    """List the networks that can be looked into: the backbones and the trained methods."""
+    trained = (card.id for card in catalog.CARDS if isinstance(card.method, Trained))
+    return (*(facts.name for facts in features.BACKBONES), *trained)
+
+
+def load(
+    name: str,
+    *,
+    scale: int | None = None,
+    network: Mapping[str, int | float | str] | None = None,
+    weights: Path | None = None,
+    device: devices.Device = "auto",
+    gray: bool = False,
+) -> Subject:
+    """Load a network to be looked into.
+
+    Args:
+        name: A backbone, such as ``lens``, or a trained method, such as ``upscale/edsr``.
+        scale: Of a method that enlarges; ``None``: the file's, or the largest.
+        network: Options of the method, such as ``variant``; ``None``: the file's, or what suits a colour picture.
+        weights: A file instead of the shipped ones.
+        device: ``"auto"``: the fastest there is.
+        gray: Whether it is to look at a gray picture, where that decides which network it is.
+
+    Raises:
+        BackboneError: A backbone without weights here.
+        CardError: There is no such network, scale or option.
+        CheckpointError: The file is broken or of another network.
+        DeviceError: This machine has no such device.
+    """
+    if name in [facts.name for facts in features.BACKBONES]:
+        if scale is not None or network:
+            raise CardError(f"{name}: expected no scale and no options, got some; a backbone has none")
+        return of_backbone(backbones.load(name, weights=weights, device=devices.choose(device)))
+    try:
+        card = catalog.find(name)
+    except CardError:
+        close = difflib.get_close_matches(name, subject_names(), n=4, cutoff=0.4) or subject_names()
+        raise CardError(f"expected a network, got {name!r}; did you mean {', '.join(close)}?") from None
+    if not isinstance(card.method, Trained):
+        raise CardError(f"expected a network, got {card.id}, which has none; there is: {', '.join(subject_names())}")
+    task: Task = next((known for known in TASKS if name.startswith(f"{known}/")), card.task)
+    if task != "upscale":
+        if scale not in (None, 1):
+            raise CardError(f"{card.id}: expected no scale, got {scale}; it keeps a picture's size")
+        scale = 1 if 1 in card.method.scales else None
+    options = network
+    if weights is None:
+        made = make_options(card, network or {})
+        options = asdict(made if card.method.pick is None else card.method.pick(made, task, gray, None))
+    return of_model(model.load(card, scale=scale, options=options, weights=weights, device=device, task=task))
+
+
+def of_backbone(backbone: Backbone) -> Subject:
+    """Look into a backbone that is loaded."""
+    return Subject(backbone, backbone.name)
+
+
+def of_model(loaded: Model) -> Subject:
+    """Look into a network that restores."""
+    zoom = loaded.scale if loaded.method.input == "interpolated" else 1
+    name = loaded.card.id if loaded.scale == 1 else f"{loaded.card.id} x{loaded.scale}"
+    return Subject(loaded.network, name, channels=1 if loaded.channels == "y" else 3, zoom=zoom)
+
+
+def subject_of(
+    network: str | Backbone | Model | Subject,
+    load_named: Callable[[str], Subject],
+) -> Subject:
+    """Take a network that is loaded, or load the one that is named."""
+    if isinstance(network, Subject):
+        return network
+    if isinstance(network, Backbone):
+        return of_backbone(network)
+    return of_model(network) if isinstance(network, Model) else load_named(network)
+
+
+# --- the sheet --------------------------------------------------------------------------------------------------------
+
+
+def draw(view: View, subject: Subject, picture: Picture | None, look: Look, report: Report) -> Drawing:
+    """Look into a network.
+
+    Args:
+        view: How.
+        subject: The network.
+        picture: What it is shown; alpha is left out.
+        look: What the user asks for.
+        report: Told how far it is; it may ask to stop.
+
+    Raises:
+        BackboneError: A layer or a channel that the network does not have, or a picture too small for it.
+        CardError: Something that the view does not take or lacks, an option or a place out of bounds, or numbers that
+            are none.
+    """
+    options = make_options(view, look.options)
+    _check(view, subject, picture, look)
+    x, notes = None, tuple[str, ...]()
+    if picture is not None:
+        x, notes = _fitted(to_tensor(picture.pixels).clamp(0, 1), look.size or view.longest)
+    scene = Scene(
+        subject=subject, picture=None if x is None else x.to(subject.device), layers=look.layers,
+        channels=look.channels, at=look.at, side=16 if look.side is None else look.side, size=look.size, seed=look.seed,
+    )  # fmt: skip
+    with _frozen(subject.network):
+        made = view.draw(scene, options, report)
+    if not bool(torch.isfinite(made.sheet).all()):
+        raise CardError(f"{view.id}: expected numbers, got NaN or infinity in {subject.name}; are its weights sound?")
+    return Drawing(sheet=made.sheet, facts=made.facts, notes=(*notes, *made.notes))
+
+
+def _check(view: View, subject: Subject, picture: Picture | None, look: Look) -> None:
+    if view.restorers_only and not subject.restores:
+        raise CardError(
+            f"{view.id}: expected a network that makes pictures, such as upscale/edsr, got {subject.name}, which tells "
+            "features of them"
+        )
+    layers: Take = "layers" if "layers" in view.takes else "layer"
+    given: tuple[tuple[Take, bool], ...] = (
+        ("picture", picture is not None),
+        (layers, bool(look.layers)),
+        ("channels", bool(look.channels)),
+        ("at", look.at is not None),
+        ("side", look.side is not None),
+        ("size", look.size is not None),
+    )
+    for take, is_given in given:
+        if is_given and take not in view.takes:
+            raise CardError(f"{view.id} takes no {_WORDS[take].split(',')[0].removeprefix('a ')}; leave it out")
+        if not is_given and take in view.needs:
+            raise CardError(f"{view.id}: expected {_WORDS[take]}, got none; {_hint(take, subject)}")
+    if layers == "layer" and len(look.layers) > 1:
+        raise CardError(f"{view.id}: expected one layer, got {len(look.layers)}; draw a sheet for each")
+    subject.check(look.layers)
+    if look.size is not None and not LEAST <= look.size <= MOST:
+        raise CardError(f"{view.id}: expected a size of {LEAST} to {MOST} pixels, got {look.size}")
+
+
+def _hint(take: Take, subject: Subject) -> str:
+    if take == "picture":
+        return "name one"
+    return f"`safelight visualize layers` lists them, such as {subject.layers[len(subject.layers) // 2]}"
+
+
+def _fitted(x: Tensor, longest: int | None) -> tuple[Tensor, tuple[str, ...]]:
+    """Shrink a picture (1, C, h, w) whose longer side is above ``longest``, and say so."""
+    height, width = x.shape[-2:]
+    if longest is None or max(height, width) <= longest:
+        return x, ()
+    part = longest / max(height, width)
+    to = max(1, round(height * part)), max(1, round(width * part))
+    made = F.interpolate(x, to, mode="bilinear", antialias=True).clamp(0, 1)
+    return made, (f"the picture was shrunk from {width}x{height} to {to[1]}x{to[0]}; --size N changes that",)
+
+
+class _frozen:  # noqa: N801 - used as a function
+    """Take the gradients of a network's weights off while it is looked into, and put them back as they were."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self._wanted = [parameter for parameter in network.parameters() if parameter.requires_grad]
+
+    def __enter__(self) -> None:
+        for parameter in self._wanted:
+            parameter.requires_grad_(False)
+
+    def __exit__(self, *error: object) -> None:
+        for parameter in self._wanted:
+            parameter.requires_grad_(True)
+
+
+def go_on(step: Step) -> bool:  # noqa: ARG001 - as every report
+    """Tell nobody, and never stop."""
+    return True
