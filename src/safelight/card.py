@@ -101,7 +101,21 @@ def option_facts(options: type[Any]) -> tuple[OptionFact, ...]:
     return tuple(facts)
 
 
-def make_options(card: Card, values: Mapping[str, Any]) -> Any:  # noqa: ANN401 - each method has its own Options class
+class HasOptions(Protocol):
+    """A record, such as a ``Card``, that names something with options of its own."""
+
+    @property
+    def id(self) -> str:
+        """What people call it."""
+        ...
+
+    @property
+    def options(self) -> type[Any]:
+        """Their class."""
+        ...
+
+
+def make_options(card: HasOptions, values: Mapping[str, Any]) -> Any:  # noqa: ANN401 - each method has its own Options class
     """Build the method's ``Options`` from loose values (flags, a form, a header), checking names, types and bounds.
 
     Raises:
