@@ -4,15 +4,17 @@ Wang, Bovik, Sheikh, Simoncelli: Image Quality Assessment: From Error Visibility
 IEEE Transactions on Image Processing 13(4), 2004.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from safelight.metrics.protocol import Channel, Protocol, Rounding, comparable
 
-_SIDE = 11
+SIDE = 11  # of the window
+C1, C2 = 0.01**2, 0.03**2  # the data range is 1
 _SIGMA = 1.5
-_K1, _K2 = 0.01, 0.03
 
 
 def ssim(
@@ -45,24 +47,57 @@ def ssim(
         -0.8266
     """
     protocol = Protocol(channel=channel, shave=shave, rounding=rounding)
-    x, y = comparable(result, reference, protocol, smallest=_SIDE)
+    x, y = comparable(result, reference, protocol, smallest=SIDE)
+    m = moments(x, y)
+    structure = (2 * m.covariance + C2) / (m.variance_x + m.variance_y + C2)
+    return (m.luminance() * structure).mean(dim=(1, 2, 3))
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Weighted means, population variances and covariance around each place, all `(B, C, H - 10, W - 10)`."""
+
+    mean_x: Tensor
+    mean_y: Tensor
+    variance_x: Tensor
+    variance_y: Tensor
+    covariance: Tensor
+
+    def luminance(self) -> Tensor:
+        """How alike the means are: `(2 mx my + C1) / (mx^2 + my^2 + C1)`."""
+        x, y = self.mean_x, self.mean_y
+        return (2 * x * y + C1) / (x * x + y * y + C1)
+
+
+def moments(x: Tensor, y: Tensor) -> Moments:
+    """Look at two pictures through the window, wherever it fits whole.
+
+    Args:
+        x: `(B, C, H, W)`, float64, at least 11x11.
+        y: same shape.
+
+    Example:
+        >>> pixels = torch.linspace(0, 1, 121).view(1, 1, 11, 11)
+        >>> round(moments(pixels, pixels).mean_x.item(), 4)
+        0.5
+    """
     mean_x, mean_y = _window_mean(x), _window_mean(y)
-    variance_x = _window_mean(x * x) - mean_x * mean_x
-    variance_y = _window_mean(y * y) - mean_y * mean_y
-    covariance = _window_mean(x * y) - mean_x * mean_y
-    c1, c2 = _K1**2, _K2**2  # the data range is 1
-    luminance = (2 * mean_x * mean_y + c1) / (mean_x * mean_x + mean_y * mean_y + c1)
-    structure = (2 * covariance + c2) / (variance_x + variance_y + c2)
-    return (luminance * structure).mean(dim=(1, 2, 3))
+    return Moments(
+        mean_x=mean_x,
+        mean_y=mean_y,
+        variance_x=_window_mean(x * x) - mean_x * mean_x,
+        variance_y=_window_mean(y * y) - mean_y * mean_y,
+        covariance=_window_mean(x * y) - mean_x * mean_y,
+    )
 
 
 def _window_mean(planes: Tensor) -> Tensor:
     """Gaussian mean around every place where the whole window fits: `(B, C, H, W)` to `(B, C, H - 10, W - 10)`."""
-    offset = torch.arange(_SIDE, dtype=planes.dtype, device=planes.device) - _SIDE // 2
+    offset = torch.arange(SIDE, dtype=planes.dtype, device=planes.device) - SIDE // 2
     weights = torch.exp(-(offset**2) / (2 * _SIGMA**2))
     weights = weights / weights.sum()
     batch, channels, height, width = planes.shape
     flat = planes.reshape(batch * channels, 1, height, width)  # one window for every channel
-    flat = functional.conv2d(flat, weights.view(1, 1, _SIDE, 1))
-    flat = functional.conv2d(flat, weights.view(1, 1, 1, _SIDE))
-    return flat.view(batch, channels, height - _SIDE + 1, width - _SIDE + 1)
+    flat = functional.conv2d(flat, weights.view(1, 1, SIDE, 1))
+    flat = functional.conv2d(flat, weights.view(1, 1, 1, SIDE))
+    return flat.view(batch, channels, height - SIDE + 1, width - SIDE + 1)
