@@ -10,7 +10,20 @@ Importing the package is quick: torch and the rest come in when a function needs
 
 from typing import TYPE_CHECKING, Any
 
-from safelight.api import deblock, denoise, fix, inpaint, list_methods, load, read, score, stylize, upscale, write
+from safelight.api import (
+    deblock,
+    denoise,
+    fix,
+    inpaint,
+    list_methods,
+    load,
+    read,
+    score,
+    stylize,
+    upscale,
+    visualize,
+    write,
+)
 
 if TYPE_CHECKING:
     from safelight.image import Picture
@@ -30,6 +43,7 @@ __all__ = [
     "score",
     "stylize",
     "upscale",
+    "visualize",
     "write",
 ]
 

@@ -11,7 +11,7 @@ from safelight.methods.deblock import dncnn3
 from safelight.methods.denoise import dip, dncnn, nlm, red, wavelet
 from safelight.methods.denoise import tv as denoise_tv
 from safelight.methods.denoise import wiener as denoise_wiener
-from safelight.methods.stylize import gatys, texture
+from safelight.methods.stylize import gatys, johnson, texture
 from safelight.methods.upscale import (
     bicubic,
     bilinear,
@@ -59,6 +59,7 @@ CARDS: Final[tuple[Card, ...]] = (
     dncnn3.CARD,
     gatys.CARD,
     texture.CARD,
+    johnson.CARD,
 )
 
 VIEWS: Final[tuple[View, ...]] = (

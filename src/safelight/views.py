@@ -23,7 +23,7 @@ from safelight.features.subject import Subject
 from safelight.image import Picture
 from safelight.model import Model
 from safelight.problem import Report, Step
-from safelight.tasks import TASKS, Task
+from safelight.tasks import Task
 from safelight.view import Drawing, Scene, Take, View
 
 LEAST, MOST = 16, 2048  # pixels: the sides that pictures may be asked for in
@@ -98,7 +98,7 @@ def load(
         raise CardError(f"expected a network, got {name!r}; did you mean {', '.join(close)}?") from None
     if not isinstance(card.method, Trained):
         raise CardError(f"expected a network, got {card.id}, which has none; there is: {', '.join(subject_names())}")
-    task: Task = next((known for known in TASKS if name.startswith(f"{known}/")), card.task)
+    task: Task = next((known for known in card.tasks if name.startswith(f"{known}/")), card.task)
     if task != "upscale":
         if scale not in (None, 1):
             raise CardError(f"{card.id}: expected no scale, got {scale}; it keeps a picture's size")

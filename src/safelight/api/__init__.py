@@ -9,6 +9,7 @@ from safelight.api.basics import list_methods, load, read, score, write
 from safelight.api.fixing import fix
 from safelight.api.restoring import deblock, denoise, inpaint, upscale
 from safelight.api.styling import stylize
+from safelight.api.visualizing import visualize
 
 __all__ = [
     "deblock",
@@ -21,5 +22,6 @@ __all__ = [
     "score",
     "stylize",
     "upscale",
+    "visualize",
     "write",
 ]

@@ -33,7 +33,7 @@ class Observer:
         """Take a step in, and tell whether the iteration may go on."""
         self._gauge.remark(step.remark)
         if self._preview is not None and time.monotonic() >= self._next:
-            _write(step, self._preview)
+            write_preview(step, self._preview)
             self._next = time.monotonic() + _PAUSE
         if self._stop.asked:
             said = f"safelight: stopped after {min(step.fraction, 1):.0%}; the best picture so far is kept"
@@ -42,7 +42,8 @@ class Observer:
         return True
 
 
-def _write(step: Step, path: Path) -> None:
+def write_preview(step: Step, path: Path) -> None:
+    """Write a picture as it forms, in place of the one before."""
     import numpy as np
 
     from safelight import image

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
     from safelight.card import Card, OptionFact
+    from safelight.view import View
 
 _META = "safelight.options"
 
@@ -55,11 +56,16 @@ def method_options(ctx: typer.Context) -> dict[str, str]:
     return dict(ctx.meta.get(_META, {}))
 
 
-def cards_of(verb: str | None) -> list[Card]:
-    """List the methods whose options a verb takes: those of its task; of ``train``, those that are trained."""
-    from safelight.card import Trained
-    from safelight.catalog import CARDS
+def cards_of(verb: str | None) -> Sequence[Card | View]:
+    """List the methods whose options a verb takes: those of its task; of ``train``, those that are trained.
 
+    Of ``visualize`` they are the ways to look into networks.
+    """
+    from safelight.card import Trained
+    from safelight.catalog import CARDS, VIEWS
+
+    if verb == "visualize":
+        return VIEWS
     if verb in TASKS:
         return [card for card in CARDS if verb in card.tasks]
     return [card for card in CARDS if isinstance(card.method, Trained)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -93,8 +94,9 @@ def _line(rows: Tensor, columns: Tensor, height: int, width: int, thick: float =
     at = torch.stack(torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij"), dim=-1).float()
     nearest = torch.full((height, width), float("inf"))
     points = torch.stack([rows, columns], dim=-1).float()
-    for start, end in zip(points[:-1], points[1:], strict=True):
+    for start, end in pairwise(points.unbind()):
         along = end - start
         part = (((at - start) @ along) / (along @ along).clamp_min(1e-9)).clamp(0, 1)
-        nearest = torch.minimum(nearest, (at - start - part[..., None] * along).norm(dim=-1))
+        distance: Tensor = (at - start - part[..., None] * along).norm(dim=-1)
+        nearest = torch.minimum(nearest, distance)
     return (thick / 2 + 0.5 - nearest).clamp(0, 1)

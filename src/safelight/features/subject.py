@@ -84,7 +84,7 @@ class Subject:
             if maps.ndim == 4:
                 found.setdefault(name, (maps.shape[1], _PROBE / maps.shape[-1]))
 
-        handles = self._hook(self._names(), note)
+        handles = self._hook(set(self._modules()), note)
         try:
             with torch.no_grad():
                 note(OUTPUT, self.network(self._blank(_PROBE, _PROBE)))
@@ -193,19 +193,20 @@ class Subject:
             if x.shape[-1] >= _PROBE and x.shape[-2] >= _PROBE:
                 raise
             raise BackboneError(
-                f"{self.name}: expected a larger picture, got {x.shape[-1]}x{x.shape[-2]}; its layers do not fit into it"
+                f"{self.name}: expected a larger picture, got {x.shape[-1]}x{x.shape[-2]}; its layers do not fit in"
             ) from error
         finally:
             for handle in handles:
                 handle.remove()
         return {layer: maps[layer] for layer in layers}
 
-    def _names(self) -> set[str]:
-        return {name for name, _ in self.network.named_modules() if name}
+    def _modules(self) -> dict[str, nn.Module]:
+        network: nn.Module = self.network
+        return {name: module for name, module in network.named_modules() if name}
 
     def _hook(self, names: set[str], told: Callable[[str, Tensor], None]) -> list[RemovableHandle]:
         handles: list[RemovableHandle] = []
-        for name, module in self.network.named_modules():
+        for name, module in self._modules().items():
             if name in names:
 
                 def look(module: nn.Module, inputs: Any, made: Any, name: str = name) -> None:  # noqa: ANN401, ARG001
@@ -249,15 +250,17 @@ class Subject:
         """Find the convolutions by the names of their layers; of a backbone those up to a layer."""
         network = self.network
         if not isinstance(network, Backbone):
-            modules = dict(network.named_modules())
-            return {name: modules[name] for name in self.layers if isinstance(modules.get(name), _Convolution)}  # pyright: ignore[reportReturnType]
+            modules = self._modules()
+            return {name: module for name in self.layers if isinstance(module := modules.get(name), _Convolution)}
         made: list[tuple[Tensor, _Convolution]] = []
 
         def look(module: nn.Module, inputs: Any, maps: Tensor) -> None:  # noqa: ANN401, ARG001
             assert isinstance(module, _Convolution)
             made.append((maps, module))
 
-        handles = [module.register_forward_hook(look) for module in network.modules() if isinstance(module, _Convolution)]
+        handles = [
+            module.register_forward_hook(look) for module in network.modules() if isinstance(module, _Convolution)
+        ]
         asked = network.layers[: 1 + (0 if upto is None else network.layers.index(upto))]
         side = min(max(64, network.sight(asked[-1]).field), 320)
         try:

@@ -2,17 +2,17 @@
 
 J. Gu, C. Dong, "Interpreting Super-Resolution Networks with Local Attribution Maps", CVPR 2021 (arXiv:2011.11731).
 
-F is the network, I the picture, and D(F(I)) says how much there is to see in a patch of the result: the sum of the sizes
-of its gradient. The picture is blurred, step by step less, and what each pixel adds to D on the way is its share: the
-integral of the gradients along this path (equations 5 to 7)::
+F is the network, I the picture, and D(F(I)) says how much there is to see in a patch of the result: the sum of the
+sizes of its gradient. The picture is blurred, step by step less, and what each pixel adds to D on the way is its share:
+the integral of the gradients along this path::
 
     gamma(a) = G_((1 - a) sigma) * I,     a from 0, blurred by sigma, to 1, the picture itself
 
     LAM_i = sum over k of  dD(F(gamma(a_k))) / dgamma_i  *  (gamma(a_k+) - gamma(a_k-))_i
 
 Detail is what is lost by blurring, so the map shows where the detail of the patch was taken from. The shares sum to
-D(F(I)) - D(F(gamma(0))), and no pixel beyond the receptive field has one. How far they are spread is the diffusion index
-(equation 9), 100 (1 - Gini): 0 if a single pixel has it all, 100 if all have the same::
+D(F(I)) - D(F(gamma(0))), and no pixel beyond the receptive field has one. How far they are spread is the diffusion
+index, 100 (1 - Gini): 0 if a single pixel has it all, 100 if all have the same::
 
     Gini = sum_ij | g_i - g_j | / (2 n^2 mean(g)),    g = | LAM | summed over the colours, n pixels in the picture
 
@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -38,6 +39,7 @@ from safelight.problem import Report, Step
 from safelight.view import Drawing, Scene, View
 
 SIZE = 128  # pixels: the longest side of the part of the picture that is drawn, if nobody says
+DRAWN = 256  # pixels: near to the side of a tile
 CUBIC_REACH = 3  # pixels that the enlargement before some networks looks away, and one for its edge
 
 
@@ -86,13 +88,17 @@ def draw(scene: Scene, options: Options, report: Report) -> Drawing:
     found = attribute(subject, picture, (x, y), side, options, report)
     shares = found.map.abs().sum(0)
     index = 100 * (1 - gini(shares))
+    if not shares.any():
+        raise CardError("visualize/attribution: expected a patch with detail, got a flat one; choose another with --at")
     total, expected = float(found.map.sum()), found.detail - found.blurred
     facts: dict[str, float | int | str | None] = {
         "x": x, "y": y, "side": side, "diffusion_index": index, "pixels": int((shares > 0).sum()),
         "sum": total, "detail": found.detail, "detail_of_blurred": found.blurred,
     }  # fmt: skip
     off = abs(total - expected) / max(abs(expected), 1e-12)
-    notes = () if off < 0.05 else (f"the shares miss their sum by {off:.0%}; --steps {4 * options.steps} is more exact",)
+    notes = (
+        () if off < 0.05 else (f"the shares miss their sum by {off:.0%}; --steps {4 * options.steps} is more exact",)
+    )
     heading = f"{subject.name}: a patch of {side}x{side} px at {x},{y}; diffusion index {index:.1f}"
     tiles = _tiles(picture[0].cpu(), shares, found, scale, (x, y), side, scene.size or SIZE)
     return Drawing(sheet=sheet([Section(tiles, 3, heading)]), facts=facts, notes=notes)
@@ -138,7 +144,7 @@ def attribute(
         return size_of_gradient(made[..., corner[1] : corner[1] + side, corner[0] : corner[0] + side])
 
     total = torch.zeros_like(picture)
-    for k, (before, after) in enumerate(zip(path[:-1], path[1:], strict=True), start=1):
+    for k, (before, after) in enumerate(pairwise(path), start=1):
         middle = _blurred(picture, (1 - (k - 0.5) / options.steps) * options.sigma).requires_grad_()
         (gradient,) = torch.autograd.grad(detail(middle), middle)
         total += gradient * (after - before)
@@ -182,26 +188,44 @@ def _tiles(
     high, wide = min(size, height), min(size, width)
     middle_x, middle_y = (2 * at[0] + side) // (2 * scale), (2 * at[1] + side) // (2 * scale)
     left, top = min(max(middle_x - wide // 2, 0), width - wide), min(max(middle_y - high // 2, 0), height - high)
-    part = picture[:, top : top + high, left : left + wide]
-    factor = max(1, 256 // max(high, wide))
-    drawn = enlarged(part, factor).expand(3, -1, -1)
-    patch = math.ceil(side * factor / scale)
-    frame = (at[1] * factor // scale - top * factor, at[0] * factor // scale - left * factor, patch, patch)
+    seen = Window(top, left, high, wide)
+    rows, columns = (shares.sum(dim).nonzero().flatten() for dim in (1, 0))
+    near = Window(int(rows[0]), int(columns[0]), int(rows[-1] - rows[0]) + 1, int(columns[-1] - columns[0]) + 1)
     # The root lets small shares be seen; red covers a gray picture.
-    strength = (shares / shares.max().clamp_min(1e-30)).sqrt()[top : top + high, left : left + wide]
-    strength = enlarged(strength, factor)
+    strength = (shares / shares.max()).sqrt()[None]
     red = torch.tensor([1.0, 0.0, 0.0])[:, None, None]
-    gray = drawn.mean(0, keepdim=True)
+    covered = picture.mean(0, keepdim=True) * (1 - strength) + red * strength
     x, y = found.corner
     begin, above = max(x - 2 * side, 0), max(y - 2 * side, 0)
     result = found.result[0, :, above : y + 3 * side, begin : x + 3 * side]
     x, y = x - begin, y - above
-    near = max(1, 256 // max(result.shape[-2:]))
+    factor = max(1, DRAWN // max(result.shape[-2:]))
+    patch = (at[0], at[1], side)
     return [
-        Tile(boxed(drawn, *frame), "the picture"),
-        Tile(boxed(gray * (1 - strength) + red * strength, *frame, colour=(0.1, 0.5, 1)), "shares (root)"),
-        Tile(boxed(enlarged(result, near), y * near, x * near, side * near, side * near), "the result"),
+        Tile(seen.cut(picture, patch, scale, (1.0, 0.2, 0.1)), "the picture"),
+        Tile(near.cut(covered, patch, scale, (0.1, 0.5, 1.0)), "shares (root)"),
+        Tile(boxed(enlarged(result, factor), y * factor, x * factor, side * factor, side * factor), "the result"),
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A part of the picture."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    def cut(self, x: Tensor, patch: tuple[int, int, int], scale: int, colour: tuple[float, float, float]) -> Tensor:
+        """Cut it out of (C, h, w), enlarge it, and draw a frame around the patch: x, y and side in the result."""
+        factor = max(1, DRAWN // max(self.height, self.width))
+        part = enlarged(x[:, self.top : self.top + self.height, self.left : self.left + self.width], factor)
+        left, top = (
+            edge * factor // scale - start * factor for edge, start in ((patch[0], self.left), (patch[1], self.top))
+        )
+        side = math.ceil(patch[2] * factor / scale)
+        return boxed(part, top, left, side, side, colour)
 
 
 VIEW = View(

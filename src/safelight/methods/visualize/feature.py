@@ -148,7 +148,9 @@ def transformed(x: Tensor, drawn: torch.Generator) -> Tensor:
     a, b, zoom, turn = (2 * torch.rand(4, generator=drawn) - 1).tolist()
     angle, zoom = math.radians(TURN * turn), 1 + ZOOM * zoom
     cos, sin = math.cos(angle) / zoom, math.sin(angle) / zoom
-    theta = torch.tensor([[cos, -sin * height / width, 2 * SHIFT * a / width], [sin * width / height, cos, 2 * SHIFT * b / height]])
+    theta = torch.tensor(
+        [[cos, -sin * height / width, 2 * SHIFT * a / width], [sin * width / height, cos, 2 * SHIFT * b / height]]
+    )
     grid = F.affine_grid(theta[None].to(x), list(x.shape), align_corners=False)
     x = F.grid_sample(x - 0.5, grid, align_corners=False) + 0.5  # what comes in from outside is gray
     top, left = torch.randint(2 * LAST_SHIFT + 1, (2,), generator=drawn).tolist()

@@ -5,8 +5,8 @@ A. Krizhevsky, I. Sutskever, G. E. Hinton, "ImageNet Classification with Deep Co
 
 A kernel w of the first layer is as a small picture: its product with a patch of the same size is largest, for a given
 norm of the patch, where the patch is w itself. So the first layer can be read: edges, bars and colours.
-Deeper layers have a kernel for each pair of channels, drawn as a grid; kernels of a single pixel are drawn as the matrix
-that they are::
+Deeper layers have a kernel for each pair of channels, drawn as a grid; kernels of a single pixel are drawn as the
+matrix that they are::
 
     first layer      one tile a channel: its kernel in colour, or in gray where the network takes luma
     deeper           one row a channel of the result, one tile a channel of the input

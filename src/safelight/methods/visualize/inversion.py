@@ -3,7 +3,7 @@
 A. Mahendran, A. Vedaldi, "Understanding Deep Image Representations by Inverting Them", CVPR 2015 (arXiv:1412.0035).
 
 Phi_0 = Phi(x_0) are the maps that a layer makes of the picture x_0. Among all pictures that have them, a natural one is
-sought, starting from noise (equations 1 and 4)::
+sought, starting from noise::
 
     x* = argmin  || Phi(x) - Phi_0 ||^2 / || Phi_0 ||^2  +  lambda_a R_a(x)  +  lambda_b R_b(x)
 
@@ -12,9 +12,8 @@ sought, starting from noise (equations 1 and 4)::
 
 The lower the layer, the nearer x* is to x_0; the higher, the more is invented. The PSNR between them says how much.
 
-Differs from the paper: Adam with a falling rate instead of gradient descent with momentum; both terms are means over the
-picture, so that the same weights suit each size; they are weaker for low layers by nothing but the feature term's own
-strength.
+Differs from the paper: Adam with a falling rate instead of gradient descent with momentum; both terms are means over
+the picture, so that the same weights suit each size, and they are the same for every layer.
 """
 
 from __future__ import annotations

@@ -154,13 +154,13 @@ def _profile(shown: Tensor, theory: int | None) -> Tensor:
     """Draw how E falls off from the middle, beside the constant weight that the theory knows of."""
     across = shown.sum(0) / shown.sum(0).max()
     at = torch.arange(len(across)).float() - (across * torch.arange(len(across))).sum() / across.sum()
-    reach = float(at.abs().max())
+    reach = math.ceil(float(at.abs().max()))
     curves = [Curve(at, across, RED)]
     if theory is not None:
         half = theory / 2
         corners = torch.tensor([-half, -half, half, half]), torch.tensor([0.0, 1.0, 1.0, 0.0])
         curves.insert(0, Curve(*corners, BLUE))
-    return chart(curves, x=(-reach, reach), y=(0, 1.05), size=(280, 192), ticks=5)
+    return chart(curves, x=(-reach, reach), y=(0, 1), size=(280, 192), ticks=5)
 
 
 VIEW = View(
