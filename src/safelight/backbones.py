@@ -220,8 +220,8 @@ def _check(facts: Facts, shapes: Mapping[str, tuple[int, ...]], path: Path) -> N
         CheckpointError: They are not.
     """
     try:
-        checkpoint.fits(_blank(facts), shapes, path)
-    except CheckpointError as error:
+        checkpoint.fits(_blank(facts), shapes, path, f"weights of {facts.title}")
+    except CheckpointError:
         for other in features.BACKBONES:
             try:
                 checkpoint.fits(_blank(other), _needed(other, shapes), path)
@@ -231,7 +231,7 @@ def _check(facts: Facts, shapes: Mapping[str, tuple[int, ...]], path: Path) -> N
                 f"{name_of(path)}: expected weights of {facts.title}, got those of {other.title}, "
                 f"which is called {other.name} here"
             ) from None
-        raise CheckpointError(f"{error}; {facts.title} was expected") from None
+        raise
 
 
 def _blank(facts: Facts) -> nn.Module:

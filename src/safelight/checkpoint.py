@@ -253,8 +253,19 @@ def as_floats(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
     return floats
 
 
-def fits(network: torch.nn.Module, shapes: Mapping[str, tuple[int, ...]], path: Path) -> None:
+def fits(
+    network: torch.nn.Module,
+    shapes: Mapping[str, tuple[int, ...]],
+    path: Path,
+    what: str = "the weights of this network",
+) -> None:
     """Check that tensors of these names and shapes are all that a network needs, and nothing else.
+
+    Args:
+        network: What they are for.
+        shapes: Of the tensors, by their names.
+        path: The file that they are from.
+        what: What was expected, for messages.
 
     Raises:
         CheckpointError: A tensor is missing, left over or of another shape.
@@ -267,7 +278,7 @@ def fits(network: torch.nn.Module, shapes: Mapping[str, tuple[int, ...]], path: 
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             raise CheckpointError(
-                f"{name_of(path)}: expected the weights of this network, got some {problem} {_shown(names[0])}{more}; "
+                f"{name_of(path)}: expected {what}, got some {problem} {_shown(names[0])}{more}; "
                 "they belong to another network or other options"
             )
 
