@@ -315,11 +315,11 @@ def score(
 
 
 def _add(total: list[float], sample: Sample, result: Tensor, protocol: metrics.Protocol, path: Path, who: str) -> None:
-    decibels = metrics.find("psnr").score(result, sample.reference, protocol).item()
+    decibels = metrics.PSNR.score(result, sample.reference, protocol).item()
     if not math.isfinite(decibels):
         raise DataError(
             f"{path}: expected a picture with detail, got one that {who} exactly as it is; "
             "take it out, its PSNR is infinite"
         )
     total[0] += decibels
-    total[1] += metrics.find("ssim").score(result, sample.reference, protocol).item()
+    total[1] += metrics.SSIM.score(result, sample.reference, protocol).item()

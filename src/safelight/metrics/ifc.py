@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from safelight.metrics.protocol import Channel, Protocol, Rounding, comparable
+from safelight.metrics.spectral import correlate, eigen
 
 SMALLEST = 65  # pixels: the coarsest of the four levels then has 9, three blocks, the outer of which are left out
 
@@ -20,9 +21,10 @@ _NOISE = 1e-10  # added to the variance of the distortion, for samples of 0 to 2
 _TOLERANCE = 1e-15
 
 # The filters of the steerable pyramid with six directions, designed numerically by A. Karasaridis and E. Simoncelli (A
-# Filter Design Technique for Steerable Pyramid Image Transforms, ICASSP 1996) and tabulated as "sp5" in Simoncelli's
-# toolbox matlabPyrTools; here to six decimals. The two low-pass filters have the symmetries of the square: the triangles
-# hold rows 0 to the middle, from the middle outwards. The derivative is odd along one axis and even along the other.
+# Filter Design Technique for Steerable Pyramid Image Transforms, ICASSP 1996), who tabulate them as "sp5"; to six
+# decimals. The low-pass filters have the symmetries of the square: row i of a triangle holds the taps i samples away
+# from the middle on one axis, and 0 to i on the other. The derivative is odd along one axis and even along the other:
+# the rows are those after the middle, the columns those from the middle on.
 _SMOOTH_FIRST = (
     (0.403041,),
     (0.159256, 0.055870),
@@ -53,11 +55,11 @@ def ifc(result: Tensor, reference: Tensor, *, channel: Channel, shave: int = 0, 
 
     As the authors' `ifcvec.m`: windows of 17, 9, 5 and 3 samples from the finest level to the coarsest, places where
     they leave the subband left out, samples of 0 to 255. The pyramid is in the space of pixels, with the tabulated
-    filters of Simoncelli's toolbox ("sp5") and mirrored borders. One made from ideal filters in the frequency domain
-    gives far smaller numbers (4.57, 2.19, 1.23 in place of those below), so that it is no substitute.
+    filters of Simoncelli's toolbox, "sp5", and mirrored borders. One made of ideal filters in the frequency domain
+    was tried with the same model: its numbers were a quarter to a half smaller, so that it is no substitute.
 
-    Bicubic on Set5 at x2, x3 and x4 has 6.08, 3.58 and 2.33 here, where the table of SRCNN (Dong et al., TPAMI 2016) has
-    6.10, 3.52 and 2.35: within 2 %, not equal. RGB is the mean over the three channels. It is not symmetric.
+    Bicubic on Set5 at x2, x3 and x4 has 6.08, 3.58 and 2.33 here, where the table of SRCNN (Dong et al., TPAMI 2016)
+    has 6.10, 3.52 and 2.35: within 2 %, not equal. RGB is the mean over the three channels. It is not symmetric.
 
     Args:
         result: `(B, C, H, W)`, floating, C = 1 (gray, taken as Y) or 3 (sRGB).
@@ -67,8 +69,8 @@ def ifc(result: Tensor, reference: Tensor, *, channel: Channel, shave: int = 0, 
         rounding: "none", "8-bit" (both pictures, as in a file) or "8-bit-y" (and their luma too); see `Protocol`.
 
     Returns:
-        `(B,)`, float64, in bits a pixel, at least 0. It has no fixed best value: an equal picture has some 70, depending
-        on what it shows, and a sharpened one may have more than a faithful one. A flat reference has 0.
+        `(B,)`, float64, in bits a pixel, at least 0. It has no fixed best value: an equal picture has some 70,
+        depending on what it shows, and a sharpened one may have more than a faithful one. A flat reference has 0.
 
     Raises:
         ValueError: shapes differ or are not as above, samples are not floating or not finite, the reference leaves
@@ -129,8 +131,8 @@ def _square(triangle: tuple[tuple[float, ...], ...], like: Tensor) -> Tensor:
 def _filtered(plane: Tensor, taps: Tensor) -> Tensor:
     """Correlate, with the picture mirrored at its border and the edge not repeated ("reflect1")."""
     reach = taps.shape[0] // 2
-    padded = functional.pad(plane[None, None], (reach, reach, reach, reach), mode="reflect")
-    return functional.conv2d(padded, taps[None, None])[0, 0]
+    padded = functional.pad(plane[None, None], (reach, reach, reach, reach), mode="reflect")[0, 0]
+    return correlate(padded, taps)
 
 
 # --- the model --------------------------------------------------------------------------------------------------------
@@ -143,8 +145,7 @@ def _told(result: Tensor, reference: Tensor, window: int) -> Tensor:
     y = reference[: rows * _BLOCK, : columns * _BLOCK]
 
     overlapping = y.unfold(0, _BLOCK, 1).unfold(1, _BLOCK, 1).reshape(-1, _BLOCK**2)
-    values, vectors = torch.linalg.eigh(torch.cov(overlapping.T, correction=0))
-    values = values.clamp(min=0)
+    values, vectors = eigen(torch.cov(overlapping.T, correction=0))
     blocks = y.reshape(rows, _BLOCK, columns, _BLOCK).permute(0, 2, 1, 3).reshape(rows, columns, _BLOCK**2)
     # In directions that nothing points to there is nothing to tell.
     inverse = torch.where(values > values.max() * 1e-14, 1 / values, 0.0)
