@@ -4,6 +4,7 @@ import dataclasses
 import fnmatch
 import io
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -452,3 +453,15 @@ def test_the_cache_is_one_for_all(monkeypatch, tmp_path):
     monkeypatch.delenv("SAFELIGHT_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert convert.cache_folder("backbones") == tmp_path / "safelight/backbones"
+
+
+def test_the_document_tells_the_facts():
+    text = (Path(__file__).parents[1] / "docs/backbones.md").read_text(encoding="utf-8")
+    for facts in features.BACKBONES:
+        size = "nothing" if facts.published is None else f"{facts.published.size / 1e6:.0f} MB"
+        network = f"[{facts.title}]({facts.link})" if facts.link else f"{facts.title}, the project's own"
+        assert f"\n| {facts.name} | {network} | {facts.parameters:,} | {size} | " in text
+        layers = " | ".join(", ".join(names) for names in (facts.style, facts.content, facts.perceptual))
+        assert f"\n| {facts.name} | {layers} |\n" in text
+        (row,) = re.findall(rf"^\| {facts.name} \| (`.*) \|$", text, re.MULTILINE)
+        backbones.load(facts.name, random=0).check(re.findall(r"`(\w+)`", row))
