@@ -1,0 +1,430 @@
+"""Train the lens: distil a classifier into it, with its perceptual distance, and two tasks without any labels.
+
+    python tools/train_lens.py --data TRAINING_SETS --teacher FOLDER --minutes 40 --out lens.safetensors
+
+``FOLDER`` holds ``squeezenet1_0.safetensors``. Each step takes crops of photographs and spoiled versions of them, and
+asks for four things; what answers, beyond the lens itself, is thrown away at the end:
+
+- the teacher's maps, with unit length at each place, by 1x1 convolutions from the lens's maps of the same stride;
+- the teacher's distance between crop and version, whole and by squares of 16 pixels: the logarithms are compared, up to
+  a constant, since only the ranking counts;
+- a and b of CIE Lab, given the lightness; and the colours inside of squares that were cut out.
+
+The rate follows the clock, so that the run ends in time on a machine that others use too: a warm-up, then a cosine.
+Every five minutes the averaged weights are examined on pictures that were set apart; those of the best examination
+stay. ``--start FILE`` goes on from a file of such weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import teacher
+import torch
+from distortions import KINDS, below, spoil
+from teacher import PERCEPTUAL, distances, spearman
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+
+from safelight import backbones, checkpoint, data, ops, provenance
+from safelight.checkpoint import Header
+from safelight.color import rgb_to_lab
+from safelight.engine import device as devices
+from safelight.features import Backbone, Pooling, lens
+from safelight.optim import Soap
+from safelight.train import Average
+
+SETS = ("photos_hq", "bsds399", "t91", "imagenet")
+LICENCE = "Apache-2.0; trained on pictures of which some are for research use only (see trained_on)"
+SIDE, PAIRS, CELL = 64, 16, 16  # pixels, crops with their versions in a step, pixels
+FEW = PAIRS // 4  # crops in a step that are shown gray, and as many with holes
+RATE, WARMUP, DECAY = 1.5e-3, 50, 0.998
+LOSSES = {"features": 3.0, "distance": 1.0, "colour": 0.3, "holes": 0.3}
+TAUGHT = (  # which layer of ours answers for which of the teacher's, of the same stride
+    ("pool1", "relu1"), ("pool2", "fire2"), ("relu3_3", "fire3"), ("relu3_3", "fire4"), ("pool3", "fire5"),
+    ("relu4_1", "fire6"), ("relu4_1", "fire7"), ("relu4_1", "fire8"),
+)  # fmt: skip
+OURS = tuple(dict.fromkeys([*lens.PERCEPTUAL, *(ours for ours, _ in TAUGHT)]))
+THEIRS = tuple(dict.fromkeys([*PERCEPTUAL, *(theirs for _, theirs in TAUGHT)]))
+
+Maps = Mapping[str, Tensor]
+
+
+# --- pictures ---------------------------------------------------------------------------------------------------------
+
+
+def pyramid(picture: Tensor) -> list[Tensor]:
+    """List a picture (3, H, W) uint8 at full, half and quarter size, as long as a crop fits."""
+    levels: list[Tensor] = []
+    while min(picture.shape[-2:]) >= SIDE and len(levels) < 3:
+        levels.append(picture)
+        picture = ops.resize(picture, zoom=0.5)
+    return levels
+
+
+def draw(pyramids: Sequence[Sequence[Tensor]], count: int, generator: Generator) -> Tensor:
+    """Cut random crops, (count, 3, SIDE, SIDE) in [0, 1], each flipped or not, of any size of any picture."""
+    crops: list[Tensor] = []
+    for _ in range(count):
+        levels = pyramids[below(len(pyramids), generator)]
+        level = levels[below(len(levels), generator)]
+        top, left = (below(length - SIDE + 1, generator) for length in level.shape[-2:])
+        crop = level[:, top : top + SIDE, left : left + SIDE]
+        crops.append(crop.flip(-1) if below(2, generator) else crop)
+    return torch.stack(crops).float() / 255
+
+
+def squares(count: int, generator: Generator) -> Tensor:
+    """Draw masks (count, 1, SIDE, SIDE), 1 in three squares of a quarter of the side, on a grid of 4 pixels."""
+    masks = torch.zeros(count, 1, SIDE, SIDE)
+    for mask in masks:
+        for _ in range(3):
+            top, left = (4 * below(3 * SIDE // 16 + 1, generator) for _ in range(2))
+            mask[:, top : top + SIDE // 4, left : left + SIDE // 4] = 1
+    return masks
+
+
+# --- the four questions -----------------------------------------------------------------------------------------------
+
+
+def teach(network: Backbone, x: Tensor) -> Maps:
+    """Compute the teacher's maps on our grid: the padding puts the places of both within 1.5 pixels of each other."""
+    with torch.no_grad():
+        maps = network(F.pad(x, (4, 4, 4, 4), mode="reflect"), THEIRS)
+    return maps | {"relu1": maps["relu1"][..., 1:, 1:]}
+
+
+def part(maps: Maps, start: int, count: int) -> Maps:
+    """Take some pictures of a batch."""
+    return {layer: values[start : start + count] for layer, values in maps.items()}
+
+
+def channel_means(values: Tensor) -> Tensor:
+    """The mean of each channel, at least a twentieth of the layer's: channels that hardly ever fire stay quiet."""
+    means = values.float().mean(dim=(0, 2, 3))
+    return means.clamp(min=0.05 * float(means.mean()))
+
+
+class Decoder(nn.Module):
+    """Answers from two layers, at a quarter of the picture's size."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.deep, self.shallow = nn.Conv2d(256, 64, 1), nn.Conv2d(128, 64, 1)
+        self.last = nn.Conv2d(64, channels, 3, padding=1)
+
+    def forward(self, maps: Maps) -> Tensor:
+        """Compute (B, channels, H / 4, W / 4)."""
+        deep: Tensor = F.interpolate(self.deep(maps["relu4_1"]), scale_factor=2)
+        answer: Tensor = self.last(F.relu(deep + self.shallow(maps["relu3_3"])))
+        return answer.float()
+
+
+class Answers(nn.Module):
+    """All that is thrown away in the end.
+
+    Args:
+        spread: The variance of each of the teacher's layers with unit length, by which its errors are counted.
+        sizes: The channels of these layers.
+    """
+
+    def __init__(self, spread: Mapping[str, float], sizes: Mapping[str, int]) -> None:
+        super().__init__()
+        ours = lens.build("average")
+        self.heads = nn.ModuleList(nn.Conv2d(ours.sight(own).channels, sizes[its], 1) for own, its in TAUGHT)
+        self.colour, self.holes = Decoder(2), Decoder(3)
+        self.constant = nn.Parameter(torch.zeros(()))  # between the logarithms of the two distances
+        self.spread = spread
+
+    @torch.no_grad()
+    def begin(self, ours: Maps, theirs: Maps) -> None:
+        """Set the heads to what fits some maps best, so that the first steps teach the lens and not them."""
+        for head, (own, its) in zip(self.heads, TAUGHT, strict=True):
+            assert isinstance(head, nn.Conv2d)
+            assert head.bias is not None
+            known = F.pad(ours[own], (0, 0, 0, 0, 0, 1), value=1.0).movedim(1, -1).flatten(0, 2).double()
+            target = F.normalize(theirs[its], dim=1).movedim(1, -1).flatten(0, 2).double() / math.sqrt(self.spread[its])
+            square = known.T @ known
+            square.diagonal().add_(1e-3 * float(square.diagonal().mean()))
+            found = torch.linalg.solve(square, known.T @ target).float()
+            head.weight.copy_(found[:-1].T[:, :, None, None])
+            head.bias.copy_(found[-1])
+
+    def unexplained(self, ours: Maps, theirs: Maps) -> Tensor:
+        """The part of the variance of the teacher's maps that ours do not tell, the mean over all pairs of layers."""
+        parts: list[Tensor] = []
+        for head, (own, its) in zip(self.heads, TAUGHT, strict=True):
+            target = F.normalize(theirs[its], dim=1) / math.sqrt(self.spread[its])
+            parts.append(F.mse_loss(head(ours[own]).float(), target))
+        return torch.stack(parts).mean()
+
+    def farness(self, ours: Maps, theirs: Maps) -> Tensor:
+        """How far our distances are from the teacher's, for crops and their versions, one after the other."""
+        cells = SIDE // CELL
+        own, its = (
+            distances(part(maps, PAIRS, PAIRS), part(maps, 0, PAIRS), layers, cells)
+            for maps, layers in ((ours, lens.PERCEPTUAL), (theirs, PERCEPTUAL))
+        )
+        total = torch.zeros(())
+        for weight, first, second in ((1.0, own.mean((1, 2)), its.mean((1, 2))), (0.5, own, its)):
+            ratio = (first + 1e-3).log() - (second + 1e-3).log()
+            total = total + weight * (ratio - self.constant).abs().mean()
+        return total
+
+
+class Pupil:
+    """The lens in its training, with both poolings on the same weights, and what answers for it."""
+
+    def __init__(self, network: Backbone, master: Backbone, answers: Answers) -> None:
+        twin = lens.build("max")
+        for own, other in zip(twin.network.children(), network.network.children(), strict=True):
+            own.weight, own.bias = other.weight, other.bias
+        self.ways: dict[Pooling, Backbone] = {"average": network, "max": twin}
+        self.master, self.answers, self.steps = master, answers, 0
+        self.scales = {layer: torch.ones(network.sight(layer).channels) for layer in lens.PERCEPTUAL}
+
+    def losses(self, clean: Tensor, generator: Generator) -> Tensor:
+        """Ask the four questions about crops (PAIRS, 3, SIDE, SIDE): the four losses, in the order of ``LOSSES``."""
+        pooling: Pooling = "max" if below(4, generator) == 0 else "average"
+        network = self.ways[pooling]
+        versions = torch.cat([clean, spoil(clean, generator)])
+        lab, whole = rgb_to_lab(clean[:FEW]), clean[FEW : 2 * FEW]
+        masks = squares(FEW, generator)
+        gray, cut = (lab[:, :1] / 100).expand(-1, 3, -1, -1), torch.where(masks > 0, network.mean, whole)
+        with torch.autocast("cpu", torch.bfloat16):
+            theirs = {layer: maps.float() for layer, maps in teach(self.master, versions).items()}
+            shown = torch.cat([versions, gray, cut]).contiguous(memory_format=torch.channels_last)
+            maps: Maps = network(shown, OURS)
+            pairs = part(maps, 0, 2 * PAIRS)
+            features = self.answers.unexplained(pairs, theirs)
+            ab: Tensor = self.answers.colour(part(maps, 2 * PAIRS, FEW))
+            inside: Tensor = self.answers.holes(part(maps, 2 * PAIRS + FEW, FEW))
+        if pooling == "average":
+            with torch.no_grad():
+                for layer, scale in self.scales.items():
+                    scale.lerp_(channel_means(maps[layer][:PAIRS]), 0.02 if self.steps >= 50 else 1 / (self.steps + 1))
+            self.steps += 1
+        # The shipped weights are scaled, and the distance is that of the scaled channels.
+        leveled = {layer: pairs[layer].float() / scale.view(1, -1, 1, 1) for layer, scale in self.scales.items()}
+        distance = self.answers.farness(leveled, theirs)
+        colour = F.smooth_l1_loss(ab, F.avg_pool2d(lab[:, 1:], 4) / 25)
+        where = F.avg_pool2d(masks, 4)
+        wrong = (inside - F.avg_pool2d(4 * (whole - 0.5), 4)).abs() * where
+        return torch.stack([features, distance, colour, wrong.sum() / (3 * where.sum())])
+
+
+# --- examination ------------------------------------------------------------------------------------------------------
+
+
+def normalised(tensors: Mapping[str, Tensor], crops: Tensor) -> dict[str, Tensor]:
+    """Scale weights so that each channel has the mean 1 after its ReLU, over these crops."""
+    backbone = filled(tensors)
+    names = [layer for layer in backbone.layers if layer.startswith("relu")]
+    with torch.no_grad():
+        found = [backbone(crops[i : i + 16], names) for i in range(0, len(crops), 16)]
+    scaled: dict[str, Tensor] = {}
+    before = torch.ones(3)
+    for name in names:
+        means = channel_means(torch.cat([maps[name] for maps in found]))
+        convolution = name.replace("relu", "conv")
+        weight, bias = tensors[f"{convolution}.weight"], tensors[f"{convolution}.bias"]
+        scaled[f"{convolution}.weight"] = weight * before.view(1, -1, 1, 1) / means.view(-1, 1, 1, 1)
+        scaled[f"{convolution}.bias"] = bias / means
+        before = means
+    return scaled
+
+
+def balanced(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Scale weights so that those of each channel have the size of He's random ones, at which the rates are right."""
+    scaled: dict[str, Tensor] = {}
+    before = torch.ones(3)
+    for name in dict.fromkeys(key.rpartition(".")[0] for key in tensors):
+        weight = tensors[f"{name}.weight"] * before.view(1, -1, 1, 1)
+        size = weight.flatten(1).norm(dim=1) / math.sqrt(2)
+        scaled[f"{name}.weight"] = weight / size.view(-1, 1, 1, 1)
+        scaled[f"{name}.bias"] = tensors[f"{name}.bias"] / size
+        before = size
+    return scaled
+
+
+def filled(tensors: Mapping[str, Tensor]) -> Backbone:
+    """Make the lens with these weights."""
+    backbone = lens.build("average")
+    backbone.network.load_state_dict(tensors)
+    return backbone
+
+
+@dataclass(frozen=True, slots=True)
+class Exam:
+    """Pictures set apart, (N, 3, H, W), versions of each, (N, 3, H, W) a way, and the teacher's distances, (N, ways).
+
+    ``crops`` are others of the same pictures, for the teacher's maps.
+    """
+
+    pictures: Tensor
+    versions: tuple[Tensor, ...]
+    distances: Tensor
+    crops: Tensor
+    maps: Maps
+
+    def correlation(self, tensors: Mapping[str, Tensor]) -> float:
+        """Spearman's correlation of our distances with the teacher's, the mean over the pictures."""
+        found = _distances(filled(tensors), self.pictures, self.versions, lens.PERCEPTUAL)
+        values = [spearman(own, its) for own, its in zip(found, self.distances, strict=True)]
+        return sum(values) / len(values)
+
+    def unexplained(self, tensors: Mapping[str, Tensor], answers: Answers) -> float:
+        """The part of the teacher's maps that is not told."""
+        with torch.no_grad():
+            return float(answers.unexplained(filled(tensors)(self.crops, OURS), self.maps))
+
+
+def _distances(network: Backbone, x: Tensor, versions: Sequence[Tensor], layers: Sequence[str]) -> Tensor:
+    with torch.no_grad():
+        maps = network(x, layers)
+        return torch.stack([distances(network(each, layers), maps, layers).flatten() for each in versions], dim=1)
+
+
+def prepare(pictures: Sequence[Tensor], master: Backbone, generator: Generator, side: int = 96) -> Exam:
+    """Cut the middle of each picture and spoil it by all kinds that are trained, at two strengths."""
+    middles: list[Tensor] = []
+    for picture in pictures:
+        top, left = ((length - side) // 2 for length in picture.shape[-2:])
+        if min(top, left) >= 0:
+            middles.append(picture[:, top : top + side, left : left + side].float() / 255)
+    clean = torch.stack(middles)
+    chosen = [(kind, place) for kind in KINDS if kind.trained for place in (1, 3)]
+    versions = tuple(kind.distort(clean, kind.strengths[place], generator) for kind, place in chosen)
+    found = _distances(master, clean, versions, PERCEPTUAL)
+    crops = draw([levels for levels in map(pyramid, pictures) if levels], 64, generator)
+    return Exam(clean, versions, found, crops, teach(master, crops))
+
+
+# --- the loop ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One training: where it ends and, if it goes on from a file, where it begins."""
+
+    minutes: float
+    out: Path
+    start: Path | None
+
+    def header(self, steps: int, seconds: float, scores: Mapping[str, float]) -> Header:
+        """What the file says of itself; the work of the file it began from is counted."""
+        before = checkpoint.read_header(self.start) if self.start else None
+        recipe = {
+            "patch": SIDE, "batch": PAIRS, "rate": RATE, "warmup": WARMUP, "ema": DECAY, "minutes": self.minutes,
+            "losses": LOSSES, "teacher": "SqueezeNet 1.0", "start": dict(before.recipe) if before else "", "seed": 0,
+        }  # fmt: skip
+        return Header(
+            method="features/lens",
+            options={},
+            scales=(1,),
+            licence=LICENCE,
+            trained_on=tuple(data.described(name) for name in SETS),
+            recipe=recipe,
+            steps=steps + (before.steps if before else 0),
+            seconds=round(seconds + (before.seconds if before else 0), 1),
+            device=devices.describe(torch.device("cpu")) + ", bfloat16",
+            commit=provenance.code_version(),
+            scores=scores,
+        )
+
+
+def train(run: Run, pictures: data.Split, master: Backbone) -> None:
+    """Train for some minutes, and leave the weights at ``run.out`` and the log beside them.
+
+    Raises:
+        FloatingPointError: The loss is no longer a number.
+    """
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
+    pyramids = [levels for levels in map(pyramid, pictures.train) if levels]
+    exam = prepare(pictures.validation, master, generator)
+    calibration = draw(pyramids, 256, generator)
+    units = {layer: F.normalize(values, dim=1) for layer, values in exam.maps.items()}
+    spread = {layer: float(values.var(dim=(0, 2, 3)).mean()) for layer, values in units.items()}
+    answers = Answers(spread, {layer: values.shape[1] for layer, values in units.items()})
+    tensors: Mapping[str, Tensor] = (
+        checkpoint.load(run.start)[0] if run.start else backbones.load("lens", random=0).network.state_dict()
+    )
+    network = filled(balanced(tensors))
+    with torch.no_grad():
+        answers.begin(network(calibration, OURS), teach(master, calibration))
+    for module in (network, answers, master):
+        for parameter in module.parameters():
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    pupil, average = Pupil(network, master, answers), Average(network.network, DECAY)
+    optimizers = (Soap(network.parameters(), lr=RATE), torch.optim.Adam(answers.parameters(), lr=RATE))
+    weights = torch.tensor(list(LOSSES.values()))
+
+    log: list[list[float]] = []
+    total, since, step, best = torch.zeros(4), 0, 0, -math.inf
+    began = examined = time.monotonic()
+    done = 0.0
+    while done < 1:
+        done = min(1.0, (time.monotonic() - began) / (60 * run.minutes))
+        factor = min((step + 1) / WARMUP, 0.5 * (1 + math.cos(math.pi * done)))
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = RATE * factor
+            optimizer.zero_grad()
+        losses = pupil.losses(draw(pyramids, PAIRS, generator), generator)
+        (weights * losses).sum().backward()
+        for optimizer in optimizers:
+            optimizer.step()
+        average.update(network.network, step)
+        total, since, step = total + losses.detach(), since + 1, step + 1
+        if time.monotonic() - examined < 300 and done < 1:
+            continue
+        if not bool(total.isfinite().all()):
+            raise FloatingPointError(f"the loss is no longer a number at step {step}; lower the rate")
+        seconds = time.monotonic() - began
+        tensors = normalised(average.tensors, calibration)
+        correlation, left = exam.correlation(tensors), exam.unexplained(average.tensors, answers)
+        log.append([step, round(seconds, 1), *(round(float(loss) / since, 4) for loss in total), left, correlation])
+        print(*(round(value, 4) for value in log[-1]), flush=True)
+        if correlation - left > best:
+            best = correlation - left
+            scores = {
+                "validation Spearman with the teacher": round(correlation, 4),
+                "validation unexplained": round(left, 4),
+            }
+            checkpoint.save(run.out, tensors, run.header(step, seconds, scores), dtype=torch.float16)
+        write_log(run.out.with_suffix(".csv"), log)
+        total, since, examined = torch.zeros(4), 0, time.monotonic()
+
+
+def write_log(path: Path, log: Sequence[Sequence[float]]) -> None:
+    """Write the whole log: the means of the four losses, and the examination."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("step", "seconds", *LOSSES, "unexplained", "spearman"))
+        writer.writerows([f"{value:.6g}" for value in row] for row in log)
+
+
+def main() -> None:
+    """Train."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--data", required=True, type=Path, help=f"the folder that holds {', '.join(SETS)}")
+    parser.add_argument("--teacher", required=True, type=Path, help="the folder that holds squeezenet1_0.safetensors")
+    parser.add_argument("--minutes", type=float, default=40)
+    parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--start", type=Path, help="a file of the lens's weights to begin from")
+    arguments = parser.parse_args()
+    pictures = data.load([arguments.data / name for name in SETS], "rgb", validation=16)
+    master = teacher.load(arguments.teacher / "squeezenet1_0.safetensors")
+    train(Run(arguments.minutes, arguments.out, arguments.start), pictures, master)
+
+
+if __name__ == "__main__":
+    main()
