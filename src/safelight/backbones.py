@@ -34,12 +34,14 @@ class Stored:
         source: The name of the file that they come from.
         sha256: Of that file, in hexadecimal digits; empty for what comes with the program.
         published: Whether that file is the one that everybody means by the backbone's name.
+        licence: Of the weights, as far as known.
     """
 
     path: Path
     source: str
     sha256: str
     published: bool
+    licence: str
 
     @property
     def words(self) -> str:
@@ -160,7 +162,8 @@ def _method(facts: Facts) -> str:
 def _origin(facts: Facts, path: Path, header: Header) -> Stored:
     sha256 = header.converted.get("sha256", "")
     published = facts.published is None or sha256.startswith(facts.published.sha256)
-    return Stored(path=path, source=header.converted.get("file", path.name), sha256=sha256, published=published)
+    source = header.converted.get("file", path.name)
+    return Stored(path=path, source=source, sha256=sha256, published=published, licence=header.licence)
 
 
 def _is_whole(path: Path) -> bool:
@@ -196,16 +199,19 @@ def _read(facts: Facts, path: Path) -> tuple[dict[str, Tensor], Stored]:
     """Read the weights out of a user's file: what the network needs of it, if the rest is what may be passed over."""
     with convert.opened(path, f"weights of {facts.title}", most=MAX_BYTES) as file:
         if file.ours:
-            tensors, header = checkpoint.load(path)
+            header = checkpoint.read_header(path)
             if header.method != _method(facts):
                 raise file.error(f"weights of {header.method}")
-            _check(facts, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, path)
-            return tensors, _origin(facts, path, header)
+            _check(facts, checkpoint.read_shapes(path)[0], path)
+            return checkpoint.load(path)[0], _origin(facts, path, header)
         shapes = _needed(facts, file.shapes())
         _check(facts, shapes, path)
         tensors = checkpoint.as_floats(file.read(shapes), path)
-        published = facts.published is not None and file.sha256.startswith(facts.published.sha256)
-        return tensors, Stored(path=path, source=name_of(path), sha256=file.sha256, published=published)
+        known = facts.published
+        published = known is not None and file.sha256.startswith(known.sha256)
+        licence = known.licence if known is not None and published else convert.LICENCE
+        origin = Stored(path=path, source=name_of(path), sha256=file.sha256, published=published, licence=licence)
+        return tensors, origin
 
 
 def _needed(facts: Facts, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
@@ -248,7 +254,7 @@ def _keep(facts: Facts, source: Path) -> Stored:
         method=_method(facts),
         options={},
         scales=(1,),
-        licence=facts.published.licence if origin.published else convert.LICENCE,
+        licence=origin.licence,
         converted={
             "file": origin.source, "link": facts.published.url if origin.published else "", "sha256": origin.sha256,
             "rules": RULES,

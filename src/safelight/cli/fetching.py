@@ -125,5 +125,5 @@ def _facts(facts: Facts, here: Stored | None) -> dict[str, Any]:
         "source": None if here is None else here.source, "sha256": None if here is None else here.sha256,
         "published": None if here is None else here.published,
         "url": None if published is None else published.url, "bytes": None if published is None else published.size,
-        "licence": None if published is None else published.licence,
+        "licence": here.licence if here is not None else None if published is None else published.licence,
     }  # fmt: skip
