@@ -23,13 +23,14 @@ from safelight.bench.records import Values
 from safelight.card import Card, Trained, channels_of, make_options
 from safelight.engine import device as devices
 from safelight.engine.cost import measure
+from safelight.lessons import TrainPrecision
 
 RESULTS = Path(__file__).parent.parent / "results"
 SECONDS = 8.0  # of training, about, for each row
 WARM_UP = 12  # steps, timed first to choose the number of steps
 
 
-def timed(card: Card, options: Values, scale: int, precision: train.TrainPrecision, steps: int, folder: Path) -> float:
+def timed(card: Card, options: Values, scale: int, precision: TrainPrecision, steps: int, folder: Path) -> float:
     """Train for some steps and return the seconds that they took."""
     method = card.method
     assert isinstance(method, Trained)
@@ -42,7 +43,7 @@ def timed(card: Card, options: Values, scale: int, precision: train.TrainPrecisi
         return train.train(plan, lambda progress: None).seconds  # noqa: ARG005 - nobody watches
 
 
-def row(card: Card, options: Values, precision: train.TrainPrecision, folder: Path) -> dict[str, Any]:
+def row(card: Card, options: Values, precision: TrainPrecision, folder: Path) -> dict[str, Any]:
     """Measure one network."""
     method = card.method
     assert isinstance(method, Trained)
@@ -73,7 +74,7 @@ def main() -> None:
     parser.add_argument("--data", required=True, type=Path)
     folder = parser.parse_args().data / "t91"
     device = devices.choose()
-    precisions: tuple[train.TrainPrecision, ...] = ("float32", "bfloat16")
+    precisions: tuple[TrainPrecision, ...] = ("float32", "bfloat16")
     rows: list[dict[str, Any]] = []
     for card in catalog.CARDS:
         if isinstance(card.method, Trained):

@@ -11,7 +11,7 @@ from safelight.methods.deblock import dncnn3
 from safelight.methods.denoise import dip, dncnn, nlm, red, wavelet
 from safelight.methods.denoise import tv as denoise_tv
 from safelight.methods.denoise import wiener as denoise_wiener
-from safelight.methods.stylize import gatys, johnson, texture
+from safelight.methods.stylize import adain, gatys, johnson, texture
 from safelight.methods.upscale import (
     bicubic,
     bilinear,
@@ -60,6 +60,7 @@ CARDS: Final[tuple[Card, ...]] = (
     gatys.CARD,
     texture.CARD,
     johnson.CARD,
+    adain.CARD,
 )
 
 VIEWS: Final[tuple[View, ...]] = (
@@ -76,6 +77,7 @@ DEFAULTS: Final[Mapping[Task, Card]] = {
     "denoise": dncnn.CARD,
     "deblock": dncnn3.CARD,
     "inpaint": dip.CARD,
+    "stylize": adain.CARD,
 }
 """What runs when nobody chooses. To enlarge, the best measured method that needs under 350,000 multiply-adds per output
 pixel: a test holds this against ``results/upscale.json``."""

@@ -8,6 +8,8 @@ The matrices are written out as sums of products with Python numbers. So the con
 tensor, no constant travels to a device, and no matrix product is rounded to TF32 behind the caller's back.
 """
 
+from typing import cast
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -337,3 +339,30 @@ def opponent_to_rgb(opponent: Tensor) -> Tensor:
     """
     planes = _planes(opponent, "opponent colours")
     return torch.stack([_weighted(row, planes) for row in _FROM_OPPONENT], dim=-3)
+
+
+def match_covariance(x: Tensor, like: Tensor) -> Tensor:
+    """Give the pixels of one picture the mean and the covariance of another's.
+
+    ``A x + b`` with ``A = cov_like^(1/2) cov_x^(-1/2)``: of all such A the one that turns colours least (Gatys, Bethge,
+    Hertzmann, Shechtman, "Preserving Color in Neural Artistic Style Transfer", 2016).
+
+    Args:
+        x: (1, 3, h, w), sRGB.
+        like: (1, 3, H, W).
+
+    Example:
+        >>> like = torch.rand(1, 3, 8, 8) * 0.4 + 0.3
+        >>> torch.allclose(match_covariance(like.flip(1) * 0.5, like).mean((2, 3)), like.mean((2, 3)), atol=1e-3)
+        True
+    """
+    pixels, wanted = x[0].flatten(1).double(), like[0].flatten(1).double()
+    change = _power(torch.cov(wanted, correction=0), 0.5) @ _power(torch.cov(pixels, correction=0), -0.5)
+    matched = change @ (pixels - pixels.mean(dim=1, keepdim=True)) + wanted.mean(dim=1, keepdim=True)
+    return matched.view_as(x).to(x.dtype)
+
+
+def _power(covariance: Tensor, exponent: float) -> Tensor:
+    eye = torch.eye(3, dtype=covariance.dtype, device=covariance.device)
+    values, vectors = cast("tuple[Tensor, Tensor]", torch.linalg.eigh(covariance + 1e-6 * eye))
+    return vectors @ torch.diag(values.clamp(min=1e-6) ** exponent) @ vectors.mT

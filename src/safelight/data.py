@@ -25,6 +25,7 @@ TERMS: Mapping[str, str] = {
     "bsds399": "BSDS500 train and test without one picture of Set5, research use",
     "photos_hq": "camera samples and CC0 wallpapers, free use",
     "imagenet": "223 sample pictures of ImageNet's classes, research use",
+    "style": "63 paintings and photographs that published code for style transfer comes with, mixed terms",
 }
 """The terms of the training sets that the shipped weights come from, by the name of their folder."""
 
@@ -70,6 +71,31 @@ def read_tensor(path: Path, channels: Channels) -> Tensor:
     if channels == "rgb":
         return pixels.expand(3, -1, -1).contiguous()
     return pixels.contiguous() if pixels.shape[0] == 1 else luma(pixels)
+
+
+def read_styles(paths: Sequence[Path], side: int | None) -> tuple[tuple[Tensor, ...], str]:
+    """Read pictures of styles, files or all of a folder, as (3, h, w) uint8, with a fingerprint of the files together.
+
+    Args:
+        paths: At least one.
+        side: Reduce each so that its shorter side is no longer than this, in pixels; ``None``: as they are.
+
+    Raises:
+        DataError: There is none, or a folder holds none.
+        image.PictureError: A picture is broken.
+    """
+    found = [file for path in paths for file in (files(path) if path.is_dir() else [path])]
+    if not found:
+        raise DataError("expected a picture of the style, got none; give one by --style")
+    styles: list[Tensor] = []
+    for path in found:
+        picture = read_tensor(path, "rgb")
+        zoom = 1.0 if side is None else side / min(picture.shape[-2:])
+        if zoom < 1:
+            small = ops.resize(picture.unsqueeze(0).float() / 255, zoom=zoom)[0]
+            picture = (small.clamp(0, 1) * 255).round().to(torch.uint8)
+        styles.append(picture)
+    return tuple(styles), hashlib.sha256(b"".join(path.read_bytes() for path in found)).hexdigest()
 
 
 def luma(rgb: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 It reads from top to bottom and serves every method: what differs between them, the network, the loss and the
 optimiser, stands in the method's own file. It runs on a CPU (in bfloat16 where the chip gains by it) or on a GPU.
+Validation is PSNR, or where no picture is the right answer, the method's own loss on pictures set apart.
 """
 
 from __future__ import annotations
@@ -14,68 +15,35 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from safelight import checkpoint, data, infer, ops, provenance
-from safelight.card import Card, Recipe, Trained, channels_of
+from safelight import checkpoint, data, provenance
+from safelight.card import Recipe, Trained, channels_of
 from safelight.checkpoint import CheckpointError, Header
-from safelight.degrade import Degradation, Shrink, single
 from safelight.engine import device as devices
-from safelight.engine.samples import to_tensor
-from safelight.image import Picture
-from safelight.metrics import psnr
-from safelight.model import Model
-
-TrainPrecision = Literal["auto", "float32", "bfloat16"]
+from safelight.lessons import Lesson, Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """Where a training stands: for a progress bar or a log.
 
-    ``loss`` is the mean since the last report, ``psnr`` the last validation in dB (``None`` before the first),
-    ``rate`` the crops per second and ``seconds_left`` the estimate for the rest.
+    ``loss`` is the mean since the last report, ``psnr`` the last validation in dB, or ``judged`` its loss (``None``
+    before the first), ``rate`` the crops per second and ``seconds_left`` the estimate for the rest.
     """
 
     step: int
     steps: int
     loss: float
     psnr: float | None
+    judged: float | None
     rate: float
     seconds_left: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """One training run, complete: the same plan on the same machine gives the same weights.
-
-    ``scales`` holds one scale, or all of them for a network that serves all. ``start`` is a weights file to begin
-    from. Every ``validate_every`` steps the averaged weights are scored; then, and every ``save_every`` seconds, the
-    state is saved.
-    """
-
-    card: Card
-    options: Any
-    scales: tuple[int, ...]
-    recipe: Recipe
-    folders: tuple[Path, ...]
-    out: Path
-    start: Path | None = None
-    device: devices.Device = "auto"
-    precision: TrainPrecision = "auto"
-    seed: int = 0
-    validate_every: int = 500
-    save_every: float = 60
-
-    def fingerprint(self, pictures: str) -> str:
-        """What must be equal for a run to be resumed: all but the place, the device and the precision."""
-        recipe = {k: v for k, v in dataclasses.asdict(self.recipe).items() if k not in ("time", "promises")}
-        return json.dumps([self.card.id, dataclasses.asdict(self.options), self.scales, recipe, self.seed, pictures])
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
@@ -100,40 +68,6 @@ class Average:
                 self.tensors[name].lerp_(tensor, 1 - decay)
             else:  # a count
                 self.tensors[name].copy_(tensor)
-
-
-def validate(plan: Plan, network: nn.Module, pictures: Sequence[Tensor]) -> float:
-    """Mean PSNR in dB over the validation pictures and degradations, through the path that a user's picture takes.
-
-    It is taken of Y where the network enlarges and of the network's own channels elsewhere, as the papers do.
-    """
-    values: list[float] = []
-    generator = torch.Generator().manual_seed(0)  # the same noise at each validation
-    for degradation in single(degradations(plan)):
-        scale = degradation.scale
-        model = Model(plan.card, plan.options, scale, network)
-        settings = infer.Settings(
-            task="upscale" if scale > 1 else plan.card.task, scale=scale if scale > 1 else None, device=plan.device
-        )
-        runner = infer.Runner(plan.card, settings, {scale: model})
-        for picture in pictures:
-            part = picture[:, :360, :480]  # the largest pictures are ten times the others
-            target = ops.crop_to_multiple(part, scale).unsqueeze(0).float() / 255
-            degraded = degradation.typical(target, generator)
-            result = to_tensor(runner(Picture(pixels=degraded[0].permute(1, 2, 0).numpy())).pixels)
-            channel, shave = ("y", scale) if scale > 1 else (channels_of(model.method, plan.options), 0)
-            rounding = "8-bit-y" if channel == "y" else "8-bit"
-            values.append(float(psnr(result, target, channel=channel, shave=shave, rounding=rounding)))
-    return sum(values) / len(values)
-
-
-def degradations(plan: Plan) -> tuple[Degradation, ...]:
-    """List what the inputs are made by; each step trains one of them, drawn at random."""
-    method = plan.card.method
-    assert isinstance(method, Trained)
-    if method.examples is not None:
-        return method.examples(plan.options)
-    return tuple(Shrink(scale, method.input == "interpolated") for scale in plan.scales)
 
 
 # --- the state of a run: safetensors, so that resuming executes no foreign code --------------------------------------
@@ -202,17 +136,15 @@ def train(plan: Plan, report: Callable[[Progress], None], *, resume: bool = True
     )
 
     split = data.load(plan.folders, channels_of(method, plan.options))
-    pictures = [picture.to(device) for picture in split.train]
-    crops = [data.Crops(pictures, each, patch=recipe.patch, batch=recipe.batch) for each in degradations(plan)]
     generator = torch.Generator().manual_seed(plan.seed)
-
     torch.manual_seed(plan.seed)  # the layers' own initialisation draws from torch's global generator
     network = method.network(plan.options, plan.scales[0])
     if plan.start is not None:
         _begin_from(network, plan.start)
     network = devices.place(network, device)
     average = Average(network, recipe.ema)
-    training = method.training(network, recipe)
+    lesson = Lesson(plan, network, split, device)
+    training, pictures = lesson.training, split.sha256 + lesson.sha256
     for optimizer in training.optimizers:
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
@@ -220,10 +152,10 @@ def train(plan: Plan, report: Callable[[Progress], None], *, resume: bool = True
     state_path, log_path = plan.out.with_suffix(".state"), plan.out.with_suffix(".csv")
     first, seconds, best, since = 0, 0.0, -math.inf, 0
     total = torch.zeros((), device=device)  # of the losses since the last validation
-    log: list[tuple[int, float, float, float]] = []  # step, seconds, loss, validation PSNR
+    log: list[tuple[int, float, float, float]] = []  # step, seconds, loss, validation
     if resume and state_path.exists():
         facts = load_state(state_path, network, average, training.optimizers)
-        if facts["fingerprint"] != plan.fingerprint(split.sha256):
+        if facts["fingerprint"] != plan.fingerprint(pictures):
             raise CheckpointError(f"{state_path} is of a run with other settings or pictures; --restart begins anew")
         first, seconds, best, log = facts["step"], facts["seconds"], facts["best"], facts["log"]
         total.fill_(facts["loss"])
@@ -232,7 +164,7 @@ def train(plan: Plan, report: Callable[[Progress], None], *, resume: bool = True
 
     def save(step: int) -> None:
         facts = {
-            "fingerprint": plan.fingerprint(split.sha256), "step": step, "seconds": seconds, "best": best, "log": log,
+            "fingerprint": plan.fingerprint(pictures), "step": step, "seconds": seconds, "best": best, "log": log,
             "loss": float(total), "since": since, "generator": generator.get_state(),
         }  # fmt: skip
         save_state(state_path, network, average, training.optimizers, facts)
@@ -243,7 +175,8 @@ def train(plan: Plan, report: Callable[[Progress], None], *, resume: bool = True
         scales=plan.scales,
         trained_on=tuple(data.described(folder.name) for folder in plan.folders),
         recipe={k: getattr(recipe, k) for k in ("patch", "batch", "steps", "rate", "warmup", "ema")}
-        | {"seed": plan.seed, "start": "" if plan.start is None else plan.start.name},
+        | {"seed": plan.seed, "start": "" if plan.start is None else plan.start.name}
+        | ({} if lesson.psnr else {"backbone": plan.backbone, "styles": [path.name for path in plan.styles]}),
         device=devices.describe(device) + (", bfloat16" if bfloat16 else ""),
         commit=provenance.code_version(),
     )
@@ -254,10 +187,8 @@ def train(plan: Plan, report: Callable[[Progress], None], *, resume: bool = True
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
 
-        which = int(torch.randint(len(crops), (), generator=generator))
-        batch = crops[which].draw(generator)
         with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-            losses = training.step(batch)
+            losses = training.step(lesson.draw(generator))
         average.update(network, step)
         total += sum(losses.values())
         since += 1
@@ -272,25 +203,30 @@ def train(plan: Plan, report: Callable[[Progress], None], *, resume: bool = True
                 raise FloatingPointError(f"{plan.card.id}: the loss is {loss} at step {step}; lower the rate (--rate)")
             if validating:
                 network.eval()
-                score = validate(plan, _averaged(method, plan, average, device), split.validation)
+                score = lesson.score(_averaged(method, plan, average, device))
                 network.train()
                 log.append((step + 1, round(seconds, 1), loss, round(score, 4)))
-                if score > best:
-                    best = score
-                    scores = {"validation PSNR": round(score, 4)}
+                if (score if lesson.psnr else -score) > best:
+                    best = score if lesson.psnr else -score
+                    scores = {"validation PSNR" if lesson.psnr else "validation loss": round(score, 4)}
                     header = dataclasses.replace(header, steps=step + 1, seconds=round(seconds, 1), scores=scores)
                     checkpoint.save(plan.out, average.tensors, header)
                 total.zero_()
                 since = 0
                 started = time.perf_counter()
-                _write_log(log_path, log)
+                _write_log(log_path, log, "psnr" if lesson.psnr else "validation_loss")
             if validating or now - saved > plan.save_every:
                 save(step + 1)
                 saved = time.perf_counter()
             rate = recipe.batch * (step + 1) / max(seconds, 1e-9)
             left = (recipe.steps - step - 1) * seconds / (step + 1)
             last = log[-1][3] if log else None
-            report(Progress(step=step + 1, steps=recipe.steps, loss=loss, psnr=last, rate=rate, seconds_left=left))
+            psnr, judged = (last, None) if lesson.psnr else (None, last)
+            report(
+                Progress(
+                    step=step + 1, steps=recipe.steps, loss=loss, psnr=psnr, judged=judged, rate=rate, seconds_left=left
+                )
+            )  # fmt: skip
     return checkpoint.read_header(plan.out)
 
 
@@ -310,9 +246,9 @@ def _begin_from(network: nn.Module, path: Path) -> None:
     network.load_state_dict(own | fitting)
 
 
-def _write_log(path: Path, log: Sequence[tuple[int, float, float, float]]) -> None:
-    """Keep the whole log: step, seconds of training, mean loss, validation PSNR in dB."""
+def _write_log(path: Path, log: Sequence[tuple[int, float, float, float]], score: str) -> None:
+    """Keep the whole log: step, seconds of training, mean loss, and the validation's score: PSNR in dB, or a loss."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(("step", "seconds", "loss", "psnr"))
-        writer.writerows((step, seconds, f"{loss:.6g}", psnr) for step, seconds, loss, psnr in log)
+        writer.writerow(("step", "seconds", "loss", score))
+        writer.writerows((step, seconds, f"{loss:.6g}", value) for step, seconds, loss, value in log)

@@ -66,6 +66,14 @@ def train(
     start: Annotated[
         Path | None, typer.Option("--start", help="Weights to begin from, such as another scale's.")
     ] = None,
+    style: Annotated[
+        list[Path] | None,
+        typer.Option("--style", help="Of methods of stylize: a picture of the style, or a folder; may be given again."),
+    ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option("--backbone", help="Of methods of stylize: the network that pictures are compared by.  [lens]"),
+    ] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew, over what an earlier run left.")] = False,
     device: DeviceFlag = "auto",
     precision: Annotated[
@@ -77,7 +85,8 @@ def train(
 ) -> int:
     """Train a method by its recipe. A run that was stopped goes on exactly where it was: run the same command again.
 
-    JSON: an object a validation (step, steps, loss, psnr, crops_per_second, seconds_left), then one summary.
+    JSON: an object a validation (step, steps, loss, psnr or validation_loss, crops_per_second, seconds_left), then one
+    summary.
     """
     from safelight import train as training
 
@@ -85,6 +94,7 @@ def train(
     network = _network(card)
     scales = _scales(card, network, scale)
     options = _options(card, method_options(ctx))
+    _check_styles(card, network, style, backbone)
     path = out or Path(f"{_name(card, network, options, scales)}.safetensors")
     if path.exists() and not path.with_suffix(".state").exists() and not restart:
         raise UsageError(
@@ -99,6 +109,8 @@ def train(
         folders=tuple(data),
         out=path,
         start=start,
+        styles=tuple(style or ()),
+        backbone=backbone or "lens",
         device=device,
         precision=precision,
         seed=seed,
@@ -133,16 +145,26 @@ def _scales(card: Card, network: Trained, scale: int | None) -> tuple[int, ...]:
     return (scale,)
 
 
+def _check_styles(card: Card, network: Trained, style: list[Path] | None, backbone: str | None) -> None:
+    from safelight.card import Perceptual
+
+    if isinstance(network.training, Perceptual) and not style:
+        raise UsageError(f"{card.id}: expected a picture of the style, got none; give one by --style")
+    if not isinstance(network.training, Perceptual) and (style or backbone is not None):
+        raise UsageError(f"{card.id} learns no style; leave --style and --backbone out")
+
+
 def _list(scales: tuple[int, ...]) -> str:
     return ", ".join(map(str, scales))
 
 
 def _options(card: Card, given: dict[str, str]) -> Any:  # noqa: ANN401 - each method has its own Options class
-    from safelight.card import Trained, make_options
+    from safelight.card import Perceptual, Trained, make_options
 
     options = make_options(card, given)
-    if isinstance(card.method, Trained) and card.method.pick is not None:
-        return card.method.pick(options, card.task, True, None)  # what depends on a picture: as for one that is gray
+    method = card.method
+    if isinstance(method, Trained) and method.pick is not None and not isinstance(method.training, Perceptual):
+        return method.pick(options, card.task, True, None)  # what depends on a picture: as for one that is gray
     return options
 
 
@@ -185,8 +207,11 @@ def _follow(plan: Plan, *, resume: bool, json: bool, quiet: bool) -> int:
             nonlocal last
             last = progress
             stop.check()
-            psnr = "" if progress.psnr is None else f"  {progress.psnr:.2f} dB"
-            bar.show(progress.step, f"{plan.card.id}  loss {progress.loss:.3g}{psnr}  {progress.rate:.0f} crops/s")
+            score = _score(progress)
+            bar.show(
+                progress.step,
+                f"{plan.card.id}  loss {progress.loss:.3g}{score and '  ' + score}  {progress.rate:.0f} crops/s",
+            )
             if progress.step % plan.validate_every == 0 or progress.step == progress.steps:
                 bar.above(lambda: _validated(progress, json=json, quiet=quiet))
 
@@ -202,23 +227,33 @@ def _follow(plan: Plan, *, resume: bool, json: bool, quiet: bool) -> int:
     if json:
         say_json({"summary": True, "weights": str(plan.out), **dataclasses.asdict(header)})
     elif not quiet:
-        scores = ", ".join(f"{name} {value:.2f} dB" for name, value in header.scores.items())
+        scores = ", ".join(
+            f"{name} {value:.2f}" + (" dB" if "PSNR" in name else "") for name, value in header.scores.items()
+        )
         say(f"{plan.out}: {scores or 'the run was complete already'}")
     return 0
+
+
+def _score(progress: Progress) -> str:
+    if progress.judged is not None:
+        return f"loss {progress.judged:.4g}"
+    return "" if progress.psnr is None else f"{progress.psnr:.2f} dB"
 
 
 def _validated(progress: Progress, *, json: bool, quiet: bool) -> None:
     if json:
         say_json(
             {
-                "step": progress.step, "steps": progress.steps, "loss": progress.loss, "psnr": progress.psnr,
+                "step": progress.step, "steps": progress.steps, "loss": progress.loss,
+                **({"psnr": progress.psnr} if progress.judged is None else {"validation_loss": progress.judged}),
                 "crops_per_second": round(progress.rate, 1), "seconds_left": round(progress.seconds_left, 1),
             }
         )  # fmt: skip
     elif not quiet:
-        psnr = "" if progress.psnr is None else f"validation {progress.psnr:.2f} dB, "
+        score = _score(progress)
         say(
-            f"step {progress.step}/{progress.steps}: loss {progress.loss:.3g}, {psnr}{progress.rate:.0f} crops/s, "
+            f"step {progress.step}/{progress.steps}: loss {progress.loss:.3g}, "
+            f"{score and 'validation ' + score + ', '}{progress.rate:.0f} crops/s, "
             f"{progress.seconds_left:.0f} s left"
         )
 

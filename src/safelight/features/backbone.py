@@ -116,6 +116,16 @@ class Backbone(nn.Module):
                 return Sight(step.channels, stride, field)
         raise AssertionError  # check would have raised
 
+    def until(self, layer: str) -> nn.Sequential:
+        """Give what computes a layer as a plain network from pictures (B, 3, H, W), for one that is built on it.
+
+        Raises:
+            BackboneError: There is no such layer.
+        """
+        self.check([layer])
+        modules = [step.module for step in self._steps[: self.layers.index(layer) + 1]]
+        return nn.Sequential(_Prepare(self.mean, self.std, self.bgr), *modules)
+
     def prepare(self, x: Tensor) -> Tensor:
         """Turn pictures (B, 1 or 3, H, W), sRGB or gray in [0, 1], into what the network was trained on."""
         x = (x.expand(-1, 3, -1, -1) - self.mean) / self.std
@@ -151,3 +161,20 @@ class Backbone(nn.Module):
             if len(maps) == len(wanted):
                 break
         return {layer: maps[layer] for layer in layers}
+
+
+class _Prepare(nn.Module):
+    """``Backbone.prepare`` of pictures in colour, as a layer."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Tensor, std: Tensor, bgr: bool) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
+        self.bgr = bgr
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = (x - self.mean) / self.std
+        return x.flip(1) if self.bgr else x

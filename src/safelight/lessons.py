@@ -1,0 +1,152 @@
+"""What a training run learns from: the plan, its batches, and how good a network is at what was set apart.
+
+Where there is a right answer, networks are scored by PSNR through the path that a user's picture takes. Where there is
+none, as in giving a picture a style, the method's own loss judges them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from safelight import backbones, data, infer, ops
+from safelight.card import Batch, Card, Judged, Perceptual, Recipe, Trained, Training, channels_of
+from safelight.degrade import AsItIs, Degradation, Shrink, single
+from safelight.engine import device as devices
+from safelight.engine.samples import to_tensor
+from safelight.image import Picture
+from safelight.metrics import psnr
+from safelight.model import Model
+
+TrainPrecision = Literal["auto", "float32", "bfloat16"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One training run, complete: the same plan on the same machine gives the same weights.
+
+    ``scales`` holds one scale, or all of them for a network that serves all. ``start`` is a weights file to begin
+    from. Every ``validate_every`` steps the averaged weights are scored; then, and every ``save_every`` seconds, the
+    state is saved. ``styles``, files or folders, and ``backbone`` are for methods that learn a style, or to give any.
+    """
+
+    card: Card
+    options: Any
+    scales: tuple[int, ...]
+    recipe: Recipe
+    folders: tuple[Path, ...]
+    out: Path
+    start: Path | None = None
+    styles: tuple[Path, ...] = ()
+    backbone: str = "lens"
+    device: devices.Device = "auto"
+    precision: TrainPrecision = "auto"
+    seed: int = 0
+    validate_every: int = 500
+    save_every: float = 60
+
+    def fingerprint(self, pictures: str) -> str:
+        """What must be equal for a run to be resumed: all but the place, the device and the precision."""
+        recipe = {k: v for k, v in dataclasses.asdict(self.recipe).items() if k not in ("time", "promises")}
+        also = [self.backbone] if self.styles else []
+        return json.dumps(
+            [self.card.id, dataclasses.asdict(self.options), self.scales, recipe, self.seed, pictures, *also]
+        )
+
+
+def degradations(plan: Plan) -> tuple[Degradation, ...]:
+    """List what the inputs are made by; each step trains one of them, drawn at random."""
+    method = plan.card.method
+    assert isinstance(method, Trained)
+    if method.examples is not None:
+        return method.examples(plan.options)
+    return tuple(Shrink(scale, method.input == "interpolated") for scale in plan.scales)
+
+
+def validate(plan: Plan, network: nn.Module, pictures: Sequence[Tensor]) -> float:
+    """Mean PSNR in dB over the validation pictures and degradations, through the path that a user's picture takes.
+
+    It is taken of Y where the network enlarges and of the network's own channels elsewhere, as the papers do.
+    """
+    values: list[float] = []
+    generator = torch.Generator().manual_seed(0)  # the same noise at each validation
+    for degradation in single(degradations(plan)):
+        scale = degradation.scale
+        model = Model(plan.card, plan.options, scale, network)
+        settings = infer.Settings(
+            task="upscale" if scale > 1 else plan.card.task, scale=scale if scale > 1 else None, device=plan.device
+        )
+        runner = infer.Runner(plan.card, settings, {scale: model})
+        for picture in pictures:
+            part = picture[:, :360, :480]  # the largest pictures are ten times the others
+            target = ops.crop_to_multiple(part, scale).unsqueeze(0).float() / 255
+            degraded = degradation.typical(target, generator)
+            result = to_tensor(runner(Picture(pixels=degraded[0].permute(1, 2, 0).numpy())).pixels)
+            channel, shave = ("y", scale) if scale > 1 else (channels_of(model.method, plan.options), 0)
+            rounding = "8-bit-y" if channel == "y" else "8-bit"
+            values.append(float(psnr(result, target, channel=channel, shave=shave, rounding=rounding)))
+    return sum(values) / len(values)
+
+
+class Lesson:
+    """How one plan's steps are made and its networks scored.
+
+    Attributes:
+        training: The method's step.
+        psnr: Whether a score is one, in dB; else it is a loss, the less the better.
+        sha256: Of the pictures of styles; empty without.
+    """
+
+    def __init__(self, plan: Plan, network: nn.Module, split: data.Split, device: torch.device) -> None:
+        method = plan.card.method
+        assert isinstance(method, Trained)
+        self._plan, self._validation = plan, split.validation
+        recipe = plan.recipe
+
+        def crops(pictures: Sequence[Tensor], kind: Degradation) -> data.Crops:
+            return data.Crops([x.to(device) for x in pictures], kind, patch=recipe.patch, batch=recipe.batch)
+
+        self._crops = [crops(split.train, each) for each in degradations(plan)]
+        self._styles: data.Crops | None = None
+        self._judged: Judged | None = None
+        self._held: tuple[Batch, ...] = ()
+        self.sha256 = ""
+        match method.training:
+            case Perceptual() as perceptual:
+                backbone = backbones.load(plan.backbone, device=device)
+                side = 2 * recipe.patch if perceptual.draws else None
+                styles, self.sha256 = data.read_styles(plan.styles, side)
+                if perceptual.draws:
+                    self._styles = crops(styles, AsItIs())
+                given = () if perceptual.draws else tuple(style.to(device).unsqueeze(0) / 255 for style in styles)
+                self.training: Training = perceptual.begin(network, recipe, backbone, given)
+                self._judged = self.training
+                generator = torch.Generator().manual_seed(0)
+                held = crops(split.validation, AsItIs())
+                self._held = tuple(self._styled(held.draw(generator), generator) for _ in range(4))
+            case begin:
+                self.training = begin(network, recipe)
+        self.psnr = self._judged is None
+
+    def draw(self, generator: torch.Generator) -> Batch:
+        """Draw a batch, of one of the degradations."""
+        which = int(torch.randint(len(self._crops), (), generator=generator))
+        return self._styled(self._crops[which].draw(generator), generator)
+
+    def _styled(self, batch: Batch, generator: torch.Generator) -> Batch:
+        drawn = self._styles
+        return batch if drawn is None else dataclasses.replace(batch, style=drawn.draw(generator).input)
+
+    @torch.no_grad()
+    def score(self, network: nn.Module) -> float:
+        """Score a network that is not being trained, on the pictures that were set apart."""
+        if self._judged is None:
+            return validate(self._plan, network, self._validation)
+        return sum(float(self._judged.judge(network, batch)) for batch in self._held) / len(self._held)

@@ -1,0 +1,200 @@
+"""Johnson's transform network: one pass of a network that was trained for one style gives a picture that style.
+
+J. Johnson, A. Alahi, L. Fei-Fei, "Perceptual Losses for Real-Time Style Transfer and Super-Resolution", ECCV 2016
+(arXiv:1603.08155).
+
+Gatys et al. change a picture's pixels for hundreds of iterations until a backbone phi finds the content of one picture
+and the style of another in it. Here a network f_W is trained once to give such a picture at once (equations 1 to 5)::
+
+    x -> c9s1-32 -> d64 -> d128 -> 5 x R128 -> u64 -> u32 -> c9s1-3 -> y = f_W(x)
+    W = argmin E_x [ lambda_c |phi_c(y) - phi_c(x)|^2 / C h w + lambda_s sum_l |G_l(y) - G_l(s)|^2 + lambda_TV TV(y) ]
+
+c9s1-k is a 9x9 convolution of k channels, dk a 3x3 one that halves the size, uk one that doubles it, and Rk a residual
+block of two 3x3 ones, all but the last with instance normalisation and ReLU, as in the authors' code.
+
+A network of ``width`` 32 is the paper's, with 1.68 million numbers. The shipped ones have 16, a quarter of them.
+
+Differs from the paper: instance normalisation (the authors' later choice) for batch normalisation. Up by repeating
+pixels and a convolution by 3x3 of the reflected border, where a transposed one leaves checkerboards (Odena et al.,
+"Deconvolution and Checkerboard Artifacts", Distill 2016). Residual blocks reflect their border too, in place of 40
+pixels around the picture that they use up. Each style loss is divided by |G_l(s)|^2 and the content's by the mean of
+phi_c(x)^2, so that the weights mean the same for each backbone. Networks for further styles begin from the first's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, get_args, get_type_hints
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from safelight import losses, ops
+from safelight.blocks import InstanceNorm
+from safelight.card import Batch, Card, Paper, Perceptual, Recipe, Trained, Weights, option
+from safelight.degrade import AsItIs
+from safelight.features.backbone import Backbone
+from safelight.tasks import Task
+
+STYLE = ("relu1_2", "relu2_2", "relu3_3", "relu4_1")  # of lens and of VGG
+CONTENT = "relu3_2"
+STYLE_WEIGHT, RESTLESS_WEIGHT = 3.0, 3.0  # lambda_s and lambda_TV, for a lambda_c of 1
+SIDE = 256  # pixels: what the shorter side of a picture of the style is reduced to
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Which style, and how wide a network."""
+
+    look: Literal["auto", "starry-night", "wave", "composition-vii", "scream"] = option(
+        "auto", "a shipped style; auto: the first, or that of a file of weights"
+    )
+    width: int = option(16, "channels of the first layer; the paper has 32", low=4, high=64)
+
+
+class Block(nn.Module):
+    """R: two convolutions by 3x3 whose result is added to the maps."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1, self.norm1 = conv(channels, channels, 3), InstanceNorm(channels)
+        self.conv2, self.norm2 = conv(channels, channels, 3), InstanceNorm(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """No ReLU behind the sum (Gross and Wilber, "Training and investigating residual nets", 2016)."""
+        y = F.relu(self.norm1(self.conv1(x)))
+        return x + self.norm2(self.conv2(y))
+
+
+class Johnson(nn.Module):
+    """(B, 3, H, W) to the same in the style; H and W are multiples of 4, and 8 at least."""
+
+    def __init__(self, options: Options, scale: int) -> None:  # noqa: ARG002 - the size stays
+        super().__init__()
+        n = options.width
+        self.c9, self.norm_c9 = conv(3, n, 9), InstanceNorm(n)
+        self.d1, self.norm_d1 = conv(n, 2 * n, 3, stride=2), InstanceNorm(2 * n)
+        self.d2, self.norm_d2 = conv(2 * n, 4 * n, 3, stride=2), InstanceNorm(4 * n)
+        self.blocks = nn.ModuleList(Block(4 * n) for _ in range(5))
+        self.twice = nn.Upsample(scale_factor=2, mode="nearest")
+        self.u1, self.norm_u1 = conv(4 * n, 2 * n, 3), InstanceNorm(2 * n)
+        self.u2, self.norm_u2 = conv(2 * n, n, 3), InstanceNorm(n)
+        self.last = conv(n, 3, 9)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Down to a quarter, five blocks, and up again."""
+        x = F.relu(self.norm_c9(self.c9(x - 0.5)))
+        x = F.relu(self.norm_d1(self.d1(x)))
+        x = F.relu(self.norm_d2(self.d2(x)))
+        for block in self.blocks:
+            x = block(x)
+        x = F.relu(self.norm_u1(self.u1(self.twice(x))))
+        x = F.relu(self.norm_u2(self.u2(self.twice(x))))
+        return torch.sigmoid(self.last(x))
+
+
+def conv(n_in: int, n_out: int, kernel: int, *, stride: int = 1) -> nn.Conv2d:
+    """A convolution whose border reflects the picture."""
+    return nn.Conv2d(n_in, n_out, kernel, stride, padding=kernel // 2, padding_mode="reflect")
+
+
+class PerceptualLoss:
+    """The training step: content and style through a backbone, and little restlessness.
+
+    ``styles`` are pictures (1, 3, h, w) of the one style; with several, their Gram matrices' mean is learned.
+    """
+
+    def __init__(self, network: Johnson, recipe: Recipe, backbone: Backbone, styles: Sequence[Tensor]) -> None:
+        self.network, self.backbone = network, backbone
+        self.optimizers: tuple[Optimizer, ...] = (torch.optim.Adam(network.parameters(), lr=recipe.rate),)
+        with torch.no_grad():
+            seen = [backbone(reduced(style, SIDE), STYLE) for style in styles]
+            self.style = {
+                layer: torch.stack([losses.gram(maps[layer].float()) for maps in seen]).mean(dim=0) for layer in STYLE
+            }
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        """Take one step of Adam."""
+        (optimizer,) = self.optimizers
+        optimizer.zero_grad(set_to_none=True)
+        terms = self._terms(self.network, batch.input)
+        sum(terms.values(), torch.zeros(())).backward()
+        optimizer.step()
+        return {name: term.detach() for name, term in terms.items()}
+
+    def judge(self, network: nn.Module, batch: Batch) -> Tensor:
+        """The sum of all terms."""
+        return torch.stack(list(self._terms(network, batch.input).values())).sum()
+
+    def _terms(self, network: nn.Module, x: Tensor) -> dict[str, Tensor]:
+        with torch.no_grad():
+            wanted = self.backbone(x, (CONTENT,))[CONTENT].float()
+        y = network(x).float()
+        seen = {layer: maps.float() for layer, maps in self.backbone(y, (*STYLE, CONTENT)).items()}
+        style = [losses.gram_loss(losses.gram(seen[layer]), self.style[layer], relative=True) for layer in STYLE]
+        return {
+            "content": losses.content_loss(seen[CONTENT], wanted, relative=True),
+            "style": STYLE_WEIGHT * torch.stack(style).mean(),
+            "restless": RESTLESS_WEIGHT * losses.total_variation(y),
+        }
+
+
+def reduced(x: Tensor, side: int) -> Tensor:
+    """Reduce a picture so that its shorter side is no longer than this."""
+    zoom = side / min(x.shape[-2:])
+    return ops.resize(x, zoom=zoom).clamp(0, 1) if zoom < 1 else x
+
+
+def pick(options: Options, task: Task, gray: bool, sigma: float | None) -> Options:  # noqa: ARG001 - for one of colours
+    """Settle ``auto``: the first shipped style."""
+    shipped = [weights.options["look"] for weights in WEIGHTS]
+    first = next((look for look in get_args(get_type_hints(Options)["look"]) if look in shipped), "auto")
+    return replace(options, look=first) if options.look == "auto" else options
+
+
+RECIPE = Recipe(
+    data=("photos_hq", "bsds399", "imagenet"),
+    patch=128,
+    batch=4,
+    steps=2000,
+    rate=2e-3,
+    warmup=50,
+    ema=0.99,
+    steps_after_start=1200,
+    time="10 minutes for the first style and 6 for each that begins from it, on one core of an AMD EPYC in bfloat16",
+    promises=(),
+)
+
+WEIGHTS: tuple[Weights, ...] = ()
+
+CARD = Card(
+    module=__name__,
+    title="Johnson",
+    summary="A network for one style, in one pass; four styles are shipped, and your own can be trained (2016).",
+    paper=Paper(
+        title="Perceptual Losses for Real-Time Style Transfer and Super-Resolution",
+        authors="J. Johnson, A. Alahi, L. Fei-Fei",
+        venue="ECCV 2016",
+        link="https://arxiv.org/abs/1603.08155",
+    ),
+    method=Trained(
+        network=Johnson,
+        input="low-resolution",
+        channels="rgb",
+        scales=(1,),
+        reach=lambda options, scale: 54,  # noqa: ARG005
+        training=Perceptual(begin=PerceptualLoss),
+        recipe=RECIPE,
+        weights=WEIGHTS,
+        one_for_all=True,
+        examples=lambda options: (AsItIs(),),  # noqa: ARG005
+        pick=pick,
+        precisions=("float32",),
+        statistics=True,
+        multiple=4,
+    ),
+    options=Options,
+)
