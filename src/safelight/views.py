@@ -98,7 +98,8 @@ def load(
         raise CardError(f"expected a network, got {name!r}; did you mean {', '.join(close)}?") from None
     if not isinstance(card.method, Trained):
         raise CardError(f"expected a network, got {card.id}, which has none; there is: {', '.join(subject_names())}")
-    task: Task = next((known for known in card.tasks if name.startswith(f"{known}/")), card.task)
+    named: list[Task] = [task for task in card.tasks if name.startswith(f"{task}/")]
+    task = named[0] if named else card.task
     if task != "upscale":
         if scale not in (None, 1):
             raise CardError(f"{card.id}: expected no scale, got {scale}; it keeps a picture's size")

@@ -93,10 +93,10 @@ def _line(rows: Tensor, columns: Tensor, height: int, width: int, thick: float =
     """How much of each pixel a line through the points covers, from its distance: (height, width)."""
     at = torch.stack(torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij"), dim=-1).float()
     nearest = torch.full((height, width), float("inf"))
-    points = torch.stack([rows, columns], dim=-1).float()
-    for start, end in pairwise(points.unbind()):
+    points: list[Tensor] = list(torch.stack([rows, columns], dim=-1).float())
+    for start, end in pairwise(points):
         along = end - start
         part = (((at - start) @ along) / (along @ along).clamp_min(1e-9)).clamp(0, 1)
-        distance: Tensor = (at - start - part[..., None] * along).norm(dim=-1)
+        distance = torch.linalg.vector_norm(at - start - part[..., None] * along, dim=-1)
         nearest = torch.minimum(nearest, distance)
     return (thick / 2 + 0.5 - nearest).clamp(0, 1)

@@ -11,7 +11,7 @@ from torch import Tensor
 from safelight.drawing import letters
 
 INK = 0.15
-_GAP = 6  # pixels between tiles, and around the sheet
+_GAP = 6  # pixels between tiles, and around the sheet; twice as many beside large letters
 _LARGE = 120  # pixels: beside tiles of this width, letters are twice as large
 
 
@@ -104,7 +104,7 @@ def sheet(sections: Sequence[Section]) -> Tensor:
     blocks = [_block(section, dots) for section in sections if section.tiles]
     wide = max(block.shape[-1] for block in blocks)
     rows = [_grown(block, block.shape[-2], wide) for block in blocks]
-    return _padded(torch.cat(_between(rows, -2), dim=-2), _GAP).unsqueeze(0).contiguous()
+    return _padded(torch.cat(_between(rows, -2, _GAP), dim=-2), _GAP).unsqueeze(0).contiguous()
 
 
 def _block(section: Section, dots: int) -> Tensor:
@@ -119,9 +119,9 @@ def _block(section: Section, dots: int) -> Tensor:
     for line in lines:
         high = max(cell.shape[-2] for cell in line)
         grown = [_grown(cell, high, wide) for cell, wide in zip(line, widths, strict=False)]
-        drawn.append(torch.cat(_between(grown, -1), dim=-1))
+        drawn.append(torch.cat(_between(grown, -1, _GAP * dots), dim=-1))
     wide = max(part.shape[-1] for part in drawn)
-    return torch.cat(_between([_grown(part, part.shape[-2], wide) for part in drawn], -2), dim=-2)
+    return torch.cat(_between([_grown(part, part.shape[-2], wide) for part in drawn], -2, _GAP), dim=-2)
 
 
 def _cell(tile: Tile, dots: int) -> Tensor:
@@ -146,10 +146,10 @@ def _grown(part: Tensor, height: int, width: int) -> Tensor:
     return grown
 
 
-def _between(parts: Sequence[Tensor], dim: int) -> list[Tensor]:
-    """Put white gaps between parts that are of one size across ``dim``."""
+def _between(parts: Sequence[Tensor], dim: int, width: int) -> list[Tensor]:
+    """Put white gaps of ``width`` pixels between parts that are of one size across ``dim``."""
     size = list(parts[0].shape)
-    size[dim] = _GAP
+    size[dim] = width
     gap = parts[0].new_ones(size)
     return [piece for part in parts for piece in (part, gap)][:-1]
 

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -201,8 +201,8 @@ class Subject:
         return {layer: maps[layer] for layer in layers}
 
     def _modules(self) -> dict[str, nn.Module]:
-        network: nn.Module = self.network
-        return {name: module for name, module in network.named_modules() if name}
+        named: dict[str, nn.Module] = dict(cast(nn.Module, self.network).named_modules())
+        return {name: module for name, module in named.items() if name}
 
     def _hook(self, names: set[str], told: Callable[[str, Tensor], None]) -> list[RemovableHandle]:
         handles: list[RemovableHandle] = []

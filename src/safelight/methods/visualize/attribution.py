@@ -99,7 +99,7 @@ def draw(scene: Scene, options: Options, report: Report) -> Drawing:
     notes = (
         () if off < 0.05 else (f"the shares miss their sum by {off:.0%}; --steps {4 * options.steps} is more exact",)
     )
-    heading = f"{subject.name}: a patch of {side}x{side} px at {x},{y}; diffusion index {index:.1f}"
+    heading = f"{subject.name}: a patch of {side}x{side} px at {x},{y}; diffusion index {index:.2g}"
     tiles = _tiles(picture[0].cpu(), shares, found, scale, (x, y), side, scene.size or SIZE)
     return Drawing(sheet=sheet([Section(tiles, 3, heading)]), facts=facts, notes=notes)
 

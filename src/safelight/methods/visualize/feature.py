@@ -8,21 +8,15 @@ transformations tau, which keep out the noise that no transformed picture could 
     x* = argmax  E_tau  O( F^l(tau(x)) )         channel  O = mean of F_k        neuron  O = the middle value of F_k
                                                  layer    O = mean of F^2, all channels (DeepDream)
 
-    x = sigmoid( A  irfft2( s(f) z ) ),    s(f) = 1 / f        z is what is optimised
-
-Fourier parametrisation: z are the coefficients of the picture's waves, divided by their frequency, so that each wave
-begins with the energy that it has in natural pictures and high frequencies do not run ahead. Decorrelated colour: the
-three planes of z are brightness, red against blue, and green against both, and A mixes them to RGB, each with the
-strength that it has in photographs.
-
-tau: a margin of gray, a shift, a zoom by 0.9 to 1.1, a turn by up to 10 degrees, and a shift again.
+What is optimised are not the samples of x but the heights of its waves, in colours that do not vary together: see
+``waves.py``. tau: a margin of gray, a shift, a zoom by 0.9 to 1.1, a turn by up to 10 degrees, and a shift again.
 
 Networks that restore have no classes, and their channels are signed: the picture that makes one most negative is as
 telling, and ``--sign negative`` finds it.
 
-Differs from the paper: zoom, turn and the first shift are one bilinear resampling; the colour axes are those of Ohta,
-Kanade and Sakai ("Color information for region segmentation", 1980) with the strengths that 100 pictures of BSDS500
-have, where the authors take a matrix from ImageNet; 256 steps instead of 512.
+Differs from the paper: zoom, turn and the first shift are one bilinear resampling; the colours come from other pictures
+than ImageNet's; 256 steps instead of 512; a channel that is silent at first, for which there is no gradient, begins
+from the loudest of several pictures.
 """
 
 from __future__ import annotations
@@ -35,6 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from safelight import waves
 from safelight.card import CardError, Paper, option
 from safelight.drawing import Section, Tile, enlarged, sheet
 from safelight.features.subject import Subject
@@ -43,8 +38,8 @@ from safelight.view import Drawing, Scene, View
 
 SIZE = 96  # pixels: the side of the picture, if nobody says
 RATE = 0.05  # of Adam
-SPREAD = 0.01  # standard deviation of z at first
-STRENGTH = (0.396, 0.126, 0.056)  # standard deviations of the three colour axes in photographs
+SPREAD = 0.01  # standard deviation of the waves at first
+STARTS = (0.03, 0.03, 0.03, 0.1, 0.1, 0.1, 0.3, 0.3, 0.3)  # and of those that are tried for a silent channel
 PAD, SHIFT, LAST_SHIFT = 12, 8, 4  # pixels
 ZOOM, TURN = 0.1, 10.0  # at most by so much, and by so many degrees
 
@@ -74,6 +69,7 @@ def draw(scene: Scene, options: Options, report: Report) -> Drawing:
     channels: tuple[int | None, ...] = (None,) if options.objective == "layer" else scene.channels
     size = scene.size or SIZE
     tiles: list[Tile] = []
+    notes: list[str] = []
     facts: dict[str, float | int | str | None] = {"layer": layer}
     for count, channel in enumerate(channels):
         name = layer if channel is None else f"{layer} {channel}"
@@ -83,9 +79,11 @@ def draw(scene: Scene, options: Options, report: Report) -> Drawing:
 
         x, first, last = climb(subject, layer, channel, size, options, scene.seed, told)
         facts |= {f"{name}.first": first, f"{name}.last": last}
+        if last == 0:
+            notes.append(f"{name} is silent: no picture was found that excites it")
         factor = max(1, 192 // size)
         tiles.append(Tile(enlarged(x[0], factor), f"{name}{' -' if options.sign == 'negative' else ''}"))
-    return Drawing(sheet=sheet([Section(tiles, 6, subject.name)]), facts=facts)
+    return Drawing(sheet=sheet([Section(tiles, 6, subject.name)]), facts=facts, notes=tuple(notes))
 
 
 def climb(
@@ -97,8 +95,8 @@ def climb(
         It, (1, C, size, size), and the objective of the picture at first and at the end, seen as it is.
     """
     drawn = torch.Generator().manual_seed(seed)
-    device = subject.device
-    z = (SPREAD * torch.randn(2, subject.channels, size, size // 2 + 1, generator=drawn)).to(device).requires_grad_()
+    square = (size, size)
+    z = waves.draw(subject.channels, square, SPREAD, drawn).to(subject.device).requires_grad_()
     adam = torch.optim.Adam([z], lr=RATE)
 
     def score(x: Tensor) -> Tensor:
@@ -111,34 +109,21 @@ def climb(
         return one.mean() if options.sign == "positive" else -one.mean()
 
     with torch.no_grad():
-        first = float(score(picture(z, size)))
+        first = float(score(waves.picture(z, square)))
+        for spread in STARTS if first == 0 else ():  # a ReLU lets no gradient through that could wake it
+            other = waves.draw(subject.channels, square, spread, drawn).to(z)
+            if score(waves.picture(other, square)) > score(waves.picture(z, square)):
+                z.copy_(other)
     for step in range(1, options.iterations + 1):
-        x = picture(z, size)
+        x = waves.picture(z, square)
         loss = -score(transformed(x, drawn) if options.transforms == "yes" else x)
         (z.grad,) = torch.autograd.grad(loss, z)
         adam.step()
         if not report(Step(fraction=step / options.iterations, x=x.detach())):
             break
     with torch.no_grad():
-        x = picture(z, size)
+        x = waves.picture(z, square)
         return x, first, float(score(x))
-
-
-def picture(z: Tensor, size: int) -> Tensor:
-    """Make the picture of coefficients (2, C, size, size // 2 + 1): (1, C, size, size) in (0, 1)."""
-    f = torch.hypot(torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None]).to(z.device)
-    s = size / f.clamp_min(1 / size)  # z of unit deviation then gives each wave its natural share, at every size
-    waves = torch.fft.irfft2(s * torch.complex(z[0], z[1]), (size, size)) / 4
-    return torch.sigmoid(coloured(waves)).unsqueeze(0)
-
-
-def coloured(planes: Tensor) -> Tensor:
-    """Mix brightness, red against blue and green against both, (3, H, W), to RGB; one plane stays as it is."""
-    if len(planes) == 1:
-        return planes
-    axes = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 2.0, -1.0]])
-    axes = axes / axes.norm(dim=1, keepdim=True) * torch.tensor(STRENGTH)[:, None] / STRENGTH[0] * math.sqrt(3)
-    return torch.einsum("pc,phw->chw", axes.to(planes), planes)
 
 
 def transformed(x: Tensor, drawn: torch.Generator) -> Tensor:

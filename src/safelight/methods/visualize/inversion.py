@@ -12,8 +12,10 @@ sought, starting from noise::
 
 The lower the layer, the nearer x* is to x_0; the higher, the more is invented. The PSNR between them says how much.
 
-Differs from the paper: Adam with a falling rate instead of gradient descent with momentum; both terms are means over
-the picture, so that the same weights suit each size, and they are the same for every layer.
+Differs from the paper: the picture is written as a sum of waves (``waves.py``), which finds its large parts as fast as
+the small ones, where the paper moves the samples; L-BFGS instead of gradient descent with momentum;
+both terms are means over the picture, so that the same weights suit each size, and lambda_b follows the receptive field
+of the layer.
 """
 
 from __future__ import annotations
@@ -24,22 +26,26 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from safelight import waves
 from safelight.card import Paper, option
 from safelight.drawing import Section, Tile, enlarged, sheet
+from safelight.features.subject import Subject
 from safelight.problem import Report, Step
 from safelight.view import Drawing, Scene, View
 
 B = 0.5  # half of the range of sample values
 V = B / 6.5  # how far neighbouring pixels differ in natural pictures
-RATE = 0.05  # of Adam
+SPREAD = 0.01  # standard deviation of the waves at first
+SEARCH = 25  # gradients of one iteration at most; one is the rule
+LEAST_TV, MOST_TV = 1e-5, 1e-2  # lambda_b of a layer that sees one pixel, and of any
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """How long, and how natural."""
 
-    iterations: int = option(300, "steps of the optimisation", low=1, high=100_000)
-    tv: float = option(3e-4, "lambda_b, the weight of the total variation; more is smoother", low=0, high=10)
+    iterations: int = option(60, "steps of the optimisation", low=1, high=100_000)
+    tv: float | None = option(None, "lambda_b, the weight of the total variation; more is smoother", low=0, high=10)
     beta: float = option(2.0, "b, the exponent of the total variation", low=1, high=3)
     norm: float = option(1e-3, "lambda_a, the weight of the 6-norm; more stays nearer to gray", low=0, high=10)
 
@@ -71,24 +77,38 @@ def invert(scene: Scene, layer: str, x0: Tensor, options: Options, report: Repor
     Returns:
         It, and the distance of the maps, relative to their norm, at the first and at the last step.
     """
-    drawn = torch.Generator().manual_seed(scene.seed)
+    tv = usual_tv(scene.subject, layer) if options.tv is None else options.tv
     with torch.no_grad():
         phi0 = scene.subject.maps(x0, [layer])[layer]
     norm0 = phi0.square().sum().clamp_min(1e-12)
-    x = (0.5 + 0.1 * torch.randn(x0.shape, generator=drawn)).to(x0.device).requires_grad_()
-    adam = torch.optim.Adam([x], lr=RATE)
+    size = (x0.shape[-2], x0.shape[-1])
+    drawn = torch.Generator().manual_seed(scene.seed)
+    z = waves.draw(x0.shape[1], size, SPREAD, drawn).to(x0.device).requires_grad_()
+    method = torch.optim.LBFGS(
+        [z], max_iter=1, max_eval=SEARCH, tolerance_grad=0, tolerance_change=0, line_search_fn="strong_wolfe"
+    )
     distances: list[float] = []
-    for step in range(1, options.iterations + 1):
-        adam.param_groups[0]["lr"] = RATE * (0.02 + 0.98 * math.cos(math.pi / 2 * step / (options.iterations + 1)))
+
+    def evaluate() -> Tensor:
+        x = waves.picture(z, size)
         distance = (scene.subject.maps(x, [layer])[layer] - phi0).square().sum() / norm0
-        loss = distance + options.norm * alpha_norm(x) + options.tv * variation(x, options.beta)
-        (x.grad,) = torch.autograd.grad(loss, x)
-        adam.step()
         distances.append(float(distance.detach()))
-        going = report(Step(fraction=step / options.iterations, x=x.detach(), remark=f"distance {distances[-1]:.2e}"))
-        if not going:
+        loss = distance + options.norm * alpha_norm(x) + tv * variation(x, options.beta)
+        (z.grad,) = torch.autograd.grad(loss, z)
+        return loss.detach()
+
+    for step in range(1, options.iterations + 1):
+        method.step(evaluate)
+        x = waves.picture(z.detach(), size)
+        if not report(Step(fraction=step / options.iterations, x=x, remark=f"distance {distances[-1]:.2e}")):
             break
-    return x.detach(), distances[0], distances[-1]
+    return waves.picture(z.detach(), size), distances[0], distances[-1]
+
+
+def usual_tv(subject: Subject, layer: str) -> float:
+    """Settle lambda_b where nobody says it: the more pixels a value of the layer sees, the more is left open."""
+    field = subject.layer(layer).field
+    return MOST_TV if field is None else min(LEAST_TV * field**2, MOST_TV)
 
 
 def alpha_norm(x: Tensor) -> Tensor:
