@@ -32,7 +32,7 @@ class Server(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.content, self.asked = CONTENT, []
         self.ranges, self.lengths, self.break_at, self.codes, self.goto = True, True, [], [], None
-        self.wrong_range = False
+        self.wrong_range, self.said = False, None
 
     def handle_error(self, request, address):
         """Say nothing where a client went away."""
@@ -64,7 +64,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             first = start + server.wrong_range
             self.send_header("Content-Range", f"bytes {first}-{len(server.content) - 1}/{len(server.content)}")
         if server.lengths:
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", server.said or str(len(body)))
         self.end_headers()
         end = server.break_at.pop(0) if server.break_at else len(body)
         self.wfile.write(body[:end])
@@ -124,7 +124,7 @@ def test_the_first_digits_of_a_checksum_count(server, target, digits):
     assert get(server, target, sha256=SHA256[:digits]).read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize("sha256", [SHA256[:7], "", SHA256[:8].upper() + "X"])
+@pytest.mark.parametrize("sha256", [SHA256[:7], "", SHA256 + "0", SHA256[:8].upper() + "X"])
 def test_fewer_digits_are_no_checksum(server, target, sha256):
     refused(server, target, "8 to 64 hexadecimal digits", sha256=sha256)
     assert server.asked == []
@@ -192,6 +192,21 @@ def test_a_busy_server_is_asked_again(server, target):
 def test_a_file_without_a_length(server, target):
     server.lengths = False
     assert get(server, target).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("said", ["-5", "many", "1500000, 7"])
+def test_a_length_that_is_none(server, target, said):
+    server.said = said
+    assert get(server, target).read_bytes() == CONTENT
+
+
+def test_a_length_that_is_wrong(server, target):
+    server.said = "1499999"
+    refused(server, target, "SHA-256 begins with")
+    server.said = "9" * 30
+    refused(server, target, "it is another file")
+    server.said = "1500001"
+    assert get(server, target).read_bytes() == CONTENT  # asked for the rest, the server says that there is none
 
 
 def test_a_file_that_is_not_there(server, target):

@@ -69,7 +69,7 @@ def get(
         FetchError: As its message says.
     """
     _check(url)
-    if len(sha256) < 8 or set(sha256) - set("0123456789abcdef"):
+    if not 8 <= len(sha256) <= 64 or set(sha256) - set("0123456789abcdef"):
         raise FetchError(f"{url}: expected 8 to 64 hexadecimal digits of a SHA-256, got {sha256!r}")
     part = path.with_name(f"{path.name}.part")
     try:
@@ -170,13 +170,14 @@ def _receive(url: str, file: BinaryIO, size: int, progress: Progress) -> None:
     try:
         with opener.open(urllib.request.Request(url, headers=headers), timeout=SECONDS) as response:
             start = _begin(url, file, response, start)
-            total = start + int(response.headers.get("Content-Length") or size - start)
+            length: int | None = response.length
+            total = size if length is None else start + length
             _check_size(url, total, size)
             free = shutil.disk_usage(Path(file.name).parent).free
             if free < total - start:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             _copy(url, response, file, start, total, size, progress)
-            if response.headers.get("Content-Length") is not None and file.tell() < total:
+            if length is not None and file.tell() < total:
                 raise _BrokenError(f"after {file.tell()} of {total} bytes")
     except urllib.error.HTTPError as error:
         with error:
@@ -199,7 +200,7 @@ def _receive(url: str, file: BinaryIO, size: int, progress: Progress) -> None:
                 f"{url}: expected an answer, got none ({_words(reason)}): this machine seems to be offline"
             ) from None
         raise FetchError(f"{url}: expected an answer, got none ({_words(reason)})") from None
-    except (http.client.HTTPException, TimeoutError, ConnectionError) as error:
+    except (http.client.HTTPException, TimeoutError, ConnectionError, UnicodeError) as error:
         raise _BrokenError(_words(error)) from None
 
 

@@ -22,7 +22,7 @@ LENS = Facts(
     content=("relu3_2",),
     perceptual=lens.PERCEPTUAL,
     pooling="average",
-    shipped="lens.safetensors",
+    shipped=lens.FILE,
 )
 BACKBONES: tuple[Facts, ...] = (LENS, VGG16, VGG19, SQUEEZENET, SQUEEZENET1_0, ALEXNET, INCEPTION)
 
