@@ -16,6 +16,7 @@ from importlib.resources import files
 from safelight import image
 from safelight.image import Picture
 
+_DECIBELS = ("PSNR", "NQM", "WPSNR")
 _MOST_AS_PNG = 8_000_000  # pixels; beyond it a browser would have to load 30 MB and more for each picture
 
 
@@ -144,4 +145,4 @@ def _score(name: str, value: float | None) -> str:
         return ""
     if value == float("inf"):
         return "equal"
-    return f"{value:.2f} dB" if name == "PSNR" else f"{value:.4f}"
+    return f"{value:.2f} dB" if name.startswith(_DECIBELS) else f"{value:.4f}"

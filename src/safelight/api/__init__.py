@@ -5,7 +5,7 @@ result is of the same kind (for a path, a ``Picture``). The work is that of ``in
 same input gives the same pixels. Heavy packages are imported by the functions that need them.
 """
 
-from safelight.api.basics import list_methods, load, read, score, write
+from safelight.api.basics import list_methods, load, read, score, score_sets, write
 from safelight.api.fixing import fix
 from safelight.api.restoring import deblock, denoise, inpaint, upscale
 from safelight.api.styling import stylize
@@ -20,6 +20,7 @@ __all__ = [
     "load",
     "read",
     "score",
+    "score_sets",
     "stylize",
     "upscale",
     "visualize",

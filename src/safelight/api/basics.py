@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from safelight.api.restoring import Holder
@@ -118,20 +118,29 @@ def score(
     channel: Channel = "y",
     shave: int = 0,
     rounding: Rounding = "8-bit",
+    backbone: str = "lens",
+    layers: Sequence[str] | None = None,
+    heads: str | Path | None = None,
 ) -> float:
     """Measure how close a result is to its reference. The number means something only with its protocol.
 
     Args:
         reference: The original, any kind that ``upscale`` takes. Alpha is not compared.
         result: Of the same size, and gray or colour as the reference is.
-        metric: ``"psnr"`` (dB, infinite for equal pictures) or ``"ssim"`` (at most 1).
-        channel: ``"y"``, the luma of BT.601, or ``"rgb"``.
+        metric: ``"psnr"`` (dB, infinite for equal pictures), ``"ssim"`` (at most 1), ``"ms_ssim"``, ``"ifc"``,
+            ``"nqm"``, ``"wpsnr"`` or ``"lpips"`` (0 for equal pictures); docs/metrics.md says what they are.
+        channel: ``"y"``, the luma of BT.601, or ``"rgb"``; LPIPS always takes colour.
         shave: Pixels cut from each side; the super-resolution papers cut as many as the scale.
         rounding: ``"none"``, ``"8-bit"`` (as in a file) or ``"8-bit-y"`` (the luma too).
+        backbone: The network that LPIPS sees through; its numbers are that network's own.
+        layers: Of that network, in place of the usual ones.
+        heads: A file of LPIPS' published weights for that network.
 
     Raises:
         ValueError: The pictures cannot be compared, or no metric is called so.
         PictureError: One of them is no picture.
+        BackboneError: There is no such backbone or layer, or no weights for it.
+        CheckpointError: The file of heads is missing, broken or hostile.
 
     Example:
         >>> import numpy as np
@@ -139,13 +148,62 @@ def score(
         >>> round(score(black, gray), 2)
         13.98
     """
-    from safelight import image, metrics
-    from safelight.engine.samples import to_tensor
+    from pathlib import Path
+
+    from safelight import image, metrics, scoring
     from safelight.metrics.protocol import Protocol
 
-    protocol = Protocol(channel=channel, shave=shave, rounding=rounding)
-    made, original = (to_tensor(image.from_any(x).pixels).double() for x in (result, reference))
-    return metrics.find(metric).score(made, original, protocol).item()
+    found = metrics.find(metric)
+    if isinstance(found, metrics.SetMetric):
+        raise ValueError(f"expected a metric of two pictures, got {metric!r}, one of sets; use score_sets")
+    scorer = scoring.Scorer(
+        [found], Protocol(channel=channel, shave=shave, rounding=rounding), backbone=backbone, layers=layers,
+        heads=None if heads is None else Path(heads),
+    )  # fmt: skip
+    (figure,) = scorer.pair(image.from_any(reference), image.from_any(result)).values()
+    return figure
+
+
+def score_sets(
+    references: Iterable[Holder],
+    results: Iterable[Holder],
+    metric: str = "fid",
+    *,
+    backbone: str = "lens",
+    layer: str | None = None,
+) -> float:
+    """Measure how far one set of pictures is from another, whatever each of them shows: FID or KID.
+
+    Args:
+        references: The originals, each of any kind that ``upscale`` takes; read one after another.
+        results: The pictures to measure; neither pairs of those nor as many.
+        metric: ``"fid"`` or ``"kid"``; KID draws its subsets by a fixed seed.
+        backbone: The network that they are seen through. Papers mean ``"inception"`` with its published weights.
+        layer: Of that network; ``None``: the last.
+
+    Raises:
+        ValueError: No metric of sets is called so, or a set has fewer than two pictures.
+        PictureError: One of them is no picture.
+        BackboneError: There is no such backbone or layer, or no weights for it, or a picture is too small.
+
+    Warns:
+        UserWarning: There are fewer than 2,048 pictures in a set.
+    """
+    import warnings
+
+    from safelight import image, metrics, scoring
+    from safelight.metrics.protocol import Protocol
+
+    found = metrics.find(metric)
+    if not isinstance(found, metrics.SetMetric):
+        raise ValueError(f"expected a metric of sets, fid or kid, got {metric!r}, one of two pictures; use score")
+    layers = None if layer is None else [layer]
+    scorer = scoring.Scorer([found], Protocol(channel="rgb"), backbone=backbone, layers=layers)
+    figures, notes = scorer.sets(map(image.from_any, references), map(image.from_any, results))
+    for note in notes:
+        warnings.warn(note, stacklevel=2)
+    (figure,) = figures.values()
+    return figure
 
 
 def list_methods(task: Task | None = None) -> tuple[str, ...]:

@@ -1,21 +1,20 @@
-"""The verbs that say how good results are: ``score`` and ``compare``."""
+"""The verb that sets results side by side: ``compare``."""
 
 from __future__ import annotations
 
 import math
-import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from safelight.cli.flags import Sigma
 from safelight.cli.options import complete_task
+from safelight.cli.scoring import BackboneFlag, ChannelFlag, RoundingFlag, figure, scorer_of
 from safelight.cli.shell import (
-    FAILED,
     Bar,
     Debug,
     DeviceFlag,
@@ -36,149 +35,11 @@ if TYPE_CHECKING:
     from safelight.card import Card
     from safelight.image import Picture
     from safelight.infer import Settings
-    from safelight.metrics import Metric, Protocol
-
-Channel = Literal["y", "rgb"]
-Rounding = Literal["none", "8-bit", "8-bit-y"]
-
-Metrics = Annotated[str, typer.Option("--metric", help="One or more, with commas: psnr, ssim.")]
-ChannelFlag = Annotated[
-    Channel, typer.Option("--channel", help="The luma (BT.601 studio range), or all three colours.")
-]
-RoundingFlag = Annotated[
-    Rounding, typer.Option("--rounding", help="8-bit: as in a file. 8-bit-y: the luma too, as the papers to 2017 do.")
-]
 
 
 def add(app: typer.Typer) -> None:
     """Add this file's verbs."""
-    app.command(cls=Verb)(score)
     app.command(cls=Verb)(compare)
-
-
-def score(
-    reference: Annotated[Path, typer.Argument(help="The original picture, or a folder of originals.")],
-    result: Annotated[
-        Path, typer.Argument(help="The picture to measure, or a folder; paired by path, without suffix.")
-    ],
-    metric: Metrics = "psnr,ssim",
-    channel: ChannelFlag = "y",
-    shave: Annotated[
-        int, typer.Option("--shave", min=0, help="Pixels cut from each side; the papers cut as many as the scale.")
-    ] = 0,
-    rounding: RoundingFlag = "8-bit",
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
-) -> int:
-    """Measure pictures against their originals, and say under which protocol.
-
-    JSON: an object a pair (reference, result, status, error, a number for each metric, null where it is infinite), then
-    one summary (summary, total, done, failed, protocol, the means).
-    """
-    metrics, protocol = _protocol(metric, channel, shave, rounding)
-    pairs, lonely = _pairs(reference, result)
-    rows: list[tuple[str, dict[str, float]]] = []
-    failed = len(lonely)
-    if json:
-        for path, error in lonely:
-            say_json({"reference": str(path), "result": None, "status": "failed", "error": error})
-    for _, error in lonely:
-        note(f"safelight: {error}")
-    with Bar(len(pairs), "score", quiet=quiet) as bar:
-        for i, (original, made) in enumerate(pairs):
-            bar.show(i, made.name)
-            try:
-                scores = _measure(original, made, metrics, protocol)
-                problem = None
-            except Exception as error:
-                # One pair that cannot be measured does not end the rest.
-                from safelight.cli.shell import explain
-
-                if debug:
-                    raise
-                scores, problem = {}, str(error) if isinstance(error, ValueError) else explain(error)[0]
-                failed += 1
-                note(f"safelight: {made}: {problem}")
-            else:
-                rows.append((str(made), scores))
-            if json:
-                facts: dict[str, Any] = {"reference": str(original), "result": str(made)}
-                facts |= {"status": "failed" if problem else "done", "error": problem}
-                say_json(facts | {name: finite(value) for name, value in scores.items()})
-    means = {m.name: statistics.fmean(scores[m.name] for _, scores in rows) for m in metrics if rows}
-    if json:
-        summary = {"summary": True, "total": len(pairs) + len(lonely), "done": len(rows), "failed": failed}
-        say_json(summary | {"protocol": protocol.describe()} | {name: finite(value) for name, value in means.items()})
-    elif len(rows) == 1 and not lonely:
-        for m in metrics:
-            say(f"{m.title} {_text(m, means[m.name])}  ({protocol.describe()}; {m.definition})")
-    elif rows:
-        body = [[name, *(_text(m, scores[m.name]) for m in metrics)] for name, scores in rows]
-        body.append([f"mean of {len(rows)}", *(_text(m, means[m.name]) for m in metrics)])
-        table(["picture", *(m.title for m in metrics)], body)
-        say(f"protocol: {protocol.describe()}; " + "; ".join(f"{m.title}: {m.definition}" for m in metrics))
-    return FAILED if failed else 0
-
-
-def _protocol(metric: str, channel: Channel, shave: int, rounding: Rounding) -> tuple[list[Metric], Protocol]:
-    from safelight import metrics
-
-    try:
-        found = [metrics.find(name.strip()) for name in metric.split(",")]
-        return found, metrics.Protocol(channel=channel, shave=shave, rounding=rounding)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-
-
-def _measure(reference: Path, result: Path, metrics: Sequence[Metric], protocol: Protocol) -> dict[str, float]:
-    from safelight import image
-
-    return _scores(image.read(reference), image.read(result), metrics, protocol)
-
-
-def _scores(reference: Picture, result: Picture, metrics: Sequence[Metric], protocol: Protocol) -> dict[str, float]:
-    from safelight import api
-
-    return {
-        m.name: api.score(
-            reference, result, m.name, channel=protocol.channel, shave=protocol.shave, rounding=protocol.rounding
-        )
-        for m in metrics
-    }
-
-
-def _text(metric: Metric, value: float) -> str:
-    if math.isinf(value):
-        return "inf (equal)"
-    return f"{value:.2f} dB" if metric.unit == "dB" else f"{value:.4f}"
-
-
-def _pairs(reference: Path, result: Path) -> tuple[list[tuple[Path, Path]], list[tuple[Path, str]]]:
-    """Pair two files, or two folders by their files' paths without suffixes; and tell what has no partner."""
-    if reference.is_dir() != result.is_dir():
-        raise UsageError(f"expected two pictures or two folders, got {reference} and {result}; name two of a kind")
-    if not reference.is_dir():
-        return [(reference, result)], []
-    from safelight import batch
-
-    def by_name(folder: Path) -> dict[Path, Path]:
-        found = batch.expand([str(folder)]).sources
-        return {source.tree.with_suffix(""): source.path for source in found if source.path is not None}
-
-    originals, made = by_name(reference), by_name(result)
-    pairs = [(path, made[name]) for name, path in originals.items() if name in made]
-    lonely = [
-        (path, f"{path}: expected a picture of the same name in {result}, got none; name both alike")
-        for name, path in originals.items()
-        if name not in made
-    ]
-    if not pairs:
-        raise UsageError(f"expected pictures of the same names in {reference} and {result}, got none; name them alike")
-    return pairs, lonely
-
-
-# --- compare ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,12 +75,15 @@ def compare(
         ),
     ] = None,
     sigma: Sigma = None,
-    metric: Metrics = "psnr,ssim",
+    metric: Annotated[
+        str, typer.Option("--metric", help="With commas, out of psnr, ssim, ms_ssim, ifc, nqm, wpsnr, lpips.")
+    ] = "psnr,ssim",
     channel: ChannelFlag = "y",
     shave: Annotated[
         int | None, typer.Option("--shave", min=0, help="Pixels cut from each side; with --input the scale, else 0.")
     ] = None,
     rounding: RoundingFlag = "8-bit",
+    backbone: BackboneFlag = "lens",
     device: DeviceFlag = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a report that exists.")] = False,
     json: Json = False,
@@ -238,7 +102,9 @@ def compare(
     chosen = _task(methods, task, scale)
     zoom = (4.0 if scale is None else scale) if chosen == "upscale" else None
     cut = (0 if input is None or zoom is None else math.ceil(zoom)) if shave is None else shave
-    metrics, protocol = _protocol(metric, channel, cut, rounding)
+    scorer = scorer_of(metric, channel, cut, rounding, backbone)
+    if scorer.of_sets:
+        raise UsageError(f"expected metrics of two pictures, got {scorer.of_sets[0].title}; choose another")
 
     from safelight import image, report
     from safelight.infer import Settings
@@ -257,11 +123,11 @@ def compare(
             scores: dict[str, float] = {}
             if original is not None:
                 try:
-                    scores = _scores(original, picture, metrics, protocol)
+                    scores = scorer.pair(original, picture)
                 except ValueError as error:
                     note(f"safelight: {name}: not measured: {error}")
             entries.append(_Entry(name=name, picture=picture, seconds=seconds, detail=detail, scores=scores))
-    titles = {m.name: m.title for m in metrics}
+    titles = {column.name: column.title for column in scorer.of_pairs}
     made = [
         report.candidate(
             e.name, e.picture, seconds=e.seconds, detail=e.detail, scores={titles[k]: v for k, v in e.scores.items()}
@@ -273,7 +139,7 @@ def compare(
     title = f"{len(candidates)} pictures"
     if input is not None:
         title = f"{input.name}, {chosen}" if zoom is None else f"{input.name} x{zoom:g}"
-    measured = protocol.describe() if any(e.scores for e in entries) else ""
+    measured = scorer.protocol.describe() if any(e.scores for e in entries) else ""
     notes = [] if input is None else ["Time: of one run on this machine, with the network loaded."]
     page = report.render(f"{title}, compared", made, protocol=measured, notes=notes)
     image.write_bytes(page.encode(), out, overwrite=overwrite)
@@ -282,18 +148,18 @@ def compare(
         for e in entries:
             facts: dict[str, Any] = {"name": e.name, "width": e.picture.width, "height": e.picture.height}
             facts["seconds"] = None if e.seconds is None else round(e.seconds, 4)
-            say_json(facts | {m.name: finite(e.scores[m.name]) if e.scores else None for m in metrics})
+            say_json(facts | {c.name: finite(e.scores[c.name]) if e.scores else None for c in scorer.of_pairs})
         say_json({"summary": True, "total": len(entries), "report": str(out), "protocol": measured or None})
     elif not quiet:
-        shown = [m for m in metrics if any(m.name in e.scores for e in entries)]
+        shown = [c for c in scorer.of_pairs if any(c.name in e.scores for e in entries)]
         table(
-            ["", "size", "time", *(m.title for m in shown)],
+            ["", "size", "time", *(c.title for c in shown)],
             [
                 [
                     e.name,
                     f"{e.picture.width}x{e.picture.height}",
                     "" if e.seconds is None else f"{e.seconds:.2f} s",
-                    *(_text(m, e.scores[m.name]) if e.scores else "" for m in shown),
+                    *(figure(c, e.scores[c.name]) if e.scores else "" for c in shown),
                 ]
                 for e in entries
             ],

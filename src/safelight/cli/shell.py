@@ -75,7 +75,8 @@ def table(
     made = Table(box=SIMPLE_HEAD, pad_edge=False)
     for i, column in enumerate(columns):
         justify = "left" if i in left else "right"
-        made.add_column(column, justify=justify, overflow="fold", no_wrap=i not in wrap)
+        # As text: in markup, the brackets of LPIPS[lens] would be a style.
+        made.add_column(Text(column), justify=justify, overflow="fold", no_wrap=i not in wrap)
     for row in rows:
         made.add_row(*(Text(cell) for cell in row))
     width = None if sys.stdout.isatty() else 10_000

@@ -32,8 +32,9 @@ from safelight.metrics.ssim import ssim
 from safelight.metrics.wpsnr import wpsnr
 
 __all__ = [
-    "METRICS", "PSNR", "SR_NEWER", "SR_OLDER", "SSIM", "AnyMetric", "FeatureMetric", "Metric", "Protocol", "SetMetric",
-    "fid", "find", "global_features", "heads_of", "ifc", "kid", "lpips", "ms_ssim", "nqm", "psnr", "ssim", "wpsnr",
+    "LPIPS", "METRICS", "PSNR", "SR_NEWER", "SR_OLDER", "SSIM", "AnyMetric", "FeatureMetric", "Metric", "Protocol",
+    "SetMetric", "fid", "find", "global_features", "heads_of", "ifc", "kid", "label", "lpips", "ms_ssim", "nqm", "psnr",
+    "ssim", "wpsnr",
 ]  # fmt: skip
 
 
@@ -110,26 +111,13 @@ class FeatureMetric:
     title: str
     definition: str
 
-    def label(self, name: str, backbone: str, *, heads: bool) -> str:
-        """Tell what a figure is to be called: the networks' numbers are not comparable.
-
-        Args:
-            name: the metric's name or title.
-            backbone: the network's name.
-            heads: whether published heads were used.
-
-        Example:
-            >>> LPIPS.label("lpips", "lens", heads=False)
-            'lpips[lens]'
-        """
-        return f"{name}[{backbone}{'+heads' if heads else ''}]"
-
     def score(
         self,
         result: Tensor,
         reference: Tensor,
         protocol: Protocol,
         backbone: Backbone,
+        layers: Sequence[str] | None = None,
         heads: Sequence[Tensor] | None = None,
     ) -> Tensor:
         """Measure with the shave and the rounding of a protocol; the network always sees colour.
@@ -139,6 +127,7 @@ class FeatureMetric:
             reference: same shape, in [0, 1].
             protocol: shave and rounding; "8-bit-y", of the luma, counts as "8-bit".
             backbone: the network.
+            layers: of the network; by default those that its facts call perceptual.
             heads: as `heads_of` gives them.
 
         Returns:
@@ -148,7 +137,9 @@ class FeatureMetric:
             ValueError: the pictures cannot be compared, or are too small for the network; see `lpips`.
         """
         seen = self.protocol(protocol)
-        return lpips(result, reference, backbone=backbone, heads=heads, shave=seen.shave, rounding=seen.rounding)
+        return lpips(
+            result, reference, backbone=backbone, layers=layers, heads=heads, shave=seen.shave, rounding=seen.rounding
+        )
 
     def protocol(self, protocol: Protocol) -> Protocol:
         """Tell under which protocol it measures where the others measure under this one.
@@ -178,19 +169,6 @@ class SetMetric:
     title: str
     function: _SetFunction
     definition: str
-
-    def label(self, name: str, backbone: str) -> str:
-        """Tell what a figure is to be called: the networks' numbers are not comparable.
-
-        Args:
-            name: the metric's name or title.
-            backbone: the network's name.
-
-        Example:
-            >>> FID.label("fid", "lens")
-            'fid[lens]'
-        """
-        return f"{name}[{backbone}]"
 
 
 AnyMetric = Metric | FeatureMetric | SetMetric
@@ -285,6 +263,26 @@ METRICS: tuple[AnyMetric, ...] = (
     FID,
     SetMetric("kid", "KID", kid, definition="kernel (x.y/D + 1)^3, unbiased, 100 subsets of at most 1,000"),
 )
+
+
+def label(name: str, backbone: str, layers: Sequence[str] | None = None, *, heads: bool = False) -> str:
+    """What a figure that a backbone had a say in is to be called: no two networks' numbers are comparable.
+
+    Args:
+        name: of the metric, or its title.
+        backbone: its name.
+        layers: those that were chosen, where not the usual ones.
+        heads: whether published heads were used.
+
+    Returns:
+        The name, with what it depends on in brackets.
+
+    Example:
+        >>> label("lpips", "lens"), label("LPIPS", "vgg16", heads=True), label("fid", "lens", ["relu3_1"])
+        ('lpips[lens]', 'LPIPS[vgg16+heads]', 'fid[lens:relu3_1]')
+    """
+    chosen = "" if layers is None else ":" + ",".join(layers)
+    return f"{name}[{backbone}{chosen}{'+heads' if heads else ''}]"
 
 
 def find(name: str) -> AnyMetric:

@@ -3,8 +3,8 @@
 There is no one definition. What is here: J. L. Mannos, D. J. Sakrison, The Effects of a Visual Fidelity Criterion on
 the Encoding of Images, IEEE Transactions on Information Theory 20(4), 1974, less for oblique lines as in T. Mitsa,
 K. L. Varkur, Evaluation of Contrast Sensitivity Functions for the Formulation of Quality Measures Incorporated in
-Halftoning Algorithms, ICASSP 1993; and M. Miyahara, K. Kotani, V. R. Algazi, Objective Picture Quality Scale (PQS) for Image
-Coding, IEEE Transactions on Communications 46(9), 1998.
+Halftoning Algorithms, ICASSP 1993; and M. Miyahara, K. Kotani, V. R. Algazi, Objective Picture Quality Scale (PQS) for
+Image Coding, IEEE Transactions on Communications 46(9), 1998.
 """
 
 import math
