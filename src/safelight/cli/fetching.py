@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from safelight.cli.shell import ENVIRONMENT, Bar, Debug, Json, Quiet, UsageError, Verb, note, say, say_json, table
+from safelight.cli.shell import Bar, Debug, Json, Quiet, UsageError, Verb, note, say, say_json, table
 
 if TYPE_CHECKING:
     from safelight.backbones import Stored
@@ -50,7 +50,7 @@ def fetch(
     listed: Annotated[bool, typer.Option("--list", help="Say what there is and where, and fetch nothing.")] = False,
     json: Json = False,
     quiet: Quiet = False,
-    debug: Debug = False,
+    debug: Debug = False,  # noqa: ARG001 - read where errors are told
 ) -> int:
     """Fetch the weights of a backbone, a network that pictures are compared by, and keep them for all further use.
 
@@ -63,23 +63,16 @@ def fetch(
             raise UsageError(f"--from: expected the name of a backbone for {source}, got none; see: safelight fetch")
         return _list(features.BACKBONES if name is None else (features.facts(name),), json=json)
     from safelight import backbones
-    from safelight.fetch import FetchError
 
     facts = features.facts(name)
     before = backbones.stored(name)
     size = 0 if facts.published is None else facts.published.size
-    try:
-        with Bar(size, f"fetching {name}", quiet=quiet) as bar:
+    with Bar(size, f"fetching {name}", quiet=quiet) as bar:
 
-            def show(done: int, total: int) -> None:
-                bar.show(done, f"fetching {name}  {done / 1e6:.0f} of {total / 1e6:.0f} MB", total=total)
+        def show(done: int, total: int) -> None:
+            bar.show(done, f"fetching {name}  {done / 1e6:.0f} of {total / 1e6:.0f} MB", total=total)
 
-            after = backbones.install(name, source, progress=show)
-    except FetchError as error:
-        if debug:
-            raise
-        note(f"safelight: {error}")
-        return ENVIRONMENT
+        after = backbones.install(name, source, progress=show)
     if not (after.published or quiet):
         note(
             f"safelight: {after.source} is not the file that is published as {name}: "

@@ -206,10 +206,11 @@ def explain(error: Exception) -> tuple[str, int]:
     from safelight.checkpoint import CheckpointError
     from safelight.data import DataError
     from safelight.features.backbone import BackboneError
+    from safelight.fetch import FetchError
 
     if isinstance(error, DataError | CardError | BackboneError | CheckpointError | batch.BatchError):
         return str(error), USAGE
-    if isinstance(error, MissingPackageError):
+    if isinstance(error, MissingPackageError | FetchError):
         return str(error), ENVIRONMENT
     if isinstance(error, ModuleNotFoundError):
         return f"expected the package {error.name}, which is not installed; run: pip install {error.name}", ENVIRONMENT
