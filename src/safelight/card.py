@@ -378,7 +378,7 @@ class Trained:
     engine takes once over the picture; ``reach`` is then that of the network with these held fixed. ``multiple`` is
     what the sides of its input have to be multiples of, and at least twice: a picture is extended for it by repeating
     its edge. ``complete(network, options, problem)`` makes a network from picture to picture of one that is a part of
-    it, for one picture, its styles and a backbone; ``None``: it is whole.
+    it, for one picture and its styles; ``backbone(options)`` names the backbone that it needs for that.
     """
 
     network: Callable[[Any, int], nn.Module]
@@ -397,6 +397,7 @@ class Trained:
     statistics: bool = False
     multiple: int = 1
     complete: Callable[[Any, Any, Problem], nn.Module] | None = None
+    backbone: Callable[[Any], str] | None = None
 
 
 Method = Interpolation | ClosedForm | Optimised | Trained

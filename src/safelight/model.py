@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from safelight import checkpoint, convert, ops
+from safelight import backbones, checkpoint, convert, ops
 from safelight.blocks import extended
 from safelight.card import Card, CardError, Precision, Trained, Weights, channels_of, make_options, weights_options
 from safelight.color import rgb_to_ycbcr, ycbcr_to_rgb
@@ -22,7 +22,7 @@ from safelight.engine import device as devices
 from safelight.engine.cost import Cost, measure
 from safelight.engine.graph import UnknownLayerError, lower
 from safelight.engine.strips import Strips
-from safelight.problem import Problem
+from safelight.problem import Problem, Style
 from safelight.tasks import Task
 
 PrecisionChoice = Literal["exact", "fast"]
@@ -63,20 +63,31 @@ class Model:
 
     @cached_property
     def cost(self) -> Cost:
-        """What the network costs, counted once: a batch of small pictures must not count for each.
+        """What the network costs, counted once: a batch of small pictures must not count for each."""
+        gray = torch.full((1, 3, 256, 256), 0.5, device=next(self.network.parameters()).device)
+        return measure(self.complete(gray, (Style(x=gray),), random=0), self._channels)
 
-        The rest of a way that the network is a part of is not counted.
-        """
-        return measure(self.network, self._channels)
+    @torch.no_grad()
+    def complete(self, y: Tensor, styles: tuple[Style, ...], *, random: int | None = None) -> nn.Module:
+        """Make the network from picture to picture, where that depends on the picture and its styles.
 
-    def complete(self, problem: Problem) -> nn.Module:
-        """Make the network from picture to picture: of the styles and the backbone of ``problem`` where it needs them.
+        Args:
+            y: The picture, (1, 3, H, W).
+            styles: Whose style it shall get.
+            random: A seed, for a backbone with random weights, where no picture is to be made.
 
         Raises:
-            CardError: They don't go with the network.
+            BackboneError: The backbone that the network needs has no weights here.
+            CardError: The styles don't go with the network.
         """
-        complete = self.method.complete
-        return self.network if complete is None else complete(self.network, self.options, problem).eval()
+        method = self.method
+        if method.complete is None:
+            return self.network
+        backbone = None
+        if method.backbone is not None:
+            backbone = backbones.load(method.backbone(self.options), random=random, device=y.device)
+        problem = Problem(task=self.task, y=y, styles=styles, backbone=backbone)
+        return method.complete(self.network, self.options, problem).eval()
 
     @property
     def reach(self) -> int:

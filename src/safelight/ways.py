@@ -185,12 +185,8 @@ class Network:
         network = model.network
         if self.method.complete is not None:
             y = read(Region(0, size[0], 0, size[1]))
-            problem = Problem(
-                task=self.task, y=y, styles=styles_of(settings.styles, y), seed=settings.seed,
-                backbone=backbone_for(self.card, settings, self.device),
-            )  # fmt: skip
-            network = model.complete(problem)
-            del y, problem
+            network = model.complete(y, styles_of(settings.styles, y))
+            del y
         chain = Chain(network, size, self.method.multiple, settings.memory)
         part = chain.measure(read, progress)
         most = (min(chain.tile[0], _MOST_ROWS), chain.tile[1])

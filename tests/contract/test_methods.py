@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from safelight import checkpoint, degrade, infer, ops, ways
+from safelight import backbones, checkpoint, degrade, infer, ops, ways
 from safelight import model as models
+from safelight.blocks import Normalisation, extended, whole_side
 from safelight.card import (
     Batch,
     CardError,
     ClosedForm,
     Interpolation,
     Optimised,
+    Perceptual,
     Trained,
     channels_of,
     make_options,
@@ -26,6 +28,7 @@ from safelight.engine.cost import measure
 from safelight.engine.samples import to_tensor
 from safelight.engine.tiles import OutOfMemoryError, Region, Renderer
 from safelight.image import Picture
+from safelight.problem import Style
 from safelight.settings import StylePicture
 from safelight.tasks import TASKS
 from tests_support import random_network as network
@@ -39,6 +42,8 @@ ENLARGERS = [card for card in LOCAL if "upscale" in card.tasks]
 KEEPERS = [
     pytest.param(card, task, id=f"{card.name}-{task}") for card in LOCAL for task in card.tasks if task != "upscale"
 ]
+RESTORERS = [value for value in KEEPERS if value.values[1] != "stylize"]
+STYLERS = [value for value in KEEPERS if value.values[1] == "stylize"]
 WHOLE = [
     pytest.param(card, task, id=f"{card.id}-{task}")
     for card in CARDS
@@ -52,6 +57,9 @@ SETTLED = [
 ITERATIVE = [value for value in WHOLE if isinstance(value.values[0].method, Optimised)]
 NETWORKS = [pytest.param(card, scale, id=f"{card.name}-x{scale}") for card in TRAINED for scale in card.method.scales]
 
+
+PLAIN = [value for value in NETWORKS if value.values[0].method.complete is None]
+PARTIAL = [card for card in TRAINED if card.method.complete is not None]
 
 STYLE = StylePicture(picture=Picture(pixels=np.random.default_rng(7).random((70, 60, 3), dtype=np.float32)))
 
@@ -192,19 +200,46 @@ def test_a_formula_keeps_a_flat_picture(card, scale):
 def test_a_restorer_keeps_any_size_depth_and_colour(card, task, height, width, channels):
     for dtype in (np.uint8, np.uint16, np.float32):
         result = runner(card, task)(picture(height, width, channels, dtype))
-        assert result.pixels.shape == (height, width, channels)
+        assert result.pixels.shape == (height, width, 3 if task == "stylize" else channels)
         assert result.pixels.dtype == dtype
         assert np.isfinite(result.pixels.astype(np.float64)).all()
 
 
-@pytest.mark.parametrize(("card", "task"), KEEPERS)
+@pytest.mark.parametrize(("card", "task"), RESTORERS)
 @pytest.mark.parametrize("ensemble", [False, True], ids=["once", "ensemble"])
 def test_tiles_of_a_restorer_equal_the_whole(card, task, ensemble):
     made = runner(card, task, ensemble=ensemble)
     torch.testing.assert_close(in_tiles(made, 1, 23), in_tiles(made, 1, 10_000), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(("card", "task"), KEEPERS)
+@pytest.mark.parametrize(("card", "task"), STYLERS)
+def test_tiles_of_a_styler_equal_the_whole(card, task):
+    """Against the plain network on the whole picture, at several sizes of tile: its statistics are the picture's."""
+    source = picture(47, 61)
+    model = models.Model(card, card.options(), 1, network(card, 1), task=task)
+    x = to_tensor(source.pixels)
+    style = Style(x=to_tensor(STYLE.picture.pixels))
+    with torch.inference_mode():
+        whole = model.complete(x, (style,) if "style" in card.takes else ())(extended(x, card.method.multiple))
+    whole = whole[0, :, :47, :61].clamp(0, 1).permute(1, 2, 0).numpy()
+    assert whole.std() > 0.02
+    for memory in (1 << 18, 1 << 20, 1 << 30):
+        tiled = infer.Runner(card, settings_of(card, task, memory=memory), {1: model})(source).pixels
+        np.testing.assert_allclose(tiled, whole, rtol=0, atol=5e-5)  # random weights give samples of up to 14
+
+
+def settings_of(card, task, **changes):
+    styles = (STYLE,) if "style" in card.takes else ()
+    return infer.Settings(device="cpu", task=task, styles=styles, **changes)
+
+
+@pytest.mark.parametrize(("card", "task"), STYLERS)
+def test_a_styler_takes_no_ensemble(card, task):
+    with pytest.raises(CardError, match="takes no ensemble"):
+        runner(card, task, ensemble=True)
+
+
+@pytest.mark.parametrize(("card", "task"), RESTORERS)
 def test_strength_mixes_a_restorers_result_with_the_input(card, task):
     source = picture(12, 14)
     whole, half, none = (runner(card, task, strength=strength)(source).pixels for strength in (1, 0.5, 0))
@@ -313,11 +348,17 @@ def test_what_a_method_does_not_take_is_refused(card):
 @pytest.mark.parametrize(("card", "scale"), NETWORKS)
 def test_every_parameter_learns(card, scale):
     net = network(card, scale).train()
-    training = card.method.training(net, card.method.recipe)
+    begin, side = card.method.training, 16 if card.method.statistics else 12
+    style = torch.rand(2, 3, side, side)
+    if isinstance(begin, Perceptual):
+        name = "lens" if card.method.backbone is None else card.method.backbone(card.options())
+        training = begin.begin(net, card.method.recipe, backbones.load(name, random=0), style.split(1))
+    else:
+        training = begin(net, card.method.recipe)
     before = [p.detach().clone() for p in net.parameters()]
     zoom = 1 if card.method.input == "interpolated" else scale
-    target = torch.rand(2, channels(card), 12 * zoom, 12 * zoom)
-    batch = Batch(input=torch.rand(2, channels(card), 12, 12), target=target)
+    target = torch.rand(2, channels(card), side * zoom, side * zoom)
+    batch = Batch(input=torch.rand(2, channels(card), side, side), target=target, style=style)
     losses = [training.step(batch) for _ in range(3)]
     assert all(math.isfinite(float(value)) for loss in losses for value in loss.values())
     # A PReLU whose inputs are all positive in one batch has no gradient; a layer's weights always do.
@@ -328,20 +369,38 @@ def test_every_parameter_learns(card, scale):
 
 @pytest.mark.parametrize(("card", "scale"), NETWORKS)
 def test_declared_reach_is_the_measured_receptive_field(card, scale):
-    """By gradients: which inputs move one block of outputs. The card may not say less, nor more by over two pixels."""
-    net = network(card, scale).double()
-    for p in net.parameters():  # random weights may cancel; positive ones cannot
+    """By gradients: which inputs move one block of outputs. The card may not say less, nor more by over two pixels.
+
+    Statistics of the whole picture are held fixed: a normalisation passes on what it gets.
+    """
+    net = whole_network(card, scale).double()
+    for p in net.parameters():  # random weights may cancel; positive ones cannot, and means saturate no sigmoid
         p.data = p.data.abs() + 1e-3
+        if p.ndim == 4:
+            p.data /= p.data.sum(dim=(1, 2, 3), keepdim=True)
+    for layer in net.modules():
+        for name, part in layer.named_children():
+            if isinstance(part, Normalisation):
+                assert card.method.statistics
+                setattr(layer, name, torch.nn.Identity())
     zoom = 1 if card.method.input == "interpolated" else scale
     reach = card.method.reach(card.options(), scale)
-    side = 2 * reach + 9
+    side = whole_side(2 * reach + 9, card.method.multiple)
     x = torch.rand(1, channels(card), side, side, dtype=torch.float64).mul_(0.1).add_(0.5).requires_grad_()
-    middle = side // 2
-    block = net(x)[..., middle * zoom : (middle + 1) * zoom, middle * zoom : (middle + 1) * zoom]
-    block.sum().backward()
-    touched = x.grad.abs().sum(dim=(0, 1)).nonzero()
-    measured = int((touched - middle).abs().max())
+    y = net(x)
+    measured = 0
+    for middle in range(side // 2, side // 2 + card.method.multiple):  # where sizes are halved, places differ
+        block = y[..., middle * zoom : (middle + 1) * zoom, middle * zoom : (middle + 1) * zoom]
+        (gradient,) = torch.autograd.grad(block.sum(), x, retain_graph=True)
+        touched = gradient.abs().sum(dim=(0, 1)).nonzero()
+        measured = max(measured, int((touched - middle).abs().max()))
     assert measured <= reach <= measured + 2
+
+
+def whole_network(card, scale):
+    """The network from picture to picture, with random weights."""
+    gray = torch.full((1, 3, 256, 256), 0.5)
+    return models.Model(card, card.options(), scale, network(card, scale)).complete(gray, (Style(x=gray),), random=0)
 
 
 @pytest.mark.parametrize(("card", "scale"), NETWORKS)
@@ -354,10 +413,19 @@ def test_save_and_load_round_trip(card, scale, tmp_path):
     loaded = model.network.state_dict()
     assert all(torch.equal(tensor, loaded[name]) for name, tensor in net.state_dict().items())
     x = torch.rand(1, channels(card), 9, 7)
+    if card in PARTIAL:
+        with pytest.raises(ValueError, match="takes pictures of a style too"):
+            model(x)
+        return
     torch.testing.assert_close(model(x), models.Model(card, card.options(), scale, net)(x), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(("card", "scale"), NETWORKS)
+@every_card(PARTIAL)
+def test_a_part_of_a_network_runs_in_full_precision(card):
+    assert card.method.precisions == ("float32",)
+
+
+@pytest.mark.parametrize(("card", "scale"), PLAIN)
 def test_precisions_stay_close(card, scale):
     net = network(card, scale)
     x = torch.rand(1, channels(card), 24, 24)
@@ -373,7 +441,7 @@ def test_precisions_stay_close(card, scale):
 @every_card(TRAINED)
 def test_cost_is_counted(card):
     for scale in card.method.scales:
-        cost = measure(network(card, scale), channels(card))
+        cost = measure(whole_network(card, scale), channels(card))
         assert cost.parameters >= cost.weights > 0
         assert cost.multiply_adds > 0
 

@@ -234,13 +234,12 @@ def is_quick(card: Card) -> bool:
 def _cost(card: Card, method: Trained) -> dict[str, Any]:
     import torch
 
-    from safelight.card import channels_of
-    from safelight.engine.cost import measure
+    from safelight.model import Model
 
     options, scale = card.options(), max(method.scales)
     with torch.device("meta"):  # no memory, and no time for random weights
         network = method.network(options, scale)
-    cost: Cost = measure(network, 1 if channels_of(method, options) == "y" else 3)
+    cost: Cost = Model(card, options, scale, network).cost
     return {
         "scale": scale, "parameters": cost.parameters, "weights": cost.weights, "multiply_adds": cost.multiply_adds,
         "reach": method.reach(options, scale),

@@ -142,11 +142,10 @@ def complete(decoder: Decoder, options: Options, problem: Problem) -> Transfer:
     """Build T for one picture and its styles.
 
     Raises:
-        CardError: A style is smaller than what relu4_1 sees at once, or the backbone is not the decoder's.
+        CardError: A style is smaller than what relu4_1 sees at once.
     """
     backbone = problem.backbone
     assert backbone is not None
-    check(decoder, backbone)
     styles = [style for style in problem.styles if style.weight > 0]
     found = [moments_of(style, options, problem.y, backbone) for style in styles]
     masks = shares(styles, problem.y)
@@ -158,15 +157,6 @@ def complete(decoder: Decoder, options: Options, problem: Problem) -> Transfer:
     means, deviations = zip(*found, strict=True)
     adain = AdaIN(torch.cat(means), torch.cat(deviations), options.alpha, masks)
     return Transfer(backbone.until(LAYER), adain, decoder)
-
-
-def check(decoder: Decoder, backbone: Backbone) -> None:
-    """Refuse a backbone whose maps the decoder doesn't know."""
-    if backbone.name != decoder.encoder:
-        raise CardError(
-            f"expected the backbone {decoder.encoder}, which this decoder belongs to, got {backbone.name}; leave "
-            f"--backbone out, or take weights for --encoder {backbone.name}"
-        )
 
 
 def moments_of(style: Style, options: Options, content: Tensor, backbone: Backbone) -> tuple[Tensor, Tensor]:
@@ -210,7 +200,11 @@ class Transferring:
         backbone: Backbone,
         styles: Sequence[Tensor],  # noqa: ARG002 - each batch has its own
     ) -> None:
-        check(network, backbone)
+        if backbone.name != network.encoder:
+            raise CardError(
+                f"expected the decoder's backbone, {network.encoder}, got {backbone.name}; train with --encoder "
+                f"{backbone.name} --backbone {backbone.name}"
+            )
         self.network, self.backbone = network, backbone
         self.optimizers: tuple[Optimizer, ...] = (torch.optim.Adam(network.parameters(), lr=recipe.rate),)
 
@@ -285,7 +279,8 @@ CARD = Card(
         statistics=True,
         multiple=MULTIPLE,
         complete=complete,
+        backbone=lambda options: options.encoder,
     ),
     options=Options,
-    takes=frozenset({"style", "backbone"}),
+    takes=frozenset({"style"}),
 )

@@ -41,8 +41,9 @@ from safelight.tasks import Task
 
 STYLE = ("relu1_2", "relu2_2", "relu3_3", "relu4_1")  # of lens and of VGG
 CONTENT = "relu3_2"
-STYLE_WEIGHT, RESTLESS_WEIGHT = 3.0, 3.0  # lambda_s and lambda_TV, for a lambda_c of 1
-SIDE = 256  # pixels: what the shorter side of a picture of the style is reduced to
+STYLE_WEIGHT, RESTLESS_WEIGHT = 5.0, 10.0  # lambda_s and lambda_TV, for a lambda_c of 1
+SIZES = (1, 2)  # style is looked for in the picture and in its half
+SIDE = 448  # pixels: what the shorter side of a picture of the style is reduced to
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +112,8 @@ class PerceptualLoss:
         self.network, self.backbone = network, backbone
         self.optimizers: tuple[Optimizer, ...] = (torch.optim.Adam(network.parameters(), lr=recipe.rate),)
         with torch.no_grad():
-            seen = [backbone(reduced(style, SIDE), STYLE) for style in styles]
-            self.style = {
-                layer: torch.stack([losses.gram(maps[layer].float()) for maps in seen]).mean(dim=0) for layer in STYLE
-            }
+            found = [self._grams(self._look(reduced(style, SIDE))) for style in styles]
+            self.style = [torch.stack(same).mean(dim=0) for same in zip(*found, strict=True)]
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """Take one step of Adam."""
@@ -133,13 +132,26 @@ class PerceptualLoss:
         with torch.no_grad():
             wanted = self.backbone(x, (CONTENT,))[CONTENT].float()
         y = network(x).float()
-        seen = {layer: maps.float() for layer, maps in self.backbone(y, (*STYLE, CONTENT)).items()}
-        style = [losses.gram_loss(losses.gram(seen[layer]), self.style[layer], relative=True) for layer in STYLE]
+        seen = self._look(y)
+        pairs = zip(self._grams(seen), self.style, strict=True)
+        style = [losses.gram_loss(mine, target, relative=True) for mine, target in pairs]
         return {
-            "content": losses.content_loss(seen[CONTENT], wanted, relative=True),
+            "content": losses.content_loss(seen[0][CONTENT], wanted, relative=True),
             "style": STYLE_WEIGHT * torch.stack(style).mean(),
             "restless": RESTLESS_WEIGHT * losses.total_variation(y),
         }
+
+    def _look(self, y: Tensor) -> list[dict[str, Tensor]]:
+        """What the backbone sees in pictures at each size, and their pixels."""
+        seen: list[dict[str, Tensor]] = []
+        for size in SIZES:
+            small = F.avg_pool2d(y, size)
+            maps = self.backbone(small, (*STYLE, CONTENT))
+            seen.append({"pixels": small, **{layer: found.float() for layer, found in maps.items()}})
+        return seen
+
+    def _grams(self, seen: Sequence[dict[str, Tensor]]) -> list[Tensor]:
+        return [losses.gram(maps[layer]) for maps in seen for layer in ("pixels", *STYLE)]
 
 
 def reduced(x: Tensor, side: int) -> Tensor:
@@ -185,7 +197,7 @@ CARD = Card(
         input="low-resolution",
         channels="rgb",
         scales=(1,),
-        reach=lambda options, scale: 54,  # noqa: ARG005
+        reach=lambda options, scale: 57,  # noqa: ARG005
         training=Perceptual(begin=PerceptualLoss),
         recipe=RECIPE,
         weights=WEIGHTS,
