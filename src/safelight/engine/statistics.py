@@ -101,7 +101,8 @@ class Chain:
 
     def __init__(self, network: nn.Module, size: Size, multiple: int, memory: int) -> None:
         self.size = self.tile = size
-        self._nodes, self._device = lower(network), next(network.parameters()).device
+        self._nodes = lower(network)
+        self._device = next((p.device for p in network.parameters()), torch.device("cpu"))
         self._share, self._room = memory // 4, memory - memory // 4  # of a tile, and of what is kept
         self._sizes: list[Size] = [(whole_side(size[0], multiple), whole_side(size[1], multiple))]
         self._channels, self._last = [3], [0]
