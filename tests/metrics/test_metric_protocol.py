@@ -99,18 +99,19 @@ def test_impossible_protocols_are_refused(make: Callable[[], Protocol], message:
         make()
 
 
-GOOD = torch.full((2, 3, 16, 16), 0.5)
+GOOD = torch.full((2, 3, 176, 176), 0.5)  # the smallest that all metrics take
+OF_SAMPLES = [metric for metric in metrics.METRICS if isinstance(metric, metrics.Metric)]
 
 
-@pytest.mark.parametrize("metric", metrics.METRICS, ids=lambda metric: metric.name)
+@pytest.mark.parametrize("metric", OF_SAMPLES, ids=lambda metric: metric.name)
 @pytest.mark.parametrize(
     ("result", "reference", "shave", "message"),
     [
-        pytest.param(GOOD[:, :1], GOOD, 0, r"one shape, got \(2, 1, 16, 16\) and \(2, 3, 16, 16\)", id="channels"),
+        pytest.param(GOOD[:, :1], GOOD, 0, r"one shape, got \(2, 1, 176, 176\) and \(2, 3, 176, 176\)", id="channels"),
         pytest.param(GOOD[..., 1:], GOOD, 0, "one shape, got", id="size"),
-        pytest.param(GOOD[0], GOOD[0], 0, r"\(B, 1 or 3, H, W\), got \(3, 16, 16\)", id="no batch"),
+        pytest.param(GOOD[0], GOOD[0], 0, r"\(B, 1 or 3, H, W\), got \(3, 176, 176\)", id="no batch"),
         pytest.param(GOOD[:, :2], GOOD[:, :2], 0, r"\(B, 1 or 3, H, W\), got", id="two channels"),
-        pytest.param(GOOD, GOOD, 8, "pixels after a shave of 8, got 0x0", id="nothing left"),
+        pytest.param(GOOD, GOOD, 88, "pixels after a shave of 88, got 0x0", id="nothing left"),
         pytest.param(GOOD, (GOOD * 255).byte(), 0, "floating reference .* got torch.uint8", id="bytes"),
         pytest.param((GOOD * 255).byte(), GOOD, 0, "floating result .* got torch.uint8", id="byte result"),
         pytest.param(GOOD * float("nan"), GOOD, 0, "finite result", id="nan"),
@@ -132,22 +133,49 @@ def test_a_border_smaller_than_the_window_is_refused() -> None:
         metrics.ssim(picture, picture, channel="y", shave=3)
 
 
+@pytest.mark.parametrize("metric", [m for m in OF_SAMPLES if m.smallest > 1], ids=lambda metric: metric.name)
+def test_a_picture_smaller_than_the_metric_needs_is_refused(metric: metrics.Metric) -> None:
+    side = metric.smallest
+    picture = torch.full((1, 1, side + 2, side + 9), 0.5)
+    assert metric.score(picture, picture, Protocol("y", shave=1)).shape == (1,)
+    with pytest.raises(
+        ValueError, match=f"at least {side}x{side} pixels after a shave of 2, got {side + 5}x{side - 2}"
+    ):
+        metric.score(picture, picture, Protocol("y", shave=2))
+
+
 def test_metrics_are_found_by_name() -> None:
-    assert [metric.name for metric in metrics.METRICS] == ["psnr", "ssim"]
+    assert [metric.name for metric in metrics.METRICS] == [
+        "psnr", "ssim", "ms_ssim", "ms_ssim[mux]", "ifc", "nqm", "wpsnr", "wpsnr[mux]", "wpsnr[miyahara]", "lpips",
+        "fid", "kid",
+    ]  # fmt: skip
     for metric in metrics.METRICS:
         assert metrics.find(metric.name) is metric
-        assert metric.higher_is_better
-    assert [metric.unit for metric in metrics.METRICS] == ["dB", ""]
-    with pytest.raises(ValueError, match="expected a metric out of psnr, ssim, got 'pnsr'; do you mean psnr"):
+    assert [metric.name for metric in OF_SAMPLES if metric.usual] == ["psnr", "ssim", "ms_ssim", "ifc", "nqm", "wpsnr"]
+    assert {metric.name for metric in OF_SAMPLES if metric.unit == "dB"} == {
+        "psnr", "nqm", "wpsnr", "wpsnr[mux]", "wpsnr[miyahara]",
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=r"expected a metric out of psnr, ssim, .* got 'pnsr'; do you mean psnr"):
         metrics.find("pnsr")
-    with pytest.raises(ValueError, match="got 'lpips'; do "):
-        metrics.find("lpips")
+    with pytest.raises(ValueError, match="got 'dists'; do "):
+        metrics.find("dists")
 
 
-@pytest.mark.parametrize("metric", metrics.METRICS, ids=lambda metric: metric.name)
+def test_no_metric_falls_when_the_error_does() -> None:
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand((1, 3, 24, 24), generator=generator)
+    reference = torch.nn.functional.interpolate(coarse, (192, 192), mode="bicubic").clamp(0, 1)
+    noise = torch.randn(reference.shape, generator=generator)
+    for metric in OF_SAMPLES:
+        values = [metric.score(reference + a * noise, reference, SR_NEWER).item() for a in (0.2, 0.05, 0.01, 0)]
+        assert values == sorted(values), metric.name
+        assert len(set(values)) == 4, metric.name
+
+
+@pytest.mark.parametrize("metric", OF_SAMPLES, ids=lambda metric: metric.name)
 def test_a_record_and_its_function_agree(metric: metrics.Metric) -> None:
     generator = torch.Generator().manual_seed(0)
-    result, reference = torch.rand((2, 2, 3, 20, 24), generator=generator)
+    result, reference = torch.rand((2, 2, 3, 182, 190), generator=generator)
     protocol = SR_OLDER.with_shave(3)
     by_hand = metric.function(result, reference, channel="y", shave=3, rounding="8-bit-y")
     assert torch.equal(metric.score(result, reference, protocol), by_hand)
