@@ -15,6 +15,7 @@ against blue, green against both. They vary as much as over 100 pictures of BSDS
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -36,10 +37,13 @@ def picture(z: Tensor, size: tuple[int, int]) -> Tensor:
         >>> picture(torch.zeros(2, 3, 4, 3), (4, 4)).unique()
         tensor([0.5000])
     """
-    f = torch.hypot(torch.fft.fftfreq(size[0])[:, None], torch.fft.rfftfreq(size[1])[None]).to(z.device)
-    s = math.sqrt(size[0] * size[1]) / f.clamp_min(1 / max(size))  # a wave then has the same height at every size
-    planes = torch.fft.irfft2(s * torch.complex(z[0], z[1]), size) / 4
-    return torch.sigmoid(_coloured(planes)).unsqueeze(0)
+    height, width = size
+    down = ((torch.arange(height) + height // 2) % height - height // 2) / height  # cycles in a pixel, -1/2 to 1/2
+    across = torch.arange(width // 2 + 1) / width
+    f = torch.hypot(down[:, None], across[None]).to(z.device)
+    s = math.sqrt(height * width) / f.clamp_min(1 / max(size))  # a wave then has the same height at every size
+    planes = cast(Tensor, torch.fft.irfft2(s * torch.complex(z[0], z[1]), size))
+    return torch.sigmoid(_coloured(planes / 4)).unsqueeze(0)
 
 
 def _coloured(planes: Tensor) -> Tensor:
@@ -47,5 +51,6 @@ def _coloured(planes: Tensor) -> Tensor:
     if len(planes) == 1:
         return planes
     axes = torch.tensor(_AXES)
-    axes = axes / axes.norm(dim=1, keepdim=True) * torch.tensor(STRENGTH)[:, None] / STRENGTH[0] * math.sqrt(3)
+    lengths = axes.square().sum(dim=1, keepdim=True).sqrt()
+    axes = axes / lengths * torch.tensor(STRENGTH)[:, None] / STRENGTH[0] * math.sqrt(3)
     return torch.einsum("pc,phw->chw", axes.to(planes), planes)

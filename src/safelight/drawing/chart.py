@@ -92,11 +92,15 @@ def _print(paper: Tensor, text: str, top: int, left: int) -> None:
 def _line(rows: Tensor, columns: Tensor, height: int, width: int, thick: float = 1.8) -> Tensor:
     """How much of each pixel a line through the points covers, from its distance: (height, width)."""
     at = torch.stack(torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij"), dim=-1).float()
-    nearest = torch.full((height, width), float("inf"))
+    cover = torch.zeros(height, width)
     points: list[Tensor] = list(torch.stack([rows, columns], dim=-1).float())
     for start, end in pairwise(points):
-        along = end - start
-        part = (((at - start) @ along) / (along @ along).clamp_min(1e-9)).clamp(0, 1)
-        distance = torch.linalg.vector_norm(at - start - part[..., None] * along, dim=-1)
-        nearest = torch.minimum(nearest, distance)
-    return (thick / 2 + 0.5 - nearest).clamp(0, 1)
+        # Only what lies near the two points can be covered.
+        first = (torch.minimum(start, end).floor().long() - 2).clamp_min(0)
+        last = (torch.maximum(start, end).ceil().long() + 3).clamp_min(0)
+        near = slice(int(first[0]), int(last[0])), slice(int(first[1]), int(last[1]))
+        along, away = end - start, at[near] - start
+        part = ((away @ along) / (along @ along).clamp_min(1e-9)).clamp(0, 1)
+        distance = (away - part[..., None] * along).square().sum(dim=-1).sqrt()
+        cover[near] = torch.maximum(cover[near], (thick / 2 + 0.5 - distance).clamp(0, 1))
+    return cover

@@ -54,7 +54,7 @@ def stretched(values: Tensor) -> Tensor:
         tensor([0.0000, 0.5000, 1.0000])
     """
     low, high = values.min(), values.max()
-    if not high > low:
+    if high == low:
         return torch.full_like(values, 0.5)
     return (values - low) / (high - low)
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 import copy
 import difflib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 from torch.utils.hooks import RemovableHandle
 
 from safelight import ops
@@ -201,8 +200,8 @@ class Subject:
         return {layer: maps[layer] for layer in layers}
 
     def _modules(self) -> dict[str, nn.Module]:
-        named: dict[str, nn.Module] = dict(cast(nn.Module, self.network).named_modules())
-        return {name: module for name, module in named.items() if name}
+        named = cast(nn.Module, self.network).named_modules()  # pyright: ignore[reportUnknownVariableType]
+        return {name: module for name, module in cast(Iterator[tuple[str, nn.Module]], named) if name}
 
     def _hook(self, names: set[str], told: Callable[[str, Tensor], None]) -> list[RemovableHandle]:
         handles: list[RemovableHandle] = []
@@ -280,9 +279,10 @@ class Subject:
 
     @cached_property
     def _open(self) -> nn.Module:
-        """A copy through which everything gets: all its weights are positive, so that nothing can cancel.
+        """A copy through which everything gets, and that makes nothing of nothing.
 
-        Weights are the reciprocal of their number: a layer is a mean, and its numbers stay what they are.
+        All weights are positive, so that no two can cancel, and what is added to or taken from its values is zero.
+        Weights are the reciprocal of their number: a layer is a mean, and its values stay of a size.
         """
         network = copy.deepcopy(self.network).cpu().double()
         with torch.no_grad():
@@ -291,31 +291,32 @@ class Subject:
                     parameter.fill_(1 / parameter[0].numel())
                 else:
                     parameter.fill_(0.0 if name.endswith("bias") else 1.0)
+            for buffer in network.buffers():
+                buffer.zero_()
         return network
 
     @cached_property
     def _fields(self) -> dict[str, int | None]:
-        """Count the rows of the input that a value of each layer depends on, from what one row changes.
+        """Count the rows of the input that a value of each layer depends on, from what a single row of light changes.
 
-        The derivative of all layers by a row of the input is found in one run, for as many neighbouring rows as lie
-        between two values of the coarsest layer. A strip of the picture is enough, since no layer here treats rows and
-        columns differently.
+        The open copy looks at pictures that are black but for one row. All layers are seen in one run, for as many
+        neighbouring rows as lie between two values of the coarsest layer. A strip of the picture is enough, since no
+        layer here treats rows and columns differently.
         """
         opened = Subject(self._open, self.name, channels=self.channels)
         rows = max(1, math.ceil(max(stride for _, stride in self._found.values())))
         left, fields = list(self.layers), dict[str, int | None]()
         length = 2 * _PROBE
         while left and length <= _LONGEST:
-            x = torch.ones(rows, self.channels, length, _WIDE, dtype=torch.float64)
-            impulse = torch.zeros_like(x)
+            x = torch.zeros(rows + 1, self.channels, length, _WIDE, dtype=torch.float64)  # the last one stays black
             first = length // 2
             for row in range(rows):
-                impulse[row, :, first + row] = 1
-            with torch.no_grad(), forward_ad.dual_level():
-                made = opened.maps(forward_ad.make_dual(x, impulse), left)
-                changed = {layer: forward_ad.unpack_dual(maps).tangent for layer, maps in made.items()}
+                x[row, :, first + row] = 1
+            with torch.no_grad():
+                made = opened.maps(x, left)
             for layer in left:
-                field = _seen(changed[layer], self._found[layer][1], first)
+                changed = (made[layer][:-1] != made[layer][-1]).any(dim=3).any(dim=1)
+                field = _seen(changed, self._found[layer][1], first)
                 if field is not None:
                     fields[layer] = field
             left = [layer for layer in left if layer not in fields]
@@ -323,22 +324,20 @@ class Subject:
         return fields | dict.fromkeys(left)
 
 
-def _seen(changed: Tensor | None, stride: float, first: int) -> int | None:
+def _seen(changed: Tensor, stride: float, first: int) -> int | None:
     """Count the rows that a value sees, from the rows of maps that rows of the input change.
 
     Args:
-        changed: The derivatives of maps, (rows, C, h, w), by the rows ``first``, ``first`` + 1, ... of the input.
+        changed: Which rows of the maps, (rows, h), change by the rows ``first``, ``first`` + 1, ... of the input.
         stride: Rows of the input between two rows of the maps.
         first: The first row.
 
     Returns:
         The most that a value sees, or ``None``: what changes reaches the border.
     """
-    if changed is None:
-        return 0  # it depends on nothing
     zoom = max(1, round(1 / stride))
     ranges: dict[int, list[float]] = {}  # for each place of a row in its cell: what it sees, relative to itself
-    for row, response in enumerate(changed.abs().sum(dim=(1, 3))):
+    for row, response in enumerate(changed):
         hit = [int(place) for place in response.nonzero().flatten()]
         if not hit:
             continue

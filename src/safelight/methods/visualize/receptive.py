@@ -28,6 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from safelight import waves
 from safelight.card import CardError, Paper, option
 from safelight.drawing import Curve, Section, Tile, boxed, chart, enlarged, heat, sheet
 from safelight.drawing.chart import BLUE, RED
@@ -38,6 +39,7 @@ from safelight.view import Drawing, Scene, View
 MARGIN = 8  # pixels drawn around the theoretical field
 LARGEST = 320  # pixels: no larger input is taken
 CHANNELS = 16  # of the layer, averaged where none is named
+CONTRAST = 0.6  # standard deviation of the waves of the noise; its samples then have about 0.2
 EFFECTIVE = 1 - 0.9545  # of the largest: what is above counts
 
 
@@ -138,10 +140,8 @@ def _field(weights: Tensor) -> Field:
 def _input(subject: Subject, picture: Tensor | None, side: int, drawn: torch.Generator) -> Tensor:
     """Take a crop of the picture at random, or noise of a natural spectrum if there is none; (1, C, side, side)."""
     if picture is None:
-        f = torch.hypot(torch.fft.fftfreq(side)[:, None], torch.fft.rfftfreq(side)[None]).clamp_min(1 / side)
-        z = torch.randn(2, subject.channels, side, side // 2 + 1, generator=drawn)
-        x = torch.fft.irfft2(torch.complex(z[0], z[1]) / f, (side, side))
-        return (0.5 + 0.2 * (x - x.mean()) / x.std()).clamp(0, 1).unsqueeze(0).to(subject.device)
+        square = (side, side)
+        return waves.picture(waves.draw(subject.channels, square, CONTRAST, drawn), square).to(subject.device)
     x = subject.prepare(picture)
     short = [max(0, side - length) for length in x.shape[-2:]]
     if any(short):
