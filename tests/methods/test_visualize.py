@@ -183,7 +183,8 @@ def test_feature_of_both_signs_and_of_a_layer_through_transformations():
         channel = None if "objective" in asked and asked["objective"] == "layer" else 1
         x, first, last = feature.climb(subject, "0", channel, 32, options, 0, views.go_on)
         assert last > first + 0.03, asked
-        mean = float(subject.maps(x, ["0"])["0"][:, 1].mean())
+        with torch.no_grad():
+            mean = float(subject.maps(x, ["0"])["0"][:, 1].mean())
         assert "sign" not in asked or mean == pytest.approx(last if asked["sign"] == "positive" else -last, rel=1e-4)
     again = [feature.climb(subject, "0", 1, 32, feature.Options(iterations=3), 5, views.go_on)[0] for _ in range(2)]
     assert torch.equal(*again)
@@ -211,13 +212,13 @@ def test_inversion_of_an_early_layer_recovers_the_picture():
         seen.append(step)
         return True
 
-    x, first, last = inversion.invert(scene, "2", x0, inversion.Options(iterations=20), report)
+    x, first, last = inversion.invert(scene, "2", x0, inversion.Options(iterations=80), report)
     assert x.shape == x0.shape
-    assert last < first / 50
-    assert -10 * math.log10(float((x - x0).square().mean())) > 30
-    assert len(seen) == 20
+    assert last < first / 20
+    assert -10 * math.log10(float((x - x0).square().mean())) > 32
+    assert len(seen) == 80
     assert seen[-1].fraction == 1
-    deeper, *_ = inversion.invert(scene, "4", x0, inversion.Options(iterations=20), report)
+    deeper, *_ = inversion.invert(scene, "4", x0, inversion.Options(iterations=80), report)
     assert (deeper - x0).square().mean() > 3 * (x - x0).square().mean()
 
 
