@@ -39,6 +39,7 @@ from safelight.problem import Report, Step
 from safelight.view import Drawing, Scene, View
 
 SIZE = 128  # pixels: the longest side of the part of the picture that is drawn, if nobody says
+SEEN = 1e-3  # of the largest share: smaller ones are not drawn
 DRAWN = 256  # pixels: near to the side of a tile
 CUBIC_REACH = 3  # pixels that the enlargement before some networks looks away, and one for its edge
 
@@ -189,7 +190,7 @@ def _tiles(
     middle_x, middle_y = (2 * at[0] + side) // (2 * scale), (2 * at[1] + side) // (2 * scale)
     left, top = min(max(middle_x - wide // 2, 0), width - wide), min(max(middle_y - high // 2, 0), height - high)
     seen = Window(top, left, high, wide)
-    rows, columns = (shares.sum(dim).nonzero().flatten() for dim in (1, 0))
+    rows, columns = ((shares > SEEN * shares.max()).sum(dim).nonzero().flatten() for dim in (1, 0))
     near = Window(int(rows[0]), int(columns[0]), int(rows[-1] - rows[0]) + 1, int(columns[-1] - columns[0]) + 1)
     # The root lets small shares be seen; red covers a gray picture.
     strength = (shares / shares.max()).sqrt()[None]
