@@ -18,7 +18,8 @@ Differs from the paper: instance normalisation (the authors' later choice) for b
 pixels and a convolution by 3x3 of the reflected border, where a transposed one leaves checkerboards (Odena et al.,
 "Deconvolution and Checkerboard Artifacts", Distill 2016). Residual blocks reflect their border too, in place of 40
 pixels around the picture that they use up. Each style loss is divided by |G_l(s)|^2 and the content's by the mean of
-phi_c(x)^2, so that the weights mean the same for each backbone. Networks for further styles begin from the first's.
+phi_c(x)^2, so that the weights mean the same for each backbone. Pixels count as one more layer of style, and style is
+looked for in the picture and in its half. Trained by SOAP, and for further styles from the first's weights.
 """
 
 from __future__ import annotations
@@ -37,13 +38,14 @@ from safelight.blocks import InstanceNorm
 from safelight.card import Batch, Card, Paper, Perceptual, Recipe, Trained, Weights, option
 from safelight.degrade import AsItIs
 from safelight.features.backbone import Backbone
+from safelight.optim import Soap
 from safelight.tasks import Task
 
 STYLE = ("relu1_2", "relu2_2", "relu3_3", "relu4_1")  # of lens and of VGG
 CONTENT = "relu3_2"
-STYLE_WEIGHT, RESTLESS_WEIGHT = 5.0, 10.0  # lambda_s and lambda_TV, for a lambda_c of 1
+STYLE_WEIGHT, RESTLESS_WEIGHT = 15.0, 10.0  # lambda_s and lambda_TV, for a lambda_c of 1
 SIZES = (1, 2)  # style is looked for in the picture and in its half
-SIDE = 448  # pixels: what the shorter side of a picture of the style is reduced to
+SIDE = 384  # pixels: what the shorter side of a picture of the style is reduced to
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +112,13 @@ class PerceptualLoss:
 
     def __init__(self, network: Johnson, recipe: Recipe, backbone: Backbone, styles: Sequence[Tensor]) -> None:
         self.network, self.backbone = network, backbone
-        self.optimizers: tuple[Optimizer, ...] = (torch.optim.Adam(network.parameters(), lr=recipe.rate),)
+        self.optimizers: tuple[Optimizer, ...] = (Soap(network.parameters(), lr=recipe.rate),)
         with torch.no_grad():
             found = [self._grams(self._look(reduced(style, SIDE))) for style in styles]
             self.style = [torch.stack(same).mean(dim=0) for same in zip(*found, strict=True)]
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
-        """Take one step of Adam."""
+        """Take one step of the optimiser."""
         (optimizer,) = self.optimizers
         optimizer.zero_grad(set_to_none=True)
         terms = self._terms(self.network, batch.input)

@@ -1,0 +1,169 @@
+"""Johnson's networks: the paper's facts, what a style loss does, and the shipped styles."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from safelight import backbones, image, infer, losses, train
+from safelight import model as models
+from safelight.card import Batch, CardError
+from safelight.catalog import find
+from safelight.methods.stylize import johnson
+from safelight.methods.stylize.johnson import Johnson, Options, PerceptualLoss, pick, reduced
+
+CARD = find("stylize/johnson")
+
+
+def count(network):
+    return sum(p.numel() for p in network.parameters())
+
+
+def test_the_network_of_the_paper_has_1_68_million_numbers():
+    """The release's, of width 32. The paper's transposed convolutions by 3x3 have as many as the ones here."""
+    assert count(Johnson(Options(width=32), 1)) == 1_679_235
+    assert count(Johnson(Options(), 1)) == 424_899
+
+
+def test_it_keeps_the_size_and_goes_down_to_a_quarter():
+    network = Johnson(Options(width=4), 1).eval()
+    seen = {}
+    for name in ("d1", "d2", "blocks", "u1"):
+        layer = getattr(network, name)
+        layer = layer[4] if name == "blocks" else layer
+        layer.register_forward_hook(lambda m, x, y, name=name: seen.update({name: tuple(y.shape[1:])}))
+    result = network(torch.rand(2, 3, 40, 32))
+    assert result.shape == (2, 3, 40, 32)
+    assert seen == {"d1": (8, 20, 16), "d2": (16, 10, 8), "blocks": (16, 10, 8), "u1": (8, 20, 16)}
+    assert 0 < float(result.detach().min()) < float(result.detach().max()) < 1
+
+
+def test_a_flat_picture_has_no_border():
+    """Every border reflects: a picture of one colour comes out in one colour."""
+    result = Johnson(Options(), 1).eval()(torch.full((1, 3, 32, 32), 0.3))
+    assert float((result.amax(dim=(2, 3)) - result.amin(dim=(2, 3))).detach().max()) < 1e-4
+
+
+def test_training_brings_the_style_nearer():
+    torch.manual_seed(0)
+    backbone = backbones.load("lens", random=1)
+    x = torch.rand(2, 3, 32, 32)
+    style = torch.rand(1, 3, 48, 48).round() * torch.tensor([0.9, 0.2, 0.1]).view(1, 3, 1, 1)
+    network = Johnson(Options(width=8), 1).train()
+    recipe = dataclasses.replace(CARD.method.recipe, rate=5e-3)
+    training = PerceptualLoss(network, recipe, backbone, [style])
+    batch = Batch(input=x, target=x)
+    before = float(training.judge(network, batch).detach())
+    for _ in range(25):
+        terms = training.step(batch)
+    assert set(terms) == {"content", "style", "restless"}
+    assert float(training.judge(network, batch).detach()) < 0.5 * before
+    with torch.no_grad():
+        made, wanted = losses.gram(network(x)), losses.gram(style)
+        assert losses.gram_loss(made, wanted, relative=True) < losses.gram_loss(losses.gram(x), wanted, relative=True)
+
+
+def test_the_style_itself_has_next_to_no_style_loss():
+    backbone = backbones.load("lens", random=1)
+    style = torch.rand(1, 3, 64, 64)
+    training = PerceptualLoss(Johnson(Options(width=4), 1), CARD.method.recipe, backbone, [style])
+
+    class Copy(torch.nn.Module):
+        def forward(self, x):
+            return style
+
+    terms = training._terms(Copy(), style)
+    assert float(terms["style"]) < 1e-9
+    assert float(terms["content"]) < 1e-9
+
+
+def test_a_style_is_reduced_and_never_enlarged():
+    assert reduced(torch.rand(1, 3, 100, 300), 50).shape == (1, 3, 50, 150)
+    small = torch.rand(1, 3, 40, 60)
+    assert reduced(small, 50) is small
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    rng = np.random.default_rng(0)
+    for folder, number in (("content", 4), ("style", 1)):
+        (tmp_path / folder).mkdir()
+        for i in range(number):
+            pixels = rng.integers(0, 255, (64, 72, 3), dtype=np.uint8)
+            image.write(image.Picture(pixels=pixels), tmp_path / folder / f"{i}.png")
+    return tmp_path
+
+
+def plan(pictures, **changes):
+    recipe = dataclasses.replace(CARD.method.recipe, patch=32, batch=2, steps=4, warmup=1)
+    fields = {
+        "card": CARD, "options": Options(width=4), "scales": (1,), "recipe": recipe,
+        "folders": (pictures / "content",), "styles": (pictures / "style" / "0.png",),
+        "out": pictures / "own.safetensors", "device": "cpu", "precision": "float32", "validate_every": 2,
+    }  # fmt: skip
+    return train.Plan(**{**fields, **changes})
+
+
+def test_a_style_of_ones_own_is_trained_and_used(pictures):
+    seen = []
+    header = train.train(plan(pictures), seen.append)
+    assert seen[-1].psnr is None
+    assert header.scores["validation loss"] == pytest.approx(min(p.judged for p in seen), abs=1e-3)
+    assert header.recipe["styles"] == ["0.png"]
+    assert header.recipe["backbone"] == "lens"
+    assert (pictures / "own.csv").read_text().startswith("step,seconds,loss,validation_loss")
+    settings = infer.Settings(task="stylize", weights=pictures / "own.safetensors", device="cpu")
+    result = infer.prepare(CARD, settings)(image.read(pictures / "content" / "0.png"))
+    assert result.pixels.shape == (64, 72, 3)
+    assert models.load(CARD, weights=pictures / "own.safetensors", device="cpu").options.width == 4
+
+
+def test_resumption_is_exact(pictures):
+    def stop(progress):
+        if progress.step == 2:
+            raise KeyboardInterrupt
+
+    first = plan(pictures, out=pictures / "a.safetensors")
+    train.train(first, lambda progress: None)
+    second = plan(pictures, out=pictures / "b.safetensors")
+    with pytest.raises(KeyboardInterrupt):
+        train.train(second, stop)
+    train.train(second, lambda progress: None)
+    a, b = (models.load(CARD, weights=p.out, device="cpu").network.state_dict() for p in (first, second))
+    assert all(torch.equal(tensor, b[name]) for name, tensor in a.items())
+
+
+def test_without_a_style_nothing_is_trained(pictures):
+    with pytest.raises(train.data.DataError, match="expected a picture of the style, got none"):
+        train.train(plan(pictures, styles=()), lambda progress: None)
+
+
+def test_auto_is_the_first_shipped_style():
+    settled = pick(Options(), "stylize", False, None)
+    shipped = [weights.options["look"] for weights in johnson.WEIGHTS]
+    assert settled.look == (shipped[0] if shipped else "auto")
+    assert pick(Options(look="scream"), "stylize", False, None).look == "scream"
+
+
+def test_an_unknown_look_lists_the_others():
+    with pytest.raises(CardError, match="is one of auto, starry-night"):
+        infer.prepare(CARD, infer.Settings(task="stylize", options={"look": "photograph"}, device="cpu"))
+
+
+@pytest.mark.parametrize("weights", johnson.WEIGHTS, ids=lambda weights: weights.file)
+def test_shipped_styles_are_nearer_to_their_style_than_the_picture_is(weights, drawn_scene):
+    """By the colours alone, which no backbone decides: the means of the result are those of no other shipped style."""
+    assert weights.bytes <= 1.2 * 2**20
+    made = infer.prepare(CARD, infer.Settings(task="stylize", options=dict(weights.options), device="cpu"))(drawn_scene)
+    assert np.abs(made.pixels.astype(float) - drawn_scene.pixels).mean() > 12
+    gray, was = (p.pixels.astype(float).mean(axis=2).ravel() for p in (made, drawn_scene))
+    assert np.corrcoef(gray, was)[0, 1] > 0.3, "the content is still there"
+
+
+@pytest.fixture
+def drawn_scene():
+    yy, xx = np.mgrid[0:160, 0:200]
+    disc = np.hypot(xx - 120, yy - 70) < 45
+    pixels = np.stack([90 + xx / 2, 200 - yy / 2, np.where(disc, 30, 170)], axis=-1)
+    return image.Picture(pixels=np.where(disc[..., None], pixels / 2, pixels).astype(np.uint8))
