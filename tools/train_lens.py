@@ -24,10 +24,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import teacher
 import torch
 from distortions import KINDS, below, spoil
+from lens_scaling import balanced, channel_means, filled, normalised
 from teacher import PERCEPTUAL, distances, spearman
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
@@ -105,12 +107,6 @@ def part(maps: Maps, start: int, count: int) -> Maps:
     return {layer: values[start : start + count] for layer, values in maps.items()}
 
 
-def channel_means(values: Tensor) -> Tensor:
-    """The mean of each channel, at least a twentieth of the layer's: channels that hardly ever fire stay quiet."""
-    means = values.float().mean(dim=(0, 2, 3))
-    return means.clamp(min=0.05 * float(means.mean()))
-
-
 class Decoder(nn.Module):
     """Answers from two layers, at a quarter of the picture's size."""
 
@@ -152,7 +148,7 @@ class Answers(nn.Module):
             target = F.normalize(theirs[its], dim=1).movedim(1, -1).flatten(0, 2).double() / math.sqrt(self.spread[its])
             square = known.T @ known
             square.diagonal().add_(1e-3 * float(square.diagonal().mean()))
-            found = torch.linalg.solve(square, known.T @ target).float()
+            found = cast("Tensor", torch.linalg.solve(square, known.T @ target)).float()
             head.weight.copy_(found[:-1].T[:, :, None, None])
             head.bias.copy_(found[-1])
 
@@ -220,44 +216,6 @@ class Pupil:
 
 
 # --- examination ------------------------------------------------------------------------------------------------------
-
-
-def normalised(tensors: Mapping[str, Tensor], crops: Tensor) -> dict[str, Tensor]:
-    """Scale weights so that each channel has the mean 1 after its ReLU, over these crops."""
-    backbone = filled(tensors)
-    names = [layer for layer in backbone.layers if layer.startswith("relu")]
-    with torch.no_grad():
-        found = [backbone(crops[i : i + 16], names) for i in range(0, len(crops), 16)]
-    scaled: dict[str, Tensor] = {}
-    before = torch.ones(3)
-    for name in names:
-        means = channel_means(torch.cat([maps[name] for maps in found]))
-        convolution = name.replace("relu", "conv")
-        weight, bias = tensors[f"{convolution}.weight"], tensors[f"{convolution}.bias"]
-        scaled[f"{convolution}.weight"] = weight * before.view(1, -1, 1, 1) / means.view(-1, 1, 1, 1)
-        scaled[f"{convolution}.bias"] = bias / means
-        before = means
-    return scaled
-
-
-def balanced(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Scale weights so that those of each channel have the size of He's random ones, at which the rates are right."""
-    scaled: dict[str, Tensor] = {}
-    before = torch.ones(3)
-    for name in dict.fromkeys(key.rpartition(".")[0] for key in tensors):
-        weight = tensors[f"{name}.weight"] * before.view(1, -1, 1, 1)
-        size = weight.flatten(1).norm(dim=1) / math.sqrt(2)
-        scaled[f"{name}.weight"] = weight / size.view(-1, 1, 1, 1)
-        scaled[f"{name}.bias"] = tensors[f"{name}.bias"] / size
-        before = size
-    return scaled
-
-
-def filled(tensors: Mapping[str, Tensor]) -> Backbone:
-    """Make the lens with these weights."""
-    backbone = lens.build("average")
-    backbone.network.load_state_dict(tensors)
-    return backbone
 
 
 @dataclass(frozen=True, slots=True)

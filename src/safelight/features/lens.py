@@ -37,8 +37,8 @@ PERCEPTUAL = ("relu1_2", "relu2_2", "relu3_3", "relu4_1")
 """The layers of its perceptual distance: the last of each block, all with the same say."""
 FILE = "lens.safetensors"
 """The weights that come with the package, in ``safelight/weights``."""
-SHA256 = "67c25afa1b97fc19e9d08d34a8c17df1f726b333111eb2fbe620045af5c84164"
-BYTES = 1_461_824
+SHA256 = "1ff685d64ce6027f108c8d870972433d0134982cdfad9f0f89fb3918d3e133a6"
+BYTES = 1_462_072
 
 
 class Lens(nn.Module):
