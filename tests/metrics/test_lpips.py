@@ -142,6 +142,15 @@ def test_bands_are_the_whole(name: str) -> None:
         torch.testing.assert_close(joined, whole[layer], atol=1e-5, rtol=1e-4)
 
 
+def test_gradients_are_on_between_bands_and_after() -> None:
+    result, reference = pair(64, 20)
+    for _ in maps_in_bands(tiny(), result[:1], LAYERS, pixels=20):
+        assert torch.is_grad_enabled()
+        assert not torch.is_inference_mode_enabled()
+    lpips(result, reference, backbone=tiny(), layers=LAYERS)
+    assert (torch.is_grad_enabled(), torch.is_inference_mode_enabled()) == (True, False)
+
+
 def test_the_name_says_what_it_depends_on() -> None:
     metric = find("lpips")
     assert isinstance(metric, FeatureMetric)

@@ -76,10 +76,9 @@ def score(
         Path | None,
         typer.Option(
             "--worst",
-            help="A folder to write the five worst into, by the first metric: reference, result and difference.",
+            help="A new folder to write the five worst into, by the first metric: reference, result, difference.",
         ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace sheets that exist.")] = False,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -96,6 +95,8 @@ def score(
     pairs: list[_Pair] = []
     if scorer.of_sets and not (reference.is_dir() and result.is_dir()):
         raise UsageError(f"expected two folders for {scorer.of_sets[0].title}, got {reference} and {result}")
+    if worst is not None:
+        _check_worst(scorer, worst)
     if scorer.of_pairs:
         pairs, lonely = _pairs(reference, result)
     failed = len(lonely)
@@ -130,7 +131,7 @@ def score(
     sets, warnings = _sets(scorer, reference, result, quiet=quiet) if scorer.of_sets else ({}, [])
     for warning in warnings:
         note(f"safelight: {warning}")
-    shown = [] if worst is None else _show_worst(scorer, rows, worst, overwrite=overwrite)
+    shown = [] if worst is None else _show_worst(scorer, rows, worst)
     if json:
         summary: dict[str, Any] = {"summary": True, "total": len(pairs) + len(lonely), "done": len(rows)}
         summary |= {"failed": failed, "protocol": scorer.protocol.describe()}
@@ -282,14 +283,18 @@ def _tell(scorer: Scorer, rows: Sequence[tuple[_Pair, Mapping[str, float]]], *, 
     say(f"protocol: {protocol}; " + "; ".join(f"{c.title}: {other}{c.definition}" for c, other in others))
 
 
-def _show_worst(
-    scorer: Scorer, rows: Sequence[tuple[_Pair, Mapping[str, float]]], folder: Path, *, overwrite: bool
-) -> list[Path]:
+def _check_worst(scorer: Scorer, folder: Path) -> None:
+    if not scorer.of_pairs:
+        raise UsageError("--worst: expected a metric of two pictures, got none; add --metric psnr")
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        # Sheets of another run beside these would be taken for some of them.
+        raise UsageError(f"--worst: expected a new or empty folder, got {folder}; name another")
+
+
+def _show_worst(scorer: Scorer, rows: Sequence[tuple[_Pair, Mapping[str, float]]], folder: Path) -> list[Path]:
     """Write sheets of those with the worst figures of the first metric; the worst comes first."""
     from safelight import image, scoring
 
-    if not scorer.of_pairs:
-        raise UsageError("--worst: expected a metric of two pictures, got none; add --metric psnr")
     column = scorer.of_pairs[0]
     measured = [(figures[column.name], pair) for pair, figures in rows if column.name in figures]
     measured.sort(key=lambda row: row[0], reverse=not column.higher_is_better)
@@ -299,6 +304,6 @@ def _show_worst(
         heading = f"{pair.name}  {column.title} {figure(column, value)}"
         sheet = scoring.side_by_side(image.read(pair.reference), image.read(pair.result), heading)
         path = folder / f"{place}-{Path(pair.name).as_posix().replace('/', '_')}.png"
-        image.write(sheet, path, overwrite=overwrite)
+        image.write(sheet, path)
         shown.append(path)
     return shown

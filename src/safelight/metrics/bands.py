@@ -40,16 +40,17 @@ def maps_in_bands(
     rows = math.ceil(max(rows, 2 * margin) / step) * step  # no more is computed for the margins than for the rest
     resized = any(isinstance(module, Resize | nn.AdaptiveAvgPool2d) for module in backbone.network.modules())
     dtype = backbone.mean.dtype
-    with torch.inference_mode():
-        for top in range(0, height, height if resized else rows):
-            bottom = height if resized else top + rows
-            start, end = max(top - margin, 0), min(bottom + margin, height)
+    for top in range(0, height, height if resized else rows):
+        bottom = height if resized else top + rows
+        start, end = max(top - margin, 0), min(bottom + margin, height)
+        # Not around the loop: between two bands it is the caller's code that runs.
+        with torch.no_grad():
             maps = backbone(picture[..., start:end, :].to(backbone.mean.device, dtype), layers)
-            band: dict[str, Tensor] = {}
-            for layer, sight in zip(layers, sights, strict=True):
-                first = (top - start) // sight.stride
-                last = None if bottom >= height else (bottom - start) // sight.stride
-                band[layer] = maps[layer][..., first:last, :]
-            yield band
-            if bottom >= height:
-                return
+        band: dict[str, Tensor] = {}
+        for layer, sight in zip(layers, sights, strict=True):
+            first = (top - start) // sight.stride
+            last = None if bottom >= height else (bottom - start) // sight.stride
+            band[layer] = maps[layer][..., first:last, :]
+        yield band
+        if bottom >= height:
+            return

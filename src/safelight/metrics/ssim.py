@@ -5,10 +5,10 @@ IEEE Transactions on Image Processing 13(4), 2004.
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from safelight.metrics.protocol import Channel, Protocol, Rounding, comparable
 
@@ -93,11 +93,15 @@ def moments(x: Tensor, y: Tensor) -> Moments:
 
 def _window_mean(planes: Tensor) -> Tensor:
     """Gaussian mean around every place where the whole window fits: `(B, C, H, W)` to `(B, C, H - 10, W - 10)`."""
-    offset = torch.arange(SIDE, dtype=planes.dtype, device=planes.device) - SIDE // 2
+    offset = torch.arange(SIDE, dtype=torch.float64) - SIDE // 2
     weights = torch.exp(-(offset**2) / (2 * _SIGMA**2))
-    weights = weights / weights.sum()
-    batch, channels, height, width = planes.shape
-    flat = planes.reshape(batch * channels, 1, height, width)  # one window for every channel
-    flat = functional.conv2d(flat, weights.view(1, 1, SIDE, 1))
-    flat = functional.conv2d(flat, weights.view(1, 1, 1, SIDE))
-    return flat.view(batch, channels, height - SIDE + 1, width - SIDE + 1)
+    halves = cast(list[float], (weights / weights.sum())[SIDE // 2 :].tolist())
+    for axis in (2, 3):
+        # Shifted sums: several times as fast in float64 as torch's convolution.
+        inside, middle = planes.shape[axis] - SIDE + 1, SIDE // 2
+        mean = halves[0] * planes.narrow(axis, middle, inside)
+        for reach, weight in enumerate(halves[1:], start=1):
+            sides = planes.narrow(axis, middle - reach, inside) + planes.narrow(axis, middle + reach, inside)
+            mean += weight * sides
+        planes = mean
+    return planes
