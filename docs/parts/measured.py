@@ -9,7 +9,7 @@ from typing import Any
 
 from parts.common import NONE, ROOT, missing, stored, table
 
-TOOLS = ("inverse", "multiframe", "consistent", "noise", "dip")
+TOOLS = ("inverse", "multiframe", "consistent", "noise", "dip", "metrics")
 """``tools/measure_NAME.py`` writes ``results/NAME.json``: what it is, and rows of named values.
 
 Where these are too many to be read, the tool has ``tables(results)``, which makes Markdown of them."""

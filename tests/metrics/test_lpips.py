@@ -126,6 +126,22 @@ def test_heads_of_a_published_file() -> None:
         heads_of({"conv1.weight": torch.ones(4, 1)})
 
 
+@pytest.mark.parametrize(
+    ("name", "widths"),
+    [
+        ("alexnet", [64, 192, 384, 256, 256]),
+        ("vgg16", [64, 128, 256, 512, 512]),
+        ("squeezenet", [64, 128, 256, 384, 384, 512, 512]),
+    ],
+)
+def test_the_usual_layers_are_those_that_the_published_heads_are_for(name: str, widths: list[int]) -> None:
+    # The channels of the authors' code, `chns` in lpips.py.
+    facts = features.facts(name)
+    with torch.device("meta"):
+        backbone = facts.build(facts.pooling)
+    assert [backbone.sight(layer).channels for layer in facts.perceptual] == widths
+
+
 @pytest.mark.parametrize("name", ["lens", "vgg16", "alexnet", "squeezenet", "inception"])
 def test_bands_are_the_whole(name: str) -> None:
     torch.manual_seed(0)
