@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -194,8 +195,8 @@ def test_a_silent_channel_is_woken_or_told():
     subject = plain(conv(1, 2, 3), nn.ReLU(), name="net")
     with torch.no_grad():
         subject.network[0].weight[:] = torch.tensor([[-1.0, 2, -1]] * 3) / 3
-        subject.network[0].bias[:] = torch.tensor([-0.6, -100.0])
-    options = {"iterations": 20}
+        subject.network[0].bias[:] = torch.tensor([-0.8, -100.0])
+    options = {"iterations": 60}
     woken = draw("feature", subject, layers=("1",), channels=(0,), options=options)
     assert woken.facts["1 0.first"] == 0 < woken.facts["1 0.last"]
     silent = draw("feature", subject, layers=("1",), channels=(1,), options=options)
@@ -607,3 +608,13 @@ def test_python_takes_networks_that_are_loaded():
     assert np.array_equal(named.pixels, given.pixels)
     backbone = backbones.load("lens", random=1)
     assert safelight.visualize("filters", backbone).warnings[0].startswith("layer conv1_1, outputs 32, inputs 3")
+
+
+def test_every_kind_and_option_is_explained():
+    page = Path(__file__).parents[2] / "docs" / "visualize.md"
+    text = page.read_text(encoding="utf-8").partition("## The options")[2]
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", text, re.MULTILINE))
+    assert list(rows) == [view.name for view in catalog.VIEWS]
+    for view in catalog.VIEWS:
+        for fact in option_facts(view.options):
+            assert f"`--{fact.name}`" in rows[view.name], view.id

@@ -15,8 +15,8 @@ Networks that restore have no classes, and their channels are signed: the pictur
 telling, and ``--sign negative`` finds it.
 
 Differs from the paper: zoom, turn and the first shift are one bilinear resampling; the colours come from other pictures
-than ImageNet's; 256 steps instead of 512; a channel that is silent at first, for which there is no gradient, begins
-from the loudest of several pictures.
+than ImageNet's; 256 steps instead of 512; where a ReLU lets no gradient through, the layer before it is climbed until
+it does.
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ from safelight.view import Drawing, Scene, View
 SIZE = 96  # pixels: the side of the picture, if nobody says
 RATE = 0.05  # of Adam
 SPREAD = 0.01  # standard deviation of the waves at first
-STARTS = (0.03, 0.03, 0.03, 0.1, 0.1, 0.1, 0.3, 0.3, 0.3)  # and of those that are tried for a silent channel
 PAD, SHIFT, LAST_SHIFT = 12, 8, 4  # pixels
 ZOOM, TURN = 0.1, 10.0  # at most by so much, and by so many degrees
 
@@ -99,24 +98,26 @@ def climb(
     z = waves.draw(subject.channels, square, SPREAD, drawn).to(subject.device).requires_grad_()
     adam = torch.optim.Adam([z], lr=RATE)
 
+    before = subject.layers[max(subject.layers.index(layer) - 1, 0)]
+    wakes = channel is not None and options.sign == "positive" and channel < subject.channels_of(before)
+
     def score(x: Tensor) -> Tensor:
-        maps = subject.maps(x, [layer])[layer]
-        if channel is None:
-            return maps.square().mean()
-        one = maps[:, channel]
-        if options.objective == "neuron":
-            one = one[:, one.shape[1] // 2, one.shape[2] // 2]
-        return one.mean() if options.sign == "positive" else -one.mean()
+        return objective(subject.maps(x, [layer])[layer], channel, options)
+
+    def climbed(x: Tensor) -> Tensor:
+        made = subject.maps(x, [before, layer])
+        value = objective(made[layer], channel, options)
+        if not wakes or value != 0:
+            return value
+        # A ReLU that is silent everywhere lets no gradient through: then the best tenth of its input is climbed.
+        into = made[before][:, channel].flatten()
+        return into.topk(max(1, len(into) // 10)).values.mean()
 
     with torch.no_grad():
         first = float(score(waves.picture(z, square)))
-        for spread in STARTS if first == 0 else ():  # a ReLU lets no gradient through that could wake it
-            other = waves.draw(subject.channels, square, spread, drawn).to(z)
-            if score(waves.picture(other, square)) > score(waves.picture(z, square)):
-                z.copy_(other)
     for step in range(1, options.iterations + 1):
         x = waves.picture(z, square)
-        loss = -score(transformed(x, drawn) if options.transforms == "yes" else x)
+        loss = -climbed(transformed(x, drawn) if options.transforms == "yes" else x)
         (z.grad,) = torch.autograd.grad(loss, z)
         adam.step()
         if not report(Step(fraction=step / options.iterations, x=x.detach())):
@@ -124,6 +125,16 @@ def climb(
     with torch.no_grad():
         x = waves.picture(z, square)
         return x, first, float(score(x))
+
+
+def objective(maps: Tensor, channel: int | None, options: Options) -> Tensor:
+    """O of maps (1, C, h, w)."""
+    if channel is None:
+        return maps.square().mean()
+    one = maps[:, channel]
+    if options.objective == "neuron":
+        one = one[:, one.shape[1] // 2, one.shape[2] // 2]
+    return one.mean() if options.sign == "positive" else -one.mean()
 
 
 def transformed(x: Tensor, drawn: torch.Generator) -> Tensor:
