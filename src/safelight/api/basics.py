@@ -188,6 +188,14 @@ def score_sets(
 
     Warns:
         UserWarning: There are fewer than 2,048 pictures in a set.
+
+    Example:
+        >>> import warnings, numpy as np
+        >>> dark, light = ([np.full((16, 16, 3), level + i, np.uint8) for i in range(3)] for level in (20, 200))
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("ignore")  # three pictures are far too few
+        ...     score_sets(dark, light) > score_sets(dark, dark)
+        True
     """
     import warnings
 
