@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from safelight.blocks import InstanceNorm, Moments, Normalisation, extended, moments, whole_side
+from safelight.blocks import InstanceNorm, Moments, Normalisation, extended, mirrored, moments
 from safelight.engine.graph import UnknownLayerError
 from safelight.engine.places import Look, lower
 from safelight.engine.statistics import Chain, Sum
@@ -57,11 +57,11 @@ def picture(height, width):
     return (0.3 * torch.rand(1, 3, height, width) + 0.7 * ramp).clamp(0, 1)
 
 
-def in_tiles(network, x, multiple, memory, tile=None):
+def in_tiles(network, x, multiple, memory, tile=None, margin=0):
     size = (x.shape[-2], x.shape[-1])
     seen = []
     with torch.inference_mode():
-        chain = Chain(network, size, multiple, memory)
+        chain = Chain(network, size, memory, multiple=multiple, margin=margin)
         part = chain.measure(lambda r: x[..., r.top : r.bottom, r.left : r.right], seen.append)
         out = torch.full_like(x, float("nan"))
 
@@ -118,14 +118,14 @@ def test_keeping_saves_work():
     for name, memory in (("rich", 1 << 30), ("poor", 1 << 14)):
         network, x = net(), picture(64, 80)
         nodes = lower(network)
-        chain = Chain(network, (64, 80), 8, memory)
+        chain = Chain(network, (64, 80), memory, multiple=8)
 
         def counted(node, name=name):
             if not isinstance(node.layer, Look):
                 return node
 
-            def function(x, plain=node.layer.function):
-                made = plain(x)
+            def function(maps, plain=node.layer.function):
+                made = plain(maps)
                 calls[name] += made[0].numel()
                 return made
 
@@ -222,23 +222,32 @@ class Batched(nn.Module):
 @pytest.mark.parametrize("kind", [Shuffled, Batched])
 def test_a_layer_that_it_does_not_know_is_named(kind):
     with pytest.raises(UnknownLayerError, match=r"shuffle|norm"):
-        Chain(kind(), (8, 8), 1, 1 << 20)
+        Chain(kind(), (8, 8), 1 << 20)
 
 
 def test_maps_of_different_sizes_are_refused():
     with pytest.raises(UnknownLayerError, match="different sizes"):
-        Chain(net(Skipped), (8, 8), 1, 1 << 20)
+        Chain(net(Skipped), (8, 8), 1 << 20)
 
 
-def test_a_picture_is_extended_by_its_edge():
-    assert [whole_side(side, 4) for side in (1, 8, 9, 13)] == [8, 8, 12, 16]
-    assert whole_side(7, 1) == 7
+def test_a_picture_is_mirrored_at_its_borders():
+    assert [len(mirrored(side, 4, 0)) for side in (1, 8, 9, 13)] == [8, 8, 12, 16]
     x = picture(5, 9)
-    large = extended(x, 4)
-    assert large.shape[-2:] == (8, 12)
-    assert torch.equal(large[..., :5, :9], x)
-    assert torch.equal(large[..., 7, :9], x[..., 4, :])
-    assert extended(large, 4) is large
+    large = extended(x, 4, 3)
+    assert large.shape[-2:] == (12, 16)
+    assert torch.equal(large[..., 3:8, 3:12], x)
+    assert torch.equal(large[..., :8, :15], F.pad(x, (3, 3, 3, 0), mode="reflect"))
+    assert extended(x, 1) is x
+    assert torch.equal(extended(x[..., :1, :1], 4, 2), x[..., :1, :1].expand(-1, -1, 8, 8))
+
+
+@pytest.mark.parametrize(("height", "width"), [(61, 43), (5, 30), (1, 1)])
+@pytest.mark.parametrize("memory", [1 << 14, 1 << 17, 1 << 30])
+def test_a_margin_is_seen_and_cut_off(height, width, memory):
+    network, x = net(), picture(height, width)
+    with torch.inference_mode():
+        whole = network(extended(x, 8, 11))[..., 11 : 11 + height, 11 : 11 + width]
+    torch.testing.assert_close(in_tiles(network, x, 8, memory, margin=11)[0], whole, rtol=0, atol=2e-6)
 
 
 class Masked(Normalisation):

@@ -82,7 +82,8 @@ options = card.method.pick(card.options(), "stylize", False, None) if card.metho
 model = load(card, options=dataclasses.asdict(options), device="cpu", task="stylize")
 with torch.inference_mode():
     network = model.complete(x, (Style(x=style),) if taken else ())
-    whole = network(extended(x, card.method.multiple))[..., :512, :768].clamp(0, 1)
+    n = card.method.margin
+    whole = network(extended(x, card.method.multiple, n))[..., n:n + 512, n:n + 768].clamp(0, 1)
 tiled = torch.from_numpy(infer.prepare(card, settings(16 << 20))(as_picture(x)).pixels).permute(2, 0, 1)[None]
 print(float((tiled - whole).abs().max()))
 """
@@ -114,7 +115,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     threads = parser.parse_args().threads
     rows = measure(threads)
-    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    known: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     known["networks"] = {
         "processor": provenance.processor(),
         "commit": provenance.code_version(),

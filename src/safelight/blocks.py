@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 EPSILON = 1e-5  # added to variances, as all code for style does
@@ -92,12 +91,24 @@ class InstanceNorm(Normalisation):
         return torch.addcmul(self.bias.view(1, -1, 1, 1) - given.mean * factor, x, factor)
 
 
-def extended(x: Tensor, multiple: int) -> Tensor:
-    """Extend pictures below and to the right by their edge, to sides that are multiples, two of them at least."""
-    right, below = (whole_side(side, multiple) - side for side in (x.shape[-1], x.shape[-2]))
-    return F.pad(x, (0, right, 0, below), mode="replicate") if right or below else x
+def extended(x: Tensor, multiple: int, margin: int = 0) -> Tensor:
+    """Mirror pictures at their borders: a margin on each side, and below and right what makes the sides multiples."""
+    if multiple == 1 and margin == 0:
+        return x
+    rows, columns = (mirrored(side, multiple, margin).to(x.device) for side in (x.shape[-2], x.shape[-1]))
+    return x[..., rows, :][..., columns]
 
 
-def whole_side(side: int, multiple: int) -> int:
-    """The side that ``extended`` gives."""
-    return side if multiple == 1 else max(2, -(-side // multiple)) * multiple
+def mirrored(side: int, multiple: int, margin: int) -> Tensor:
+    """Tell which place of a side each place of the extended one shows; it is two multiples long at least.
+
+    Example:
+        >>> mirrored(5, 4, 1).tolist()
+        [1, 0, 1, 2, 3, 4, 3, 2]
+    """
+    whole = side + 2 * margin
+    if multiple > 1:
+        whole = max(2, -(-whole // multiple)) * multiple
+    period = max(1, 2 * (side - 1))
+    places = torch.arange(-margin, whole - margin) % period
+    return torch.minimum(places, period - places)

@@ -192,11 +192,13 @@ class Model:
                 return strips(x, tick)
             return torch.cat([strips(x[i : i + 1], lambda f, i=i: tick((i + f) / n)) for i in range(n)])
         height, width = x.shape[-2:]
-        x = extended(x, self.method.multiple).contiguous(memory_format=torch.channels_last)
+        x = extended(x, self.method.multiple, self.method.margin).contiguous(memory_format=torch.channels_last)
         # Autocast leaves sums, such as VDSR's residual, in float32: only the convolutions lose digits.
         enabled = self.precision != "float32"
         with torch.autocast(x.device.type, getattr(torch, self.precision), enabled=enabled):
-            return self.network(x).float()[..., : height * self._zoom, : width * self._zoom]
+            y = self.network(x).float()
+        start, zoom = self.method.margin * self._zoom, self._zoom
+        return y[..., start : start + height * zoom, start : start + width * zoom]
 
 
 def served_scales(card: Card, options: Any) -> tuple[int, ...]:  # noqa: ANN401 - per method

@@ -187,7 +187,7 @@ class Network:
             y = read(Region(0, size[0], 0, size[1]))
             network = model.complete(y, styles_of(settings.styles, y))
             del y
-        chain = Chain(network, size, self.method.multiple, settings.memory)
+        chain = Chain(network, size, settings.memory, multiple=self.method.multiple, margin=self.method.margin)
         part = chain.measure(read, progress)
         most = (min(chain.tile[0], _MOST_ROWS), chain.tile[1])
         return [chain], most, part

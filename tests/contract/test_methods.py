@@ -10,7 +10,7 @@ import torch
 
 from safelight import backbones, checkpoint, degrade, infer, ops, ways
 from safelight import model as models
-from safelight.blocks import Normalisation, extended, whole_side
+from safelight.blocks import Normalisation, extended, mirrored
 from safelight.card import (
     Batch,
     CardError,
@@ -220,8 +220,10 @@ def test_tiles_of_a_styler_equal_the_whole(card, task):
     x = to_tensor(source.pixels)
     style = Style(x=to_tensor(STYLE.picture.pixels))
     with torch.inference_mode():
-        whole = model.complete(x, (style,) if "style" in card.takes else ())(extended(x, card.method.multiple))
-    whole = whole[0, :, :47, :61].clamp(0, 1).permute(1, 2, 0).numpy()
+        made = model.complete(x, (style,) if "style" in card.takes else ())
+        n = card.method.margin
+        whole = made(extended(x, card.method.multiple, n))[0, :, n : n + 47, n : n + 61]
+    whole = whole.clamp(0, 1).permute(1, 2, 0).numpy()
     assert whole.std() > 0.02
     for memory in (1 << 18, 1 << 20, 1 << 30):
         tiled = infer.Runner(card, settings_of(card, task, memory=memory), {1: model})(source).pixels
@@ -385,7 +387,7 @@ def test_declared_reach_is_the_measured_receptive_field(card, scale):
                 setattr(layer, name, torch.nn.Identity())
     zoom = 1 if card.method.input == "interpolated" else scale
     reach = card.method.reach(card.options(), scale)
-    side = whole_side(2 * reach + 9, card.method.multiple)
+    side = len(mirrored(2 * reach + 9, card.method.multiple, 0))
     x = torch.rand(1, channels(card), side, side, dtype=torch.float64).mul_(0.1).add_(0.5).requires_grad_()
     y = net(x)
     measured = 0

@@ -20,10 +20,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import overload
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.blocks import Moments, Normalisation, whole_side
+from safelight.blocks import Moments, Normalisation, mirrored
 from safelight.engine.graph import UnknownLayerError
 from safelight.engine.places import Apply, Enlarge, Look, Size, lower, reads
 from safelight.engine.sizes import affordable
@@ -88,8 +87,9 @@ class Chain:
     Args:
         network: From pictures (1, 3, H, W) to pictures of that size.
         size: (H, W) of the picture.
-        multiple: As the card says: the picture is extended by its edge to sides that are multiples of it.
         memory: Bytes that the maps which are kept and a tile's computation may take together.
+        multiple: Of the sides of what the network sees, as the card says.
+        margin: Pixels that it wants to see around the picture, as the card says.
 
     Attributes:
         size: That of the result, the picture's.
@@ -99,12 +99,14 @@ class Chain:
         UnknownLayerError: The network has a layer that is neither local nor a normalisation.
     """
 
-    def __init__(self, network: nn.Module, size: Size, multiple: int, memory: int) -> None:
+    def __init__(self, network: nn.Module, size: Size, memory: int, *, multiple: int = 1, margin: int = 0) -> None:
         self.size = self.tile = size
         self._nodes = lower(network)
         self._device = next((p.device for p in network.parameters()), torch.device("cpu"))
         self._share, self._room = memory // 4, memory - memory // 4  # of a tile, and of what is kept
-        self._sizes: list[Size] = [(whole_side(size[0], multiple), whole_side(size[1], multiple))]
+        self._margin = margin
+        self._rows, self._columns = (mirrored(side, multiple, margin) for side in size)
+        self._sizes: list[Size] = [(len(self._rows), len(self._columns))]
         self._channels, self._last = [3], [0]
         for number, node in enumerate(self._nodes, 1):
             layer, sizes = node.layer, [self._sizes[source] for source in node.inputs]
@@ -151,8 +153,8 @@ class Chain:
 
     def run(self, x: Tensor, region: Region, tick: Tick) -> Tensor:  # noqa: ARG002 - as said at reads
         """Compute a region of the result."""
-        last = len(self._nodes)
-        return self._compute([last], region)[last]
+        last, n = len(self._nodes), self._margin
+        return self._compute([last], Region(region.top + n, region.bottom + n, region.left + n, region.right + n))[last]
 
     def _take(self, number: int, tick: Tick) -> None:
         """Compute the map that a normalisation reads, for its moments; keep what is needed later, where it fits."""
@@ -243,12 +245,18 @@ class Chain:
     def _picture(self, region: Region) -> Tensor:
         """Read a region of the extended picture."""
         assert self._read is not None
-        height, width = self.size
-        top, left = min(region.top, height - 1), min(region.left, width - 1)
-        inside = Region(top, min(region.bottom, height), left, min(region.right, width))
-        x = self._read(inside).contiguous(memory_format=torch.channels_last)
-        below, right = region.height - inside.height, region.width - inside.width
-        return F.pad(x, (0, right, 0, below), mode="replicate") if below or right else x
+        rows, columns = self._rows[region.top : region.bottom], self._columns[region.left : region.right]
+        top, left = int(rows.min()), int(columns.min())
+        x = self._read(Region(top, int(rows.max()) + 1, left, int(columns.max()) + 1))
+        if self._inside(region):
+            return x.contiguous(memory_format=torch.channels_last)
+        rows, columns = (rows - top).to(x.device), (columns - left).to(x.device)
+        return x[..., rows, :][..., columns].contiguous(memory_format=torch.channels_last)
+
+    def _inside(self, region: Region) -> bool:
+        """Whether a region of the extended picture is one of the picture itself."""
+        n, (height, width) = self._margin, self.size
+        return min(region.top, region.left) >= n and region.bottom <= n + height and region.right <= n + width
 
     def _work(self, target: int, kept: Collection[int]) -> float:
         """The multiply-adds of computing a value of the whole picture, with one for each number that is made."""

@@ -43,7 +43,8 @@ from safelight.tasks import Task
 
 STYLE = ("relu1_2", "relu2_2", "relu3_3", "relu4_1")  # of lens and of VGG
 CONTENT = "relu3_2"
-STYLE_WEIGHT, RESTLESS_WEIGHT = 15.0, 10.0  # lambda_s and lambda_TV, for a lambda_c of 1
+STYLE_WEIGHT, RESTLESS_WEIGHT = 2.0, 5.0  # lambda_s and lambda_TV, for a lambda_c of 1
+MARGIN = 16  # pixels around the picture that are cut off the result
 SIZES = (1, 2)  # style is looked for in the picture and in its half
 SIDE = 384  # pixels: what the shorter side of a picture of the style is reduced to
 
@@ -132,7 +133,7 @@ class PerceptualLoss:
 
     def _terms(self, network: nn.Module, x: Tensor) -> dict[str, Tensor]:
         with torch.no_grad():
-            wanted = self.backbone(x, (CONTENT,))[CONTENT].float()
+            wanted = self._look(x, SIZES[:1])[0][CONTENT]
         y = network(x).float()
         seen = self._look(y)
         pairs = zip(self._grams(seen), self.style, strict=True)
@@ -140,20 +141,29 @@ class PerceptualLoss:
         return {
             "content": losses.content_loss(seen[0][CONTENT], wanted, relative=True),
             "style": STYLE_WEIGHT * torch.stack(style).mean(),
-            "restless": RESTLESS_WEIGHT * losses.total_variation(y),
+            "restless": RESTLESS_WEIGHT * losses.total_variation(cut(y, y.shape[-1])),
         }
 
-    def _look(self, y: Tensor) -> list[dict[str, Tensor]]:
-        """What the backbone sees in pictures at each size, and their pixels."""
+    def _look(self, y: Tensor, sizes: Sequence[int] = SIZES) -> list[dict[str, Tensor]]:
+        """What the backbone sees in pictures at each size, and their pixels, without their margin.
+
+        There both networks see the border, and a frame in the style's colours would be the cheapest way to its style.
+        """
         seen: list[dict[str, Tensor]] = []
-        for size in SIZES:
+        for size in sizes:
             small = F.avg_pool2d(y, size)
-            maps = self.backbone(small, (*STYLE, CONTENT))
-            seen.append({"pixels": small, **{layer: found.float() for layer, found in maps.items()}})
+            maps = {"pixels": small, **self.backbone(small, (*STYLE, CONTENT))}
+            seen.append({layer: cut(found.float(), y.shape[-1]) for layer, found in maps.items()})
         return seen
 
     def _grams(self, seen: Sequence[dict[str, Tensor]]) -> list[Tensor]:
         return [losses.gram(maps[layer]) for maps in seen for layer in ("pixels", *STYLE)]
+
+
+def cut(maps: Tensor, width: int) -> Tensor:
+    """Cut the margin off maps of pictures of this width; nothing of pictures that are hardly more than a margin."""
+    n = MARGIN * maps.shape[-1] // width if width >= 4 * MARGIN else 0
+    return maps[..., n : maps.shape[-2] - n, n : maps.shape[-1] - n]
 
 
 def reduced(x: Tensor, side: int) -> Tensor:
@@ -209,6 +219,7 @@ CARD = Card(
         precisions=("float32",),
         statistics=True,
         multiple=4,
+        margin=MARGIN,
     ),
     options=Options,
 )
