@@ -618,3 +618,12 @@ def test_every_kind_and_option_is_explained():
     for view in catalog.VIEWS:
         for fact in option_facts(view.options):
             assert f"`--{fact.name}`" in rows[view.name], view.id
+
+
+def test_only_what_a_patch_sees_is_worked_on():
+    """A large picture costs no more than a small one: the network is never given more than the patch can see."""
+    subject, seen = restorer(), []
+    maps = subject.maps
+    subject.maps = lambda x, layers: (seen.append(tuple(x.shape[-2:])), maps(x, layers))[1]
+    attribution.attribute(subject, picture(600), (600, 580), 16, attribution.Options(steps=2), views.go_on)
+    assert max(max(size) for size in seen) < 8 + 2 * (4 + 3 + 1) + 2

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -127,7 +126,6 @@ def attribute(
     """
     scale, field = scale_of(subject), subject.layer(OUTPUT).field
     height, width = picture.shape[-2:]
-    path = [_blurred(picture, (1 - k / options.steps) * options.sigma) for k in range(options.steps + 1)]
     reach = max(height, width) if field is None else math.ceil((field / 2 + 1) / subject.zoom) + CUBIC_REACH
     left, right, top, bottom = (
         min(max(edge, 0), length)
@@ -139,22 +137,33 @@ def attribute(
         )
     )
     corner = at[0] - scale * left, at[1] - scale * top
+    margin = ops.gaussian_reach(options.sigma)  # what the blur sees around the part
+    begin, above = max(left - margin, 0), max(top - margin, 0)
+    around = picture[..., above : bottom + margin, begin : right + margin]
+
+    def gamma(a: float) -> Tensor:
+        sigma = (1 - a) * options.sigma  # below 0.05 no neighbour has a weight
+        blurred = around if sigma < 0.05 else ops.gaussian_blur(around, sigma)
+        return blurred[..., top - above : bottom - above, left - begin : right - begin].clone()
+
+    def restored(x: Tensor) -> Tensor:
+        return subject.maps(subject.prepare(x), [OUTPUT])[OUTPUT]
 
     def detail(x: Tensor) -> Tensor:
-        made = subject.maps(subject.prepare(x[..., top:bottom, left:right]), [OUTPUT])[OUTPUT]
-        return size_of_gradient(made[..., corner[1] : corner[1] + side, corner[0] : corner[0] + side])
+        made = restored(x)[..., corner[1] : corner[1] + side, corner[0] : corner[0] + side]
+        return size_of_gradient(made)
 
     total = torch.zeros_like(picture)
-    for k, (before, after) in enumerate(pairwise(path), start=1):
-        middle = _blurred(picture, (1 - (k - 0.5) / options.steps) * options.sigma).requires_grad_()
+    share = total[..., top:bottom, left:right]
+    for k in range(1, options.steps + 1):
+        middle = gamma((k - 0.5) / options.steps).requires_grad_()
         (gradient,) = torch.autograd.grad(detail(middle), middle)
-        total += gradient * (after - before)
-        if not report(Step(fraction=k / options.steps, x=picture)):
+        share += gradient * (gamma(k / options.steps) - gamma((k - 1) / options.steps))
+        if not report(Step(fraction=k / options.steps, x=middle.detach())):
             break
     with torch.no_grad():
-        result = subject.maps(subject.prepare(picture[..., top:bottom, left:right]), [OUTPUT])[OUTPUT]
-        ends = float(detail(picture)), float(detail(path[0]))
-    return Shares(total[0].cpu(), *ends, result.cpu(), corner)
+        ends = float(detail(gamma(1))), float(detail(gamma(0)))
+        return Shares(total[0].cpu(), *ends, restored(gamma(1)).cpu(), corner)
 
 
 def size_of_gradient(patch: Tensor) -> Tensor:
@@ -177,10 +186,6 @@ def gini(shares: Tensor) -> float:
     return float(((2 * ranks - n - 1) * values).sum() / (n * values.sum().clamp_min(1e-300)))
 
 
-def _blurred(picture: Tensor, sigma: float) -> Tensor:
-    return picture.clone() if sigma < 0.05 else ops.gaussian_blur(picture, sigma)  # no sample away, there is no blur
-
-
 def _tiles(
     picture: Tensor, shares: Tensor, found: Shares, scale: int, at: tuple[int, int], side: int, size: int
 ) -> list[Tile]:
@@ -193,9 +198,9 @@ def _tiles(
     rows, columns = ((shares > SEEN * shares.max()).sum(dim).nonzero().flatten() for dim in (1, 0))
     near = Window(int(rows[0]), int(columns[0]), int(rows[-1] - rows[0]) + 1, int(columns[-1] - columns[0]) + 1)
     # The root lets small shares be seen; red covers a gray picture.
-    strength = (shares / shares.max()).sqrt()[None]
+    strength = (near.of(shares) / shares.max()).sqrt()
     red = torch.tensor([1.0, 0.0, 0.0])[:, None, None]
-    covered = picture.mean(0, keepdim=True) * (1 - strength) + red * strength
+    covered = near.of(picture).mean(0) * (1 - strength) + red * strength
     x, y = found.corner
     begin, above = max(x - 2 * side, 0), max(y - 2 * side, 0)
     result = found.result[0, :, above : y + 3 * side, begin : x + 3 * side]
@@ -203,8 +208,8 @@ def _tiles(
     factor = max(1, DRAWN // max(result.shape[-2:]))
     patch = (at[0], at[1], side)
     return [
-        Tile(seen.cut(picture, patch, scale, (1.0, 0.2, 0.1)), "the picture"),
-        Tile(near.cut(covered, patch, scale, (0.1, 0.5, 1.0)), "shares (root)"),
+        Tile(seen.framed(seen.of(picture), patch, scale, (1.0, 0.2, 0.1)), "the picture"),
+        Tile(near.framed(covered, patch, scale, (0.1, 0.5, 1.0)), "shares (root)"),
         Tile(boxed(enlarged(result, factor), y * factor, x * factor, side * factor, side * factor), "the result"),
     ]
 
@@ -218,15 +223,19 @@ class Window:
     height: int
     width: int
 
-    def cut(self, x: Tensor, patch: tuple[int, int, int], scale: int, colour: tuple[float, float, float]) -> Tensor:
-        """Cut it out of (C, h, w), enlarge it, and draw a frame around the patch: x, y and side in the result."""
+    def of(self, x: Tensor) -> Tensor:
+        """Cut it out of (..., h, w)."""
+        return x[..., self.top : self.top + self.height, self.left : self.left + self.width]
+
+    def framed(
+        self, part: Tensor, patch: tuple[int, int, int], scale: int, colour: tuple[float, float, float]
+    ) -> Tensor:
+        """Enlarge the part and draw a frame around the patch, of which x, y and side in the result are given."""
         factor = max(1, DRAWN // max(self.height, self.width))
-        part = enlarged(x[:, self.top : self.top + self.height, self.left : self.left + self.width], factor)
-        left, top = (
-            edge * factor // scale - start * factor for edge, start in ((patch[0], self.left), (patch[1], self.top))
-        )
+        left = patch[0] * factor // scale - self.left * factor
+        top = patch[1] * factor // scale - self.top * factor
         side = math.ceil(patch[2] * factor / scale)
-        return boxed(part, top, left, side, side, colour)
+        return boxed(enlarged(part, factor), top, left, side, side, colour)
 
 
 VIEW = View(

@@ -142,12 +142,13 @@ def _input(subject: Subject, picture: Tensor | None, side: int, drawn: torch.Gen
     if picture is None:
         square = (side, side)
         return waves.picture(waves.draw(subject.channels, square, CONTRAST, drawn), square).to(subject.device)
-    x = subject.prepare(picture)
-    short = [max(0, side - length) for length in x.shape[-2:]]
-    if any(short):
-        x = F.pad(x, (0, short[1], 0, short[0]), mode="replicate")
-    top, left = (int(torch.randint(length - side + 1, (1,), generator=drawn)) for length in x.shape[-2:])
-    return x[..., top : top + side, left : left + side].clone()
+    need = math.ceil(side / subject.zoom)  # pixels of the picture
+    height, width = picture.shape[-2:]
+    if min(height, width) < need:
+        picture = F.pad(picture, (0, max(0, need - width), 0, max(0, need - height)), mode="replicate")
+    top, left = (int(torch.randint(length - need + 1, (1,), generator=drawn)) for length in picture.shape[-2:])
+    x = subject.prepare(picture[..., top : top + need, left : left + need])
+    return x[..., :side, :side].clone()
 
 
 def _profile(shown: Tensor, theory: int | None) -> Tensor:
