@@ -1,6 +1,6 @@
 """Measure how well the lens ranks distortions: as its teacher does, and as their strength does.
 
-    python tools/measure_lens.py --data TEST_SETS --teacher FOLDER
+    python tools/measure_lens.py --data TEST_SETS --teacher FOLDER --crop 128
 
 Writes ``results/lens.json``. Each picture of Set14 is spoiled in twelve ways at five strengths (``distortions.py``, the
 same random numbers at all strengths of a kind). Of each version five distances to the original are taken: by the lens
