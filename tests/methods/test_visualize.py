@@ -449,6 +449,12 @@ def test_a_picture_too_small_for_a_backbone_is_refused():
         )
 
 
+def test_a_network_of_something_else_than_pictures_is_refused():
+    """A decoder of features, say."""
+    with pytest.raises(BackboneError, match="expected a network from picture to picture, got one that takes something"):
+        draw("filters", plain(conv(256, 3, 3), channels=3))
+
+
 def test_weights_learn_again_after_they_were_looked_at():
     subject = restorer()
     draw("filters", subject)

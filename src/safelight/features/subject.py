@@ -87,6 +87,11 @@ class Subject:
         try:
             with torch.no_grad():
                 note(OUTPUT, self.network(self._blank(_PROBE, _PROBE)))
+        except (RuntimeError, TypeError) as error:
+            raise BackboneError(
+                f"{self.name}: expected a network from picture to picture, got one that takes something else; "
+                "look at another"
+            ) from error
         finally:
             for handle in handles:
                 handle.remove()
