@@ -99,6 +99,11 @@ def test_networks_see_as_far_as_their_cards_declare(name):
     assert fields == sorted(fields)
 
 
+def test_a_border_that_is_reflected_needs_a_wider_strip():
+    layers = (nn.Conv2d(1, 2, 9, padding=4, padding_mode="reflect"), conv(2, 2, 3, stride=2), conv(2, 1, 3))
+    assert plain(*layers).layer(OUTPUT).field == 9 + 2 + 2 * 2
+
+
 def test_a_network_is_run_no_further_than_asked():
     class Bomb(nn.Module):
         def forward(self, x):

@@ -24,7 +24,7 @@ from safelight.features.backbone import Backbone, BackboneError
 
 OUTPUT = "output"
 _PROBE = 32  # side of the picture by which layers are found
-_WIDE = 4  # pixels across the strip by which receptive fields are found: as few as padding by reflection allows
+_WIDE = 4  # pixels across the strip by which receptive fields are found; more where layers do not fit in
 _LONGEST = 1024  # pixels along it: a layer that sees more is said to see everything
 
 _Convolution = nn.Conv2d | nn.ConvTranspose2d
@@ -311,14 +311,20 @@ class Subject:
         opened = Subject(self._open, self.name, channels=self.channels)
         rows = max(1, math.ceil(max(stride for _, stride in self._found.values())))
         left, fields = list(self.layers), dict[str, int | None]()
-        length = 2 * _PROBE
+        length, wide = 2 * _PROBE, _WIDE
         while left and length <= _LONGEST:
-            x = torch.zeros(rows + 1, self.channels, length, _WIDE, dtype=torch.float64)  # the last one stays black
+            x = torch.zeros(rows + 1, self.channels, length, wide, dtype=torch.float64)  # the last one stays black
             first = length // 2
             for row in range(rows):
                 x[row, :, first + row] = 1
-            with torch.no_grad():
-                made = opened.maps(x, left)
+            try:
+                with torch.no_grad():
+                    made = opened.maps(x, left)
+            except BackboneError:
+                if wide >= _PROBE:
+                    raise
+                wide *= 4
+                continue
             for layer in left:
                 changed = (made[layer][:-1] != made[layer][-1]).any(dim=3).any(dim=1)
                 field = _seen(changed, self._found[layer][1], first)
