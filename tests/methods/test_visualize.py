@@ -104,6 +104,11 @@ def test_a_border_that_is_reflected_needs_a_wider_strip():
     assert plain(*layers).layer(OUTPUT).field == 9 + 2 + 2 * 2
 
 
+def test_a_sigmoid_at_the_end_hides_nothing():
+    deep = plain(*(conv(1 if i == 0 else 2, 2, 3) for i in range(40)), nn.Sigmoid())
+    assert deep.layer(OUTPUT).field == 81
+
+
 def test_a_network_is_run_no_further_than_asked():
     class Bomb(nn.Module):
         def forward(self, x):

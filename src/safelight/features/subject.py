@@ -332,7 +332,11 @@ class Subject:
                     fields[layer] = field
             left = [layer for layer in left if layer not in fields]
             length *= 2
-        return fields | dict.fromkeys(left)
+        found = {layer: fields.get(layer) for layer in self.layers}
+        # A sigmoid at the end rounds away what is faint: the result sees no less than any layer does.
+        known = [field for field in found.values() if field is not None]
+        found[OUTPUT] = max(known) if len(known) == len(found) else None
+        return found
 
 
 def _seen(changed: Tensor, stride: float, first: int) -> int | None:
