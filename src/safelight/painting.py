@@ -6,6 +6,7 @@ best picture that it met, and asks after each iteration whether to go on.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,15 +14,18 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from safelight.color import opponent_to_rgb
 from safelight.features.backbone import Backbone, BackboneError
 
 Optimizer = Literal["lbfgs", "adam"]
 Size = tuple[int, int]
 
 HISTORY = 20  # pairs of steps and gradients that L-BFGS remembers
-RATE = 0.03  # of Adam, in units of [0, 1]; it falls to 0 along a line
+LEVELS = 5  # sizes of corrections to a picture
+AMOUNTS = (1.0, 0.32, 0.14)  # how much brightness and two axes of colour vary in photographs, to the first
+RATE = 0.02  # of Adam, in units of [0, 1], for each of them; it falls to 0 along a line
 FIRST = 0.01  # how far L-BFGS tries to move at first, the root of the mean square over samples
 SEARCH = 25  # gradients of one iteration of L-BFGS, at most; one is the rule
 BACK = 100.0  # how strongly samples outside [0, 1] are called back
@@ -84,6 +88,21 @@ def least_side(backbone: Backbone, layers: Sequence[str]) -> int:
             return side
 
 
+def unbordered(backbone: Backbone) -> Backbone:
+    """Make a backbone that goes on with the last pixel beyond a picture's border where the given one sees zeros.
+
+    Zeros are a border that Gram matrices take for a part of the style, and that a descent then paints.
+
+    Returns:
+        A copy that shares the weights.
+    """
+    copied = copy.deepcopy(backbone, {id(parameter): parameter for parameter in backbone.parameters()})
+    for module in copied.modules():
+        if isinstance(module, nn.Conv2d):
+            module.padding_mode = "replicate"
+    return copied
+
+
 def padded(x: Tensor, side: int) -> Tensor:
     """Repeat the last column and row of pictures (B, C, H, W) until both sides are at least ``side`` long."""
     right, below = (max(0, side - n) for n in (x.shape[-1], x.shape[-2]))
@@ -144,6 +163,36 @@ class Way:
 # --- the descent ------------------------------------------------------------------------------------------------------
 
 
+class Pyramid:
+    """A picture as the sum of a start and of corrections at several sizes, each half as large, all in one vector.
+
+    The gradient of a coarse correction adds up that of all pixels it covers. So a descent on the vector moves what is
+    large first, as with an inner product of slopes, and last the speckles that networks hardly see but that lie in
+    every gradient of theirs. Corrections are of brightness and of two axes of colour, which move less, as they vary
+    less in pictures.
+    """
+
+    def __init__(self, start: Tensor) -> None:
+        self.start = start
+        height, width = self.size = start.shape[-2], start.shape[-1]
+        self.sizes = [(math.ceil(height / 2**k), math.ceil(width / 2**k)) for k in range(LEVELS)]
+        self.amounts = start.new_tensor(AMOUNTS).view(1, 3, 1, 1)
+
+    def zeros(self) -> Tensor:
+        """The vector of no correction."""
+        return self.start.new_zeros(sum(3 * height * width for height, width in self.sizes))
+
+    def __call__(self, vector: Tensor) -> Tensor:
+        """The picture that a vector stands for."""
+        total, first = torch.zeros_like(self.start), 0
+        for size in self.sizes:
+            length = 3 * size[0] * size[1]
+            part = vector[first : first + length].view(1, 3, *size)
+            total = total + (part if size == self.size else F.interpolate(part, self.size, mode="bilinear"))
+            first += length
+        return self.start + opponent_to_rgb(self.amounts * total)
+
+
 @dataclass(frozen=True, slots=True)
 class Descent:
     """How it ended: the picture with the least loss that was met, the loss, the iterations, and if it was told to."""
@@ -162,52 +211,54 @@ def descend(
     optimizer: Optimizer,
     iterations: int,
 ) -> Descent:
-    """Follow the gradient of a loss from a picture on.
+    """Follow the gradient of a loss from a picture on, in the coordinates of a ``Pyramid``.
 
     L-BFGS searches along each direction until the strong Wolfe conditions hold, so that the loss never rises. The
     loss sees samples cut to [0, 1], and what lies outside is called back by its square; so the result needs no
     cutting at the end, which would undo what was found.
 
     Args:
-        x: Where to begin, (1, C, H, W).
+        x: Where to begin, (1, 3, H, W).
         loss: Of a picture in [0, 1]; a scalar that gradients flow through.
         look: Told after each iteration its number from 1, the best picture so far and its loss; False: stop.
         optimizer: ``lbfgs`` or ``adam``.
         iterations: At most so many; fewer if nothing is to be gained any more.
     """
-    x = x.detach().clone().requires_grad_()
+    pyramid = Pyramid(x.detach())
+    vector = pyramid.zeros().requires_grad_()
     best, least = x.detach().clamp(0, 1), math.inf
-    seen, value = x.new_full((), math.nan), x.new_zeros(())  # where the gradient was computed last, and the loss there
+    seen, value = torch.full_like(vector, math.nan), x.new_zeros(())  # where the loss was computed last, and it there
 
     def evaluate() -> Tensor:
         nonlocal best, least, seen, value
-        if torch.equal(seen, x):
+        if torch.equal(seen, vector):
             return value  # L-BFGS begins an iteration by asking for what it ended the last one with
-        x.grad = None
+        vector.grad = None
         with torch.enable_grad():
+            x = pyramid(vector)
             inside = x.clamp(0, 1)
             value = loss(inside) + BACK * (x - inside).square().mean()
             value.backward()
-        value, seen = value.detach(), x.detach().clone()
+        value, seen = value.detach(), vector.detach().clone()
         if float(value) < least:
-            best, least = inside.detach().clone(), float(value)
+            best, least = inside.detach(), float(value)
         return value
 
     evaluate()
-    assert x.grad is not None
-    # At first L-BFGS would move by the gradient itself, or by a sum of moves of 1: both are far from any good step
-    # for a mean over pixels. The tolerances are off for the same reason: such gradients are small everywhere.
-    first = FIRST * math.sqrt(x.numel()) / max(float(x.grad.square().sum()) ** 0.5, 1e-30)
-    first *= max(1.0, float(x.grad.abs().sum()))
+    assert vector.grad is not None
+    # At first torch would move by the gradient itself, or by a sum of moves of 1: both are far from any good step for
+    # a mean over pixels. The tolerances are off for the same reason: such gradients are small everywhere.
+    move = pyramid(vector.grad) - pyramid.start
+    first = FIRST / max(float(move.square().mean()) ** 0.5, 1e-30) * max(1.0, float(vector.grad.abs().sum()))
     if optimizer == "lbfgs":
         method: torch.optim.Optimizer = torch.optim.LBFGS(
-            [x], max_iter=1, max_eval=SEARCH, history_size=HISTORY, tolerance_grad=0, tolerance_change=1e-12,
+            [vector], max_iter=1, max_eval=SEARCH, history_size=HISTORY, tolerance_grad=0, tolerance_change=1e-12,
             line_search_fn="strong_wolfe",
         )  # fmt: skip
     else:
-        method = torch.optim.Adam([x])
+        method = torch.optim.Adam([vector])
     for iteration in range(1, iterations + 1):
-        before = x.detach().clone()
+        before = vector.detach().clone()
         if optimizer == "lbfgs":
             method.param_groups[0]["lr"] = first if iteration == 1 else 1.0
         else:
@@ -216,6 +267,6 @@ def descend(
         if optimizer == "adam":
             evaluate()  # the picture after its move; L-BFGS has looked at it before it moved
         going = look(iteration, best, least)
-        if not going or torch.equal(before, x) or not bool(torch.isfinite(x).all()):
+        if not going or torch.equal(before, vector) or not bool(torch.isfinite(vector).all()):
             return Descent(best, least, iteration, stopped=not going)
     return Descent(best, least, iterations, stopped=False)

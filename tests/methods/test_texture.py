@@ -31,17 +31,18 @@ def run(y=None, *, size=None, seed=0, report=lambda step: True, backbone=LENS, *
 
 def far(x, y):
     """The mean over layers of the relative difference of Gram matrices."""
-    mine, wanted = LENS(x, LAYERS), LENS(y, LAYERS)
+    network = painting.unbordered(LENS)
+    mine, wanted = network(x, LAYERS), network(y, LAYERS)
     grams = [(losses.gram(mine[layer]), losses.gram(wanted[layer])) for layer in LAYERS]
     return sum(((g - a).square().sum() / a.square().sum()).item() for g, a in grams) / len(LAYERS)
 
 
 def test_it_gets_the_examples_statistics_from_noise():
     y = bricks()
-    start = texture.noise(y, (64, 64), 0)
-    found = run(iterations=40).x
-    assert far(found, y) < 0.05 * far(start, y)
-    assert (found - y).abs().mean() > 0.1  # but it is another picture
+    start = texture.noise(y, (40, 40), 0)
+    found = run(size=(40, 40), iterations=30).x
+    assert far(found, y) < 0.3 * far(start, y)
+    assert (found - y[..., :40, :40]).abs().mean() > 0.1  # but it is another picture
 
 
 def test_the_loss_is_the_equation():
@@ -57,14 +58,13 @@ def test_the_loss_is_the_equation():
 
 
 def test_noise_has_the_examples_colours():
-    y = bricks()
-    drawn = texture.noise(y, (50, 70), 3)
-    assert drawn.shape == (1, 3, 50, 70)
-    colours = {tuple(c) for c in y[0].flatten(1).T.tolist()}
-    assert {tuple(c) for c in drawn[0].flatten(1).T.tolist()} == colours
-    torch.testing.assert_close(drawn.mean(dim=(2, 3)), y.mean(dim=(2, 3)), atol=0.02, rtol=0)
-    assert torch.equal(drawn, texture.noise(y, (50, 70), 3))
-    assert not torch.equal(drawn, texture.noise(y, (50, 70), 4))
+    y = 0.3 + 0.4 * bricks()
+    drawn = texture.noise(y, (90, 110), 3)
+    assert drawn.shape == (1, 3, 90, 110)
+    torch.testing.assert_close(drawn.mean(dim=(2, 3)), y.mean(dim=(2, 3)), atol=0.03, rtol=0)
+    torch.testing.assert_close(drawn.std(dim=(2, 3)), y.std(dim=(2, 3)), atol=0.03, rtol=0)
+    assert torch.equal(drawn, texture.noise(y, (90, 110), 3))
+    assert not torch.equal(drawn, texture.noise(y, (90, 110), 4))
 
 
 @pytest.mark.parametrize("size", [(64, 64), (40, 90), (130, 20), (1, 1), (3, 70)])
@@ -141,7 +141,9 @@ def test_it_stops_with_the_best_so_far_at_any_level():
     assert len(steps) == 3
     assert solution.x.shape == (1, 3, 100, 80)
     assert solution.notes[-1].startswith("stopped as asked")
-    assert far(solution.x, bricks()) < far(texture.noise(bricks(), (100, 80), 0), bricks())
+    reached = [float(step.remark.rsplit(" ", 1)[1]) for step in steps]
+    assert reached == sorted(reached, reverse=True)
+    assert f"loss {reached[-1]:.3g} by" in solution.notes[-1]
 
 
 def test_another_backbone_and_other_layers():

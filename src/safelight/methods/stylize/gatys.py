@@ -15,18 +15,20 @@ What is where in a picture stays in the maps; their Gram matrices lose it, and k
                + gamma mean over pixels of |slope of x|^2
 
 Several styles share the second term by their weights. A style with a mask m has G(F) = (m F) F' / (C sum m), m shrunk
-to the layer's size, and counts as much as it covers. L-BFGS finds x from the content or from noise. Pictures above a
-size are solved at half of it first, or at a quarter and so on, and then refined with fewer iterations.
+to the layer's size, and counts as much as it covers. L-BFGS finds x from the content or from noise. It begins at a
+half, a quarter or an eighth of the size, where strokes are as large as what the network sees at once, and goes on at
+larger sizes with fewer iterations.
 
-Colours can be kept in two ways. ``matched`` gives the style's pixels the mean and the covariance of the content's
-before anything else, by ``A s + b`` with ``A = cov_C^(1/2) cov_S^(-1/2)``. ``luminance`` works on brightness alone, the
-style's being shifted and stretched to the content's mean and deviation, and keeps the content's I and Q of YIQ.
+Colours can be kept in two ways. ``content`` gives the style's pixels the mean and the covariance of the content's
+before anything else. ``luminance`` works on brightness alone, the style's being shifted and stretched to the content's
+mean and deviation, and keeps the content's I and Q of YIQ.
 
 Differs from the paper: each layer's loss is divided by what the style, or the content, itself amounts to, so that the
 weights mean the same for every backbone and layer; total variation is added, as in most programs since; samples stay
-in [0, 1]. The paper's network is VGG-19 with average pooling, its content layer relu4_2, its style layers relu1_1 to
-relu5_1; other backbones have layers of their own by default. The style is shrunk to the area of the content at most,
-and never enlarged.
+in [0, 1]; convolutions see the last pixel go on beyond the border, not zeros. L-BFGS works on corrections of several
+sizes (``painting.Pyramid``), which gets further in as many iterations and leaves fewer speckles. The paper's network
+is VGG-19 with average pooling, its content layer relu4_2, its style layers relu1_1 to relu5_1; other backbones have
+layers of their own by default. The style is shrunk to the area of the content at most, and never enlarged.
 """
 
 from __future__ import annotations
@@ -42,11 +44,13 @@ from torch import Tensor
 
 from safelight import ops
 from safelight.card import Card, CardError, Optimised, Paper, option
+from safelight.color import match_covariance
 from safelight.features import Backbone, facts
 from safelight.losses import content_loss, gram, gram_loss, total_variation
-from safelight.painting import Optimizer, Way, descend, field, least_side, levels, padded, weighted_layers
+from safelight.painting import Optimizer, Way, descend, field, least_side, levels, padded, unbordered, weighted_layers
 from safelight.problem import Problem, Report, Solution, Step, Style
 
+COARSE = 3  # times what the network sees at once: the longer side that is solved without a coarser one
 LUMA = (0.299, 0.587, 0.114)  # Y of YIQ
 
 
@@ -54,18 +58,20 @@ LUMA = (0.299, 0.587, 0.114)  # Y of YIQ
 class Options:
     """How much of what, by which layers, from where and how long."""
 
-    style_weight: float = option(20.0, "weight of the style", low=0, high=1e6)
+    style_weight: float = option(30.0, "weight of the style", low=0, high=1e6)
     content_weight: float = option(1.0, "weight of the content", low=0, high=1e6)
-    tv_weight: float = option(1.0, "weight of the total variation: more is smoother", low=0, high=1e6)
+    tv_weight: float = option(2.0, "weight of the total variation: more is smoother", low=0, high=1e6)
     style_layers: str | None = option(None, "such as relu1_1,relu2_1 or relu1_1:0.5,relu2_1:2; auto: the backbone's")
     content_layers: str | None = option(None, "as the style's layers; auto: the backbone's")
     style_scale: float = option(1.0, "size of the style's features: 1 as in a picture as large", low=0.05, high=20)
     start: Literal["content", "noise"] = option("content", "where it begins")
-    colors: Literal["style", "matched", "luminance"] = option(
-        "style", "the style's; the content's by matching the style to them; the content's, only brightness changes"
+    colors: Literal["style", "content", "luminance"] = option(
+        "style", "content: give the style the content's colours first; luminance: change the content's brightness alone"
     )
     iterations: int = option(300, "most iterations, at the smallest size", low=1, high=100_000)
-    coarse: int = option(512, "longer side above which it is solved at half the size first", low=64, high=100_000)
+    coarse: int | None = option(
+        None, "longer side above which half the size comes first; auto: 3 times what the style's layers see", low=64
+    )
     optimizer: Optimizer = option("lbfgs", "lbfgs gets there sooner; adam takes less memory")
 
 
@@ -78,26 +84,10 @@ def luminance(x: Tensor) -> Tensor:
 
 
 def match_luminance(style: Tensor, content: Tensor) -> Tensor:
-    """Shift and stretch the style's brightness to the content's mean and deviation; gray, (1, 3, h, w), in [0, 1]."""
+    """Shift and stretch the style's brightness to the content's mean and deviation; gray, (1, 3, h, w)."""
     y, wanted = luminance(style), luminance(content)
     gain = wanted.std(correction=0) / y.std(correction=0).clamp(min=1e-3)
-    return (gain * (y - y.mean()) + wanted.mean()).clamp(0, 1).expand(-1, 3, -1, -1)
-
-
-def match_colors(style: Tensor, content: Tensor) -> Tensor:
-    """Give the style's pixels the mean and the covariance of the content's, (1, 3, h, w), in [0, 1]."""
-    of_style, of_content = style[0].flatten(1).double(), content[0].flatten(1).double()
-    means = [pixels.mean(dim=1, keepdim=True) for pixels in (of_style, of_content)]
-    change = _power(of_content, 0.5) @ _power(of_style, -0.5)
-    pixels = change @ (of_style - means[0]) + means[1]
-    return pixels.clamp(0, 1).view_as(style).to(style.dtype)
-
-
-def _power(pixels: Tensor, exponent: float) -> Tensor:
-    """A power of the covariance matrix of (3, N) pixels."""
-    eye = torch.eye(3, dtype=pixels.dtype, device=pixels.device)
-    values, vectors = torch.linalg.eigh(torch.cov(pixels, correction=0) + 1e-5 * eye)
-    return vectors @ torch.diag(values.clamp(min=1e-6) ** exponent) @ vectors.mT
+    return (gain * (y - y.mean()) + wanted.mean()).expand(-1, 3, -1, -1)
 
 
 # --- the loss ---------------------------------------------------------------------------------------------------------
@@ -260,8 +250,8 @@ def run(problem: Problem, options: Options, report: Report) -> Solution:
     styles = settle(problem.styles)
     content = luminance(y).expand(-1, 3, -1, -1) if options.colors == "luminance" else y
     if options.colors != "style":
-        match = match_colors if options.colors == "matched" else match_luminance
-        styles = tuple(Style(x=match(style.x, y), weight=style.weight, mask=style.mask) for style in styles)
+        match = match_covariance if options.colors == "content" else match_luminance
+        styles = tuple(Style(x=match(style.x, y).clamp(0, 1), weight=style.weight, mask=style.mask) for style in styles)
 
     def shown(x: Tensor) -> Tensor:
         """The picture at its full size and with its colours."""
@@ -272,14 +262,14 @@ def run(problem: Problem, options: Options, report: Report) -> Solution:
     x = content
     if options.start == "noise":
         x = torch.rand(content.shape, generator=torch.Generator().manual_seed(problem.seed)).to(content)
-    plan = levels((y.shape[-2], y.shape[-1]), options.coarse, options.iterations)
-    done, end = 0, ""
+    plan = levels((y.shape[-2], y.shape[-1]), options.coarse or COARSE * least, options.iterations)
+    network, done, end = unbordered(backbone), 0, ""
     for at, level in enumerate(plan):
         way = Way(plan, at)
         x = ops.resize(x, level.size).clamp(0, 1)
         target = ops.resize(content, level.size).clamp(0, 1) if at < len(plan) - 1 else content
         fitted = at_size(styles, level.size, options.style_scale, least)
-        likeness = Likeness(backbone, target, fitted, style_layers, content_layers, options)
+        likeness = Likeness(network, target, fitted, style_layers, content_layers, options)
 
         def look(iteration: int, x: Tensor, loss: float, way: Way = way) -> bool:
             return report(Step(fraction=way.fraction(iteration), x=shown(x), remark=way.remark(iteration, loss)))

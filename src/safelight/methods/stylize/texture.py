@@ -8,16 +8,17 @@ texture looks the same everywhere, so what describes it are means over places; a
 
     G(F) = F F' / (C N)                x* = argmin  sum_l w_l |G(F_l) - G(S_l)|^2 / |G(S_l)|^2
 
-L-BFGS finds x from noise, a different x for each seed. Large results are solved at half the size first, or at a quarter
-and so on, so that the texture is in order over longer ways than the network sees at once.
+L-BFGS finds x from noise, a different x for each seed. It begins at a half, a quarter or an eighth of the size, so that
+the texture is in order over longer ways than the network sees at once.
 
 A tileable texture has no border: ``tileable yes`` lets the network see it with its other end on each side, as far as
 the deepest layer reaches, and takes of the maps what lies over the picture itself. So the seams are like all the rest.
 
-Differs from the paper: each layer's loss is divided by what the example's Gram matrix amounts to; the noise has the
-example's colours, each pixel being one of the example's; samples stay in [0, 1]; from coarse to fine. The paper's
-network is VGG-19 with average pooling, its layers conv1_1 and pool1 to pool4; here they are the backbone's usual ones
-of style. An example that is smaller than what the deepest layer sees has its last row and column repeated.
+Differs from the paper: each layer's loss is divided by what the example's Gram matrix amounts to; the noise is soft and
+has the mean and deviation of the example's colours; samples stay in [0, 1]; from coarse to fine; convolutions see the
+last pixel go on beyond the border, not zeros; L-BFGS works on corrections of several sizes (``painting.Pyramid``). The
+paper's network is VGG-19 with average pooling, its layers conv1_1 and pool1 to pool4; here they are the backbone's
+usual ones of style. An example that is smaller than what the deepest layer sees has its border repeated.
 """
 
 from __future__ import annotations
@@ -34,9 +35,12 @@ from torch import Tensor
 from safelight import ops
 from safelight.card import Card, Optimised, Paper, option
 from safelight.features import Backbone, facts
-from safelight.losses import gram, gram_loss, total_variation
-from safelight.painting import Optimizer, Way, descend, field, least_side, levels, padded, weighted_layers
+from safelight.losses import gram, gram_loss, statistics, total_variation
+from safelight.painting import Optimizer, Way, descend, field, least_side, levels, padded, unbordered, weighted_layers
 from safelight.problem import Problem, Report, Solution, Step
+
+COARSE = 3  # times what the network sees at once: the longer side that is solved without a coarser one
+GRAIN = 4  # pixels, of the noise: finer one is never quite lost on the way
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,9 @@ class Options:
     tileable: Literal["no", "yes"] = option("no", "yes: opposite borders fit together")
     tv_weight: float = option(0.0, "weight of the total variation: more is smoother", low=0, high=1e6)
     iterations: int = option(300, "most iterations, at the smallest size", low=1, high=100_000)
-    coarse: int = option(256, "longer side above which it is solved at half the size first", low=64, high=100_000)
+    coarse: int | None = option(
+        None, "longer side above which half the size comes first; auto: 3 times what the layers see", low=64
+    )
     optimizer: Optimizer = option("lbfgs", "lbfgs gets there sooner; adam takes less memory")
 
 
@@ -106,10 +112,12 @@ class Resemblance:
 
 
 def noise(example: Tensor, size: tuple[int, int], seed: int) -> Tensor:
-    """Draw each pixel of (1, 3, H, W) from the example's: noise with its histogram of colours."""
-    pixels = example.flatten(2)
-    drawn = torch.randint(pixels.shape[2], (size[0] * size[1],), generator=torch.Generator().manual_seed(seed))
-    return pixels[..., drawn.to(pixels.device)].view(1, -1, *size)
+    """Draw soft noise, (1, 3, H, W), with the mean and the deviation of each of the example's colours."""
+    pixels, coarse = example.flatten(2), (math.ceil(size[0] / GRAIN), math.ceil(size[1] / GRAIN))
+    drawn = torch.randint(pixels.shape[2], (coarse[0] * coarse[1],), generator=torch.Generator().manual_seed(seed))
+    x = ops.resize(pixels[..., drawn.to(pixels.device)].view(1, -1, *coarse), size)
+    (mean, deviation), (wanted, wide) = statistics(x), statistics(example)
+    return (wanted + (x - mean) * (wide / deviation)).clamp(0, 1)
 
 
 def enlarged(x: Tensor, size: tuple[int, int], *, round_about: bool) -> Tensor:
@@ -144,9 +152,9 @@ def run(problem: Problem, options: Options, report: Report) -> Solution:
     def shown(x: Tensor) -> Tensor:
         return x if x.shape[-2:] == size else F.interpolate(x, size, mode="bilinear")
 
-    plan = levels(size, options.coarse, options.iterations)
+    plan = levels(size, options.coarse or COARSE * least, options.iterations)
     x = noise(example, plan[0].size, problem.seed)
-    done, end = 0, ""
+    network, done, end = unbordered(backbone), 0, ""
     for at, level in enumerate(plan):
         way = Way(plan, at)
         if at:
@@ -155,7 +163,7 @@ def run(problem: Problem, options: Options, report: Report) -> Solution:
         small = example
         if zoom < 1:
             small = ops.resize(example, (round(example.shape[-2] * zoom), round(example.shape[-1] * zoom))).clamp(0, 1)
-        resemblance = Resemblance(backbone, small, layers, options)
+        resemblance = Resemblance(network, small, layers, options)
 
         def look(iteration: int, x: Tensor, loss: float, way: Way = way) -> bool:
             return report(Step(fraction=way.fraction(iteration), x=shown(x), remark=way.remark(iteration, loss)))
