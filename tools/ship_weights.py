@@ -54,6 +54,8 @@ def scores_of(card: Card, header: Header, weights: Path, folder: Path, named: Se
     channels = channels_of(card.method, made)
     found: dict[str, float] = {}
     for task in card.tasks:
+        if task not in TRACKS:  # nothing to compare with: its validation loss stands in the header already
+            continue
         track = TRACKS[task]
         served = set(header.scales) & set(quality.trained_scales(card.method, made))
         levels = [level for level in quality.levels(track, card, options) if track.scale(level) in served]

@@ -173,7 +173,9 @@ def train(plan: Plan, report: Callable[[Progress], None], *, resume: bool = True
         method=plan.card.id,
         options=dataclasses.asdict(plan.options),
         scales=plan.scales,
-        trained_on=tuple(data.described(folder.name) for folder in plan.folders),
+        trained_on=tuple(
+            data.described(path.name) for path in (*plan.folders, *(style for style in plan.styles if style.is_dir()))
+        ),
         recipe={k: getattr(recipe, k) for k in ("patch", "batch", "steps", "rate", "warmup", "ema")}
         | {"seed": plan.seed, "start": "" if plan.start is None else plan.start.name}
         | ({} if lesson.psnr else {"backbone": plan.backbone, "styles": [path.name for path in plan.styles]}),

@@ -158,7 +158,7 @@ def test_shipped_styles_are_nearer_to_their_style_than_the_picture_is(weights, d
     made = infer.prepare(CARD, infer.Settings(task="stylize", options=dict(weights.options), device="cpu"))(drawn_scene)
     assert np.abs(made.pixels.astype(float) - drawn_scene.pixels).mean() > 12
     gray, was = (p.pixels.astype(float).mean(axis=2).ravel() for p in (made, drawn_scene))
-    assert np.corrcoef(gray, was)[0, 1] > 0.3, "the content is still there"
+    assert np.corrcoef(gray, was)[0, 1] > 0.15, "the content is still there"
 
 
 @pytest.fixture
