@@ -23,17 +23,18 @@ from safelight.card import (
     option_facts,
 )
 from safelight.catalog import CARDS, DEFAULTS, of_task
-from safelight.engine.cost import Cost, measure
+from safelight.engine.cost import Cost
 from safelight.image.formats import ABILITIES
 from safelight.methods.upscale import espcn
+from safelight.model import Model
 from safelight.tasks import TASKS, Task
 
 
-def cost(method: Trained, options: Any, scale: int) -> Cost:  # noqa: ANN401 - each method has its own Options class
+def cost(card: Card, method: Trained, options: Any, scale: int) -> Cost:  # noqa: ANN401 - each method has its own
     """Count without memory or arithmetic."""
     with torch.device("meta"):
         network = method.network(options, scale)
-    return measure(network, 1 if channels_of(method, options) == "y" else 3)
+    return Model(card, options, scale, network).cost
 
 
 def methods() -> str:
@@ -99,7 +100,7 @@ def costs() -> str:
         for values in {label(card.id, values): values for values in every}.values():
             made = make_options(card, values)
             for scale in quality.trained_scales(method, made):
-                counted = cost(method, made, scale)
+                counted = cost(card, method, made, scale)
                 looks = "enlarged" if method.input == "interpolated" else "small"
                 cells = (
                     card.name, NONE if scale == 1 else f"x{scale}", f"{counted.parameters:,}", f"{counted.weights:,}",

@@ -210,7 +210,8 @@ def _file(card: Card, options: Values, scale: int) -> str:
 def estimate(one: Queued, work: PaperWork) -> str:
     """The time that the arithmetic takes, at the assumed rate; loading, validation and small layers cost extra."""
     side = work.side * one.scale if work.of_input else work.side
-    per_pixel = FLOP_PER_MULTIPLY_ADD * cost(one.method, make_options(one.card, one.options), one.scale).multiply_adds
+    counted = cost(one.card, one.method, make_options(one.card, one.options), one.scale)
+    per_pixel = FLOP_PER_MULTIPLY_ADD * counted.multiply_adds
     minutes = per_pixel * side**2 * work.batch * work.steps / SUSTAINED / 60
     if minutes >= 120:
         return f"{minutes / 60:.0f} hours"
