@@ -28,7 +28,6 @@ from safelight.engine.cost import measure
 from safelight.engine.samples import to_tensor
 from safelight.engine.tiles import OutOfMemoryError, Region, Renderer
 from safelight.features import BACKBONES
-from safelight.features import BACKBONES
 from safelight.image import Picture
 from safelight.problem import Style
 from safelight.settings import StylePicture
