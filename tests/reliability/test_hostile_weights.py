@@ -11,7 +11,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def test_r9_500_mutations(tmp_path):
-    """Of four good files: ours, torch's two kinds, safetensors of others. Each is refused, or harmless, in 2 seconds."""
+    """Of four good files: ours, torch's two kinds, safetensors of others. Each is refused or harmless in 2 seconds."""
     counts = public.mutate(tmp_path, 501)
     print(counts)  # noqa: T201 - the measured figures
     assert counts["refused"] + counts["same"] + counts["other numbers"] == 501
