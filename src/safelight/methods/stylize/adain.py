@@ -254,7 +254,14 @@ RECIPE = Recipe(
     promises=(),
 )
 
-WEIGHTS: tuple[Weights, ...] = ()
+WEIGHTS = (
+    Weights(
+        file="adain.safetensors",
+        scales=(1,),
+        bytes=1461478,
+        sha256="88171a15ce9f105a2e0e930f6c5cfc27fdc97444349e48adb30488ead9bb2850",
+    ),
+)
 
 CARD = Card(
     module=__name__,

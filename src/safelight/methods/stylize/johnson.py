@@ -214,6 +214,13 @@ WEIGHTS = (
         sha256="6a902a43cb12f0e2226f4319cc2bb9da103e733ac26f9a4f2b54e199875d85d1",
         options={"look": "composition-vii"},
     ),
+    Weights(
+        file="johnson-scream.safetensors",
+        scales=(1,),
+        bytes=855838,
+        sha256="66d1f7f7e8e245383f7989dbbab18d1aa2936bad638e6e41f4bd82df6070c9ba",
+        options={"look": "scream"},
+    ),
 )
 
 CARD = Card(
