@@ -58,9 +58,9 @@ LUMA = (0.299, 0.587, 0.114)  # Y of YIQ
 class Options:
     """How much of what, by which layers, from where and how long."""
 
-    style_weight: float = option(30.0, "weight of the style", low=0, high=1e6)
+    style_weight: float = option(10.0, "weight of the style", low=0, high=1e6)
     content_weight: float = option(1.0, "weight of the content", low=0, high=1e6)
-    tv_weight: float = option(2.0, "weight of the total variation: more is smoother", low=0, high=1e6)
+    tv_weight: float = option(3.0, "weight of the total variation: more is smoother", low=0, high=1e6)
     style_layers: str | None = option(None, "such as relu1_1,relu2_1 or relu1_1:0.5,relu2_1:2; auto: the backbone's")
     content_layers: str | None = option(None, "as the style's layers; auto: the backbone's")
     style_scale: float = option(1.0, "size of the style's features: 1 as in a picture as large", low=0.05, high=20)
