@@ -3,8 +3,8 @@
     python tools/measure_stylize.py [--threads 1]
 
 Writes the section ``networks`` of ``results/stylize.json``; the others are left as they are. It needs no data. Each row
-is a program of its own, from Python's start on: its time is of the second run of three where it is short, its memory
-the most that the whole program, its decoding aside, ever held. The difference is that of the result in tiles and the
+is a program of its own: its time is the processor's, the middle one of three runs where they are short, its memory the
+most that the whole program, its decoding aside, ever held. The difference is that of the result in tiles and the
 plain network on the whole picture, at 768 x 512 pixels.
 """
 
@@ -52,9 +52,9 @@ runner = infer.prepare(card, settings)
 picture = drawn(height, width)
 seconds = []
 for _ in range(3 if width * height < 1e6 else 1):
-    start = time.perf_counter()
+    start = time.process_time()
     result = runner(picture)
-    seconds.append(time.perf_counter() - start)
+    seconds.append(time.process_time() - start)
 peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
 print(json.dumps({"seconds": round(sorted(seconds)[len(seconds) // 2], 2), "mib": peak // 1024}))
 """
@@ -119,7 +119,7 @@ def main() -> None:
     known["networks"] = {
         "processor": provenance.processor(),
         "commit": provenance.code_version(),
-        "what": "seconds of one picture on so many threads, MiB of the whole program at its most, and the largest "
+        "what": "seconds of the processor for one picture, MiB of the whole program at its most, and the largest "
         "difference of tiles to the plain network on the whole picture, of samples in [0, 1]",
         "rows": rows,
     }

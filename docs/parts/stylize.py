@@ -22,7 +22,7 @@ def networks() -> str:
         for row in found["rows"]
     ]
     threads = sorted({row["threads"] for row in found["rows"]})
-    head = ("method", "pixels", "time", "whole program at its most", "tiles against the whole")
+    head = ("method", "pixels", "processor's time", "whole program at its most", "tiles against the whole")
     return (
         table(head, rows)
         + f"\n\nOn {', '.join(map(str, threads))} thread of an {found['processor']}; the last column is "

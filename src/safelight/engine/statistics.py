@@ -28,6 +28,9 @@ from safelight.engine.places import Apply, Enlarge, Look, Size, lower, reads
 from safelight.engine.sizes import affordable
 from safelight.engine.tiles import Region, Renderer, Tick
 
+_NEAR = 24 << 20  # bytes of a tile that mostly stays in a processor's cache
+
+
 # --- moments, tile by tile --------------------------------------------------------------------------------------------
 
 
@@ -281,8 +284,11 @@ class Chain:
             alive[value] = 4 * self._channels[value] * zoom**2
             most = max(most, sum(alive.values()))
             alive = {old: each for old, each in alive.items() if old == target or self._later(old, value, needs)}
-        # A layer of no size of its own: the bordered copy that a convolution reads, or a product on the way.
-        return affordable(size, math.ceil(reach), 0, int(1.5 * most) + 1, self._share)
+        pixel, border = int(1.5 * most) + 1, math.ceil(reach)  # and half as much: the bordered copy that a layer reads
+        height, width = affordable(size, border, 0, pixel, min(self._share, _NEAR))
+        if (height + 2 * border) * (width + 2 * border) <= 1.15 * height * width:
+            return height, width  # in the cache, it gains a fifth
+        return affordable(size, border, 0, pixel, self._share)
 
 
 class _Pass:
