@@ -43,6 +43,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "backends": engine.backends,
     "precision": engine.precision,
     "style-networks": stylize.networks,
+    "style-race": stylize.race,
     **MEASURED,
 }
 

@@ -31,7 +31,8 @@ def cases():
     """Every method at each task that it serves alone and within seconds, with the weights that are shipped."""
     for card in CARDS:
         waiting = isinstance(card.method, Trained) and not card.method.weights
-        if waiting or card.extra is not None or card.name in ("dip", "multiframe"):
+        alone = not card.takes & {"style", "backbone"} and card.name not in ("dip", "multiframe")
+        if waiting or card.extra is not None or not alone:
             continue
         for task in card.tasks:
             for scale in (2, 3, 4) if task == "upscale" else (1,):

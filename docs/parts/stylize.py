@@ -28,3 +28,24 @@ def networks() -> str:
         + f"\n\nOn {', '.join(map(str, threads))} thread of an {found['processor']}; the last column is "
         "the largest difference of samples in [0, 1]."
     )
+
+
+def race() -> str:
+    """One pass of a network against the iterations of gatys, as the lectures have it."""
+    results = stored("stylize.json")
+    found = None if results is None else results.get("race")
+    if found is None:
+        return missing("stylize.json", "python tools/race_style.py")
+    rows = [
+        (
+            f"{row['side']} x {row['side']}",
+            f"{row['pass_s']:.2f} s",
+            f"{row['iteration_s']:.2f} s",
+            f"{row['all_s']:,.0f} s",
+            f"{row['times']:,}",
+            f"{row['paper']:,}",
+        )
+        for row in found["rows"]
+    ]
+    head = ("pixels", "one pass", "one iteration", "500 iterations", "times", "the paper's times")
+    return table(head, rows, right=(1, 2, 3, 4, 5)) + f"\n\n{found['what']}"
