@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from safelight.blocks import InstanceNorm, Moments, Normalisation, extended, mirrored, moments
+from safelight.engine import statistics
 from safelight.engine.graph import UnknownLayerError
 from safelight.engine.places import Look, lower
 from safelight.engine.statistics import Chain, Sum
@@ -101,19 +102,40 @@ def test_a_tile_for_itself_would_be_another_picture():
         assert (network(x)[..., :40] - network(x[..., :40])).abs().max() > 0.02
 
 
-def test_what_fits_is_kept_and_what_does_not_is_computed_again():
+def test_what_fits_is_kept_in_memory_and_the_rest_in_files():
     network, x = net(), picture(64, 80)
     _, rich = in_tiles(network, x, 8, 1 << 30)
     _, poor = in_tiles(network, x, 8, 1 << 14)
-    assert rich._kept
-    assert not poor._kept
-    kept = sum(tensor.nbytes for tensor in rich._kept.values())
-    _, tight = in_tiles(network, x, 8, 4 * kept)
-    assert sum(tensor.nbytes for tensor in tight._kept.values()) <= 3 * kept
+    assert set(rich._places.values()) == {True}
+    assert set(poor._places.values()) == {False}
+    assert poor._kept.keys() == rich._kept.keys()
 
 
-def test_keeping_saves_work():
+def full_disk(count):
+    raise OSError(28, "No space left on device")
+
+
+def test_on_a_full_disk_maps_are_computed_again(monkeypatch):
+    network, x = net(), picture(64, 80)
+    with torch.inference_mode():
+        whole = network(x)
+    monkeypatch.setattr(statistics, "filed", full_disk)
+    tiled, chain = in_tiles(network, x, 8, 1 << 14)
+    assert not chain._kept
+    torch.testing.assert_close(tiled, whole, rtol=0, atol=2e-6)
+
+
+def test_a_file_has_no_name_and_room_for_all(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    numbers = statistics.filed(1000)
+    numbers.copy_(torch.arange(1000))
+    assert float(numbers.sum()) == 499_500
+    assert not list(tmp_path.iterdir())
+
+
+def test_keeping_saves_work(monkeypatch):
     """Each place of a map is computed once where it is kept, and once for each later normalisation where it isn't."""
+    monkeypatch.setattr(statistics, "filed", full_disk)
     calls = {"rich": 0, "poor": 0}
     for name, memory in (("rich", 1 << 30), ("poor", 1 << 14)):
         network, x = net(), picture(64, 80)

@@ -8,14 +8,17 @@ places that it depends on, and the tiles' moments are merged (Chan, Golub, LeVeq
 algorithm for computing sample variances", 1979) in double precision. With all moments known, the result is pulled
 through the network like any other.
 
-What a part has computed is kept for the next one where the memory allows it: in style networks, all that is done at a
-half and a quarter of the resolution, nearly all the work. Maps too large for it, such as the first and the last ones of
-full resolution, are computed again when they are needed.
+What a part has computed is kept for the next one: in style networks, all that is done at a half and a quarter of the
+resolution, nearly all the work. Where the memory allowed is too little for it, it is kept in a file that is gone with
+the program. Maps of full resolution that don't fit, such as the first and the last ones, are computed again when they
+are needed, and so are all where the disk is full.
 """
 
 from __future__ import annotations
 
 import math
+import os
+import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import overload
 
@@ -123,6 +126,7 @@ class Chain:
                 self._last[source] = number  # the last node that reads it
         self._moments: dict[int, Moments] = {}
         self._kept: dict[int, Tensor] = {}
+        self._places: dict[int, bool] = {}  # of what is kept: whether in memory, or in a file
         self._read: Callable[[Region], Tensor] | None = None
 
     def measure(self, read: Callable[[Region], Tensor], progress: Tick) -> float:
@@ -138,7 +142,7 @@ class Chain:
         self._read = read
         steps = [number for number, node in enumerate(self._nodes, 1) if isinstance(node.layer, Normalisation)]
         work: list[float] = []
-        kept: set[int] = set()
+        kept: dict[int, bool] = {}
         for number in steps:
             target = self._nodes[number - 1].inputs[0]
             work.append(self._work(target, kept))
@@ -163,10 +167,13 @@ class Chain:
         """Compute the map that a normalisation reads, for its moments; keep what is needed later, where it fits."""
         layer, target = self._nodes[number - 1].layer, self._nodes[number - 1].inputs[0]
         assert isinstance(layer, Normalisation)
-        fresh = self._worth_keeping(target, set(self._kept))
-        new = [] if fresh is None else sorted(fresh - set(self._kept))
+        fresh = self._worth_keeping(target, self._places) or {}
         size, found = self._sizes[target], Sum()
-        room = {value: self._empty(value) for value in new}
+        try:
+            room = {value: self._room_for(value, place) for value, place in fresh.items() if value not in self._kept}
+        except OSError:  # no file of this size can be made
+            fresh, room = {}, {}
+        new = sorted(room)
 
         def write(region: Region, x: Tensor) -> None:
             parts: list[Tensor] = list(torch.split(x, [self._channels[value] for value in values], dim=1))
@@ -179,21 +186,30 @@ class Chain:
         stage = _Pass(size, lambda region: torch.cat(list(self._compute(values, region).values()), dim=1))
         Renderer(self._affordable(target)).render([stage], Region(0, size[0], 0, size[1]), _nothing, write, tick)
         self._moments[number] = found.moments()
-        if fresh is not None:
+        if fresh:
             self._kept = {value: room[value] if value in room else self._kept[value] for value in fresh}
+            self._places = fresh
 
-    def _empty(self, value: int) -> Tensor:
-        shape = (1, self._channels[value], *self._sizes[value])
-        return torch.empty(shape, device=self._device, memory_format=torch.channels_last)
+    def _room_for(self, value: int, in_memory: bool) -> Tensor:
+        high, wide = self._sizes[value]
+        if in_memory:
+            numbers = torch.empty(self._bytes(value) // 4, device=self._device)
+        else:
+            numbers = filed(self._bytes(value) // 4)
+        return numbers.view(1, high, wide, self._channels[value]).permute(0, 3, 1, 2)
 
-    def _worth_keeping(self, target: int, kept: set[int]) -> set[int] | None:
-        """Name what the layers behind ``target`` read of what is before them, or None where that can't be kept."""
-        fresh = {value for value in range(1, target + 1) if self._last[value] > target}
+    def _worth_keeping(self, target: int, kept: Mapping[int, bool]) -> dict[int, bool] | None:
+        """Name what the layers behind ``target`` read of what is before them, and where to keep it; None: nowhere."""
+        fresh = [value for value in range(1, target + 1) if self._last[value] > target]
         if any(self._sizes[value] != self._sizes[target] for value in fresh):
             return None
-        new = sum(map(self._bytes, fresh - kept))
+        new = sum(self._bytes(value) for value in fresh if value not in kept)
+        held = sum(self._bytes(value) for value, in_memory in kept.items() if in_memory)
         # What is kept now is still read from while the new is written, and the next part needs as much again.
-        return fresh if new <= self._room // 2 and new + sum(map(self._bytes, kept)) <= self._room else None
+        fits = new <= self._room // 2 and new + held <= self._room
+        if not fits and (self._sizes[target] == self._sizes[0] or self._device.type != "cpu"):
+            return None
+        return {value: kept.get(value, fits) for value in fresh}
 
     def _bytes(self, value: int) -> int:
         return 4 * self._channels[value] * self._sizes[value][0] * self._sizes[value][1]
@@ -289,6 +305,19 @@ class Chain:
         if (height + 2 * border) * (width + 2 * border) <= 1.15 * height * width:
             return height, width  # in the cache, it gains a fifth
         return affordable(size, border, 0, pixel, self._share)
+
+
+def filed(count: int) -> Tensor:
+    """Make room for float32 numbers in a file without a name, which the system drops with the tensor.
+
+    Raises:
+        OSError: The disk has no room for it, or the system no such files.
+    """
+    with tempfile.NamedTemporaryFile(prefix="safelight-") as file:
+        if not hasattr(os, "posix_fallocate"):
+            raise OSError("no room can be reserved in a file here")
+        os.posix_fallocate(file.fileno(), 0, 4 * count)  # a hole that the disk can't fill later would end the program
+        return torch.from_file(file.name, shared=True, size=count)
 
 
 class _Pass:
