@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from safelight import color, infer, ways
+from safelight import color, infer, settings
 from safelight.card import MissingPackageError
 from safelight.image import Picture
 from safelight.infer import Settings
@@ -122,7 +122,7 @@ def test_16_bit_pictures_stay_16_bit(card):
 def test_a_missing_package_is_one_line(card, monkeypatch):
     there = importlib.util.find_spec
     hidden = card.extra.module
-    monkeypatch.setattr(ways, "find_spec", lambda name: None if name == hidden else there(name))
+    monkeypatch.setattr(settings, "find_spec", lambda name: None if name == hidden else there(name))
     with pytest.raises(MissingPackageError, match=r"safelight\[classic\]") as raised:
         infer.prepare(card, Settings(device="cpu"))
     assert "\n" not in str(raised.value)
