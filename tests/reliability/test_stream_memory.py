@@ -32,10 +32,9 @@ def photograph(path, megapixels):
     image.write(image.Picture(pixels=np.ascontiguousarray(pixels)), path)
 
 
-def peak_of(source, target):
-    """The most memory that the program takes to enlarge a file, in MiB."""
-    command = ["-m", "safelight", "upscale", str(source), "-o", str(target), "--method", "fsrcnn", "--quiet"]
-    process = subprocess.Popen([sys.executable, *command])
+def peak_of(*arguments):
+    """The most memory that a command of the program takes, in MiB."""
+    process = subprocess.Popen([sys.executable, "-m", "safelight", *map(str, arguments), "--quiet"])
     peak = 0
     while process.poll() is None:
         peak = max(peak, resident(process.pid))
@@ -58,7 +57,7 @@ def test_384_megapixels_take_under_one_and_a_half_gib(tmp_path, suffix, record_p
         photograph(source, megapixels)
         peaks[megapixels] = []
         for _ in range(runs):
-            peaks[megapixels].append(peak_of(source, target))
+            peaks[megapixels].append(peak_of("upscale", source, "-o", target, "--method", "fsrcnn"))
             header = image.probe(target)
             assert header.width * header.height > 15.9e6 * megapixels
             target.unlink()
