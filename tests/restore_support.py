@@ -3,15 +3,9 @@
 import signal
 
 from safelight import catalog
-from safelight.card import (
-    Card,
-    ClosedForm,
-    Extra,
-    Interpolation,
-    NoOptions,
-    Optimised,
-)
+from safelight.card import Card, ClosedForm, Extra, Interpolation, Optimised
 from safelight.ops import CUBIC
+from safelight.options import NoOptions
 from safelight.problem import Solution, Step
 
 STEPS = 20

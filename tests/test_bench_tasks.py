@@ -15,19 +15,11 @@ from safelight import model as models
 from safelight.bench import quality, records, speed, verdict
 from safelight.bench.records import Missing
 from safelight.bench.tracks import TRACKS
-from safelight.card import (
-    Card,
-    ClosedForm,
-    Interpolation,
-    Optimised,
-    Promise,
-    Score,
-    Weights,
-    make_options,
-)
+from safelight.card import Card, ClosedForm, Interpolation, Optimised, Promise, Score, Weights
 from safelight.checkpoint import Header
 from safelight.data import DataError
 from safelight.ops import CUBIC
+from safelight.options import make_options
 from safelight.problem import Solution, Step
 
 DENOISE, DEBLOCK, UPSCALE = TRACKS["denoise"], TRACKS["deblock"], TRACKS["upscale"]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from safelight import catalog
-from safelight.card import CardError
 from safelight.catalog import CARDS, DEFAULTS, VIEWS, find, of_task
+from safelight.options import CardError
 
 RESULTS = Path(__file__).parent.parent / "results" / "upscale.json"
 LIMIT = 350_000  # multiply-adds per output pixel that the default may need

@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 from safelight import catalog, image, infer
 from safelight import model as models
 from safelight.batch.manifest import NAME
-from safelight.card import option_facts
 from safelight.cli import app, options, shell
 from safelight.engine import device as devices
+from safelight.options import option_facts
 from safelight.tasks import TASKS
 
 

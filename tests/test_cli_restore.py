@@ -16,10 +16,10 @@ from safelight import batch, image, infer
 from safelight.batch.cluster import Order, plan
 from safelight.batch.cluster.worker import Worker
 from safelight.batch.manifest import NAME, settings_of
-from safelight.card import option, option_facts
 from safelight.cli import app, options
 from safelight.image import Picture
 from safelight.infer import Settings
+from safelight.options import option, option_facts
 
 
 @dataclass(frozen=True)

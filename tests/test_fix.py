@@ -10,11 +10,12 @@ import safelight
 from restore_support import card, install
 from safelight import catalog, image, needs
 from safelight.batch.manifest import NAME
-from safelight.card import CardError, ClosedForm
+from safelight.card import ClosedForm
 from safelight.cli import app
 from safelight.image import Picture
 from safelight.infer import Settings
 from safelight.needs import Fixer, look
+from safelight.options import CardError
 from safelight.problem import Solution
 
 

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from safelight import checkpoint, infer, ops
 from safelight import model as models
-from safelight.card import CardError
 from safelight.catalog import find
 from safelight.checkpoint import CheckpointError, Header
 from safelight.color import rgb_to_ycbcr
@@ -19,6 +18,7 @@ from safelight.engine.samples import to_tensor
 from safelight.engine.sizes import SizeError, chain, target_size
 from safelight.image import Picture
 from safelight.infer import NumericError, Settings
+from safelight.options import CardError
 from tests_support import random_network, random_runner
 
 BICUBIC, ESPCN, EDSR, VDSR, SHARPEN = (find(name) for name in ("bicubic", "espcn", "edsr", "vdsr", "sharpen"))

@@ -20,10 +20,11 @@ import torch
 from safelight import catalog, provenance, train
 from safelight.bench import quality
 from safelight.bench.records import Values
-from safelight.card import Card, Trained, channels_of, make_options
+from safelight.card import Card, Trained, channels_of
 from safelight.engine import device as devices
 from safelight.engine.cost import measure
 from safelight.lessons import TrainPrecision
+from safelight.options import make_options
 
 RESULTS = Path(__file__).parent.parent / "results"
 SECONDS = 8.0  # of training, about, for each row

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Final
 
-from safelight.card import Card, CardError
+from safelight.card import Card
 from safelight.methods.deblock import dncnn3
 from safelight.methods.denoise import dip, dncnn, nlm, red, wavelet
 from safelight.methods.denoise import tv as denoise_tv
@@ -30,6 +30,7 @@ from safelight.methods.upscale import (
 from safelight.methods.upscale import tv as upscale_tv
 from safelight.methods.upscale import wiener as upscale_wiener
 from safelight.methods.visualize import activations, attribution, feature, filters, inversion, receptive
+from safelight.options import CardError
 from safelight.tasks import Task
 from safelight.view import View
 

@@ -87,15 +87,18 @@ def read_styles(paths: Sequence[Path], side: int | None) -> tuple[tuple[Tensor, 
     found = [file for path in paths for file in (files(path) if path.is_dir() else [path])]
     if not found:
         raise DataError("expected a picture of the style, got none; give one by --style")
-    styles: list[Tensor] = []
-    for path in found:
-        picture = read_tensor(path, "rgb")
-        zoom = 1.0 if side is None else side / min(picture.shape[-2:])
-        if zoom < 1:
-            small = ops.resize(picture.unsqueeze(0).float() / 255, zoom=zoom)[0]
-            picture = (small.clamp(0, 1) * 255).round().to(torch.uint8)
-        styles.append(picture)
-    return tuple(styles), hashlib.sha256(b"".join(path.read_bytes() for path in found)).hexdigest()
+    pictures = (read_tensor(path, "rgb") for path in found)
+    styles = tuple(x if side is None else reduced(x, side) for x in pictures)
+    return styles, hashlib.sha256(b"".join(path.read_bytes() for path in found)).hexdigest()
+
+
+def reduced(picture: Tensor, side: int) -> Tensor:
+    """Reduce a picture, (C, H, W) uint8, so that its shorter side is no longer than this many pixels."""
+    zoom = side / min(picture.shape[-2:])
+    if zoom >= 1:
+        return picture
+    small = ops.resize(picture.unsqueeze(0).float() / 255, zoom=zoom)[0]
+    return (small.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def luma(rgb: Tensor) -> Tensor:

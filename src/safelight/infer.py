@@ -17,13 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from safelight import ops
-from safelight.card import (
-    Card,
-    ClosedForm,
-    Interpolation,
-    Optimised,
-    Trained,
-)
+from safelight.card import Card, ClosedForm, Interpolation, Optimised, Trained
 from safelight.engine import device as devices
 from safelight.engine.consistent import Consistent
 from safelight.engine.samples import to_samples, to_tensor

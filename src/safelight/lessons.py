@@ -110,7 +110,11 @@ class Lesson:
         self._plan, self._validation = plan, split.validation
         recipe = plan.recipe
 
+        perceptual = isinstance(method.training, Perceptual)
+
         def crops(pictures: Sequence[Tensor], kind: Degradation) -> data.Crops:
+            if perceptual:  # what a crop shows must be like what a picture shows: a thing, not a patch of its surface
+                pictures = [data.reduced(x, 2 * recipe.patch) for x in pictures]
             return data.Crops([x.to(device) for x in pictures], kind, patch=recipe.patch, batch=recipe.batch)
 
         self._crops = [crops(split.train, each) for each in degradations(plan)]
@@ -119,14 +123,13 @@ class Lesson:
         self._held: tuple[Batch, ...] = ()
         self.sha256 = ""
         match method.training:
-            case Perceptual() as perceptual:
+            case Perceptual(begin=begin, draws=draws):
                 backbone = backbones.load(plan.backbone, device=device)
-                side = 2 * recipe.patch if perceptual.draws else None
-                styles, self.sha256 = data.read_styles(plan.styles, side)
-                if perceptual.draws:
+                styles, self.sha256 = data.read_styles(plan.styles, 2 * recipe.patch if draws else None)
+                if draws:
                     self._styles = crops(styles, AsItIs())
-                given = () if perceptual.draws else tuple(style.to(device).unsqueeze(0) / 255 for style in styles)
-                self.training: Training = perceptual.begin(network, recipe, backbone, given)
+                given = () if draws else tuple(style.to(device).unsqueeze(0) / 255 for style in styles)
+                self.training: Training = begin(network, recipe, backbone, given)
                 self._judged = self.training
                 generator = torch.Generator().manual_seed(0)
                 held = crops(split.validation, AsItIs())

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safelight import catalog, noise
-from safelight.card import CardError
 from safelight.engine.samples import to_tensor
 from safelight.image import Frame, Picture, Rows, frame_of, picture_of, to_depth
 from safelight.infer import Runner, Settings, prepare
+from safelight.options import CardError
 from safelight.tasks import Task
 
 QUALITY: Final = 70

@@ -13,9 +13,10 @@ from safelight.tasks import Task
 if TYPE_CHECKING:
     from safelight.features.backbone import Backbone
 
-Condition = Literal["sigma", "blur", "mask", "frames", "style", "size", "backbone"]
+Condition = Literal["sigma", "blur", "mask", "frames", "style", "size", "backbone", "begin"]
 """What a user may tell of a picture beside the method's options: noise, blur, what is missing, more of the scene; the
-pictures whose style it shall get, the size of the result, the network to compare pictures by."""
+pictures whose style it shall get, the size of the result, the network to compare pictures by, the picture to
+begin with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +51,7 @@ class Problem:
         styles: Whose style the picture shall get; of ``stylize`` only, where the method takes pictures of it.
         size: (H, W) of the result, where the method takes a size of its own.
         backbone: What the method compares pictures by, if it takes one.
+        begin: What an iteration begins with, shaped as the result; ``None``: as the method's options say.
         seed: Of whatever the method draws at random.
     """
 
@@ -63,6 +65,7 @@ class Problem:
     styles: tuple[Style, ...] = ()
     size: tuple[int, int] | None = None
     backbone: Backbone | None = None
+    begin: Tensor | None = None
     seed: int = 0
 
 

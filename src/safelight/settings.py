@@ -10,12 +10,13 @@ from pathlib import Path
 
 from torch import Tensor
 
-from safelight.card import Card, CardError, MissingPackageError, Trained
+from safelight.card import Card, MissingPackageError, Trained
 from safelight.engine.device import Device
 from safelight.engine.samples import to_tensor
 from safelight.features.backbone import Backbone
 from safelight.image import Picture
 from safelight.model import PrecisionChoice
+from safelight.options import CardError
 from safelight.problem import Condition, Style
 from safelight.tasks import Task
 
@@ -47,7 +48,8 @@ class Settings:
     ``deblock`` mixes the result with the input: 1 is the result, 0 the input. ``mask`` is a picture that is white, or
     opaque, where ``inpaint`` has to fill. ``frames`` are more pictures of the same scene. ``styles`` are the pictures
     whose style ``stylize`` gives. ``backbone`` is the network that pictures are compared by, its name or itself;
-    ``None``: Safelight's own. ``seed`` is that of methods that draw at random.
+    ``None``: Safelight's own. ``begin`` is the picture that an iteration begins with.
+    ``seed`` is that of methods that draw at random.
 
     ``consistent`` changes a network's enlargement as little as it takes for shrinking it by the bicubic kernel to give
     back the input.
@@ -69,6 +71,7 @@ class Settings:
     frames: tuple[Picture, ...] = ()
     styles: tuple[StylePicture, ...] = ()
     backbone: str | Backbone | None = None
+    begin: Picture | None = None
     seed: int = 0
     consistent: bool = False
 
@@ -80,6 +83,7 @@ _FLAGS: Mapping[Condition, str] = {
     "frames": "several pictures",
     "style": "--style",
     "backbone": "--backbone",
+    "begin": "--begin-with",
 }
 
 
@@ -105,6 +109,7 @@ def check(card: Card, task: Task, settings: Settings) -> None:
         ("frames", bool(settings.frames)),
         ("style", bool(settings.styles)),
         ("backbone", settings.backbone is not None),
+        ("begin", settings.begin is not None),
     )
     for condition, is_given in given:
         if is_given and condition not in card.takes:
@@ -193,3 +198,18 @@ def styles_of(styles: tuple[StylePicture, ...], y: Tensor) -> tuple[Style, ...]:
         )
         for style in styles
     )
+
+
+def begin_of(begin: Picture, y: Tensor) -> Tensor:
+    """Turn the picture to begin with into a tensor shaped as y is, (1, C, H, W).
+
+    Raises:
+        CardError: It has another size.
+    """
+    x = to_tensor(begin.pixels)
+    if x.shape[-2:] != y.shape[-2:]:
+        raise CardError(
+            f"expected a picture to begin with of {y.shape[-1]}x{y.shape[-2]}, the size of the content, got "
+            f"{begin.width}x{begin.height}; resize it"
+        )
+    return x.expand(-1, y.shape[1], -1, -1).contiguous().to(y.device)

@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from safelight.card import NoOptions, Paper
+from safelight.card import Paper
 from safelight.features.subject import Subject
+from safelight.options import NoOptions
 from safelight.problem import Report
 
 Take = Literal["picture", "layer", "layers", "channels", "at", "side", "size"]

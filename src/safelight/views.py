@@ -15,13 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from safelight import backbones, catalog, features, model
-from safelight.card import CardError, Trained, make_options
+from safelight.card import Trained
 from safelight.engine import device as devices
 from safelight.engine.samples import to_tensor
 from safelight.features.backbone import Backbone
 from safelight.features.subject import Subject
 from safelight.image import Picture
 from safelight.model import Model
+from safelight.options import CardError, make_options
 from safelight.problem import Report, Step
 from safelight.tasks import Task
 from safelight.view import Drawing, Scene, Take, View

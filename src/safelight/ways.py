@@ -16,16 +16,7 @@ import torch
 from torch import Tensor
 
 from safelight import backbones, ops
-from safelight.card import (
-    Card,
-    CardError,
-    ClosedForm,
-    Interpolation,
-    Optimised,
-    Precision,
-    Trained,
-    make_options,
-)
+from safelight.card import Card, ClosedForm, Interpolation, Optimised, Precision, Trained
 from safelight.degrade import BlurError, blur_kernel
 from safelight.engine import device as devices
 from safelight.engine.consistent import Consistent
@@ -37,8 +28,9 @@ from safelight.engine.tiles import Local, OutOfMemoryError, Region, Resample, St
 from safelight.features.backbone import Backbone
 from safelight.model import Model, choose_precision, load, open_weights, served_scales
 from safelight.ops import CUBIC
+from safelight.options import CardError, make_options
 from safelight.problem import Problem, Report, Solution
-from safelight.settings import Settings, frame_of, mask_of, styles_of
+from safelight.settings import Settings, begin_of, frame_of, mask_of, styles_of
 from safelight.tasks import Task
 
 Tile: TypeAlias = tuple[int, int]
@@ -245,7 +237,7 @@ class Whole:
             mask=None if settings.mask is None else (mask_of(settings.mask, size) >= 0.5).float().to(self.device),
             frames=tuple(frame_of(frame, y) for frame in settings.frames),
             styles=styles_of(settings.styles, y), size=target if "size" in self.card.takes else None,
-            backbone=self.backbone,
+            backbone=self.backbone, begin=None if settings.begin is None else begin_of(settings.begin, y),
         )  # fmt: skip
         match self.method:
             case ClosedForm():

@@ -11,24 +11,14 @@ import torch
 from safelight import backbones, checkpoint, degrade, infer, ops, ways
 from safelight import model as models
 from safelight.blocks import Normalisation, extended, mirrored
-from safelight.card import (
-    Batch,
-    CardError,
-    ClosedForm,
-    Interpolation,
-    Optimised,
-    Perceptual,
-    Trained,
-    channels_of,
-    make_options,
-    option_facts,
-)
+from safelight.card import Batch, ClosedForm, Interpolation, Optimised, Perceptual, Trained, channels_of
 from safelight.catalog import CARDS, find
 from safelight.engine.cost import measure
 from safelight.engine.samples import to_tensor
 from safelight.engine.tiles import OutOfMemoryError, Region, Renderer
 from safelight.features import BACKBONES
 from safelight.image import Picture
+from safelight.options import CardError, make_options, option_facts
 from safelight.problem import Style
 from safelight.settings import StylePicture
 from safelight.tasks import TASKS
@@ -332,7 +322,7 @@ def test_a_whole_picture_takes_no_weights_and_no_ensemble(card, task, tmp_path):
 def test_what_a_method_does_not_take_is_refused(card):
     settings = {
         "sigma": 5.0, "blur": "gaussian:1", "frames": (picture(4, 4),), "mask": picture(4, 4, 1),
-        "style": (STYLE,), "backbone": "lens",
+        "style": (STYLE,), "backbone": "lens", "begin": picture(4, 4),
     }  # fmt: skip
     for condition, value in settings.items():
         if condition not in card.takes:

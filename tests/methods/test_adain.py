@@ -8,7 +8,7 @@ import torch
 
 from safelight import backbones, image, infer, losses, train
 from safelight.blocks import extended, moments
-from safelight.card import Batch, CardError
+from safelight.card import Batch
 from safelight.catalog import DEFAULTS, find
 from safelight.color import match_covariance
 from safelight.image import Picture
@@ -25,6 +25,7 @@ from safelight.methods.stylize.adain import (
     shares,
 )
 from safelight.model import Model
+from safelight.options import CardError
 from safelight.problem import Problem, Style
 from safelight.settings import StylePicture
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from safelight import infer, ops
-from safelight.card import CardError
 from safelight.image import Picture
 from safelight.infer import Settings
 from safelight.methods.denoise import dip
+from safelight.options import CardError
 from safelight.problem import Problem
 
 

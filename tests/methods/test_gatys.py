@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,11 +10,12 @@ import torch
 
 import safelight
 from safelight import backbones, infer, losses, painting
-from safelight.card import CardError
+from safelight.catalog import find
 from safelight.features import BackboneError
 from safelight.image import Picture
 from safelight.infer import Settings
 from safelight.methods.stylize import gatys
+from safelight.options import CardError
 from safelight.problem import Problem, Style
 from safelight.settings import StylePicture
 
@@ -228,6 +230,20 @@ def test_it_starts_where_it_is_told_and_draws_by_the_seed():
     assert not torch.equal(noise, other)
 
 
+def test_it_begins_with_a_given_picture():
+    y, given = content(32, 40), stripes(32, 40, period=12)
+    for colors in ("style", "luminance"):
+        problem = Problem(task="stylize", y=y, styles=(Style(x=stripes()),), backbone=LENS, begin=given)
+        found = gatys.run(problem, gatys.Options(iterations=1, colors=colors), lambda step: True).x
+        away = [gatys.luminance(found - x).abs().mean() for x in (given, y)]
+        assert away[0] < 0.5 * away[1]
+    settings = Settings(styles=(StylePicture(picture=Picture(pixels=np.zeros((64, 64, 3), np.float32))),))
+    small = Picture(pixels=np.zeros((5, 4, 3), np.float32))
+    runner = infer.prepare(find("gatys"), replace(settings, begin=small, backbone=LENS))
+    with pytest.raises(CardError, match=r"expected a picture to begin with of 8x6, .* got 4x5"):
+        runner(Picture(pixels=np.zeros((6, 8, 3), np.float32)))
+
+
 # --- several styles and masks -----------------------------------------------------------------------------------------
 
 
@@ -352,7 +368,7 @@ def test_from_the_python_face_on_gray():
     with pytest.raises(CardError, match="no option 'iteration'"):
         safelight.stylize(gray, style, method="gatys", backbone=LENS, iteration=2)
     picture = Picture(pixels=style)
-    card = safelight.catalog.find("stylize/gatys")
+    card = find("stylize/gatys")
     settings = Settings(styles=(StylePicture(picture=picture),), backbone=LENS, options={"iterations": 2})
     noted = infer.apply(card, Picture(pixels=gray[..., None]), settings)
     assert any("after 2 iterations" in note for note in noted.warnings)

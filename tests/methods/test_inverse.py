@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from safelight import infer, inverse, ops
-from safelight.card import CardError
 from safelight.degrade import Blur, Decimate, Downsample, Mask, Then, add_noise, blur_kernel, forward_model
 from safelight.image import Picture
 from safelight.infer import Settings
 from safelight.methods.upscale import pinv, tikhonov, tv, wiener
+from safelight.options import CardError
 from safelight.problem import Problem
 
 GAUSS = blur_kernel("gaussian:0.8")

@@ -8,10 +8,11 @@ import torch
 
 from safelight import backbones, image, infer, losses, train
 from safelight import model as models
-from safelight.card import Batch, CardError
+from safelight.card import Batch
 from safelight.catalog import find
 from safelight.methods.stylize import johnson
 from safelight.methods.stylize.johnson import Johnson, Options, PerceptualLoss, pick, reduced
+from safelight.options import CardError
 
 CARD = find("stylize/johnson")
 

@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 
 from safelight import infer, ops
-from safelight.card import CardError
 from safelight.catalog import find
 from safelight.degrade import Downsample
 from safelight.image import Picture
@@ -17,6 +16,7 @@ from safelight.methods.upscale.multiframe import Options, fuse, run
 from safelight.methods.upscale.multiframe.alignment import Canvas, align
 from safelight.methods.upscale.multiframe.fusion import Joint
 from safelight.methods.upscale.multiframe.registration import register
+from safelight.options import CardError
 from safelight.problem import Problem
 
 SHIFTS = torch.tensor(

@@ -5,12 +5,13 @@ import dataclasses
 import pytest
 import torch
 
-from safelight.card import LayoutError, make_options
+from safelight.card import LayoutError
 from safelight.catalog import find
 from safelight.degrade import Jpeg, Noise, Shrink
 from safelight.engine.cost import measure
 from safelight.methods.deblock import dncnn3
 from safelight.methods.denoise import dncnn, red
+from safelight.options import make_options
 
 
 def cost(card, **options):

@@ -17,7 +17,7 @@ def card_of(method: str | None, task: Task) -> Card:
         CardError: There is no such method, or none is the usual one.
     """
     from safelight import catalog
-    from safelight.card import CardError
+    from safelight.options import CardError
 
     if method is not None:
         return catalog.find(method, task)

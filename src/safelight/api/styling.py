@@ -33,6 +33,7 @@ def stylize(
     style_masks: Sequence[Holder] = (),
     size: str | tuple[int, int] | None = None,
     backbone: str | Backbone | None = None,
+    begin: Holder | None = None,
     method: str | None = None,
     weights: str | Path | None = None,
     device: Device = "auto",
@@ -51,6 +52,7 @@ def stylize(
     style_masks: Sequence[Holder] = (),
     size: str | tuple[int, int] | None = None,
     backbone: str | Backbone | None = None,
+    begin: Holder | None = None,
     method: str | None = None,
     weights: str | Path | None = None,
     device: Device = "auto",
@@ -68,6 +70,7 @@ def stylize(
     style_masks: Sequence[Holder] = (),
     size: str | tuple[int, int] | None = None,
     backbone: str | Backbone | None = None,
+    begin: Holder | None = None,
     method: str | None = None,
     weights: str | Path | None = None,
     device: Device = "auto",
@@ -89,6 +92,7 @@ def stylize(
         size: Of the result, for methods that make any size, as for ``upscale``.
         backbone: The network that pictures are compared by, for methods that take one: its name, or itself.
             ``None``: Safelight's own, ``"lens"``.
+        begin: The picture that an iteration begins with, of the content's size, for methods that take one.
         method: As for ``upscale``.
         weights: As for ``upscale``.
         device: As for ``upscale``.
@@ -113,7 +117,7 @@ def stylize(
     from pathlib import Path
 
     from safelight import image, infer
-    from safelight.card import CardError
+    from safelight.options import CardError
     from safelight.settings import StylePicture
 
     given = () if style is None else tuple(style) if isinstance(style, (list, tuple)) else (style,)
@@ -130,6 +134,7 @@ def stylize(
     )
     settings = infer.Settings(
         task="stylize", styles=styles, size=size, backbone=backbone, options=options, device=device,
+        begin=None if begin is None else image.from_any(begin),
         weights=None if weights is None else Path(weights), precision=precision, seed=seed,
     )  # fmt: skip
     return apply(x, card_of(method, "stylize"), settings)

@@ -30,8 +30,9 @@ from safelight.cli.shell import (
 from safelight.tasks import TASKS, Task
 
 if TYPE_CHECKING:
-    from safelight.card import Card, Extra, OptionFact, Trained
+    from safelight.card import Card, Extra, Trained
     from safelight.engine.cost import Cost
+    from safelight.options import OptionFact
 
 
 def add(app: typer.Typer) -> None:
@@ -154,7 +155,7 @@ def info(
 
 def option_facts_of(card: Card) -> tuple[OptionFact, ...]:
     """List the options of a method."""
-    from safelight.card import option_facts
+    from safelight.options import option_facts
 
     return option_facts(card.options)
 

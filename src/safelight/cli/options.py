@@ -15,7 +15,8 @@ from safelight.tasks import TASKS
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
-    from safelight.card import Card, OptionFact
+    from safelight.card import Card
+    from safelight.options import OptionFact
     from safelight.view import View
 
 _META = "safelight.options"
@@ -72,7 +73,7 @@ def cards_of(verb: str | None) -> Sequence[Card | View]:
 
 
 def _flags(verb: str | None) -> Sequence[Any]:
-    from safelight.card import option_facts
+    from safelight.options import option_facts
 
     helps: dict[str, list[str]] = {}
     kinds: dict[str, str] = {}
@@ -102,14 +103,18 @@ def extent(fact: OptionFact) -> str:
     """Say what an option may be, and what it is if it is not given.
 
     Example:
-        >>> from safelight.card import OptionFact
+        >>> from safelight.options import OptionFact
         >>> extent(OptionFact(name="strength", kind=float, default=None, help="", low=0))
         'auto, or 0 to any; default auto'
+        >>> extent(OptionFact(name="layers", kind=str, default=None, help=""))
+        'default auto'
     """
-    values = ", ".join(fact.choices) if fact.choices else f"{_number(fact.low)} to {_number(fact.high)}"
-    if fact.default is None:
-        return f"auto, or {values}; default auto"
-    return f"{values}; default {fact.default}"
+    bounded = fact.low is not None or fact.high is not None
+    values = ", ".join(fact.choices) or (f"{_number(fact.low)} to {_number(fact.high)}" if bounded else "")
+    if fact.default is None and values:
+        values = f"auto, or {values}"
+    default = "auto" if fact.default is None else fact.default
+    return f"{values}; default {default}" if values else f"default {default}"
 
 
 def _number(value: float | None) -> str:

@@ -142,6 +142,10 @@ def stylize(
     ] = None,
     size: Size = None,
     backbone: Backbone = None,
+    begin: Annotated[
+        Path | None,
+        typer.Option("--begin-with", help="A picture of the content's size to begin with.", show_default=False),
+    ] = None,
     how: How,
     flags: Work,
     talk: Talk,
@@ -151,7 +155,7 @@ def stylize(
     Orientation, colour profile, EXIF, transparency and bit depth are kept. An input is never replaced unasked.
     """
     styles = conditions.read_styles(style or (), style_weights, style_mask or ())
-    own = _Own(task="stylize", tag="stylized", size=size, styles=styles, backbone=backbone)
+    own = _Own(task="stylize", tag="stylized", size=size, styles=styles, backbone=backbone, begin=begin)
     return run(places, flags, talk, partial(_prepare, ctx, how, own))
 
 
@@ -181,6 +185,7 @@ class _Own:
     consistent: bool = False
     styles: tuple[StylePicture, ...] = ()
     backbone: str | None = None
+    begin: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,6 +254,7 @@ def _prepare(ctx: typer.Context, how: How, own: _Own, ask: Ask, flags: Work, dec
         memory=amount(flags.memory, "--memory", step=1024), sigma=own.sigma, blur=own.blur, strength=own.strength,
         mask=None if own.mask is None else conditions.read_picture(own.mask, "--mask"), seed=how.seed,
         consistent=own.consistent, styles=own.styles, backbone=own.backbone,
+        begin=None if own.begin is None else conditions.read_picture(own.begin, "--begin-with"),
     )  # fmt: skip
     # The machine that drives a cluster need not have the device of its workers.
     device = flags.device if flags.cluster is None else "cpu"

@@ -202,11 +202,12 @@ def explain(error: Exception) -> tuple[str, int]:
     if isinstance(error, UsageError):
         return str(error), USAGE
     from safelight import batch
-    from safelight.card import CardError, MissingPackageError
+    from safelight.card import MissingPackageError
     from safelight.checkpoint import CheckpointError
     from safelight.data import DataError
     from safelight.features.backbone import BackboneError
     from safelight.fetch import FetchError
+    from safelight.options import CardError
 
     if isinstance(error, DataError | CardError | BackboneError | CheckpointError | batch.BatchError):
         return str(error), USAGE

@@ -159,7 +159,8 @@ def _list(scales: tuple[int, ...]) -> str:
 
 
 def _options(card: Card, given: dict[str, str]) -> Any:  # noqa: ANN401 - each method has its own Options class
-    from safelight.card import Perceptual, Trained, make_options
+    from safelight.card import Perceptual, Trained
+    from safelight.options import make_options
 
     options = make_options(card, given)
     method = card.method

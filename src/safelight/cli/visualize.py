@@ -139,7 +139,7 @@ def visualize(
         _refuse(picture=picture, out=out, layer=layer, channel=channel, at=at, side=side, size=size)
         return _list_layers(_load(subject, scale, network, weights, device, gray=False), json=json)
     from safelight import catalog, views
-    from safelight.card import make_options
+    from safelight.options import make_options
 
     view = catalog.find_view(kind)
     options = method_options(ctx)

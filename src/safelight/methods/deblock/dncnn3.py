@@ -22,9 +22,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from safelight.blocks import begin_as_identity
-from safelight.card import Card, NoOptions, Paper, Promise, Recipe, Score, Trained, Weights
+from safelight.card import Card, Paper, Promise, Recipe, Score, Trained, Weights
 from safelight.degrade import Degradation, Jpeg, Mixture, Noise, Shrink
 from safelight.optim import Soap
+from safelight.options import NoOptions
 from safelight.steps import Regression
 
 D = 20  # the depth (section IV-A)

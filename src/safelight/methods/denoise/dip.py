@@ -42,14 +42,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from safelight import noise
-from safelight.card import (
-    Card,
-    CardError,
-    Optimised,
-    Paper,
-    Score,
-    option,
-)
+from safelight.card import Card, Optimised, Paper, Score
+from safelight.options import CardError, option
 from safelight.problem import Problem, Report, Solution, Step
 from safelight.tasks import Task
 

@@ -30,21 +30,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from safelight.blocks import begin_as_identity
-from safelight.card import (
-    Adopted,
-    Card,
-    ForeignLayout,
-    LayoutError,
-    Paper,
-    Promise,
-    Recipe,
-    Score,
-    Trained,
-    Weights,
-    option,
-)
+from safelight.card import Adopted, Card, ForeignLayout, LayoutError, Paper, Promise, Recipe, Score, Trained, Weights
 from safelight.degrade import Degradation, Noise
 from safelight.optim import Soap
+from safelight.options import option
 from safelight.steps import Regression
 from safelight.tasks import Task
 

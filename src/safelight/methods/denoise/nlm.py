@@ -20,13 +20,8 @@ import numpy as np
 import torch
 
 from safelight import noise
-from safelight.card import (
-    Card,
-    ClosedForm,
-    Extra,
-    Paper,
-    option,
-)
+from safelight.card import Card, ClosedForm, Extra, Paper
+from safelight.options import option
 from safelight.problem import Problem, Solution
 
 DISTANCE = 6  # pixels from p to the farthest q along an axis

@@ -21,13 +21,8 @@ import numpy as np
 import torch
 
 from safelight import color, noise
-from safelight.card import (
-    Card,
-    ClosedForm,
-    Extra,
-    Paper,
-    option,
-)
+from safelight.card import Card, ClosedForm, Extra, Paper
+from safelight.options import option
 from safelight.problem import Problem, Solution
 
 CHROMA = 1.5  # times the weight of the first opponent colour

@@ -22,13 +22,8 @@ import torch
 from numpy.typing import NDArray
 
 from safelight import color, noise
-from safelight.card import (
-    Card,
-    ClosedForm,
-    Extra,
-    Paper,
-    option,
-)
+from safelight.card import Card, ClosedForm, Extra, Paper
+from safelight.options import option
 from safelight.problem import Problem, Solution
 
 LEVELS = 4

@@ -22,7 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from safelight import color, noise
-from safelight.card import Card, ClosedForm, Paper, option
+from safelight.card import Card, ClosedForm, Paper
+from safelight.options import option
 from safelight.problem import Problem, Solution
 
 RADII = ((8, 1), (20, 2), (40, 3))  # below so much noise, of 255, such a radius

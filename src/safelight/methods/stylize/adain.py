@@ -36,10 +36,11 @@ from torch.optim import Optimizer
 
 from safelight import color, losses, ops
 from safelight.blocks import EPSILON, Moments, Normalisation, extended, moments
-from safelight.card import Batch, Card, CardError, Paper, Perceptual, Recipe, Trained, Weights, option
+from safelight.card import Batch, Card, Paper, Perceptual, Recipe, Trained, Weights
 from safelight.degrade import AsItIs
 from safelight.features.backbone import Backbone
 from safelight.optim import Soap
+from safelight.options import CardError, option
 from safelight.problem import Problem, Style
 
 LAYER = "relu4_1"

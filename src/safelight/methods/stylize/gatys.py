@@ -15,9 +15,9 @@ What is where in a picture stays in the maps; their Gram matrices lose it, and k
                + gamma mean over pixels of |slope of x|^2
 
 Several styles share the second term by their weights. A style with a mask m has G(F) = (m F) F' / (C sum m), m shrunk
-to the layer's size, and counts as much as it covers. L-BFGS finds x from the content or from noise. It begins at a
-half, a quarter or an eighth of the size, where strokes are as large as what the network sees at once, and goes on at
-larger sizes with fewer iterations.
+to the layer's size, and counts as much as it covers. L-BFGS finds x from the content, noise or a given
+picture. It begins at a half, a quarter or an eighth of the size, where strokes are as large as what the network sees
+at once, and goes on at larger sizes with fewer iterations.
 
 Colours can be kept in two ways. ``content`` gives the style's pixels the mean and the covariance of the content's
 before anything else. ``luminance`` works on brightness alone, the style's being shifted and stretched to the content's
@@ -43,10 +43,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from safelight import ops
-from safelight.card import Card, CardError, Optimised, Paper, option
+from safelight.card import Card, Optimised, Paper
 from safelight.color import match_covariance
 from safelight.features import Backbone, facts
 from safelight.losses import content_loss, gram, gram_loss, total_variation
+from safelight.options import CardError, option
 from safelight.painting import Optimizer, Way, descend, field, least_side, levels, padded, unbordered, weighted_layers
 from safelight.problem import Problem, Report, Solution, Step, Style
 
@@ -64,7 +65,7 @@ class Options:
     style_layers: str | None = option(None, "such as relu1_1,relu2_1 or relu1_1:0.5,relu2_1:2; auto: the backbone's")
     content_layers: str | None = option(None, "as the style's layers; auto: the backbone's")
     style_scale: float = option(1.0, "size of the style's features: 1 as in a picture as large", low=0.05, high=20)
-    start: Literal["content", "noise"] = option("content", "where it begins")
+    start: Literal["content", "noise"] = option("content", "where it begins, unless a picture to begin with is given")
     colors: Literal["style", "content", "luminance"] = option(
         "style", "content: give the style the content's colours first; luminance: change the content's brightness alone"
     )
@@ -260,7 +261,9 @@ def run(problem: Problem, options: Options, report: Report) -> Solution:
         return (y + luminance(x) - luminance(y)).clamp(0, 1) if options.colors == "luminance" else x
 
     x = content
-    if options.start == "noise":
+    if problem.begin is not None:
+        x = luminance(problem.begin).expand(-1, 3, -1, -1) if options.colors == "luminance" else problem.begin
+    elif options.start == "noise":
         x = torch.rand(content.shape, generator=torch.Generator().manual_seed(problem.seed)).to(content)
     plan = levels((y.shape[-2], y.shape[-1]), options.coarse or COARSE * least, options.iterations)
     network, done, end = unbordered(backbone), 0, ""
@@ -294,6 +297,6 @@ CARD = Card(
         link="https://arxiv.org/abs/1508.06576",
     ),
     options=Options,
-    takes=frozenset({"style", "backbone"}),
+    takes=frozenset({"style", "backbone", "begin"}),
     method=Optimised(run=run, pixel_bytes=6000),
 )

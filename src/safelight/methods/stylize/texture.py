@@ -33,9 +33,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from safelight import ops
-from safelight.card import Card, Optimised, Paper, option
+from safelight.card import Card, Optimised, Paper
 from safelight.features import Backbone, facts
 from safelight.losses import gram, gram_loss, statistics, total_variation
+from safelight.options import option
 from safelight.painting import Optimizer, Way, descend, field, least_side, levels, padded, unbordered, weighted_layers
 from safelight.problem import Problem, Report, Solution, Step
 

@@ -27,21 +27,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.card import (
-    Adopted,
-    Card,
-    ForeignLayout,
-    LayoutError,
-    Paper,
-    Promise,
-    Recipe,
-    Score,
-    Trained,
-    Weights,
-    option,
-)
+from safelight.card import Adopted, Card, ForeignLayout, LayoutError, Paper, Promise, Recipe, Score, Trained, Weights
 from safelight.layouts import channels, count, rename
 from safelight.optim import Soap
+from safelight.options import option
 from safelight.steps import Regression
 
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)  # RGB mean of the paper's training pictures, in [0, 1]

@@ -18,8 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.card import Card, NoOptions, Paper, Promise, Recipe, Score, Trained, Weights
+from safelight.card import Card, Paper, Promise, Recipe, Score, Trained, Weights
 from safelight.optim import Soap
+from safelight.options import NoOptions
 from safelight.steps import Regression
 
 

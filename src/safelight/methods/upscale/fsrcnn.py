@@ -27,9 +27,10 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.card import Adopted, Card, ForeignLayout, Paper, Promise, Recipe, Score, Trained, Weights, option
+from safelight.card import Adopted, Card, ForeignLayout, Paper, Promise, Recipe, Score, Trained, Weights
 from safelight.layouts import channels, count, rename
 from safelight.optim import Soap
+from safelight.options import option
 from safelight.steps import Regression
 
 

@@ -23,9 +23,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from safelight import inverse
-from safelight.card import Card, Optimised, Paper, option
+from safelight.card import Card, Optimised, Paper
 from safelight.degrade import forward_model
 from safelight.inverse import Spectrum
+from safelight.options import option
 from safelight.problem import Problem, Report, Solution, Step
 
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from safelight.card import Card, Interpolation, option
+from safelight.card import Card, Interpolation
 from safelight.ops import CUBIC, gaussian_blur, gaussian_reach
+from safelight.options import option
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,9 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.card import Card, Paper, Promise, Recipe, Score, Trained, Weights, option
+from safelight.card import Card, Paper, Promise, Recipe, Score, Trained, Weights
 from safelight.optim import Soap
+from safelight.options import option
 from safelight.steps import Regression
 
 Kernels = Literal["9-1-5", "9-3-5", "9-5-5"]

@@ -25,7 +25,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from safelight import inverse
-from safelight.card import Card, ClosedForm, Paper, option
+from safelight.card import Card, ClosedForm, Paper
+from safelight.options import option
 from safelight.problem import Problem, Solution
 
 

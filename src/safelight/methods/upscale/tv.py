@@ -35,8 +35,9 @@ import torch
 from torch import Tensor
 
 from safelight import inverse
-from safelight.card import Card, Optimised, Paper, option
+from safelight.card import Card, Optimised, Paper
 from safelight.inverse import Spectrum
+from safelight.options import option
 from safelight.problem import Problem, Report, Solution, Step
 
 RELAX = 1.9

@@ -23,9 +23,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from safelight.blocks import begin_as_identity
-from safelight.card import Adopted, Card, ForeignLayout, NoOptions, Paper, Promise, Recipe, Score, Trained, Weights
+from safelight.card import Adopted, Card, ForeignLayout, Paper, Promise, Recipe, Score, Trained, Weights
 from safelight.layouts import rename
 from safelight.optim import Soap
+from safelight.options import NoOptions
 from safelight.steps import Regression
 
 D = 20  # the depth: "twenty weight layers"

@@ -23,8 +23,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from safelight import inverse
-from safelight.card import Card, ClosedForm, Paper, option
+from safelight.card import Card, ClosedForm, Paper
 from safelight.inverse import Spectrum
+from safelight.options import option
 from safelight.problem import Problem, Solution
 
 SLOPES = tuple(1.5 + 0.25 * i for i in range(11))

@@ -23,9 +23,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from safelight.card import Paper, option
+from safelight.card import Paper
 from safelight.drawing import Section, Tile, enlarged, sheet, stretched
 from safelight.features.subject import OUTPUT, Subject
+from safelight.options import option
 from safelight.problem import Report, Step
 from safelight.view import Drawing, Scene, View
 

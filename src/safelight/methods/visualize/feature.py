@@ -30,9 +30,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from safelight import waves
-from safelight.card import CardError, Paper, option
+from safelight.card import Paper
 from safelight.drawing import Section, Tile, enlarged, sheet
 from safelight.features.subject import Subject
+from safelight.options import CardError, option
 from safelight.problem import Report, Step
 from safelight.view import Drawing, Scene, View
 

@@ -27,9 +27,10 @@ import torch
 from torch import Tensor
 
 from safelight import waves
-from safelight.card import Paper, option
+from safelight.card import Paper
 from safelight.drawing import Section, Tile, enlarged, sheet
 from safelight.features.subject import Subject
+from safelight.options import option
 from safelight.problem import Report, Step
 from safelight.view import Drawing, Scene, View
 

@@ -29,10 +29,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from safelight import waves
-from safelight.card import CardError, Paper, option
+from safelight.card import Paper
 from safelight.drawing import Curve, Section, Tile, boxed, chart, enlarged, heat, sheet
 from safelight.drawing.chart import BLUE, RED
 from safelight.features.subject import OUTPUT, Layer, Subject
+from safelight.options import CardError, option
 from safelight.problem import Report, Step
 from safelight.view import Drawing, Scene, View
 
