@@ -102,6 +102,7 @@ class Lesson:
         training: The method's step.
         psnr: Whether a score is one, in dB; else it is a loss, the less the better.
         sha256: Of the pictures of styles; empty without.
+        backbone: Its name and what its numbers hash to; empty without.
     """
 
     def __init__(self, plan: Plan, network: nn.Module, split: data.Split, device: torch.device) -> None:
@@ -121,10 +122,11 @@ class Lesson:
         self._styles: data.Crops | None = None
         self._judged: Judged | None = None
         self._held: tuple[Batch, ...] = ()
-        self.sha256 = ""
+        self.sha256, self.backbone = "", dict[str, str]()
         match method.training:
             case Perceptual(begin=begin, draws=draws):
                 backbone = backbones.load(plan.backbone, device=device)
+                self.backbone = {"backbone": backbone.name, "backbone_sha256": backbone.sha256}
                 styles, self.sha256 = data.read_styles(plan.styles, 2 * recipe.patch if draws else None)
                 if draws:
                     self._styles = crops(styles, AsItIs())

@@ -22,6 +22,7 @@ from safelight.engine import device as devices
 from safelight.engine.cost import Cost, measure
 from safelight.engine.graph import UnknownLayerError, lower
 from safelight.engine.strips import Strips
+from safelight.features.backbone import BackboneError
 from safelight.options import CardError, make_options, weights_options
 from safelight.problem import Problem, Style
 from safelight.tasks import Task
@@ -44,6 +45,7 @@ class Model:
     network takes. Calling the model does the rest: interpolation first where the method wants it, and colour. ``task``
     says how colour is treated where a network of one channel keeps the size; ``None`` is the method's own task.
     A network that gives the style of any picture is only a part of the way: ``complete`` makes the rest.
+    ``trained_with`` is what the numbers of its backbone hash to; empty where that is not known.
     """
 
     def __init__(
@@ -54,8 +56,10 @@ class Model:
         network: nn.Module,
         precision: Precision = "float32",
         task: Task | None = None,
+        trained_with: str = "",
     ) -> None:
         assert isinstance(card.method, Trained)
+        self.trained_with = trained_with
         self.card, self.options, self.scale, self.network = card, options, scale, network
         self.method, self.precision = card.method, precision
         self.channels = channels_of(card.method, options)
@@ -78,7 +82,7 @@ class Model:
             random: A seed, for a backbone with random weights, where no picture is to be made.
 
         Raises:
-            BackboneError: The backbone that the network needs has no weights here.
+            BackboneError: The backbone that the network needs has no weights here, or others than it was trained with.
             CardError: The styles don't go with the network.
         """
         method = self.method
@@ -87,6 +91,11 @@ class Model:
         backbone = None
         if method.backbone is not None:
             backbone = backbones.load(method.backbone(self.options), random=random, device=y.device)
+            if random is None and self.trained_with not in ("", backbone.sha256):
+                raise BackboneError(
+                    f"{self.card.id}: expected the weights of {backbone.name} that its own were trained with, got "
+                    f"others; train it anew, or install those that were used by `safelight fetch`"
+                )
         problem = Problem(task=self.task, y=y, styles=styles, backbone=backbone)
         return method.complete(self.network, self.options, problem).eval()
 
@@ -333,11 +342,12 @@ def load(
     path = find_weights(card, made, scale) if path is None else path
     network = method.network(made, scale)
     checkpoint.fits(network, checkpoint.read_shapes(path)[0], path)  # before the tensors take memory
-    tensors, _ = checkpoint.load(path)
+    tensors, header = checkpoint.load(path)
     checkpoint.fill(network, tensors, path)
+    trained_with = str(header.recipe.get("backbone_sha256", "")) if method.backbone is not None else ""
     target = devices.choose(device)
     settled = choose_precision(method, precision, target)
-    return Model(card, made, scale, devices.place(network, target).eval(), settled, task)
+    return Model(card, made, scale, devices.place(network, target).eval(), settled, task, trained_with)
 
 
 def choose_precision(method: Trained, precision: PrecisionChoice, device: torch.device) -> Precision:

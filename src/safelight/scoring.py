@@ -18,6 +18,7 @@ from torch import Tensor
 
 from safelight import backbones, checkpoint, convert, metrics
 from safelight.drawing import Section, Tile, sheet
+from safelight.engine import device as devices
 from safelight.engine.samples import to_samples, to_tensor
 from safelight.features.backbone import Backbone, BackboneError
 from safelight.image import Picture
@@ -57,10 +58,12 @@ class Scorer:
         backbone: The network of those that see through one, such as ``lens``.
         layers: Of that network, in place of the usual ones: those that LPIPS compares, or the one of FID and KID.
         heads: A file of weights for LPIPS as its authors published them, .pth or .safetensors.
+        device: Where the network computes; all else is of the CPU, in double precision.
 
     Raises:
         ValueError: Layers that do not fit what is to be measured, or heads that do not fit the layers.
         BackboneError: No such network or layer, or no weights for it.
+        DeviceError: This machine has no such device.
         CheckpointError: The file of heads is missing, broken or hostile.
     """
 
@@ -72,6 +75,7 @@ class Scorer:
         backbone: str = "lens",
         layers: Sequence[str] | None = None,
         heads: Path | None = None,
+        device: devices.Device = "auto",
     ) -> None:
         self.protocol, self.layers, self._named = protocol, layers, chosen is not None
         usual = [m for m in metrics.METRICS if isinstance(m, FeatureMetric) or (isinstance(m, Metric) and m.usual)]
@@ -83,7 +87,7 @@ class Scorer:
             raise ValueError("expected a metric that sees through a network, such as lpips, got layers or heads alone")
         if heads is not None and metrics.LPIPS not in wanted:
             raise ValueError("expected lpips with its heads, got heads alone; add --metric lpips")
-        self._backbone = backbones.load(backbone) if sees else None
+        self._backbone = backbones.load(backbone, device=devices.choose(device)) if sees else None
         self._heads = None if heads is None else read_heads(heads)
         self._columns = {m.name: self._column(m, backbone) for m in wanted}
         if self._backbone is not None and layers is not None:

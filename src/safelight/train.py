@@ -178,7 +178,7 @@ def train(plan: Plan, report: Callable[[Progress], None], *, resume: bool = True
         ),
         recipe={k: getattr(recipe, k) for k in ("patch", "batch", "steps", "rate", "warmup", "ema")}
         | {"seed": plan.seed, "start": "" if plan.start is None else plan.start.name}
-        | ({} if lesson.psnr else {"backbone": plan.backbone, "styles": [path.name for path in plan.styles]}),
+        | ({} if lesson.psnr else {"styles": [path.name for path in plan.styles]} | lesson.backbone),
         device=devices.describe(device) + (", bfloat16" if bfloat16 else ""),
         commit=provenance.code_version(),
     )

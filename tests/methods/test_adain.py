@@ -1,6 +1,7 @@
 """AdaIN: the equation, the decoder that mirrors its encoder, alpha, mixtures, masks, colours, and what is refused."""
 
 import dataclasses
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from safelight import backbones, image, infer, losses, train
 from safelight.blocks import extended, moments
 from safelight.card import Batch
 from safelight.catalog import DEFAULTS, find
+from safelight.checkpoint import Header, save
 from safelight.color import match_covariance
+from safelight.features import BackboneError
 from safelight.image import Picture
 from safelight.methods.stylize.adain import (
     LAYER,
@@ -24,7 +27,7 @@ from safelight.methods.stylize.adain import (
     renormalised,
     shares,
 )
-from safelight.model import Model
+from safelight.model import Model, load
 from safelight.options import CardError
 from safelight.problem import Problem, Style
 from safelight.settings import StylePicture
@@ -193,6 +196,16 @@ def test_training_brings_both_terms_down(backbone):
         terms = training.step(batch)
     assert set(terms) == {"content", "style", "same"}
     assert float(training.judge(network, batch).detach()) < 0.7 * before
+
+
+def test_a_decoder_is_used_with_the_weights_that_it_was_trained_with(tmp_path, decoder):
+    y, styles = torch.zeros(1, 3, 16, 16), (Style(x=torch.zeros(1, 3, 64, 64)),)
+    for sha256, fits in ((backbones.load("lens").sha256, True), ("0" * 64, False)):
+        header = Header(method=CARD.id, options={"encoder": "lens"}, scales=(1,), recipe={"backbone_sha256": sha256})
+        save(tmp_path / "own.safetensors", decoder.state_dict(), header)
+        model = load(CARD, weights=tmp_path / "own.safetensors")
+        with nullcontext() if fits else pytest.raises(BackboneError, match="expected the weights of lens that its own"):
+            model.complete(y, styles)
 
 
 def test_a_decoder_is_trained_with_its_own_encoder(backbone):

@@ -121,6 +121,7 @@ def score(
     backbone: str = "lens",
     layers: Sequence[str] | None = None,
     heads: str | Path | None = None,
+    device: Device = "auto",
 ) -> float:
     """Measure how close a result is to its reference. The number means something only with its protocol.
 
@@ -135,6 +136,7 @@ def score(
         backbone: The network that LPIPS sees through; its numbers are that network's own.
         layers: Of that network, in place of the usual ones.
         heads: A file of LPIPS' published weights for that network.
+        device: Where that network computes, as for ``upscale``.
 
     Raises:
         ValueError: The pictures cannot be compared, or no metric is called so.
@@ -158,7 +160,7 @@ def score(
         raise ValueError(f"expected a metric of two pictures, got {metric!r}, one of sets; use score_sets")
     scorer = scoring.Scorer(
         [found], Protocol(channel=channel, shave=shave, rounding=rounding), backbone=backbone, layers=layers,
-        heads=None if heads is None else Path(heads),
+        heads=None if heads is None else Path(heads), device=device,
     )  # fmt: skip
     (figure,) = scorer.pair(image.from_any(reference), image.from_any(result)).values()
     return figure
@@ -171,6 +173,7 @@ def score_sets(
     *,
     backbone: str = "lens",
     layer: str | None = None,
+    device: Device = "auto",
 ) -> float:
     """Measure how far one set of pictures is from another, whatever each of them shows: FID or KID.
 
@@ -180,6 +183,7 @@ def score_sets(
         metric: ``"fid"`` or ``"kid"``; KID draws its subsets by a fixed seed.
         backbone: The network that they are seen through. Papers mean ``"inception"`` with its published weights.
         layer: Of that network; ``None``: the last.
+        device: Where it computes, as for ``upscale``.
 
     Raises:
         ValueError: No metric of sets is called so, or a set has fewer than two pictures.
@@ -206,7 +210,7 @@ def score_sets(
     if not isinstance(found, metrics.SetMetric):
         raise ValueError(f"expected a metric of sets, fid or kid, got {metric!r}, one of two pictures; use score")
     layers = None if layer is None else [layer]
-    scorer = scoring.Scorer([found], Protocol(channel="rgb"), backbone=backbone, layers=layers)
+    scorer = scoring.Scorer([found], Protocol(channel="rgb"), backbone=backbone, layers=layers, device=device)
     figures, notes = scorer.sets(map(image.from_any, references), map(image.from_any, results))
     for note in notes:
         warnings.warn(note, stacklevel=2)

@@ -102,7 +102,7 @@ def compare(
     chosen = _task(methods, task, scale)
     zoom = (4.0 if scale is None else scale) if chosen == "upscale" else None
     cut = (0 if input is None or zoom is None else math.ceil(zoom)) if shave is None else shave
-    scorer = scorer_of(metric, channel, cut, rounding, backbone)
+    scorer = scorer_of(metric, channel, cut, rounding, device, backbone)
     if scorer.of_sets:
         raise UsageError(f"expected metrics of two pictures, got {scorer.of_sets[0].title}; choose another")
 

@@ -11,7 +11,22 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from safelight.cli.shell import FAILED, Bar, Debug, Json, Quiet, UsageError, Verb, finite, note, say, say_json, table
+from safelight.cli.shell import (
+    FAILED,
+    Bar,
+    Debug,
+    Device,
+    DeviceFlag,
+    Json,
+    Quiet,
+    UsageError,
+    Verb,
+    finite,
+    note,
+    say,
+    say_json,
+    table,
+)
 
 if TYPE_CHECKING:
     from safelight.image import Picture
@@ -72,6 +87,7 @@ def score(
     backbone: BackboneFlag = "lens",
     layers: LayersFlag = None,
     heads: HeadsFlag = None,
+    device: DeviceFlag = "auto",
     worst: Annotated[
         Path | None,
         typer.Option(
@@ -89,7 +105,7 @@ def score(
     one summary (summary, total, done, failed, protocol, protocols, the means, medians, worst, warnings). A metric that
     a picture is too small for has no number.
     """
-    scorer = scorer_of(metric, channel, shave, rounding, backbone, layers, heads)
+    scorer = scorer_of(metric, channel, shave, rounding, device, backbone, layers, heads)
     rows: list[tuple[_Pair, dict[str, float]]] = []
     lonely: list[tuple[Path, str]] = []
     pairs: list[_Pair] = []
@@ -153,6 +169,7 @@ def scorer_of(
     channel: Channel,
     shave: int,
     rounding: Rounding,
+    device: Device,
     backbone: str = "lens",
     layers: str | None = None,
     heads: Path | None = None,
@@ -169,7 +186,7 @@ def scorer_of(
         chosen = None if metric is None else [metrics.find(name.strip()) for name in metric.split(",")]
         protocol = metrics.Protocol(channel=channel, shave=shave, rounding=rounding)
         named = None if layers is None else [layer.strip() for layer in layers.split(",")]
-        return scoring.Scorer(chosen, protocol, backbone=backbone, layers=named, heads=heads)
+        return scoring.Scorer(chosen, protocol, backbone=backbone, layers=named, heads=heads, device=device)
     except ValueError as error:
         raise UsageError(str(error)) from None
 

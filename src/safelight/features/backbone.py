@@ -7,6 +7,7 @@ A ``Backbone`` is such a classifier without its end: it takes pictures and gives
 from __future__ import annotations
 
 import difflib
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -89,6 +90,15 @@ class Backbone(nn.Module):
     def layers(self) -> tuple[str, ...]:
         """The names of all layers, from the picture on."""
         return tuple(step.name for step in self._steps)
+
+    @property
+    def sha256(self) -> str:
+        """What its numbers hash to, in hexadecimal digits: a network that was trained with it fits no other."""
+        sha = hashlib.sha256(self.name.encode())
+        for name, tensor in sorted(self.network.state_dict().items()):
+            sha.update(name.encode())
+            sha.update(tensor.detach().cpu().float().contiguous().numpy().data)
+        return sha.hexdigest()
 
     def check(self, layers: Sequence[str]) -> None:
         """Refuse layers that it does not have.

@@ -27,6 +27,7 @@ def maps_in_bands(
 
     Yields:
         For each layer its maps `(1, channels, some rows, w)`, from the top to the bottom; a band may have no rows.
+        They are on the CPU: what is made of them is summed in double precision, which not every device has.
 
     Raises:
         BackboneError: An unknown layer, or a picture too small for it.
@@ -50,7 +51,7 @@ def maps_in_bands(
         for layer, sight in zip(layers, sights, strict=True):
             first = (top - start) // sight.stride
             last = None if bottom >= height else (bottom - start) // sight.stride
-            band[layer] = maps[layer][..., first:last, :]
+            band[layer] = maps[layer][..., first:last, :].cpu()
         yield band
         if bottom >= height:
             return

@@ -122,7 +122,7 @@ def global_features(backbone: Backbone, pictures: Iterable[Tensor], layer: str |
             total, places = torch.zeros(backbone.sight(chosen).channels, dtype=torch.float64), 0
             for band in maps_in_bands(backbone, picture[None], [chosen]):
                 maps = band[chosen][0]
-                total += maps.sum(dim=(1, 2), dtype=torch.float64).cpu()
+                total += maps.sum(dim=(1, 2), dtype=torch.float64)
                 places += maps.shape[1] * maps.shape[2]
             rows.append(total / places)
     if not rows:

@@ -19,7 +19,8 @@ pixels and a convolution by 3x3 of the reflected border, where a transposed one 
 "Deconvolution and Checkerboard Artifacts", Distill 2016). Residual blocks reflect their border too, in place of 40
 pixels around the picture that they use up. Each style loss is divided by |G_l(s)|^2 and the content's by the mean of
 phi_c(x)^2, so that the weights mean the same for each backbone. Pixels count as one more layer of style, and style is
-looked for in the picture and in its half. Trained by SOAP, and for further styles from the first's weights.
+looked for in the picture and in its half. Style begins with a quarter of its weight: a network that learns it first
+forgets the picture. Trained by SOAP, and for further styles from the first's weights.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ from safelight.tasks import Task
 
 STYLE = ("relu1_2", "relu2_2", "relu3_3", "relu4_1")  # of lens and of VGG
 CONTENT = "relu3_2"
-STYLE_WEIGHT, RESTLESS_WEIGHT = 1.5, 5.0  # lambda_s and lambda_TV, for a lambda_c of 1
+STYLE_WEIGHT, RESTLESS_WEIGHT = 4.0, 5.0  # lambda_s and lambda_TV, for a lambda_c of 1
+FIRST = 0.25  # of lambda_s, with which training begins; it is whole after a third of the steps
 MARGIN = 16  # pixels around the picture that are cut off the result
 SIZES = (1, 2)  # style is looked for in the picture and in its half
 SIDE = 384  # pixels: what the shorter side of a picture of the style is reduced to
@@ -113,7 +115,7 @@ class PerceptualLoss:
     """
 
     def __init__(self, network: Johnson, recipe: Recipe, backbone: Backbone, styles: Sequence[Tensor]) -> None:
-        self.network, self.backbone = network, backbone
+        self.network, self.backbone, self.steps = network, backbone, recipe.steps
         self.optimizers: tuple[Optimizer, ...] = (Soap(network.parameters(), lr=recipe.rate),)
         with torch.no_grad():
             found = [self._grams(self._look(reduced(style, SIDE))) for style in styles]
@@ -123,7 +125,9 @@ class PerceptualLoss:
         """Take one step of the optimiser."""
         (optimizer,) = self.optimizers
         optimizer.zero_grad(set_to_none=True)
-        terms = self._terms(self.network, batch.input)
+        done = next((int(state["step"]) for state in optimizer.state.values()), 0)
+        share = FIRST + (1 - FIRST) * min(1.0, 3 * done / self.steps)
+        terms = self._terms(self.network, batch.input, share)
         sum(terms.values(), torch.zeros(())).backward()
         optimizer.step()
         return {name: term.detach() for name, term in terms.items()}
@@ -132,7 +136,7 @@ class PerceptualLoss:
         """The sum of all terms."""
         return torch.stack(list(self._terms(network, batch.input).values())).sum()
 
-    def _terms(self, network: nn.Module, x: Tensor) -> dict[str, Tensor]:
+    def _terms(self, network: nn.Module, x: Tensor, share: float = 1.0) -> dict[str, Tensor]:
         with torch.no_grad():
             wanted = self._look(x, SIZES[:1])[0][CONTENT]
         y = network(x).float()
@@ -141,7 +145,7 @@ class PerceptualLoss:
         style = [losses.gram_loss(mine, target, relative=True) for mine, target in pairs]
         return {
             "content": losses.content_loss(seen[0][CONTENT], wanted, relative=True),
-            "style": STYLE_WEIGHT * torch.stack(style).mean(),
+            "style": share * STYLE_WEIGHT * torch.stack(style).mean(),
             "restless": RESTLESS_WEIGHT * losses.total_variation(cut(y, y.shape[-1])),
         }
 
