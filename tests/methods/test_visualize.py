@@ -86,6 +86,14 @@ def test_a_layer_that_sees_everything_says_so():
     assert (subject.layer("conv").field, subject.layer(OUTPUT).field) == (3, None)
 
 
+def test_behind_a_normalisation_of_whole_maps_everything_is_seen():
+    """Deeper layers too, which a row of light through equal weights does not reach."""
+    names = [f"blocks.{i}.conv2" for i in range(5)]
+    card = catalog.find("stylize/johnson")
+    subject = Subject(random_network(card, 1), "johnson", channels=3)
+    assert [subject.layer(name).field for name in ("c9", "norm_c9", "d1", *names, OUTPUT)] == [9, *[None] * 8]
+
+
 @pytest.mark.parametrize("name", ["upscale/fsrcnn", "upscale/espcn", "upscale/srcnn", "upscale/vdsr"])
 def test_networks_see_as_far_as_their_cards_declare(name):
     card = catalog.find(name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import difflib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
@@ -332,10 +332,33 @@ class Subject:
                     fields[layer] = field
             left = [layer for layer in left if layer not in fields]
             length *= 2
-        found = {layer: fields.get(layer) for layer in self.layers}
+        everywhere = self._everywhere({layer: field for layer, field in fields.items() if field}, wide)
+        found = {layer: None if layer in everywhere else fields.get(layer) for layer in self.layers}
         # A sigmoid at the end rounds away what is faint: the result sees no less than any layer does.
         known = [field for field in found.values() if field is not None]
         found[OUTPUT] = max(known) if len(known) == len(found) else None
+        return found
+
+    def _everywhere(self, fields: Mapping[str, int], wide: int) -> set[str]:
+        """Find the layers that a row changes far from itself, as the statistics of whole maps make it.
+
+        Where all weights are equal, a normalisation takes away all that a row of light leaves. So the network looks
+        with its own weights, at noise with and without another row in it.
+        """
+        length = 2 * min(max(fields.values(), default=0), _LONGEST) + 2 * _PROBE
+        drawn = torch.Generator().manual_seed(0)
+        one = torch.rand(1, self.channels, length, wide, dtype=torch.float64, generator=drawn)
+        other, row = one.clone(), length // 2
+        other[:, :, row] = 1 - other[:, :, row]
+        subject = Subject(copy.deepcopy(self.network).cpu().double(), self.name, channels=self.channels)
+        with torch.no_grad():
+            made = subject.maps(torch.cat([one, other]), list(fields))
+        found: set[str] = set()
+        for layer, field in fields.items():
+            stride = self._found[layer][1]
+            rows = (made[layer][0] != made[layer][1]).any(dim=2).any(dim=0).nonzero().flatten()
+            if any(abs(stride * int(place) - row) > field + stride for place in rows):
+                found.add(layer)
         return found
 
 
