@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from safelight.blocks import InstanceNorm, Moments, Normalisation, extended, mirrored, moments
+from safelight.blocks import InstanceNorm, Moments, Normalisation, extended, grain, mirrored, moments
 from safelight.engine import statistics
 from safelight.engine.graph import UnknownLayerError
 from safelight.engine.places import Look, lower
@@ -261,6 +261,13 @@ def test_a_picture_is_mirrored_at_its_borders():
     assert torch.equal(large[..., :8, :15], F.pad(x, (3, 3, 3, 0), mode="reflect"))
     assert extended(x, 1) is x
     assert torch.equal(extended(x[..., :1, :1], 4, 2), x[..., :1, :1].expand(-1, -1, 8, 8))
+
+
+def test_grain_is_white_and_of_its_place():
+    whole = grain(0, 0, 300, 400)
+    torch.testing.assert_close(grain(17, 1024 + 30, 50, 60), whole[..., 17:67, 30:90], rtol=0, atol=0)
+    assert abs(float(whole.std()) - 1) < 0.01
+    assert abs(float((whole[..., 1:] * whole[..., :-1]).mean())) < 0.01
 
 
 @pytest.mark.parametrize(("height", "width"), [(61, 43), (5, 30), (1, 1)])

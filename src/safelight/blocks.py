@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor, nn
 
+_GRAIN = 1024  # pixels: the side of what is repeated
 EPSILON = 1e-5  # added to variances, as all code for style does
 
 
@@ -22,6 +24,20 @@ def begin_as_identity(network: nn.Module, last: str) -> None:
             nn.init.normal_(parameter, std=1e-3)
         else:
             nn.init.kaiming_normal_(parameter, nonlinearity="relu")
+
+
+@cache
+def _grain() -> Tensor:
+    return torch.randn(1, 3, _GRAIN, _GRAIN, generator=torch.Generator().manual_seed(0))
+
+
+def grain(top: int, left: int, height: int, width: int) -> Tensor:
+    """Give white noise of deviation 1 for a part of a picture, (1, 3, height, width): to each place always the same.
+
+    It repeats itself after 1,024 pixels.
+    """
+    rows, columns = ((torch.arange(n) + first) % _GRAIN for first, n in ((top, height), (left, width)))
+    return _grain()[..., rows[:, None], columns]
 
 
 @dataclass(frozen=True, slots=True)

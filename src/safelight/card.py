@@ -253,7 +253,8 @@ class Trained:
     ``statistics`` says that the network normalises by statistics of whole maps (``blocks.Normalisation``), which the
     engine takes once over the picture; ``reach`` is then that of the network with these held fixed. ``multiple`` is
     what the sides of its input have to be multiples of, and at least twice; ``margin`` is how many pixels it wants to
-    see around a picture, which are cut off the result. The picture is mirrored at its borders for both.
+    see around a picture, which are cut off the result. The picture is mirrored at its borders for both. ``noise`` is
+    the standard deviation of the grain (``blocks.grain``) that is added to what such a network is given.
     ``complete(network, options, problem)`` makes a network from picture to picture of one that is a part of it, for one
     picture and its styles; ``backbone(options)`` names the backbone that it needs for that.
     """
@@ -274,6 +275,7 @@ class Trained:
     statistics: bool = False
     multiple: int = 1
     margin: int = 0
+    noise: float = 0.0
     complete: Callable[[Any, Any, Problem], nn.Module] | None = None
     backbone: Callable[[Any], str] | None = None
 

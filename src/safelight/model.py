@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from safelight import backbones, checkpoint, convert, ops
-from safelight.blocks import extended
+from safelight.blocks import extended, grain
 from safelight.card import Card, Precision, Trained, Weights, channels_of
 from safelight.color import rgb_to_ycbcr, ycbcr_to_rgb
 from safelight.engine import device as devices
@@ -202,6 +202,8 @@ class Model:
                 return strips(x, tick)
             return torch.cat([strips(x[i : i + 1], lambda f, i=i: tick((i + f) / n)) for i in range(n)])
         height, width = x.shape[-2:]
+        if self.method.noise:
+            x = x + self.method.noise * grain(0, 0, height, width).to(x)
         x = extended(x, self.method.multiple, self.method.margin).contiguous(memory_format=torch.channels_last)
         # Autocast leaves sums, such as VDSR's residual, in float32: only the convolutions lose digits.
         enabled = self.precision != "float32"

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from safelight import backbones, ops
+from safelight.blocks import grain
 from safelight.card import Card, ClosedForm, Interpolation, Optimised, Precision, Trained
 from safelight.degrade import BlurError, blur_kernel
 from safelight.engine import device as devices
@@ -179,10 +180,17 @@ class Network:
             y = read(Region(0, size[0], 0, size[1]))
             network = model.complete(y, styles_of(settings.styles, y))
             del y
+        if self.method.noise:
+            read = partial(_grainy, read, self.method.noise)
         chain = Chain(network, size, settings.memory, multiple=self.method.multiple, margin=self.method.margin)
         part = chain.measure(read, progress)
         most = (min(chain.tile[0], _MOST_ROWS), chain.tile[1])
         return [chain], most, part
+
+
+def _grainy(read: Callable[[Region], Tensor], deviation: float, region: Region) -> Tensor:
+    x = read(region)
+    return x + deviation * grain(region.top, region.left, x.shape[-2], x.shape[-1]).to(x)
 
 
 class Whole:

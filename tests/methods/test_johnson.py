@@ -46,6 +46,14 @@ def test_a_flat_picture_has_no_border():
     assert float((result.amax(dim=(2, 3)) - result.amin(dim=(2, 3))).detach().max()) < 1e-4
 
 
+def test_a_flat_picture_gets_a_texture():
+    """Every network of textures needs noise: of a flat picture, layers make the same at each place of their grid."""
+    flat = np.full((64, 64, 3), 128, np.uint8)
+    made = infer.prepare(CARD, infer.Settings(task="stylize", device="cpu"))(image.Picture(pixels=flat)).pixels
+    inner = made[16:48, 16:48].astype(float)
+    assert np.abs(inner[4:] - inner[:-4]).mean() > 2  # of 255; the network alone repeats itself every 4 pixels
+
+
 def test_training_brings_the_style_nearer():
     torch.manual_seed(0)
     backbone = backbones.load("lens", random=1)

@@ -20,7 +20,9 @@ pixels and a convolution by 3x3 of the reflected border, where a transposed one 
 pixels around the picture that they use up. Each style loss is divided by |G_l(s)|^2 and the content's by the mean of
 phi_c(x)^2, so that the weights mean the same for each backbone. Pixels count as one more layer of style, and style is
 looked for in the picture and in its half. Style begins with a quarter of its weight: a network that learns it first
-forgets the picture. Trained by SOAP, and for further styles from the first's weights.
+forgets the picture. A little noise is added to the picture, as Ulyanov et al. give noise to their networks of textures
+(ICML 2016): where it is flat, the grid of the layers would be all that a texture can be made of. Trained by SOAP, and
+for further styles from the first's weights.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from safelight import losses, ops
-from safelight.blocks import InstanceNorm
+from safelight.blocks import InstanceNorm, grain
 from safelight.card import Batch, Card, Paper, Perceptual, Recipe, Trained, Weights
 from safelight.degrade import AsItIs
 from safelight.features.backbone import Backbone
@@ -45,8 +47,9 @@ from safelight.tasks import Task
 
 STYLE = ("relu1_2", "relu2_2", "relu3_3", "relu4_1")  # of lens and of VGG
 CONTENT = "relu3_2"
-STYLE_WEIGHT, RESTLESS_WEIGHT = 4.0, 5.0  # lambda_s and lambda_TV, for a lambda_c of 1
+STYLE_WEIGHT, RESTLESS_WEIGHT = 3.0, 5.0  # lambda_s and lambda_TV, for a lambda_c of 1
 FIRST = 0.25  # of lambda_s, with which training begins; it is whole after a third of the steps
+NOISE = 0.08  # standard deviation of the grain in what the network is given
 MARGIN = 16  # pixels around the picture that are cut off the result
 SIZES = (1, 2)  # style is looked for in the picture and in its half
 SIDE = 384  # pixels: what the shorter side of a picture of the style is reduced to
@@ -127,7 +130,7 @@ class PerceptualLoss:
         optimizer.zero_grad(set_to_none=True)
         done = next((int(state["step"]) for state in optimizer.state.values()), 0)
         share = FIRST + (1 - FIRST) * min(1.0, 3 * done / self.steps)
-        terms = self._terms(self.network, batch.input, share)
+        terms = self._terms(self.network, batch.input, share, done)
         sum(terms.values(), torch.zeros(())).backward()
         optimizer.step()
         return {name: term.detach() for name, term in terms.items()}
@@ -136,10 +139,10 @@ class PerceptualLoss:
         """The sum of all terms."""
         return torch.stack(list(self._terms(network, batch.input).values())).sum()
 
-    def _terms(self, network: nn.Module, x: Tensor, share: float = 1.0) -> dict[str, Tensor]:
+    def _terms(self, network: nn.Module, x: Tensor, share: float = 1.0, done: int = 0) -> dict[str, Tensor]:
         with torch.no_grad():
             wanted = self._look(x, SIZES[:1])[0][CONTENT]
-        y = network(x).float()
+        y = network(x + NOISE * grain(done * x.shape[-2], 0, x.shape[-2], x.shape[-1]).to(x)).float()
         seen = self._look(y)
         pairs = zip(self._grams(seen), self.style, strict=True)
         style = [losses.gram_loss(mine, target, relative=True) for mine, target in pairs]
@@ -254,6 +257,7 @@ CARD = Card(
         statistics=True,
         multiple=4,
         margin=MARGIN,
+        noise=NOISE,
     ),
     options=Options,
 )
