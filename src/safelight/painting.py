@@ -163,6 +163,20 @@ class Way:
 # --- the descent ------------------------------------------------------------------------------------------------------
 
 
+def spread(x: Tensor, size: Size, *, round_about: bool) -> Tensor:
+    """Enlarge a picture to (H, W), bilinearly; one without borders goes on with its other end."""
+    if not round_about:
+        return F.interpolate(x, size, mode="bilinear")
+    for dim, length in ((2, size[0]), (3, size[1])):
+        n = x.shape[dim]
+        place = (torch.arange(length, device=x.device) + 0.5) * n / length - 0.5
+        before = place.floor()
+        share = (place - before).to(x.dtype).view((-1, 1) if dim == 2 else (1, -1))
+        here, next_ = (x.index_select(dim, (before.long() + i) % n) for i in (0, 1))
+        x = here.lerp(next_, share)
+    return x
+
+
 class Pyramid:
     """A picture as the sum of a start and of corrections at several sizes, each half as large, all in one vector.
 
@@ -170,10 +184,14 @@ class Pyramid:
     large first, as with an inner product of slopes, and last the speckles that networks hardly see but that lie in
     every gradient of theirs. Corrections are of brightness and of two axes of colour, which move less, as they vary
     less in pictures.
+
+    Args:
+        start: (1, 3, H, W).
+        round_about: Whether corrections of its border go on at its other end.
     """
 
-    def __init__(self, start: Tensor) -> None:
-        self.start = start
+    def __init__(self, start: Tensor, *, round_about: bool = False) -> None:
+        self.start, self.round_about = start, round_about
         height, width = self.size = start.shape[-2], start.shape[-1]
         self.sizes = [(math.ceil(height / 2**k), math.ceil(width / 2**k)) for k in range(LEVELS)]
         self.amounts = start.new_tensor(AMOUNTS).view(1, 3, 1, 1)
@@ -188,7 +206,7 @@ class Pyramid:
         for size in self.sizes:
             length = 3 * size[0] * size[1]
             part = vector[first : first + length].view(1, 3, *size)
-            total = total + (part if size == self.size else F.interpolate(part, self.size, mode="bilinear"))
+            total = total + (part if size == self.size else spread(part, self.size, round_about=self.round_about))
             first += length
         return self.start + opponent_to_rgb(self.amounts * total)
 
@@ -210,6 +228,7 @@ def descend(
     *,
     optimizer: Optimizer,
     iterations: int,
+    round_about: bool = False,
 ) -> Descent:
     """Follow the gradient of a loss from a picture on, in the coordinates of a ``Pyramid``.
 
@@ -223,8 +242,9 @@ def descend(
         look: Told after each iteration its number from 1, the best picture so far and its loss; False: stop.
         optimizer: ``lbfgs`` or ``adam``.
         iterations: At most so many; fewer if nothing is to be gained any more.
+        round_about: Whether the picture's borders fit together, as in a ``Pyramid``.
     """
-    pyramid = Pyramid(x.detach())
+    pyramid = Pyramid(x.detach(), round_about=round_about)
     vector = pyramid.zeros().requires_grad_()
     best, least = x.detach().clamp(0, 1), math.inf
     seen, value = torch.full_like(vector, math.nan), x.new_zeros(())  # where the loss was computed last, and it there

@@ -107,6 +107,23 @@ def test_a_tileable_texture_has_no_seams():
     assert seams["no"] > 1.2 * seams["yes"]
 
 
+def test_a_descent_knows_no_border_of_a_tileable_picture():
+    """Corrections of all sizes go on at the other end; without that, a texture of lines got one along its border."""
+    x = torch.rand(1, 3, 6, 9, generator=torch.Generator().manual_seed(0))
+    large = painting.spread(x, (24, 36), round_about=True)
+    moved = painting.spread(x.roll((2, 5), (2, 3)), (24, 36), round_about=True)
+    torch.testing.assert_close(moved, large.roll((8, 20), (2, 3)))
+    usual = painting.spread(x, (24, 36), round_about=False)
+    torch.testing.assert_close(large[..., 2:-2, 2:-2], usual[..., 2:-2, 2:-2])
+    assert (large - usual).abs().max() > 0.1
+    start = torch.zeros(1, 3, 32, 48)
+    pyramids = [painting.Pyramid(start, round_about=round_about) for round_about in (True, False)]
+    vector = torch.rand(len(pyramids[0].zeros()), generator=torch.Generator().manual_seed(1))
+    vector[: start.numel()] = 0  # coarse corrections alone
+    fits, does_not = (seam(pyramid(vector)) for pyramid in pyramids)
+    assert fits < 0.5 * does_not
+
+
 def test_what_the_network_sees_of_a_tileable_picture_moves_with_it():
     """Rolled by the deepest stride, the maps are the same ones rolled: there is no border left."""
     x = bricks(48, 56)

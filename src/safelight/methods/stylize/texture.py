@@ -37,7 +37,18 @@ from safelight.card import Card, Optimised, Paper
 from safelight.features import Backbone, facts
 from safelight.losses import gram, gram_loss, statistics, total_variation
 from safelight.options import option
-from safelight.painting import Optimizer, Way, descend, field, least_side, levels, padded, unbordered, weighted_layers
+from safelight.painting import (
+    Optimizer,
+    Way,
+    descend,
+    field,
+    least_side,
+    levels,
+    padded,
+    spread,
+    unbordered,
+    weighted_layers,
+)
 from safelight.problem import Problem, Report, Solution, Step
 
 COARSE = 3  # times what the network sees at once: the longer side that is solved without a coarser one
@@ -112,11 +123,11 @@ class Resemblance:
 # --- the method -------------------------------------------------------------------------------------------------------
 
 
-def noise(example: Tensor, size: tuple[int, int], seed: int) -> Tensor:
+def noise(example: Tensor, size: tuple[int, int], seed: int, *, round_about: bool = False) -> Tensor:
     """Draw soft noise, (1, 3, H, W), with the mean and the deviation of each of the example's colours."""
     pixels, coarse = example.flatten(2), (math.ceil(size[0] / GRAIN), math.ceil(size[1] / GRAIN))
     drawn = torch.randint(pixels.shape[2], (coarse[0] * coarse[1],), generator=torch.Generator().manual_seed(seed))
-    x = ops.resize(pixels[..., drawn.to(pixels.device)].view(1, -1, *coarse), size)
+    x = spread(pixels[..., drawn.to(pixels.device)].view(1, -1, *coarse), size, round_about=round_about)
     (mean, deviation), (wanted, wide) = statistics(x), statistics(example)
     return (wanted + (x - mean) * (wide / deviation)).clamp(0, 1)
 
@@ -154,7 +165,7 @@ def run(problem: Problem, options: Options, report: Report) -> Solution:
         return x if x.shape[-2:] == size else F.interpolate(x, size, mode="bilinear")
 
     plan = levels(size, options.coarse or COARSE * least, options.iterations)
-    x = noise(example, plan[0].size, problem.seed)
+    x = noise(example, plan[0].size, problem.seed, round_about=round_about)
     network, done, end = unbordered(backbone), 0, ""
     for at, level in enumerate(plan):
         way = Way(plan, at)
@@ -169,7 +180,9 @@ def run(problem: Problem, options: Options, report: Report) -> Solution:
         def look(iteration: int, x: Tensor, loss: float, way: Way = way) -> bool:
             return report(Step(fraction=way.fraction(iteration), x=shown(x), remark=way.remark(iteration, loss)))
 
-        found = descend(x, resemblance, look, optimizer=options.optimizer, iterations=level.iterations)
+        found = descend(
+            x, resemblance, look, optimizer=options.optimizer, iterations=level.iterations, round_about=round_about
+        )
         x, done = found.x, done + found.iterations
         end = f"loss {found.loss:.3g} by {backbone.name} after {done} iterations"
         if found.stopped:
