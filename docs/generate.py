@@ -44,6 +44,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "precision": engine.precision,
     "style-networks": stylize.networks,
     "style-race": stylize.race,
+    "style-runs": stylize.runs,
     **MEASURED,
 }
 

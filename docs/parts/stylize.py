@@ -49,3 +49,23 @@ def race() -> str:
     ]
     head = ("pixels", "one pass", "one iteration", "500 iterations", "times", "the paper's times")
     return table(head, rows, right=(1, 2, 3, 4, 5)) + f"\n\n{found['what']}"
+
+
+def runs() -> str:
+    """How long a picture by gatys takes."""
+    results = stored("stylize.json")
+    found = None if results is None else results.get("runs")
+    if found is None:
+        return missing("stylize.json", "python tools/race_style.py")
+    rows = [
+        (
+            row["backbone"],
+            f"{row['side']} x {row['side']}",
+            f"{row['threads']} of an {row['device']}",
+            f"{row['iteration_s']:.2f} s",
+            f"{row['minutes']:.1f} minutes",
+        )
+        for row in found["rows"]
+    ]
+    head = ("backbone", "pixels", "threads", "one iteration", "500 iterations")
+    return table(head, rows, right=(3, 4)) + f"\n\n{found['what'][0].upper()}{found['what'][1:]}"
