@@ -211,15 +211,15 @@ WEIGHTS = (
     Weights(
         file="johnson-wave.safetensors",
         scales=(1,),
-        bytes=855830,
-        sha256="1f2051e7e764221ce8c384f1bd76b102ab94f71af1e268b4d4f66540601a8f2e",
+        bytes=855934,
+        sha256="c397cc1f6b711a20153803a9eecadc45542cc696aaaedc52d78084805c080b69",
         options={"look": "wave"},
     ),
     Weights(
         file="johnson-composition-vii.safetensors",
         scales=(1,),
-        bytes=855854,
-        sha256="6a902a43cb12f0e2226f4319cc2bb9da103e733ac26f9a4f2b54e199875d85d1",
+        bytes=855958,
+        sha256="85ed61f6af634a112c7cbce290cb9f8ba5236892e46d73d1a787ae5d98bbf715",
         options={"look": "composition-vii"},
     ),
     Weights(
