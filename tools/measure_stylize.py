@@ -63,7 +63,7 @@ EXACT = """
 import dataclasses, sys
 import torch
 from safelight import catalog, infer
-from safelight.blocks import extended
+from safelight.blocks import extended, grain
 from safelight.image import Picture
 from safelight.model import load
 from safelight.problem import Style
@@ -83,7 +83,8 @@ model = load(card, options=dataclasses.asdict(options), device="cpu", task="styl
 with torch.inference_mode():
     network = model.complete(x, (Style(x=style),) if taken else ())
     n = card.method.margin
-    whole = network(extended(x, card.method.multiple, n))[..., n:n + 512, n:n + 768].clamp(0, 1)
+    noisy = x + card.method.noise * grain(0, 0, 512, 768)
+    whole = network(extended(noisy, card.method.multiple, n))[..., n:n + 512, n:n + 768].clamp(0, 1)
 tiled = torch.from_numpy(infer.prepare(card, settings(16 << 20))(as_picture(x)).pixels).permute(2, 0, 1)[None]
 print(float((tiled - whole).abs().max()))
 """
