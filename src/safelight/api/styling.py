@@ -112,7 +112,7 @@ def stylize(
         >>> import numpy as np
         >>> stylize(np.zeros((8, 10), np.uint8), method="bicubic")
         Traceback (most recent call last):
-        safelight.card.CardError: no method of stylize is called 'bicubic'; ...
+        safelight.options.CardError: no method of stylize is called 'bicubic'; ...
     """
     from pathlib import Path
 
