@@ -163,7 +163,7 @@ def test_an_unknown_look_lists_the_others():
 
 @pytest.mark.parametrize("weights", johnson.WEIGHTS, ids=lambda weights: weights.file)
 def test_shipped_styles_change_the_picture_and_keep_its_content(weights, drawn_scene):
-    """Content is what the method holds it for: the lens finds the scene's in the result, and not that of its mirrors."""
+    """Content as the method has it: the lens finds the scene in the result, and not the mirrored scene."""
     assert weights.bytes <= 1.2 * 2**20
     made = infer.prepare(CARD, infer.Settings(task="stylize", options=dict(weights.options), device="cpu"))(drawn_scene)
     assert np.abs(made.pixels.astype(float) - drawn_scene.pixels).mean() > 12
