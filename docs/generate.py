@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from parts import engine, methods, queue, results, scale, stylize, training
+from parts import engine, lens, methods, queue, results, scale, stylize, training
 from parts.measured import MEASURED
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,6 +42,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "engine-start": engine.engine_start,
     "backends": engine.backends,
     "precision": engine.precision,
+    "lens-ranks": lens.ranks,
     "style-networks": stylize.networks,
     "style-race": stylize.race,
     "style-runs": stylize.runs,
