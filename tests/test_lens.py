@@ -145,10 +145,10 @@ def test_the_figures_in_the_document_are_the_measured_ones():
     found = [
         line.split("|")[1:-1] for line in text.splitlines() if re.fullmatch(r"\|[^|]+(\| -?\d\.\d{3} ){4}\|", line)
     ]
-    every, unseen = results["all_kinds"], results["unseen_kinds"]
     rows = [kind["with_teacher_over_pictures"] for kind in results["kinds"]]
-    rows += [{name: every[name][what] for name in measures} for what in ("mean", "least")]
-    rows += [{name: unseen[name]["mean"] for name in measures}, results["all_together"]]
+    for kinds in (results["all_kinds"], results["unseen_kinds"]):
+        rows += [{name: kinds[name][what] for name in measures} for what in ("mean", "least")]
+    rows.append(results["all_together"])
     assert [name.strip(" *") for name, *_ in found][: len(results["kinds"])] == [k["name"] for k in results["kinds"]]
     assert [[float(cell) for cell in cells] for _, *cells in found] == [
         [pytest.approx(row[name], abs=6e-4) for name in measures] for row in rows
