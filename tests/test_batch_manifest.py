@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from safelight import batch, catalog, image, infer
 from safelight.batch.manifest import NAME
 from safelight.cli import app
+from safelight.settings import StylePicture
 
 SETTINGS = {"method": "upscale/nearest", "scale": 2.0}
 
@@ -97,6 +98,17 @@ def test_the_settings_hold_the_weights_and_the_options():
     assert facts["method"] == "upscale/fsrcnn"
     sharpen = infer.prepare(catalog.find("sharpen"), infer.Settings(options={"amount": "1"}))
     assert batch.settings_of(sharpen, quality=None, strip=False)["options"]["amount"] == 1.0
+
+
+def test_every_picture_among_the_settings_counts_by_its_content():
+    def facts(level):
+        settings = infer.Settings(styles=(StylePicture(picture=flat(0)),), begin=flat(level))
+        return batch.settings_of(infer.prepare(catalog.find("gatys"), settings), quality=None, strip=False)
+
+    def flat(level):
+        return image.Picture(pixels=np.full((64, 64, 3), level, np.uint8))
+
+    assert json.dumps(facts(1)) == json.dumps(facts(1)) != json.dumps(facts(2))
 
 
 def test_weights_of_a_file_count_by_their_content(tmp_path):

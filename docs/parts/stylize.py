@@ -1,14 +1,20 @@
-"""What the networks of stylize take."""
+"""What stylize takes: its networks, and the iterations of gatys."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from parts.common import missing, stored, table
 
 
+def section(name: str) -> dict[str, Any] | None:
+    """A part of the measurements, where it was measured."""
+    return (stored("stylize.json") or {}).get(name)
+
+
 def networks() -> str:
     """Time and memory of each network at each size, and how exact its tiles are."""
-    results = stored("stylize.json")
-    found = None if results is None else results.get("networks")
+    found = section("networks")
     if found is None:
         return missing("stylize.json", "python tools/measure_stylize.py")
     rows = [
@@ -32,8 +38,7 @@ def networks() -> str:
 
 def race() -> str:
     """One pass of a network against the iterations of gatys, as the lectures have it."""
-    results = stored("stylize.json")
-    found = None if results is None else results.get("race")
+    found = section("race")
     if found is None:
         return missing("stylize.json", "python tools/race_style.py")
     rows = [
@@ -53,8 +58,7 @@ def race() -> str:
 
 def runs() -> str:
     """How long a picture by gatys takes."""
-    results = stored("stylize.json")
-    found = None if results is None else results.get("runs")
+    found = section("runs")
     if found is None:
         return missing("stylize.json", "python tools/race_style.py")
     rows = [

@@ -73,12 +73,11 @@ def read_tensor(path: Path, channels: Channels) -> Tensor:
     return pixels.contiguous() if pixels.shape[0] == 1 else luma(pixels)
 
 
-def read_styles(paths: Sequence[Path], side: int | None) -> tuple[tuple[Tensor, ...], str]:
+def read_styles(paths: Sequence[Path]) -> tuple[tuple[Tensor, ...], str]:
     """Read pictures of styles, files or all of a folder, as (3, h, w) uint8, with a fingerprint of the files together.
 
     Args:
         paths: At least one.
-        side: Reduce each so that its shorter side is no longer than this, in pixels; ``None``: as they are.
 
     Raises:
         DataError: There is none, or a folder holds none.
@@ -87,9 +86,8 @@ def read_styles(paths: Sequence[Path], side: int | None) -> tuple[tuple[Tensor, 
     found = [file for path in paths for file in (files(path) if path.is_dir() else [path])]
     if not found:
         raise DataError("expected a picture of the style, got none; give one by --style")
-    pictures = (read_tensor(path, "rgb") for path in found)
-    styles = tuple(x if side is None else reduced(x, side) for x in pictures)
-    return styles, hashlib.sha256(b"".join(path.read_bytes() for path in found)).hexdigest()
+    sha256 = hashlib.sha256(b"".join(path.read_bytes() for path in found)).hexdigest()
+    return tuple(read_tensor(path, "rgb") for path in found), sha256
 
 
 def reduced(picture: Tensor, side: int) -> Tensor:

@@ -127,7 +127,7 @@ class Lesson:
             case Perceptual(begin=begin, draws=draws):
                 backbone = backbones.load(plan.backbone, device=device)
                 self.backbone = {"backbone": backbone.name, "backbone_sha256": backbone.sha256}
-                styles, self.sha256 = data.read_styles(plan.styles, 2 * recipe.patch if draws else None)
+                styles, self.sha256 = data.read_styles(plan.styles)
                 if draws:
                     self._styles = crops(styles, AsItIs())
                 given = () if draws else tuple(style.to(device).unsqueeze(0) / 255 for style in styles)

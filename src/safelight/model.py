@@ -22,7 +22,7 @@ from safelight.engine import device as devices
 from safelight.engine.cost import Cost, measure
 from safelight.engine.graph import UnknownLayerError, lower
 from safelight.engine.strips import Strips
-from safelight.features.backbone import BackboneError
+from safelight.features.backbone import Backbone, BackboneError
 from safelight.options import CardError, make_options, weights_options
 from safelight.problem import Problem, Style
 from safelight.tasks import Task
@@ -65,6 +65,7 @@ class Model:
         self.channels = channels_of(card.method, options)
         self.task: Task = card.task if task is None else task
         self._lowered: tuple[object, Strips | None] | None = None
+        self._loaded: Backbone | None = None
 
     @cached_property
     def cost(self) -> Cost:
@@ -90,14 +91,23 @@ class Model:
             return self.network
         backbone = None
         if method.backbone is not None:
-            backbone = backbones.load(method.backbone(self.options), random=random, device=y.device)
-            if random is None and self.trained_with not in ("", backbone.sha256):
-                raise BackboneError(
-                    f"{self.card.id}: expected the weights of {backbone.name} that its own were trained with, got "
-                    f"others; train it anew, or install those that were used by `safelight fetch`"
-                )
+            name = method.backbone(self.options)
+            backbone = self._backbone(name) if random is None else backbones.load(name, random=random)
+            backbone = backbone.to(y.device)
         problem = Problem(task=self.task, y=y, styles=styles, backbone=backbone)
         return method.complete(self.network, self.options, problem).eval()
+
+    def _backbone(self, name: str) -> Backbone:
+        """Load the backbone that the network was trained with, once for all pictures."""
+        if self._loaded is None:
+            loaded = backbones.load(name)
+            if self.trained_with not in ("", loaded.sha256):
+                raise BackboneError(
+                    f"{self.card.id}: expected the weights of {name} that its own were trained with, got others; train "
+                    f"it anew, or install those that were used by `safelight fetch`"
+                )
+            self._loaded = loaded
+        return self._loaded
 
     @property
     def reach(self) -> int:

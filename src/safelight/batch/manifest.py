@@ -76,7 +76,8 @@ def _facts(runner: Runner) -> dict[str, Any]:
         facts["scale"] = runner.size(_SIDE, _SIDE)[0] / _SIDE
     if settings.blur is not None and Path(settings.blur).is_file():
         facts["blur"] = hashlib.sha256(Path(settings.blur).read_bytes()).hexdigest()
-    facts["mask"] = None if settings.mask is None else _digest(settings.mask)
+    for name, picture in (("mask", settings.mask), ("begin", settings.begin)):
+        facts[name] = None if picture is None else _digest(picture)
     facts["frames"] = [_digest(frame) for frame in settings.frames]
     facts["styles"] = [
         [_digest(style.picture), style.weight, None if style.mask is None else _digest(style.mask)]

@@ -128,9 +128,9 @@ class PerceptualLoss:
         """Take one step of the optimiser."""
         (optimizer,) = self.optimizers
         optimizer.zero_grad(set_to_none=True)
-        done = next((int(state["step"]) for state in optimizer.state.values()), 0)
+        done = next((int(state["step"]) for state in optimizer.state.values()), 0)  # also after a stop
         share = FIRST + (1 - FIRST) * min(1.0, 3 * done / self.steps)
-        terms = self._terms(self.network, batch.input, share, done)
+        terms = self._terms(self.network, batch.input, share=share, row=done * batch.input.shape[-2])
         sum(terms.values(), torch.zeros(())).backward()
         optimizer.step()
         return {name: term.detach() for name, term in terms.items()}
@@ -139,10 +139,11 @@ class PerceptualLoss:
         """The sum of all terms."""
         return torch.stack(list(self._terms(network, batch.input).values())).sum()
 
-    def _terms(self, network: nn.Module, x: Tensor, share: float = 1.0, done: int = 0) -> dict[str, Tensor]:
+    def _terms(self, network: nn.Module, x: Tensor, *, share: float = 1.0, row: int = 0) -> dict[str, Tensor]:
+        """The terms of the loss, with this share of the style's weight, and with the grain from this row on."""
         with torch.no_grad():
             wanted = self._look(x, SIZES[:1])[0][CONTENT]
-        y = network(x + NOISE * grain(done * x.shape[-2], 0, x.shape[-2], x.shape[-1]).to(x)).float()
+        y = network(x + NOISE * grain(row, 0, x.shape[-2], x.shape[-1]).to(x)).float()
         seen = self._look(y)
         pairs = zip(self._grams(seen), self.style, strict=True)
         style = [losses.gram_loss(mine, target, relative=True) for mine, target in pairs]
