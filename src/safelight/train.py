@@ -184,6 +184,8 @@ def train(plan: Plan, report: Callable[[Progress], None], *, resume: bool = True
     )
     started = saved = time.perf_counter()
     for step in range(first, recipe.steps):
+        if method.grow is not None:
+            method.grow(network, step / recipe.steps)
         factor = learning_rate(recipe, step)
         for optimizer in training.optimizers:
             for group in optimizer.param_groups:

@@ -3,10 +3,11 @@
 Only layers that look at a neighbourhood of fixed size are known: convolutions, functions of single values, sums of
 branches, and the layers that enlarge. Whatever else a network has, ``lower`` refuses, and the network runs as it is.
 
-Two rewritings happen here, both exact. A transposed convolution of stride s becomes the equal sub-pixel convolution:
+Three rewritings happen here, all exact. A transposed convolution of stride s becomes the equal sub-pixel convolution:
 s x s small convolutions of the small picture, one for each place of a result pixel in its cell of s x s, whose results
 are then interleaved (Shi et al., "Is the deconvolution layer the same as a convolutional layer?", arXiv:1609.07009).
-A factor that a convolution's result is multiplied by goes into its weights.
+A factor that a convolution's result is multiplied by goes into its weights. And convolutions before an interleaving make
+their channels in the order in which the interleaving writes them.
 """
 
 from __future__ import annotations
@@ -73,9 +74,14 @@ class Pointwise:
 
 @dataclass(frozen=True, slots=True)
 class Shuffle:
-    """Interleave r x r channels to an r times larger picture."""
+    """Interleave r x r channels to an r times larger picture.
+
+    Channels come as (channel, row, column of the cell), as torch has it, or, with ``cells``, as (row, column, channel):
+    then a row of a cell is one run of memory, before and after.
+    """
 
     zoom: int
+    cells: bool = False
 
     above = below = shift = extra = 0
     repeat_edge = False
@@ -292,7 +298,48 @@ def _joined(nodes: list[Node], result: int) -> tuple[Node, ...]:
         raise UnknownLayerError("the network computes something behind its result")
     order = {old: new for new, old in enumerate(kept, 1)}
     order[0] = 0
-    return tuple(Node(node.layer, tuple(order[value] for value in node.inputs)) for node in kept.values())
+    return _by_cells([Node(node.layer, tuple(order[value] for value in node.inputs)) for node in kept.values()])
+
+
+def _by_cells(nodes: list[Node]) -> tuple[Node, ...]:
+    """Let each interleaving get its channels in the order of its cells, where only convolutions and sums make them."""
+    readers = [0] * (len(nodes) + 1)
+    for node in nodes:
+        for value in node.inputs:
+            readers[value] += 1
+
+    def makers(value: int) -> list[int] | None:
+        """Number the convolutions whose sum a value is, or give None if it is something else."""
+        if value == 0 or readers[value] != 1:
+            return None
+        node = nodes[value - 1]
+        match node.layer:
+            case Convolve(zoom=1, groups=1):
+                return [value - 1]
+            case Pointwise(function=torch.add, arguments=(int(), int())):
+                found = [makers(source) for source in node.inputs]
+                return None if None in found else [n for part in found if part is not None for n in part]
+            case _:
+                return None
+
+    for place, node in enumerate(nodes):
+        if isinstance(node.layer, Shuffle):
+            found = makers(node.inputs[0])
+            if found is not None:
+                for n in found:
+                    nodes[n] = replace(nodes[n], layer=_in_cells(cast("Convolve", nodes[n].layer), node.layer.zoom))
+                nodes[place] = replace(node, layer=replace(node.layer, cells=True))
+    return tuple(nodes)
+
+
+def _in_cells(layer: Convolve, s: int) -> Convolve:
+    """Bring a convolution's channels from the order (channel, row, column) of cells of s x s to (row, column, channel)."""
+
+    def moved(x: Tensor) -> Tensor:
+        return x.unflatten(0, (-1, s, s)).movedim(0, 2).flatten(0, 2)
+
+    weight = moved(layer.weight).contiguous(memory_format=torch.channels_last)
+    return replace(layer, weight=weight, bias=None if layer.bias is None else moved(layer.bias))
 
 
 def _absorbed(first: Layer, second: Layer) -> Layer | None:

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from safelight import ops
 
+_BLOCK = 1 << 16  # samples that are clipped and rounded at once
+
 
 def to_tensor(samples: np.ndarray) -> Tensor:
     """Turn (h, w, C) samples of any depth into (1, C, h, w) float32, integers scaled to [0, 1]."""
@@ -29,7 +31,17 @@ def to_samples(x: Tensor, dtype: np.dtype[Any]) -> np.ndarray:
         x: Floating point.
         dtype: ``uint8``, ``uint16`` or ``float32``.
     """
-    x = x[0].permute(1, 2, 0).clamp(0, 1).cpu()
+    rows = x[0].permute(1, 2, 0)
     if dtype == np.float32:
-        return x.numpy()
-    return ops.round_half_up(x * np.iinfo(dtype).max).to(torch.int32).numpy().astype(dtype)
+        return rows.clamp(0, 1).cpu().numpy()
+    top = np.iinfo(dtype).max
+    made = np.empty(tuple(rows.shape), dtype)
+    block = max(1, _BLOCK // max(1, rows[0].numel()))
+    for start, stop in ops.spans(len(rows), block):  # all passes over a block find it in the cache
+        # Half up: what lies in [0, top + 1/2] has its floor taken by the conversion.
+        scaled = rows[start:stop].clamp(0, 1).mul_(top).add_(0.5)
+        if dtype == np.uint8:
+            torch.from_numpy(made[start:stop]).copy_(scaled)
+        else:
+            made[start:stop] = scaled.to(torch.int32).cpu().numpy()
+    return made

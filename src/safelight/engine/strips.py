@@ -153,7 +153,8 @@ class Strips:
         rows = self.rows(width)
         # Whole cells of the last layer, of which the outermost may lie outside the picture in part.
         margin = last.extra * last.zoom
-        out = x.new_empty(1, made.channels, height * made.zoom + margin, width * made.zoom + margin)
+        shape = (1, made.channels, height * made.zoom + margin, width * made.zoom + margin)
+        out = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
         values = [
             _Lines(shape, [self._nodes[n].layer for n in readers], height, width)
             for shape, readers in zip(self._shapes, self._readers, strict=True)
@@ -301,7 +302,10 @@ def _compute(layer: Layer, parts: Sequence[Tensor], out: Tensor | None) -> Tenso
         # (C s s, rows, columns) to (C, rows s, columns s): pixel_shuffle as a view, so that all is one copy.
         s = layer.zoom
         _, channels, rows, columns = made.shape
-        cells = made.view(1, channels // s**2, s, s, rows, columns).permute(0, 1, 4, 2, 5, 3)
+        if isinstance(layer, Shuffle) and layer.cells:
+            cells = made.view(1, s, s, channels // s**2, rows, columns).permute(0, 3, 4, 1, 5, 2)
+        else:
+            cells = made.view(1, channels // s**2, s, s, rows, columns).permute(0, 1, 4, 2, 5, 3)
         if out is not None:
             halves = torch.unflatten(torch.unflatten(out, 3, (columns, s)), 2, (rows, s))
             halves.copy_(cells)

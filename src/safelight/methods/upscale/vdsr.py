@@ -30,6 +30,7 @@ from safelight.options import NoOptions
 from safelight.steps import Regression
 
 D = 20  # the depth: "twenty weight layers"
+YOUNG, YOUTH = 4, 0.6  # middle layers that train first, and for which part of the steps
 
 
 class VDSR(nn.Module):
@@ -40,14 +41,22 @@ class VDSR(nn.Module):
         self.first = nn.Conv2d(1, 64, 3, padding=1)
         self.middle = nn.ModuleList(nn.Conv2d(64, 64, 3, padding=1) for _ in range(D - 2))
         self.last = nn.Conv2d(64, 1, 3, padding=1)
+        self.active = D - 2  # middle layers that are computed
         begin_as_identity(self, "last")
+        for conv in self.middle[YOUNG:]:
+            nn.init.dirac_(conv.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Add the predicted residual to the interpolated luma."""
         r = F.relu(self.first(x))
-        for conv in self.middle:
+        for conv in self.middle[: self.active]:
             r = F.relu(conv(r))
         return x + self.last(r)
+
+
+def grow(network: VDSR, fraction: float) -> None:
+    """Train six layers for the first part, then all: the others pass on what they get, which is never negative."""
+    network.active = YOUNG if fraction < YOUTH else D - 2
 
 
 def training(network: VDSR, recipe: Recipe) -> Regression:
@@ -126,6 +135,7 @@ CARD = Card(
         recipe=RECIPE,
         weights=WEIGHTS,
         one_for_all=True,
+        grow=grow,
         foreign=FOREIGN,
     ),
     published=(

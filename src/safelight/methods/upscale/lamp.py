@@ -1,0 +1,128 @@
+"""Lamp: a narrow chain of 3x3 convolutions on the small picture, made for the time that a processor takes.
+
+Of this project, and its default. What efficient networks of the field agree on is kept where a measurement agreed
+(results/lamp.json): work on the small picture (Shi et al., arXiv:1609.05158), narrow and deep; branches that training
+wants and inference does not pay for, folded into one 3x3 kernel (X. Ding et al., "RepVGG: Making VGG-style ConvNets
+Great Again", CVPR 2021, arXiv:2101.03697), of which the identity alone is left here; and a result that is added to an
+enlargement of the input (X. Zhang, H. Zeng, L. Zhang, "Edge-oriented Convolution Block for Real-time Super Resolution
+on Mobile Devices", ACM Multimedia 2021)::
+
+    x --> conv 3x3, C + ReLU --> N x (conv 3x3, C + ReLU) --> conv 3x3, 3 s^2 --(+)--> pixel shuffle s --> y
+    x --> conv 5x5, 3 s^2, which begins as the bicubic kernel -------------------+
+
+The layers of the chain begin as the identity with a little noise, so that the signal passes all of them from the first
+step: it learns faster than residual blocks do, and has no sums for which rows would wait. The wide layers compute a
+correction of the bicubic picture alone, for which bfloat16 is precise enough; what reads the picture is in float32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from safelight import ops
+from safelight.card import Card, Recipe, Trained
+from safelight.optim import Soap
+from safelight.options import option
+from safelight.steps import Regression
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Which of the two networks."""
+
+    size: Literal["base", "small"] = option("base", "base: 8 layers of 32 channels; small: 4 of 20, in half the time")
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """N layers of C channels."""
+
+    N: int
+    C: int
+
+
+SIZES = {"base": Size(N=8, C=32), "small": Size(N=4, C=20)}
+
+
+def bicubic_kernels(s: int) -> Tensor:
+    """The bicubic kernel as a convolution of the small picture, (s^2, 5, 5): one for each place in a cell of s x s."""
+    middle = 4  # the cell of a small picture of 9 x 9 pixels whose neighbours are all inside
+    dots = torch.eye(25).view(25, 1, 5, 5)
+    large = ops.resize(F.pad(dots, (2, 2, 2, 2)), (9 * s, 9 * s))
+    cell = large[:, 0, middle * s : (middle + 1) * s, middle * s : (middle + 1) * s]
+    return cell.permute(1, 2, 0).reshape(s * s, 5, 5)
+
+
+class Lamp(nn.Module):
+    """(B, 3, h, w) to (B, 3, h * s, w * s)."""
+
+    def __init__(self, options: Options, s: int) -> None:
+        super().__init__()
+        N, C = SIZES[options.size].N, SIZES[options.size].C
+        self.head = nn.Conv2d(3, C, 3, padding=1, padding_mode="replicate")
+        self.body = nn.ModuleList(nn.Conv2d(C, C, 3, padding=1) for _ in range(N))
+        self.tail = nn.Conv2d(C, 3 * s * s, 3, padding=1)
+        self.enlarge = nn.Conv2d(3, 3 * s * s, 5, padding=2, padding_mode="replicate", bias=False)
+        self.shuffle = nn.PixelShuffle(s)
+        for layer in (self.head, *self.body, self.tail):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+        with torch.no_grad():
+            for layer in self.body:
+                layer.weight.mul_(0.1)
+                layer.weight[:, :, 1, 1] += torch.eye(C)
+            nn.init.normal_(self.tail.weight, std=1e-3)
+            nn.init.zeros_(self.enlarge.weight)
+            for color in range(3):
+                self.enlarge.weight[color * s * s : (color + 1) * s * s, color] = bicubic_kernels(s)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Enlarge the picture."""
+        features = F.relu(self.head(x))
+        for conv in self.body:
+            features = F.relu(conv(features))
+        return self.shuffle(self.tail(features) + self.enlarge(x))
+
+
+def reach(options: Options, scale: int) -> int:  # noqa: ARG001 - alike at each scale
+    """One pixel by each 3x3 layer."""
+    return SIZES[options.size].N + 2
+
+
+def training(network: Lamp, recipe: Recipe) -> Regression:
+    """L1."""
+    return Regression(network, Soap(network.parameters(), lr=recipe.rate), F.l1_loss)
+
+
+RECIPE = Recipe(
+    data=("t91", "bsds399", "photos_hq", "imagenet"),
+    patch=32,
+    batch=16,
+    steps=20000,
+    rate=3e-3,
+    start=4,
+    steps_after_start=8000,
+    time="",
+    promises=(),
+)
+
+CARD = Card(
+    module=__name__,
+    title="Lamp",
+    summary="A narrow chain of convolutions, the best that a processor computes in a twentieth of a second.",
+    options=Options,
+    method=Trained(
+        network=Lamp,
+        input="low-resolution",
+        channels="rgb",
+        scales=(2, 3, 4),
+        reach=reach,
+        training=training,
+        recipe=RECIPE,
+    ),
+)
