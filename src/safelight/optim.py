@@ -12,7 +12,7 @@ Enlarging pictures is badly conditioned: nearly all energy of the input lies in 
 once, and the detail in all others. ``tools/compare_optimisers.py`` measures what this choice is worth on FSRCNN;
 ``results/optimisers.json`` has the figures.
 
-Differs from the paper: tensors may have three axes (output channels, input channels, kernel) where the last two
+Differs from the paper: tensors may have three axes (output channels, kernel, input channels) where the last two
 together would be too long for one matrix, and the first gradient's eigenbasis is exact.
 """
 
@@ -64,7 +64,7 @@ class Soap(Optimizer):
 def _update(parameter: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> None:
     assert parameter.grad is not None
     beta: float = group["beta"]
-    gradient = parameter.grad.reshape(_axes(parameter, group["longest"]))
+    gradient = _laid_out(parameter.grad, group["longest"])
     axes = range(gradient.ndim) if gradient.ndim > 1 else range(0)
     if not state:
         state["step"] = torch.zeros(())
@@ -79,33 +79,44 @@ def _update(parameter: Tensor, state: dict[str, Tensor], group: dict[str, Any]) 
     step = int(state["step"])
     bases = [state[f"basis{axis}"] for axis in axes]
     correction = 1 - beta**step
-    state["mean"].lerp_(gradient, 1 - beta)
-    state["square"].lerp_(_rotate(gradient, bases).square(), 1 - beta)
-    direction = _rotate(state["mean"], bases) / (state["square"] / correction).sqrt().add(1e-8) / correction
+    turned = _rotate(gradient, bases)
+    state["mean"].lerp_(turned, 1 - beta)
+    state["square"].lerp_(turned.square(), 1 - beta)
+    direction = state["mean"] / (state["square"] / correction).sqrt().add(1e-8) / correction
     direction = _rotate(direction, [basis.T for basis in bases])
+    if direction.ndim == 3:
+        direction = direction.movedim(2, 1)
     parameter.sub_(direction.reshape(parameter.shape), alpha=group["lr"])
 
-    for axis, basis in zip(axes, bases, strict=True):
-        moment = state[f"moment{axis}"].lerp_(_second_moment(gradient, axis), 1 - beta)
-        if step % group["every"] == 0:
-            turned = moment @ basis
+    for axis in axes:
+        state[f"moment{axis}"].lerp_(_second_moment(gradient, axis), 1 - beta)
+    if step % group["every"] == 0:
+        mean = _rotate(state["mean"], [basis.T for basis in bases])
+        for axis, basis in zip(axes, bases, strict=True):
+            product = state[f"moment{axis}"] @ basis
             # The basis is kept in the order of its eigenvalues, which the power iteration needs.
-            order = (basis * turned).sum(dim=0).argsort(descending=True)
+            order = (basis * product).sum(dim=0).argsort(descending=True)
             state["square"] = state["square"].index_select(axis, order)
-            state[f"basis{axis}"] = torch.linalg.qr(turned[:, order])[0]
+            state[f"basis{axis}"] = torch.linalg.qr(product[:, order])[0]
+        state["mean"] = _rotate(mean, [state[f"basis{axis}"] for axis in axes])
 
 
-def _axes(parameter: Tensor, longest: int) -> tuple[int, ...]:
-    """Lay a parameter out: vectors as they are, kernels as (out, rest), or (out, in, kernel) where rest is too long."""
-    if parameter.ndim < 2:
-        return (parameter.numel(),)
-    rest = parameter[0].numel()
-    if rest <= longest:
-        return (parameter.shape[0], rest)
-    return (parameter.shape[0], parameter.shape[1], math.prod(parameter.shape[2:]))
+def _laid_out(gradient: Tensor, longest: int) -> Tensor:
+    """Lay a gradient out: vectors as they are, kernels as (out, rest), or (out, kernel, in) where rest is too long.
+
+    Channels last, in the memory too, make both long axes those of a matrix, without a copy.
+    """
+    if gradient.ndim < 2:
+        return gradient.flatten()
+    if gradient[0].numel() <= longest:
+        return gradient.flatten(1)
+    return gradient.flatten(2).movedim(1, 2).contiguous()
 
 
 def _second_moment(gradient: Tensor, axis: int) -> Tensor:
+    if axis == gradient.ndim - 1:
+        columns = gradient.flatten(0, -2)
+        return columns.T @ columns
     rows = gradient.movedim(axis, 0).flatten(1)
     return rows @ rows.T
 
@@ -121,7 +132,11 @@ def _eigenbasis(moment: Tensor) -> Tensor:
 
 
 def _rotate(x: Tensor, bases: list[Tensor]) -> Tensor:
-    """Multiply every axis by its basis. Each product moves its axis to the end, so that all end in their places."""
-    for basis in bases:
-        x = cast("Any", torch.tensordot)(x, basis, dims=([0], [0]))
+    """Multiply every axis by its basis: the first, the last, and the one in the middle of three."""
+    if not bases:
+        return x
+    x = (bases[0].T @ x.flatten(1)).view_as(x) @ bases[-1]
+    if len(bases) == 3:
+        middle = x.transpose(0, 1)
+        x = (bases[1].T @ middle.flatten(1)).view(middle.shape).transpose(0, 1).contiguous()
     return x
