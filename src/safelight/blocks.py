@@ -1,4 +1,4 @@
-"""What three or more networks share: how one that predicts a residual begins, and steps by statistics of whole maps."""
+"""What networks share: how one that predicts a residual begins, deconvolution written as convolution, statistics."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 _GRAIN = 1024  # pixels: the side of what is repeated
@@ -24,6 +25,38 @@ def begin_as_identity(network: nn.Module, last: str) -> None:
             nn.init.normal_(parameter, std=1e-3)
         else:
             nn.init.kaiming_normal_(parameter, nonlinearity="relu")
+
+
+def sub_pixel(weight: Tensor, s: int, p: int) -> tuple[Tensor, int, int, int]:
+    """Write a transposed convolution of stride s, which enlarges exactly s times, as a convolution to cells of s x s.
+
+    Result row o takes the input row m by the kernel's row o + p - s m (p the padding). With o = s i + a - d, a the
+    place in the cell and d the shift, this is s (i - m) + a + p - d: the taps i - m lie between the bounds below, and
+    d is chosen so that there are fewest of them.
+
+    Args:
+        weight: (in, out, k, k), of the transposed convolution.
+        s: Its stride.
+        p: Its padding.
+
+    Returns:
+        The weight, (out s s, in, n, n), by which one can differentiate; how many rows of the input it looks up and
+        down, and columns likewise; and the shift d: cell i begins at s i - d.
+    """
+    k = weight.shape[-1]
+
+    def taps(d: int) -> tuple[int, int]:
+        """The least and the largest i - m of any place in the cell."""
+        return -((p - d + s - 1) // s), (k - 1 - (p - d)) // s
+
+    shift = min(range(s), key=lambda d: (taps(d)[1] - taps(d)[0], d))
+    low, high = taps(shift)
+    n = high - low + 1
+    before = -(s * low + p - shift)
+    after = s * n - k - before
+    # Tap t reads the input row i - t: a convolution's kernel row high - t.
+    rows = F.pad(weight, (before, after, before, after)).unflatten(3, (n, s)).unflatten(2, (n, s)).flip(2, 4)
+    return rows.permute(1, 3, 5, 0, 2, 4).flatten(0, 2), high, -low, shift
 
 
 @cache

@@ -22,6 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.fx.proxy import TraceError
 
+from safelight import blocks
+
 
 class UnknownLayerError(NotImplementedError):
     """A network has a layer that can't be computed strip by strip; it has to run as it is."""
@@ -229,44 +231,21 @@ def _convolution(module: nn.Conv2d) -> Convolve:
 
 
 def _sub_pixel(module: nn.ConvTranspose2d) -> Convolve:
-    """Rewrite a transposed convolution of stride s that enlarges exactly s times.
-
-    Result row o takes the input row m by the kernel's row o + p - s m (p the padding). With o = s i + a - d, a the
-    place in the cell and d the shift, this is s (i - m) + a + p - d: the taps i - m lie between the bounds below, and
-    d is chosen so that there are fewest of them.
-    """
+    """Rewrite a transposed convolution of stride s that enlarges exactly s times."""
     (s, s_x), (k, k_x), (p, p_x) = module.stride, module.kernel_size, cast("tuple[int, int]", module.padding)
     square = s == s_x and k == k_x and p == p_x and module.output_padding[0] == module.output_padding[1]
     exact = square and s + 2 * p - k == module.output_padding[0] and module.groups == 1 and module.dilation == (1, 1)
     if not exact:
         raise UnknownLayerError("a transposed convolution that does not enlarge by its stride exactly")
-
-    def taps(d: int) -> tuple[int, int]:
-        """The least and the largest i - m of any place in the cell."""
-        return -((p - d + s - 1) // s), (k - 1 - (p - d)) // s
-
-    shift = min(range(s), key=lambda d: (taps(d)[1] - taps(d)[0], d))
-    low, high = taps(shift)
-    size = high - low + 1
-    old = module.weight.detach()  # (in, out, k, k)
-    weight = old.new_zeros(old.shape[1], s, s, old.shape[0], size, size)
-    offset = p - shift
-    for a in range(s):
-        for b in range(s):
-            for t in range(low, high + 1):
-                for u in range(low, high + 1):
-                    row, column = s * t + a + offset, s * u + b + offset
-                    if 0 <= row < k and 0 <= column < k:
-                        # Tap t reads the input row i - t: a convolution's kernel row high - t.
-                        weight[:, a, b, :, high - t, high - u] = old[:, :, row, column].T
+    weight, above, below, shift = blocks.sub_pixel(module.weight.detach(), s, p)
     bias = None if module.bias is None else module.bias.detach().repeat_interleave(s * s)
     return Convolve(
-        weight=weight.flatten(0, 2).contiguous(memory_format=torch.channels_last),
+        weight=weight.contiguous(memory_format=torch.channels_last),
         bias=bias,
-        above=high,
-        below=-low,
-        left=high,
-        right=-low,
+        above=above,
+        below=below,
+        left=above,
+        right=below,
         zoom=s,
         shift=shift,
         extra=int(shift > 0),
