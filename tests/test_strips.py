@@ -131,6 +131,25 @@ def test_factors_and_rectifiers_go_into_the_convolution():
     same(network, torch.rand(1, 2, 9, 9), 2)
 
 
+@pytest.mark.parametrize("cut", ["nothing", "groups", "tanh"])
+def test_channels_are_made_in_the_order_of_their_cells(cut):
+    """Only where convolutions alone make them: a group's channels have their places, and other functions are left alone."""
+
+    class Enlarging(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = nn.Conv2d(2, 8, 3, padding=1, groups=2 if cut == "groups" else 1)
+            self.b, self.shuffle = nn.Conv2d(2, 8, 5, padding=2, bias=False), nn.PixelShuffle(2)
+
+        def forward(self, x):
+            a = torch.tanh(self.a(x)) if cut == "tanh" else self.a(x)
+            return self.shuffle(a + self.b(x))
+
+    network = Enlarging()
+    assert lower(network)[-1].layer.cells == (cut == "nothing")
+    same(network, torch.rand(1, 2, 9, 7), 2)
+
+
 @pytest.mark.parametrize(
     "layer",
     [

@@ -1,9 +1,15 @@
-"""Measure training: crops a second of every network's recipe, in float32 and, on a CPU, in bfloat16.
+"""Measure training: how fast the loop is, against the plain one and against the machine, and how soon PSNR comes.
 
     python tools/measure_training.py --data TRAINING_SETS
 
-Writes ``results/training-DEVICE.json``. Crops, degradation, step, average and optimiser are all in the time. The
-arithmetic is counted as 6 floating point operations for each multiply-add: 2 forward, 4 backward.
+Writes ``results/training.json``. For each network, in one run:
+
+- the plain loop, as a first script would have it: float32, torch's own layout, Adam, the network as it stands; the
+  safelight loop beside it, as ``safelight train`` runs it. The two are timed in turns, crops and degradations included;
+- where a step's time goes: crops, network (forward and backward), optimiser, average;
+- the fraction of the limit: what a 3x3 convolution of 64 channels reaches, forward and backward, in the same run and
+  precision. Arithmetic is counted as 6 floating point operations for each multiply-add: 2 forward, 4 backward;
+- with ``--seconds S``, PSNR against wall time: both loops train for S seconds with a cosine over just that time.
 """
 
 from __future__ import annotations
@@ -11,86 +17,207 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-from safelight import catalog, provenance, train
-from safelight.bench import quality
-from safelight.bench.records import Values
+from safelight import catalog, data, lessons, provenance, train
 from safelight.card import Card, Trained, channels_of
 from safelight.engine import device as devices
 from safelight.engine.cost import measure
-from safelight.lessons import TrainPrecision
 from safelight.options import make_options
 
-RESULTS = Path(__file__).parent.parent / "results"
-SECONDS = 8.0  # of training, about, for each row
-WARM_UP = 12  # steps, timed first to choose the number of steps
+RESULTS = Path(__file__).parent.parent / "results" / "training.json"
+NETWORKS = (("srcnn", 3), ("fsrcnn", 3), ("espcn", 3), ("vdsr", 3), ("edsr", 2), ("lamp", 4))
+CURVES = ("fsrcnn", "vdsr", "edsr")
+ROUNDS, ROUND_SECONDS = 3, 3.0
+POINTS = 6  # validations along a curve
+ADAM_RATE = 4e-4  # the field's 1e-4 is for a hundred times more steps
+FOLDERS = ("t91", "bsds399")
 
 
-def timed(card: Card, options: Values, scale: int, precision: TrainPrecision, steps: int, folder: Path) -> float:
-    """Train for some steps and return the seconds that they took."""
+def plan_of(card: Card, scale: int, folder: Path, steps: int = 1) -> lessons.Plan:
+    """The recipe's own plan, for another number of steps."""
     method = card.method
     assert isinstance(method, Trained)
-    with tempfile.TemporaryDirectory() as place:
-        plan = train.Plan(
-            card=card, options=make_options(card, options), scales=(scale,), folders=(folder,),
-            out=Path(place) / "w.safetensors",
-            recipe=dataclasses.replace(method.recipe, steps=steps), precision=precision, validate_every=steps,
-        )  # fmt: skip
-        return train.train(plan, lambda progress: None).seconds  # noqa: ARG005 - nobody watches
+    return lessons.Plan(
+        card=card, options=make_options(card, {}), scales=(scale,), folders=tuple(folder / name for name in FOLDERS),
+        out=Path("w.safetensors"), recipe=dataclasses.replace(method.recipe, steps=steps),
+    )  # fmt: skip
 
 
-def row(card: Card, options: Values, precision: TrainPrecision, folder: Path) -> dict[str, Any]:
-    """Measure one network."""
+class Plain:
+    """The loop that everybody writes first."""
+
+    def __init__(self, plan: lessons.Plan, split: data.Split) -> None:
+        method = plan.card.method
+        assert isinstance(method, Trained)
+        torch.manual_seed(0)
+        self.network = method.network(plan.options, plan.scales[0])
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=ADAM_RATE)
+        (kind,) = lessons.degradations(plan)
+        self.crops = data.Crops(split.train, kind, patch=plan.recipe.patch, batch=plan.recipe.batch)
+        self.generator = torch.Generator().manual_seed(0)
+
+    def step(self, fraction: float = 0.0) -> None:
+        """Draw, compute, update."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = ADAM_RATE * 0.5 * (1 + math.cos(math.pi * fraction))
+        batch = self.crops.draw(self.generator)
+        self.optimizer.zero_grad()
+        F.mse_loss(self.network(batch.input), batch.target).backward()
+        self.optimizer.step()
+
+
+class Ours:
+    """A step as ``train.train`` takes it, in parts that can be timed."""
+
+    def __init__(self, plan: lessons.Plan, split: data.Split) -> None:
+        method = plan.card.method
+        assert isinstance(method, Trained)
+        torch.manual_seed(0)
+        device = torch.device("cpu")
+        self.network = devices.place(method.network(plan.options, plan.scales[0]), device)
+        self.lesson = lessons.Lesson(plan, self.network, split, device)
+        self.average = train.Average(self.network, plan.recipe.ema)
+        self.generator = torch.Generator().manual_seed(0)
+        self.bfloat16 = devices.bfloat16_pays()
+
+    def step(self) -> None:
+        """Draw, compute, update, average."""
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+            self.lesson.training.step(self.lesson.draw(self.generator))
+        self.average.update(self.network, 1)
+
+    def shares(self) -> dict[str, float]:
+        """Which part of a step each of its parts takes."""
+        (optimizer,) = self.lesson.training.optimizers
+        parts = {
+            "crops": timed(lambda: self.lesson.draw(self.generator)),
+            "optimiser": timed(optimizer.step),
+            "average": timed(lambda: self.average.update(self.network, 1)),
+        }
+        whole = timed(self.step)
+        shares = {name: round(seconds / whole, 3) for name, seconds in parts.items()}
+        return {"network": round(1 - sum(shares.values()), 3), **shares}
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds a call, over about ``ROUND_SECONDS`` and after two calls that warm up."""
+    work()
+    work()
+    start, calls = time.perf_counter(), 0
+    while time.perf_counter() - start < ROUND_SECONDS:
+        work()
+        calls += 1
+    return (time.perf_counter() - start) / calls
+
+
+def limit(*, bfloat16: bool) -> float:
+    """The rate of four 3x3 convolutions of 64 channels, forward and backward, in GFLOP/s."""
+    C, side, batch = 64, 48, 16
+    layers = nn.Sequential(*(nn.Conv2d(C, C, 3, padding=1) for _ in range(4))).to(memory_format=torch.channels_last)
+    x = torch.randn(batch, C, side, side).to(memory_format=torch.channels_last)
+    x = (x.bfloat16() if bfloat16 else x).requires_grad_()
+
+    def work() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            y: Tensor = layers(x)
+            y.float().mean().backward()
+
+    return 6e-9 * 4 * 9 * C * C * batch * side**2 / timed(work)
+
+
+def row(name: str, scale: int, folder: Path, limits: dict[str, float]) -> dict[str, Any]:
+    """Time both loops of one network in turns."""
+    card = catalog.find(name, "upscale")
     method = card.method
     assert isinstance(method, Trained)
-    made = make_options(card, options)
-    scale = 3 if 3 in quality.trained_scales(method, made) else 1
-    warm = timed(card, options, scale, precision, WARM_UP, folder) / WARM_UP
-    steps = max(WARM_UP, round(SECONDS / warm))
-    seconds = timed(card, options, scale, precision, steps, folder)
-    crops = method.recipe.batch * steps / seconds
-    cost = measure(method.network(made, scale), 1 if channels_of(method, made) == "y" else 3)
-    side = method.recipe.patch * (scale if method.examples is None else 1)  # a shrinking recipe counts small pixels
+    plan = plan_of(card, scale, folder)
+    split = data.load(plan.folders, channels_of(method, plan.options))
+    plain, ours = Plain(plan, split), Ours(plan, split)
+    rounds = [(timed(plain.step), timed(ours.step)) for _ in range(ROUNDS)]
+    plainly, here = (sorted(times)[ROUNDS // 2] for times in zip(*rounds, strict=True))
+    cost = measure(method.network(plan.options, scale), 1 if channels_of(method, plan.options) == "y" else 3)
+    gflop = 6e-9 * cost.multiply_adds * (plan.recipe.patch * scale) ** 2 * plan.recipe.batch
     return {
         "method": card.id,
-        "options": dict(options),
         "scale": scale,
-        "precision": precision,
-        "batch": method.recipe.batch,
-        "patch": method.recipe.patch,
-        "steps": steps,
-        "crops_per_second": round(crops, 1),
-        "gflop_per_second": round(6e-9 * cost.multiply_adds * side**2 * crops, 1),
+        "batch": plan.recipe.batch,
+        "patch": plan.recipe.patch,
+        "plain_crops_per_second": round(plan.recipe.batch / plainly, 1),
+        "plain_of_limit": round(gflop / plainly / limits["float32"], 3),
+        "crops_per_second": round(plan.recipe.batch / here, 1),
+        "gflop_per_second": round(gflop / here, 1),
+        "of_limit": round(gflop / here / limits["bfloat16" if ours.bfloat16 else "float32"], 3),
+        "times_plain": round(plainly / here, 2),
+        "shares": ours.shares(),
     }
+
+
+def curves(name: str, scale: int, folder: Path, seconds: float) -> dict[str, list[tuple[float, float]]]:
+    """PSNR on the validation pictures against seconds of training, of both loops."""
+    card = catalog.find(name, "upscale")
+    method = card.method
+    assert isinstance(method, Trained)
+    plan = plan_of(card, scale, folder)
+    split = data.load(plan.folders, channels_of(method, plan.options))
+    plain = Plain(plan, split)
+    found: list[tuple[float, float]] = []
+    passed = 0.0
+    for point in range(1, POINTS + 1):
+        start = time.perf_counter()
+        while passed + time.perf_counter() - start < seconds * point / POINTS:
+            plain.step(min(1.0, (passed + time.perf_counter() - start) / seconds))
+        passed += time.perf_counter() - start
+        psnr = lessons.validate(plan, plain.network.eval(), split.validation)
+        plain.network.train()
+        found.append((round(passed, 1), round(psnr, 3)))
+    steps = max(POINTS, int(seconds / timed(Ours(plan, split).step)))
+    with tempfile.TemporaryDirectory() as place:
+        whole = dataclasses.replace(
+            plan_of(card, scale, folder, steps), out=Path(place) / "w.safetensors", validate_every=steps // POINTS
+        )
+        train.train(whole, lambda progress: None)  # noqa: ARG005 - nobody watches
+        lines = whole.out.with_suffix(".csv").read_text().splitlines()[1:]
+    ours = [(float(line.split(",")[1]), round(float(line.split(",")[3]), 3)) for line in lines]
+    return {"plain": found, "ours": ours}
 
 
 def main() -> None:
-    """Measure every network of the catalog, as its recipe trains it first: at x3 where it enlarges."""
+    """Measure the networks of ``NETWORKS``."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--data", required=True, type=Path)
-    folder = parser.parse_args().data / "t91"
-    device = devices.choose()
-    precisions: tuple[TrainPrecision, ...] = ("float32", "bfloat16")
+    parser.add_argument("--seconds", type=float, default=120.0, help="of training for each curve; 0: no curves")
+    arguments = parser.parse_args()
+    limits = {name: round(limit(bfloat16=name == "bfloat16"), 1) for name in ("float32", "bfloat16")}
+    print(limits)
     rows: list[dict[str, Any]] = []
-    for card in catalog.CARDS:
-        if isinstance(card.method, Trained):
-            for precision in precisions:
-                rows.append(row(card, quality.variants(card, card.task)[0], precision, folder))
-                print(rows[-1])
-    found = {
-        "what": "training steps of every recipe, all that they need included",
-        "device": devices.describe(device),
+    for name, scale in NETWORKS:
+        rows.append(row(name, scale, arguments.data, limits))
+        print(rows[-1], flush=True)
+    for found in rows:
+        name = found["method"].split("/")[1]
+        if arguments.seconds and name in CURVES:
+            found["curves"] = curves(name, found["scale"], arguments.data, arguments.seconds)
+            print(name, found["curves"], flush=True)
+    written = {
+        "what": "training on a CPU: the loop against the plain one, and against a convolution's rate in GFLOP/s",
+        "device": devices.describe(devices.choose("cpu")),
         "processor": provenance.processor(),
         "torch": torch.__version__,
         "commit": provenance.code_version(),
+        "limits": limits,
         "rows": rows,
     }
-    (RESULTS / f"training-{device.type}.json").write_text(json.dumps(found, indent=1) + "\n")
+    RESULTS.write_text(json.dumps(written, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -249,8 +249,8 @@ class Trained:
     ``pick(options, task, gray, sigma)`` settles options that depend on the picture: a network of gray pictures, say, or
     one for a noise of ``sigma`` (in [0, 1], ``None`` where it is not told).
     ``foreign`` lists the published layouts of weights that can be loaded.
-    ``grow(network, fraction)`` is told before each step which part of a training is done: a deep network may train a
-    few layers first, and let the others, which change nothing until then, join later.
+    ``grow(network, fraction)`` is told before each step which part of a training is done, if that began at random: a
+    deep network may train a few layers first, and let the others, which change nothing until then, join later.
 
     ``statistics`` says that the network normalises by statistics of whole maps (``blocks.Normalisation``), which the
     engine takes once over the picture; ``reach`` is then that of the network with these held fixed. ``multiple`` is

@@ -184,7 +184,7 @@ def train(plan: Plan, report: Callable[[Progress], None], *, resume: bool = True
     )
     started = saved = time.perf_counter()
     for step in range(first, recipe.steps):
-        if method.grow is not None:
+        if method.grow is not None and plan.start is None:
             method.grow(network, step / recipe.steps)
         factor = learning_rate(recipe, step)
         for optimizer in training.optimizers:

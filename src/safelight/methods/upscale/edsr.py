@@ -14,7 +14,8 @@ Inside, pictures go from 0 to 255, as in the authors' code.
 
 Differs from the paper: trained on BSDS500 pictures, the 91 images and other photographs instead of DIV2K, for far
 fewer steps, by SOAP with a cosine schedule, in bfloat16 with averaged weights; the second convolution of a
-block starts ten times smaller, so that the network starts near the identity.
+block starts ten times smaller, so that the network starts near the identity, and the network grows: for the first part
+of the steps it has a quarter of the blocks, and the others, whose second convolution is zero, join them then.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from safelight.optim import Soap
 from safelight.options import option
 from safelight.steps import Regression
 
+YOUNG, YOUTH = 1 / 4, 0.6  # the part of the blocks that trains first, and for which part of the steps
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)  # RGB mean of the paper's training pictures, in [0, 1]
 
 
@@ -85,6 +87,10 @@ class EDSR(nn.Module):
         self.register_buffer("mean", torch.tensor(DIV2K_MEAN).view(1, 3, 1, 1), persistent=False)
         self.head = nn.Conv2d(3, features, 3, padding=1)
         self.body = nn.Sequential(*(ResBlock(features, size.res_scale) for _ in range(size.B)))
+        self.active = size.B  # blocks that are computed
+        for block in self.body[int(YOUNG * size.B) :]:
+            nn.init.zeros_(block.conv2.weight)
+            nn.init.zeros_(block.conv2.bias)
         self.body_last = nn.Conv2d(features, features, 3, padding=1)
         steps: list[nn.Module] = []
         for r in (2, 2) if scale == 4 else (scale,):
@@ -95,9 +101,17 @@ class EDSR(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Enlarge the picture."""
         x = self.head((x - self.mean) * 255)
-        x = x + self.body_last(self.body(x))
+        body = x
+        for block in self.body[: self.active]:
+            body = block(body)
+        x = x + self.body_last(body)
         x = self.tail(self.upsample(x))
         return x / 255 + self.mean
+
+
+def grow(network: EDSR, fraction: float) -> None:
+    """Train a quarter of the blocks for the first part, then all."""
+    network.active = int((YOUNG if fraction < YOUTH else 1) * len(network.body))
 
 
 def reach(options: Options, scale: int) -> int:  # noqa: ARG001 - the three upsamplers reach equally far
@@ -241,6 +255,7 @@ CARD = Card(
         recipe=RECIPE,
         weights=WEIGHTS,
         foreign=FOREIGN,
+        grow=grow,
     ),
     # The paper's table prints the full network; these are the baseline's numbers, from the authors' repository.
     published=(

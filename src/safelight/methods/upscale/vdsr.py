@@ -10,7 +10,8 @@ The input resembles the output, so the network learns the residual r = y - x alo
 
 Differs from the paper: trained on the 91 images and BSDS500 pictures, by SOAP in bfloat16 with a cosine schedule and
 averaged weights instead of SGD at a rate of 0.1, whose gradients had to be clipped; SOAP's steps have a bounded
-length. Each step trains one scale, drawn at random.
+length. Each step trains one scale, drawn at random. The network grows: four of the middle layers train for the first
+part of the steps, and the others, which begin as the identity and are after a ReLU no change at all, join them then.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class VDSR(nn.Module):
 
 
 def grow(network: VDSR, fraction: float) -> None:
-    """Train six layers for the first part, then all: the others pass on what they get, which is never negative."""
+    """Train four middle layers for the first part, then all: the others pass on what they get, never negative."""
     network.active = YOUNG if fraction < YOUTH else D - 2
 
 
