@@ -29,6 +29,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "recipes": training.recipes,
     "throughput": training.throughput,
     "training-speed": training.training_speed,
+    "training-curves": training.training_curves,
+    "chains": training.chains,
     "optimisers": training.optimisers,
     "queue": queue.queue,
     "queue-assumptions": queue.assumptions,

@@ -19,6 +19,7 @@ from safelight.bench.tracks import TRACKS
 from safelight.card import Trained, Weights
 from safelight.checkpoint import Header
 from safelight.data import DataError
+from safelight.engine import device as devices
 from safelight.image import Picture
 from safelight.options import CardError, make_options
 
@@ -193,6 +194,30 @@ def test_promises_are_held_against_their_set():
     assert above.kind == "promise"
     assert above.text.endswith("not under the floor of 32.80")
     assert verdict.promises(UPSCALE, catalog.find("bicubic"), rows) == []
+
+
+# --- the fast precision -----------------------------------------------------------------------------------------------
+
+
+def test_the_fast_precision_is_timed_where_it_differs(monkeypatch):
+    monkeypatch.setattr(devices, "bfloat16_pays", lambda: True)
+    card = catalog.find("vdsr")
+    entries = [bench.quality.enter(UPSCALE, catalog.find(name), {}, 3) for name in ("bicubic", "espcn", "vdsr")]
+    assert [entry.fast is not None for entry in entries] == [False, False, "bfloat16" in card.method.precisions]
+    clock = bench.Clock(width=72, height=48, rounds=1, small=(36, 24))
+    timings = bench.speed.time_entries(UPSCALE, entries, clock)
+    assert [timing.fast is not None for timing in timings] == [False, False, True]
+    assert all(timing.seconds > 0 for timing in timings)
+
+
+def test_the_fast_precision_has_a_point_of_its_own():
+    rows = [
+        dataclasses.asdict(anchor_row(set=name, psnr=psnr, fast_seconds_per_megapixel=0.05))
+        for name, psnr in (("Set14", 30.0), ("BSD100", 28.0))
+    ]
+    data = [{"name": "Set14", "pictures": 1}, {"name": "BSD100", "pictures": 3}]
+    found = bench.plot.points({"task": "upscale", "rows": rows, "data": data}, 3)
+    assert [(p.name, p.seconds, p.psnr) for p in found] == [("bicubic", 0.1, 28.5), ("bicubic fast", 0.05, 28.5)]
 
 
 # --- networks ---------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from safelight.catalog import CARDS, DEFAULTS, VIEWS, find, of_task
 from safelight.options import CardError
 
 RESULTS = Path(__file__).parent.parent / "results" / "upscale.json"
-LIMIT = 350_000  # multiply-adds per output pixel that the default may need
+LIMIT = 40_000  # multiply-adds per output pixel that the default may need
 
 
 def test_find_by_name_and_by_id():

@@ -38,9 +38,10 @@ def short(task: Task) -> str:
             row = rows.get(level)
             published = NONE if row is None or row["published_psnr"] is None else f"{row['published_psnr']:.2f}"
             cells.append(NONE if row is None else f"{row['psnr']:.2f} ({published})")
-        lines.append([*cells, f"{last['seconds_per_megapixel']:.3g}"])
+        fast = last.get("fast_seconds_per_megapixel")
+        lines.append([*cells, f"{last['seconds_per_megapixel']:.3g}" + ("" if fast is None else f" ({fast:.3g})")])
     heads = ["method", "parameters", "multiply-adds per pixel", *(f"{name} {track.label(o)}" for o in track.levels)]
-    heads.append("seconds per megapixel")
+    heads.append("seconds per megapixel (fast)")
     written = table(heads, lines, right=range(1, len(heads)))
     if task == "upscale":
         notes = [
@@ -49,6 +50,7 @@ def short(task: Task) -> str:
         ]
     else:
         notes = ["PSNR in dB, measured (published). Multiply-adds and seconds are for each pixel or megapixel."]
+    notes[0] += " Seconds with `--precision fast` stand in brackets, where that differs."
     for run in results["runs"]:
         machine = run["machine"]
         threads = f"{machine['threads']} thread{'s' if machine['threads'] != 1 else ''}"

@@ -60,20 +60,60 @@ def throughput() -> str:
 
 
 def training_speed() -> str:
-    """Crops and arithmetic a second of every recipe."""
-    found = stored("training-cpu.json")
+    """The loop against the plain one and against the machine."""
+    found = stored("training.json")
     if found is None:
-        return missing("training-cpu.json", "python tools/measure_training.py --data DIR")
+        return missing("training.json", "python tools/measure_training.py --data DIR")
     rows = [
         [
-            label(row["method"], row["options"]) + (f" x{row['scale']}" if row["scale"] > 1 else ""),
-            row["precision"], f"{row['batch']} of {row['patch']}x{row['patch']}",
-            f"{row['crops_per_second']:,.0f}", f"{row['gflop_per_second']:,.0f}",
+            f"{label(row['method'], {})} x{row['scale']}", f"{row['batch']} of {row['patch']}x{row['patch']}",
+            f"{row['plain_crops_per_second']:,.0f}", f"{row['crops_per_second']:,.0f}", f"{row['times_plain']:.2f}",
+            f"{row['plain_of_limit']:.0%}", f"{row['of_limit']:.0%}",
+            *(f"{row['shares'][part]:.0%}" for part in ("network", "crops", "optimiser", "average")),
         ]
         for row in found["rows"]
     ]  # fmt: skip
-    heads = ["method", "precision", "crops a step", "crops a second", "GFLOP a second"]
-    return f"{found['processor']}, {found['device']}, torch {found['torch']}.\n\n{table(heads, rows, right=(3, 4))}"
+    heads = ["method", "crops a step", "plain, crops a second", "here", "times plain", "plain, of its limit"]
+    heads += ["here, of its limit", "network", "crops", "optimiser", "average"]
+    limits = found["limits"]
+    return (
+        f"{table(heads, rows, right=range(2, len(heads)))}\n\n{found['processor']}, {found['device']}, torch "
+        f"{found['torch']}. The limits are {limits['float32']:.0f} GFLOP/s in float32 and {limits['bfloat16']:.0f} in "
+        f"bfloat16. The last four columns are shares of a step here."
+    )
+
+
+def training_curves() -> str:
+    """PSNR against wall time, of both loops."""
+    found = stored("training.json")
+    if found is None:
+        return missing("training.json", "python tools/measure_training.py --data DIR")
+    rows: list[list[str]] = []
+    points = 0
+    for row in found["rows"]:
+        for loop, name in (("plain", "plain"), ("ours", "here")):
+            curve = row.get("curves", {}).get(loop, [])
+            points = max(points, len(curve))
+            if curve:
+                rows.append(
+                    [f"{label(row['method'], {})} x{row['scale']}", name]
+                    + [f"{psnr:.2f} ({seconds:.0f} s)" for seconds, psnr in curve]
+                )
+    heads = ["method", "loop", *(f"{n} of {points}" for n in range(1, points + 1))]
+    return table(heads, [[*row, *[NONE] * (len(heads) - len(row))] for row in rows], right=range(2, len(heads)))
+
+
+def chains() -> str:
+    """What Lamp's choices are worth."""
+    found = stored("chains.json")
+    if found is None:
+        return missing("chains.json", "python tools/compare_chains.py --data DIR")
+    rows = [
+        [name, f"{row['parameters']:,}", f"{row['steps']:,}", f"{row['validation_psnr']:.2f}"]
+        for name, row in found["rows"].items()
+    ]
+    heads = ["variant", "parameters", "steps", "validation dB"]
+    return f"{table(heads, rows, right=(1, 2, 3))}\n\n{found['what']}. {found['processor']}, one thread."
 
 
 def optimisers() -> str:

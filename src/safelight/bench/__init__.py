@@ -261,6 +261,7 @@ def _row(track: Track, entry: Entry, name: str, score: Quality, timing: Timing, 
         weights_sha256=entry.weights_sha256,
         run=run_id,
         timed_on=timing.on,
+        fast_seconds_per_megapixel=None if timing.fast is None else speed.significant(timing.fast),
     )
 
 

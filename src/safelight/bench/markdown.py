@@ -104,13 +104,14 @@ def _time(track: Track, rows: Sequence[Mapping[str, Any]]) -> str:
         ("parameters", "parameters", ",d"),
         ("multiply_adds", "multiply-adds per output pixel", ",.0f"),
         ("seconds_per_megapixel", "seconds per megapixel", ".3g"),
+        ("fast_seconds_per_megapixel", "seconds with --precision fast", ".3g"),
     )
     heads = ["method", *(f"{name}{title}" for _, title, _ in fields for name in names)]
     lines: list[list[str]] = []
     small: dict[str, list[str]] = {}
     for name, by_level in _by_method(rows).items():
         chosen = [next(iter(by_level.values())) if level is None else by_level.get(level) for level in levels]
-        cells = [_NONE if row is None else _number(row[field], how) for field, _, how in fields for row in chosen]
+        cells = [_NONE if row is None else _number(row.get(field), how) for field, _, how in fields for row in chosen]
         lines.append([name, *cells])
         for row in chosen:
             if row is not None and row["timed_on"] and name not in small.setdefault(row["timed_on"], []):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -101,13 +101,17 @@ def _read_set(spec: SetSpec, folder: Path) -> PictureSet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A method that is ready to be measured at a level. ``options`` are those that differ from its defaults."""
+    """A method that is ready to be measured at a level. ``options`` are those that differ from its defaults.
+
+    ``fast`` runs it with ``--precision fast``, ``None`` where that is the same here.
+    """
 
     card: Card
     options: Values
     level: int
     runner: infer.Runner
     channels: Channels
+    fast: infer.Runner | None = None
     parameters: int = 0
     multiply_adds: float | None = None
     weights: Path | None = None
@@ -230,6 +234,7 @@ def ready(track: Track, card: Card, options: Values, level: int, weights: Path |
         sigma=level if track.task == "denoise" and "sigma" in card.takes else None,
     )
     runner = infer.prepare(card, settings)
+    fast = infer.prepare(card, replace(settings, precision="fast"))
     method = card.method
     if not isinstance(method, Trained):
         return Entry(card=card, options=options, level=level, runner=runner, channels="y")
@@ -243,6 +248,7 @@ def ready(track: Track, card: Card, options: Values, level: int, weights: Path |
         level=level,
         runner=runner,
         channels=channels,
+        fast=None if fast.describe() == runner.describe() else fast,
         parameters=cost.parameters,
         multiply_adds=cost.multiply_adds,
         weights=weights,

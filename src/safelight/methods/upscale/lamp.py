@@ -1,7 +1,7 @@
 """Lamp: a narrow chain of 3x3 convolutions on the small picture, made for the time that a processor takes.
 
 Of this project, and its default. What efficient networks of the field agree on is kept where a measurement agreed
-(results/lamp.json): work on the small picture (Shi et al., arXiv:1609.05158), narrow and deep; branches that training
+(results/chains.json): work on the small picture (Shi et al., arXiv:1609.05158), narrow and deep; branches that training
 wants and inference does not pay for, folded into one 3x3 kernel (X. Ding et al., "RepVGG: Making VGG-style ConvNets
 Great Again", CVPR 2021, arXiv:2101.03697), of which the identity alone is left here; and a result that is added to an
 enlargement of the input (X. Zhang, H. Zeng, L. Zhang, "Edge-oriented Convolution Block for Real-time Super Resolution

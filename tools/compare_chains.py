@@ -1,0 +1,237 @@
+"""Measure what Lamp's choices are worth: variants of it, trained for equal seconds on one thread, at x4.
+
+    python tools/compare_chains.py --data TRAINING_SETS
+
+Writes ``results/chains.json``: the PSNR of each variant on the validation pictures, its parameters and steps. The time
+of a variant's step is measured first, and gives the number of its steps, so that each has the same seconds whatever
+else the machine does later.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from safelight import data, lessons, provenance, train
+from safelight.card import Trained
+from safelight.engine import device as devices
+from safelight.methods.upscale import lamp
+from safelight.optim import Soap
+from safelight.steps import Regression
+
+RESULTS = Path(__file__).parent.parent / "results" / "chains.json"
+SCALE = 4
+CARD = lamp.CARD
+WARM, TIMED = 5, 15  # steps before and in the measurement of a step's time
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+class Sized(lamp.Lamp):
+    """Lamp with N layers of C channels."""
+
+    def __init__(self, N: int, C: int) -> None:
+        lamp.SIZES["base"], kept = lamp.Size(N=N, C=C), lamp.SIZES["base"]
+        super().__init__(lamp.Options(), SCALE)
+        lamp.SIZES["base"] = kept
+        self.setup(C)
+
+    def setup(self, C: int) -> None:
+        """Change what the variant has otherwise."""
+
+
+class HeStart(Sized):
+    """The chain as He et al. begin it, not as the identity."""
+
+    def setup(self, C: int) -> None:  # noqa: ARG002 - of another variant
+        """Draw the weights."""
+        for layer in self.body:
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+
+
+class Residual(HeStart):
+    """The same layers in pairs, as residual blocks whose second layer begins near zero."""
+
+    def setup(self, C: int) -> None:
+        """Draw the weights."""
+        super().setup(C)
+        for layer in self.body[1::2]:
+            nn.init.normal_(layer.weight, std=1e-2 / C**0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Enlarge the picture."""
+        features = self.head(x)
+        for first, second in zip(self.body[::2], self.body[1::2], strict=True):
+            features = features + second(F.relu(first(features)))
+        return self.shuffle(self.tail(features) + self.enlarge(x))
+
+
+class Attention(Sized):
+    """The layers in threes, whose result is multiplied by a function of itself without parameters.
+
+    C. Wan et al., "Swift Parameter-free Attention Network for Efficient Super-Resolution", arXiv:2311.12770.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Enlarge the picture."""
+        features = first = self.head(x)
+        for a, b, c in zip(self.body[::3], self.body[1::3], self.body[2::3], strict=True):
+            y = c(F.silu(b(F.silu(a(features)))))
+            features = (y + features) * (torch.sigmoid(y) - 0.5) * 2
+        return self.shuffle(self.tail(features + first) + self.enlarge(x))
+
+
+class Parametric(Sized):
+    """PReLU in place of ReLU."""
+
+    def setup(self, C: int) -> None:
+        """Add the slopes."""
+        self.slopes = nn.ModuleList(nn.PReLU(C) for _ in range(len(self.body) + 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Enlarge the picture."""
+        features = x
+        for layer, prelu in zip((self.head, *self.body), self.slopes, strict=True):
+            features = prelu(layer(features))
+        return self.shuffle(self.tail(features) + self.enlarge(x))
+
+
+class Alone(Sized):
+    """Without the enlargement of the input: the chain makes the whole picture."""
+
+    def setup(self, C: int) -> None:  # noqa: ARG002 - of another variant
+        """Leave it out."""
+        nn.init.kaiming_normal_(self.tail.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Enlarge the picture."""
+        features = F.relu(self.head(x))
+        for conv in self.body:
+            features = F.relu(conv(features))
+        return self.shuffle(self.tail(features))
+
+
+def soap(network: nn.Module, rate: float) -> Optimizer:
+    """The recipe's."""
+    return Soap(network.parameters(), lr=rate)
+
+
+def adam(network: nn.Module, rate: float) -> Optimizer:
+    """The field's."""
+    return torch.optim.Adam(network.parameters(), lr=rate, betas=(0.9, 0.99))
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A network and how it is trained."""
+
+    network: Callable[[], lamp.Lamp]
+    rate: float = lamp.RECIPE.rate
+    loss: Loss = F.l1_loss
+    optimizer: Callable[[nn.Module, float], Optimizer] = soap
+    patch: int = lamp.RECIPE.patch
+    batch: int = lamp.RECIPE.batch
+
+
+BASE = (lamp.SIZES["base"].N, lamp.SIZES["base"].C)
+NINE = (9, BASE[1])  # layers that are a multiple of three, for the attention
+VARIANTS = {
+    "as it is": Variant(lambda: Sized(*BASE)),
+    "begun as He et al.": Variant(lambda: HeStart(*BASE)),
+    "residual blocks": Variant(lambda: Residual(*BASE)),
+    "9 layers": Variant(lambda: Sized(*NINE)),
+    "9 layers, attention": Variant(lambda: Attention(*NINE)),
+    "PReLU": Variant(lambda: Parametric(*BASE)),
+    "without the enlargement": Variant(lambda: Alone(*BASE)),
+    "4 layers of 48": Variant(lambda: Sized(4, 48)),
+    "14 layers of 24": Variant(lambda: Sized(14, 24)),
+    "Adam, rate 1e-3": Variant(lambda: Sized(*BASE), rate=1e-3, optimizer=adam),
+    "rate doubled": Variant(lambda: Sized(*BASE), rate=6e-3),
+    "rate halved": Variant(lambda: Sized(*BASE), rate=1.5e-3),
+    "squared error": Variant(lambda: Sized(*BASE), loss=F.mse_loss),
+    "4 crops of 64x64": Variant(lambda: Sized(*BASE), patch=64, batch=4),
+}
+
+
+def run(variant: Variant, split: data.Split, folders: tuple[Path, ...], seconds: float) -> dict[str, Any]:
+    """Train a variant and say how far it came."""
+    method = CARD.method
+    assert isinstance(method, Trained)
+    recipe = dataclasses.replace(method.recipe, patch=variant.patch, batch=variant.batch)
+    changed = dataclasses.replace(
+        method,
+        training=lambda network, recipe: Regression(network, variant.optimizer(network, variant.rate), variant.loss),
+    )
+    plan = lessons.Plan(
+        card=dataclasses.replace(CARD, method=changed), options=lamp.Options(), scales=(SCALE,), recipe=recipe,
+        folders=folders, out=Path("w.safetensors"),
+    )  # fmt: skip
+    device = torch.device("cpu")
+    torch.manual_seed(0)
+    network = devices.place(variant.network(), device)
+    lesson = lessons.Lesson(plan, network, split, device)
+    generator = torch.Generator().manual_seed(0)
+    average = train.Average(network, recipe.ema)
+    (optimizer,) = lesson.training.optimizers
+
+    def step(number: int, factor: float) -> None:
+        for group in optimizer.param_groups:
+            group["lr"] = variant.rate * factor
+        with torch.autocast("cpu", torch.bfloat16, enabled=devices.bfloat16_pays()):
+            lesson.training.step(lesson.draw(generator))
+        average.update(network, number)
+
+    for number in range(WARM):
+        step(number, 0.0)
+    start = time.perf_counter()
+    for number in range(TIMED):
+        step(WARM + number, 0.0)
+    recipe = dataclasses.replace(recipe, steps=max(1, round(seconds * TIMED / (time.perf_counter() - start))))
+    for number in range(recipe.steps):
+        step(number, train.learning_rate(recipe, number))
+    network.load_state_dict(average.tensors)
+    return {
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "steps": recipe.steps,
+        "validation_psnr": round(lessons.validate(plan, network.eval(), split.validation), 3),
+    }
+
+
+def main() -> None:
+    """Train every variant."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--data", required=True, type=Path)
+    parser.add_argument("--seconds", type=float, default=120.0)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    method = CARD.method
+    assert isinstance(method, Trained)
+    folders = tuple(arguments.data / name for name in method.recipe.data)
+    split = data.load(folders, "rgb")
+    rows: dict[str, Any] = {}
+    for name, variant in VARIANTS.items():
+        rows[name] = run(variant, split, folders, arguments.seconds)
+        print(name, rows[name], flush=True)
+    found = {
+        "what": f"{CARD.id} x{SCALE}, {arguments.seconds:g} s of training, mean Y-PSNR in dB on the validation pictures",
+        "device": devices.describe(devices.choose("cpu")),
+        "processor": provenance.processor(),
+        "torch": torch.__version__,
+        "commit": provenance.code_version(),
+        "rows": rows,
+    }
+    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
