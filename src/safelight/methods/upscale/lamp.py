@@ -35,7 +35,7 @@ from safelight.steps import Regression
 class Options:
     """Which of the two networks."""
 
-    size: Literal["base", "small"] = option("base", "base: 8 layers of 32 channels; small: 4 of 20, in half the time")
+    size: Literal["base", "small"] = option("base", "base: 8 layers of 32 channels; small: of 16, in half the time")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Size:
     C: int
 
 
-SIZES = {"base": Size(N=8, C=32), "small": Size(N=4, C=20)}
+SIZES = {"base": Size(N=8, C=32), "small": Size(N=8, C=16)}
 
 
 def bicubic_kernels(s: int) -> Tensor:
