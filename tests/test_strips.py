@@ -133,7 +133,7 @@ def test_factors_and_rectifiers_go_into_the_convolution():
 
 @pytest.mark.parametrize("cut", ["nothing", "groups", "tanh"])
 def test_channels_are_made_in_the_order_of_their_cells(cut):
-    """Only where convolutions alone make them: a group's channels have their places, and other functions are left alone."""
+    """Only where convolutions alone make them: a group's channels have their places; other functions are left alone."""
 
     class Enlarging(nn.Module):
         def __init__(self):

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from safelight import data, lessons, provenance, train
-from safelight.card import Trained
+from safelight.card import Recipe, Trained
 from safelight.engine import device as devices
 from safelight.methods.upscale import lamp
 from safelight.optim import Soap
@@ -38,35 +38,37 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 class Sized(lamp.Lamp):
-    """Lamp with N layers of C channels."""
+    """Lamp of another size."""
 
-    def __init__(self, N: int, C: int) -> None:
-        lamp.SIZES["base"], kept = lamp.Size(N=N, C=C), lamp.SIZES["base"]
+    def __init__(self, layers: int, channels: int) -> None:
+        lamp.SIZES["base"], kept = lamp.Size(N=layers, C=channels), lamp.SIZES["base"]
         super().__init__(lamp.Options(), SCALE)
         lamp.SIZES["base"] = kept
-        self.setup(C)
+        self.setup(channels)
 
-    def setup(self, C: int) -> None:
+    def setup(self, channels: int) -> None:
         """Change what the variant has otherwise."""
 
 
 class HeStart(Sized):
     """The chain as He et al. begin it, not as the identity."""
 
-    def setup(self, C: int) -> None:  # noqa: ARG002 - of another variant
+    def setup(self, channels: int) -> None:  # noqa: ARG002 - of another variant
         """Draw the weights."""
-        for layer in self.body:
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        for parameter in self.body.parameters():
+            if parameter.ndim == 4:
+                nn.init.kaiming_normal_(parameter, nonlinearity="relu")
 
 
 class Residual(HeStart):
     """The same layers in pairs, as residual blocks whose second layer begins near zero."""
 
-    def setup(self, C: int) -> None:
+    def setup(self, channels: int) -> None:
         """Draw the weights."""
-        super().setup(C)
-        for layer in self.body[1::2]:
-            nn.init.normal_(layer.weight, std=1e-2 / C**0.5)
+        super().setup(channels)
+        for parameter in self.body[1::2].parameters():
+            if parameter.ndim == 4:
+                nn.init.normal_(parameter, std=1e-2 / channels**0.5)
 
     def forward(self, x: Tensor) -> Tensor:
         """Enlarge the picture."""
@@ -94,9 +96,9 @@ class Attention(Sized):
 class Parametric(Sized):
     """PReLU in place of ReLU."""
 
-    def setup(self, C: int) -> None:
+    def setup(self, channels: int) -> None:
         """Add the slopes."""
-        self.slopes = nn.ModuleList(nn.PReLU(C) for _ in range(len(self.body) + 1))
+        self.slopes = nn.ModuleList(nn.PReLU(channels) for _ in range(len(self.body) + 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """Enlarge the picture."""
@@ -109,7 +111,7 @@ class Parametric(Sized):
 class Alone(Sized):
     """Without the enlargement of the input: the chain makes the whole picture."""
 
-    def setup(self, C: int) -> None:  # noqa: ARG002 - of another variant
+    def setup(self, channels: int) -> None:  # noqa: ARG002 - of another variant
         """Leave it out."""
         nn.init.kaiming_normal_(self.tail.weight)
 
@@ -168,10 +170,11 @@ def run(variant: Variant, split: data.Split, folders: tuple[Path, ...], seconds:
     method = CARD.method
     assert isinstance(method, Trained)
     recipe = dataclasses.replace(method.recipe, patch=variant.patch, batch=variant.batch)
-    changed = dataclasses.replace(
-        method,
-        training=lambda network, recipe: Regression(network, variant.optimizer(network, variant.rate), variant.loss),
-    )
+
+    def training(network: nn.Module, recipe: Recipe) -> Regression:  # noqa: ARG001 - the variant's rate
+        return Regression(network, variant.optimizer(network, variant.rate), variant.loss)
+
+    changed = dataclasses.replace(method, training=training)
     plan = lessons.Plan(
         card=dataclasses.replace(CARD, method=changed), options=lamp.Options(), scales=(SCALE,), recipe=recipe,
         folders=folders, out=Path("w.safetensors"),
@@ -223,7 +226,7 @@ def main() -> None:
         rows[name] = run(variant, split, folders, arguments.seconds)
         print(name, rows[name], flush=True)
     found = {
-        "what": f"{CARD.id} x{SCALE}, {arguments.seconds:g} s of training, mean Y-PSNR in dB on the validation pictures",
+        "what": f"{CARD.id} x{SCALE}, {arguments.seconds:g} s of training, mean Y-PSNR in dB on validation pictures",
         "device": devices.describe(devices.choose("cpu")),
         "processor": provenance.processor(),
         "torch": torch.__version__,

@@ -122,9 +122,11 @@ def timed(work: Callable[[], object]) -> float:
 
 def limit(*, bfloat16: bool) -> float:
     """The rate of four 3x3 convolutions of 64 channels, forward and backward, in GFLOP/s."""
-    C, side, batch = 64, 48, 16
-    layers = nn.Sequential(*(nn.Conv2d(C, C, 3, padding=1) for _ in range(4))).to(memory_format=torch.channels_last)
-    x = torch.randn(batch, C, side, side).to(memory_format=torch.channels_last)
+    channels, side, batch = 64, 48, 16
+    layers = nn.Sequential(*(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(4))).to(
+        memory_format=torch.channels_last
+    )
+    x = torch.randn(batch, channels, side, side).to(memory_format=torch.channels_last)
     x = (x.bfloat16() if bfloat16 else x).requires_grad_()
 
     def work() -> None:
@@ -132,7 +134,7 @@ def limit(*, bfloat16: bool) -> float:
             y: Tensor = layers(x)
             y.float().mean().backward()
 
-    return 6e-9 * 4 * 9 * C * C * batch * side**2 / timed(work)
+    return 6e-9 * 4 * 9 * channels**2 * batch * side**2 / timed(work)
 
 
 def row(name: str, scale: int, folder: Path, limits: dict[str, float]) -> dict[str, Any]:

@@ -18,7 +18,6 @@ together would be too long for one matrix, and the first gradient's eigenbasis i
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any, cast
 

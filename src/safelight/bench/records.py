@@ -57,7 +57,7 @@ class Row:
     difference is measured minus published. ``multiply_adds`` are the network's per output pixel and, of a network of
     one channel, per channel; ``None`` for a method without one. The time is that of the method on the clock's picture,
     the same in the rows of all sets, or on a smaller one that ``timed_on`` tells of. ``run`` names the run that
-    measured it. ``fast_seconds_per_megapixel`` is the time with ``--precision fast``, where that differs on the machine.
+    measured it. ``fast_seconds_per_megapixel`` is the time with ``--precision fast``, where that differs.
     """
 
     method: str

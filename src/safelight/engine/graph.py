@@ -6,8 +6,8 @@ branches, and the layers that enlarge. Whatever else a network has, ``lower`` re
 Three rewritings happen here, all exact. A transposed convolution of stride s becomes the equal sub-pixel convolution:
 s x s small convolutions of the small picture, one for each place of a result pixel in its cell of s x s, whose results
 are then interleaved (Shi et al., "Is the deconvolution layer the same as a convolutional layer?", arXiv:1609.07009).
-A factor that a convolution's result is multiplied by goes into its weights. And convolutions before an interleaving make
-their channels in the order in which the interleaving writes them.
+A factor that a convolution's result is multiplied by goes into its weights. And convolutions before an interleaving
+make their channels in the order in which the interleaving writes them.
 """
 
 from __future__ import annotations
@@ -295,7 +295,7 @@ def _by_cells(nodes: list[Node]) -> tuple[Node, ...]:
         match node.layer:
             case Convolve(zoom=1, groups=1):
                 return [value - 1]
-            case Pointwise(function=torch.add, arguments=(int(), int())):
+            case Pointwise(function=function, arguments=(int(), int())) if function is torch.add:
                 found = [makers(source) for source in node.inputs]
                 return None if None in found else [n for part in found if part is not None for n in part]
             case _:
@@ -312,10 +312,10 @@ def _by_cells(nodes: list[Node]) -> tuple[Node, ...]:
 
 
 def _in_cells(layer: Convolve, s: int) -> Convolve:
-    """Bring a convolution's channels from the order (channel, row, column) of cells of s x s to (row, column, channel)."""
+    """Bring a convolution's channels from the order (channel, row, column), of a cell, to (row, column, channel)."""
 
     def moved(x: Tensor) -> Tensor:
-        return x.unflatten(0, (-1, s, s)).movedim(0, 2).flatten(0, 2)
+        return x.view(-1, s, s, *x.shape[1:]).movedim(0, 2).flatten(0, 2)
 
     weight = moved(layer.weight).contiguous(memory_format=torch.channels_last)
     return replace(layer, weight=weight, bias=None if layer.bias is None else moved(layer.bias))

@@ -86,11 +86,12 @@ class EDSR(nn.Module):
         features = size.F
         self.register_buffer("mean", torch.tensor(DIV2K_MEAN).view(1, 3, 1, 1), persistent=False)
         self.head = nn.Conv2d(3, features, 3, padding=1)
-        self.body = nn.Sequential(*(ResBlock(features, size.res_scale) for _ in range(size.B)))
+        blocks = [ResBlock(features, size.res_scale) for _ in range(size.B)]
+        self.body = nn.Sequential(*blocks)
         self.active = size.B  # blocks that are computed
-        for block in self.body[int(YOUNG * size.B) :]:
-            nn.init.zeros_(block.conv2.weight)
-            nn.init.zeros_(block.conv2.bias)
+        for block in blocks[int(YOUNG * size.B) :]:
+            for parameter in block.conv2.parameters():
+                nn.init.zeros_(parameter)
         self.body_last = nn.Conv2d(features, features, 3, padding=1)
         steps: list[nn.Module] = []
         for r in (2, 2) if scale == 4 else (scale,):
@@ -102,8 +103,8 @@ class EDSR(nn.Module):
         """Enlarge the picture."""
         x = self.head((x - self.mean) * 255)
         body = x
-        for block in self.body[: self.active]:
-            body = block(body)
+        for number in range(self.active):
+            body = self.body[number](body)
         x = x + self.body_last(body)
         x = self.tail(self.upsample(x))
         return x / 255 + self.mean

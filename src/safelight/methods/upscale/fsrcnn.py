@@ -15,8 +15,9 @@ followed by a PReLU)::
 
 Differs from the paper: trained on 91 images and BSDS500 pictures (not General-100), by SOAP in bfloat16 with a cosine
 schedule and averaged weights, and one learning rate for all layers, where the deconvolution of the paper learns ten
-times slower; the scales other than 3 start from the weights for 3 and then train whole, where the paper trains only
-their deconvolution.
+times slower; one channel of each layer begins by passing the picture on, and the deconvolution by enlarging that with
+as much of the bicubic kernel as it holds; the scales other than 3 start from the weights for 3 and then train whole,
+where the paper trains only their deconvolution.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.blocks import sub_pixel
+from safelight.blocks import dot_enlarged, pass_on, sub_pixel
 from safelight.card import Adopted, Card, ForeignLayout, Paper, Promise, Recipe, Score, Trained, Weights
 from safelight.layouts import channels, count, rename
 from safelight.optim import Soap
@@ -45,6 +46,9 @@ class Options:
     m: int = option(4, "number of mapping layers", low=0, high=32)
 
 
+PADDING = 4  # of the deconvolution of 9x9
+
+
 class FSRCNN(nn.Module):
     """(B, 1, h, w) luma to (B, 1, h * scale, w * scale)."""
 
@@ -55,7 +59,7 @@ class FSRCNN(nn.Module):
         self.shrink = nn.Sequential(nn.Conv2d(d, s, 1), nn.PReLU(s))
         self.map = nn.Sequential(*(nn.Sequential(nn.Conv2d(s, s, 3, padding=1), nn.PReLU(s)) for _ in range(m)))
         self.expand = nn.Sequential(nn.Conv2d(s, d, 1), nn.PReLU(d))
-        self.deconv = nn.ConvTranspose2d(d, 1, 9, stride=scale, padding=4, output_padding=scale - 1)
+        self.deconv = nn.ConvTranspose2d(d, 1, 9, stride=scale, padding=PADDING, output_padding=scale - 1)
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
                 nn.init.zeros_(parameter)
@@ -63,6 +67,12 @@ class FSRCNN(nn.Module):
                 nn.init.normal_(parameter, std=0.001)
             elif parameter.ndim == 4:
                 nn.init.kaiming_normal_(parameter, a=0.25)  # He et al. for PReLU, as the paper does
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                pass_on(layer)
+        with torch.no_grad():
+            middle = slice(4 * scale - 4, 4 * scale + 5)
+            self.deconv.weight[0, 0] = dot_enlarged(scale).view(9 * scale, 9 * scale)[middle, middle]
 
     def forward(self, Y: Tensor) -> Tensor:
         """Enlarge the luma."""
@@ -85,17 +95,23 @@ class InTraining(nn.Module):
 
     def forward(self, Y: Tensor) -> Tensor:
         """Enlarge the luma."""
-        network = self.network
-        x = Y
-        for conv, prelu in (network.extract, network.shrink, *network.map, network.expand):
-            x = conv(x)
-            a = prelu.weight.view(1, -1, 1, 1).to(x.dtype)
-            x = torch.addcmul(x, x.clamp(max=0), a - 1)
-        deconv = network.deconv
-        s = deconv.stride[0]
-        weight, above, below, shift = sub_pixel(deconv.weight, s, deconv.padding[0])
+        network, x = self.network, Y
+        for layer in (network.extract, network.shrink, network.map, network.expand):
+            for step in layer.modules():
+                match step:
+                    case nn.Conv2d():
+                        x = step(x)
+                    case nn.PReLU():
+                        a = step.weight.view(1, -1, 1, 1).to(x.dtype)
+                        x = torch.addcmul(x, x.clamp(max=0), a - 1)
+                    case _:
+                        pass
+        s = network.deconv.stride[0]
+        weight, above, below, shift = sub_pixel(network.deconv.weight, s, PADDING)
         x = F.pad(x, (above, below + (shift > 0)) * 2)
-        x = F.pixel_shuffle(F.conv2d(x, weight), s) + deconv.bias
+        x = F.pixel_shuffle(F.conv2d(x, weight), s)
+        if network.deconv.bias is not None:
+            x = x + network.deconv.bias
         return x[..., shift : shift + s * Y.shape[-2], shift : shift + s * Y.shape[-1]]
 
 

@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight import ops
+from safelight.blocks import dot_enlarged
 from safelight.card import Card, Recipe, Trained
 from safelight.optim import Soap
 from safelight.options import option
@@ -49,37 +49,33 @@ class Size:
 SIZES = {"base": Size(N=8, C=32), "small": Size(N=8, C=16)}
 
 
-def bicubic_kernels(s: int) -> Tensor:
-    """The bicubic kernel as a convolution of the small picture, (s^2, 5, 5): one for each place in a cell of s x s."""
-    middle = 4  # the cell of a small picture of 9 x 9 pixels whose neighbours are all inside
-    dots = torch.eye(25).view(25, 1, 5, 5)
-    large = ops.resize(F.pad(dots, (2, 2, 2, 2)), (9 * s, 9 * s))
-    cell = large[:, 0, middle * s : (middle + 1) * s, middle * s : (middle + 1) * s]
-    return cell.permute(1, 2, 0).reshape(s * s, 5, 5)
-
-
 class Lamp(nn.Module):
     """(B, 3, h, w) to (B, 3, h * s, w * s)."""
 
     def __init__(self, options: Options, s: int) -> None:
         super().__init__()
         N, C = SIZES[options.size].N, SIZES[options.size].C
+        body = [nn.Conv2d(C, C, 3, padding=1) for _ in range(N)]
         self.head = nn.Conv2d(3, C, 3, padding=1, padding_mode="replicate")
-        self.body = nn.ModuleList(nn.Conv2d(C, C, 3, padding=1) for _ in range(N))
+        self.body = nn.ModuleList(body)
         self.tail = nn.Conv2d(C, 3 * s * s, 3, padding=1)
         self.enlarge = nn.Conv2d(3, 3 * s * s, 5, padding=2, padding_mode="replicate", bias=False)
         self.shuffle = nn.PixelShuffle(s)
-        for layer in (self.head, *self.body, self.tail):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
+        for name, parameter in self.named_parameters():
+            if name.endswith("bias"):
+                nn.init.zeros_(parameter)
+            else:
+                nn.init.kaiming_normal_(parameter, nonlinearity="relu")
         with torch.no_grad():
-            for layer in self.body:
+            for layer in body:
                 layer.weight.mul_(0.1)
                 layer.weight[:, :, 1, 1] += torch.eye(C)
             nn.init.normal_(self.tail.weight, std=1e-3)
             nn.init.zeros_(self.enlarge.weight)
+            cells = dot_enlarged(s)[2:7, :, 2:7].flip(0, 2)  # a cell t rows up sees the dot t rows down
+            kernels = cells.permute(1, 3, 0, 2).flatten(0, 1)
             for color in range(3):
-                self.enlarge.weight[color * s * s : (color + 1) * s * s, color] = bicubic_kernels(s)
+                self.enlarge.weight[color * s * s : (color + 1) * s * s, color] = kernels
 
     def forward(self, x: Tensor) -> Tensor:
         """Enlarge the picture."""

@@ -14,8 +14,9 @@ are learned together::
 
 Differs from the paper: trained on 91 images and BSDS500 pictures instead of ImageNet, by SOAP in bfloat16 with a
 cosine schedule, averaged weights and one rate for all layers instead of 8e8 back-propagations of SGD with a last layer
-that learns ten times slower; the scales other than 3 start from the weights for 3; the border is repeated in training
-too, where the paper trains on valid convolutions and repeats it only at test.
+that learns ten times slower; the scales other than 3 start from the weights for 3; it begins as the identity, one
+channel of each layer passing the picture on; the border is repeated in training too, where the paper trains on valid
+convolutions and repeats it only at test.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from safelight.blocks import pass_on
 from safelight.card import Card, Paper, Promise, Recipe, Score, Trained, Weights
 from safelight.optim import Soap
 from safelight.options import option
@@ -61,6 +63,8 @@ class SRCNN(nn.Module):
         self.conv1 = conv(1, 64, f1)
         self.conv2 = conv(64, 32, f2)
         self.conv3 = conv(32, 1, f3)
+        for layer in (self.conv1, self.conv2, self.conv3):
+            pass_on(layer)
 
     def forward(self, Y: Tensor) -> Tensor:
         """Map the interpolated luma to the sharp one."""

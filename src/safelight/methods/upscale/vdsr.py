@@ -44,8 +44,9 @@ class VDSR(nn.Module):
         self.last = nn.Conv2d(64, 1, 3, padding=1)
         self.active = D - 2  # middle layers that are computed
         begin_as_identity(self, "last")
-        for conv in self.middle[YOUNG:]:
-            nn.init.dirac_(conv.weight)
+        for parameter in self.middle[YOUNG:].parameters():
+            if parameter.ndim == 4:
+                nn.init.dirac_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         """Add the predicted residual to the interpolated luma."""
