@@ -123,9 +123,8 @@ def timed(work: Callable[[], object]) -> float:
 def limit(*, bfloat16: bool) -> float:
     """The rate of four 3x3 convolutions of 64 channels, forward and backward, in GFLOP/s."""
     channels, side, batch = 64, 48, 16
-    layers = nn.Sequential(*(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(4))).to(
-        memory_format=torch.channels_last
-    )
+    four = nn.Sequential(*(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(4)))
+    layers = devices.place(four, torch.device("cpu"))
     x = torch.randn(batch, channels, side, side).to(memory_format=torch.channels_last)
     x = (x.bfloat16() if bfloat16 else x).requires_grad_()
 
