@@ -168,3 +168,9 @@ def test_gaussian_blur_against_scipy():
 
 def test_round_half_up():
     assert ops.round_half_up(torch.tensor([0.5, 1.5, 2.4999, 2.5])).tolist() == [1, 2, 2, 3]
+
+
+def test_pictures_are_reduced_and_never_enlarged():
+    assert ops.reduced(torch.rand(1, 3, 100, 300), 50).shape == (1, 3, 50, 150)
+    small = torch.rand(1, 3, 40, 60)
+    assert ops.reduced(small, 50) is small

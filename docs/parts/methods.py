@@ -18,7 +18,7 @@ from safelight.engine.cost import Cost
 from safelight.image.formats import ABILITIES
 from safelight.methods.upscale import espcn
 from safelight.model import Model
-from safelight.options import OptionFact, make_options, option_facts
+from safelight.options import make_options, option_facts
 from safelight.tasks import TASKS, Task
 
 
@@ -79,23 +79,8 @@ def options() -> str:
         name = card.name if names.count(card.name) == 1 else card.id
         for fact in option_facts(card.options):
             flag = f"`--{fact.name.replace('_', '-')}`"
-            rows.append([name, flag, fact.help, values(fact), "auto" if fact.default is None else str(fact.default)])
+            rows.append([name, flag, fact.help, fact.extent, "auto" if fact.default is None else str(fact.default)])
     return table(["method", "flag", "what it does", "values", "default"], rows)
-
-
-def values(fact: OptionFact) -> str:
-    """Say what an option may be; what bounds nothing is not said."""
-    if fact.choices:
-        return ", ".join(fact.choices)
-    match fact.low, fact.high:
-        case None, None:
-            return ""
-        case low, None:
-            return f"at least {low}"
-        case None, high:
-            return f"at most {high}"
-        case low, high:
-            return f"{low} to {high}"
 
 
 def costs() -> str:

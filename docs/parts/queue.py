@@ -187,7 +187,7 @@ def command(one: Queued) -> str:
         name, options = BEGINS_FROM[one.name]
         parts.append(f"--start {_file(find(name), options, 1)}")
     elif recipe.start is not None and recipe.start != one.scale:
-        parts.append(f"--start {_file(one.card, {}, recipe.start)}")
+        parts.append(f"--start {_file(one.card, one.options, recipe.start)}")
     return " ".join(parts)
 
 

@@ -92,11 +92,8 @@ def read_styles(paths: Sequence[Path]) -> tuple[tuple[Tensor, ...], str]:
 
 def reduced(picture: Tensor, side: int) -> Tensor:
     """Reduce a picture, (C, H, W) uint8, so that its shorter side is no longer than this many pixels."""
-    zoom = side / min(picture.shape[-2:])
-    if zoom >= 1:
-        return picture
-    small = ops.resize(picture.unsqueeze(0).float() / 255, zoom=zoom)[0]
-    return (small.clamp(0, 1) * 255).round().to(torch.uint8)
+    small = ops.reduced(picture.unsqueeze(0).float() / 255, side)[0]
+    return (small * 255).round().to(torch.uint8)
 
 
 def luma(rgb: Tensor) -> Tensor:

@@ -180,6 +180,12 @@ def resize(
     return x
 
 
+def reduced(x: Tensor, side: int) -> Tensor:
+    """Reduce pictures in [0, 1], (B, C, H, W), so that the shorter side is no longer than this; smaller ones stay."""
+    zoom = side / min(x.shape[-2:])
+    return resize(x, zoom=zoom).clamp(0, 1) if zoom < 1 else x
+
+
 def round_half_up(x: Tensor) -> Tensor:
     """Round to the nearest integer, halves up: MATLAB's ``uint8`` and ``round`` for values that are not negative.
 

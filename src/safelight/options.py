@@ -36,6 +36,26 @@ class OptionFact:
     high: float | None = None
     of_use: bool = False
 
+    @property
+    def extent(self) -> str:
+        """What the option may be; what bounds nothing is not said.
+
+        Example:
+            >>> OptionFact(name="strength", kind=float, default=1.0, help="", low=0).extent
+            'at least 0'
+        """
+        if self.choices:
+            return ", ".join(self.choices)
+        match self.low, self.high:
+            case None, None:
+                return ""
+            case low, None:
+                return f"at least {low}"
+            case None, high:
+                return f"at most {high}"
+            case low, high:
+                return f"{low} to {high}"
+
 
 def option(
     default: Any,  # noqa: ANN401

@@ -12,7 +12,7 @@ from safelight.card import Batch
 from safelight.catalog import find
 from safelight.engine.samples import to_tensor
 from safelight.methods.stylize import johnson
-from safelight.methods.stylize.johnson import Johnson, Options, PerceptualLoss, pick, reduced
+from safelight.methods.stylize.johnson import Johnson, Options, PerceptualLoss, pick
 from safelight.options import CardError
 
 CARD = find("stylize/johnson")
@@ -86,12 +86,6 @@ def test_the_style_itself_has_next_to_no_style_loss():
     terms = training._terms(Copy(), style)
     assert float(terms["style"]) < 1e-9
     assert float(terms["content"]) < 1e-9
-
-
-def test_a_style_is_reduced_and_never_enlarged():
-    assert reduced(torch.rand(1, 3, 100, 300), 50).shape == (1, 3, 50, 150)
-    small = torch.rand(1, 3, 40, 60)
-    assert reduced(small, 50) is small
 
 
 @pytest.fixture

@@ -105,20 +105,13 @@ def extent(fact: OptionFact) -> str:
     Example:
         >>> from safelight.options import OptionFact
         >>> extent(OptionFact(name="strength", kind=float, default=None, help="", low=0))
-        'auto, or 0 to any; default auto'
+        'auto, or at least 0; default auto'
         >>> extent(OptionFact(name="layers", kind=str, default=None, help=""))
         'default auto'
     """
-    bounded = fact.low is not None or fact.high is not None
-    values = ", ".join(fact.choices) or (f"{_number(fact.low)} to {_number(fact.high)}" if bounded else "")
-    if fact.default is None and values:
-        values = f"auto, or {values}"
+    values = f"auto, or {fact.extent}" if fact.default is None and fact.extent else fact.extent
     default = "auto" if fact.default is None else fact.default
     return f"{values}; default {default}" if values else f"default {default}"
-
-
-def _number(value: float | None) -> str:
-    return "any" if value is None else f"{value:g}"
 
 
 # --- completion, without torch ----------------------------------------------------------------------------------------

@@ -173,9 +173,7 @@ def moments_of(style: Style, options: Options, content: Tensor, backbone: Backbo
         )
     if options.colors == "content":
         x = color.match_covariance(x, content).clamp(0, 1)
-    zoom = max(options.style_side, least) / min(x.shape[-2:])
-    if zoom < 1:
-        x = ops.resize(x, zoom=zoom).clamp(0, 1)
+    x = ops.reduced(x, max(options.style_side, least))
     return losses.statistics(backbone(x, (LAYER,))[LAYER])
 
 

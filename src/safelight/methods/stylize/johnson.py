@@ -121,7 +121,7 @@ class PerceptualLoss:
         self.network, self.backbone, self.steps = network, backbone, recipe.steps
         self.optimizers: tuple[Optimizer, ...] = (Soap(network.parameters(), lr=recipe.rate),)
         with torch.no_grad():
-            found = [self._grams(self._look(reduced(style, SIDE))) for style in styles]
+            found = [self._grams(self._look(ops.reduced(style, SIDE))) for style in styles]
             self.style = [torch.stack(same).mean(dim=0) for same in zip(*found, strict=True)]
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
@@ -173,12 +173,6 @@ def cut(maps: Tensor, width: int) -> Tensor:
     """Cut the margin off maps of pictures of this width; nothing of pictures that are hardly more than a margin."""
     n = MARGIN * maps.shape[-1] // width if width >= 4 * MARGIN else 0
     return maps[..., n : maps.shape[-2] - n, n : maps.shape[-1] - n]
-
-
-def reduced(x: Tensor, side: int) -> Tensor:
-    """Reduce a picture so that its shorter side is no longer than this."""
-    zoom = side / min(x.shape[-2:])
-    return ops.resize(x, zoom=zoom).clamp(0, 1) if zoom < 1 else x
 
 
 def pick(options: Options, task: Task, gray: bool, sigma: float | None) -> Options:  # noqa: ARG001 - for one of colours

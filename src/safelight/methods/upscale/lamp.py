@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from safelight.blocks import dot_enlarged
-from safelight.card import Card, Recipe, Trained
+from safelight.card import Card, Promise, Recipe, Trained
 from safelight.optim import Soap
 from safelight.options import option
 from safelight.steps import Regression
@@ -99,12 +99,12 @@ RECIPE = Recipe(
     data=("t91", "bsds399", "photos_hq", "imagenet"),
     patch=32,
     batch=16,
-    steps=20000,
+    steps=40000,
     rate=3e-3,
     start=4,
-    steps_after_start=8000,
-    time="",
-    promises=(),
+    steps_after_start=14000,
+    time="50 minutes for scale 4 and 12 for each other, on one core of an AMD EPYC in bfloat16; small: a third",
+    promises=(Promise(data="Set14", level=4, psnr=28.60, floor=28.0),),  # RLFN's, of five times the weights
 )
 
 CARD = Card(
