@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from safelight.blocks import dot_enlarged
-from safelight.card import Card, Promise, Recipe, Trained
+from safelight.card import Card, Promise, Recipe, Trained, Weights
 from safelight.optim import Soap
 from safelight.options import option
 from safelight.steps import Regression
@@ -107,6 +107,27 @@ RECIPE = Recipe(
     promises=(Promise(data="Set14", level=4, psnr=28.60, floor=28.0),),  # RLFN's, of five times the weights
 )
 
+WEIGHTS = (
+    Weights(
+        file="lamp-x2.safetensors",
+        scales=(2,),
+        bytes=161136,
+        sha256="8ffbd0dcef22c6f3e0c86d4ee2e66aa1eda17ed0a7d7a749efbd9bab1fa6ca23",
+    ),
+    Weights(
+        file="lamp-x3.safetensors",
+        scales=(3,),
+        bytes=172056,
+        sha256="c642325a058a2d3110d645810df2abb68c7147c4da26d9199612d22066a81857",
+    ),
+    Weights(
+        file="lamp-x4.safetensors",
+        scales=(4,),
+        bytes=187320,
+        sha256="89783b42d8648782c17a7e089538600f275bf76d2e77b7e188759da6c93eec7f",
+    ),
+)
+
 CARD = Card(
     module=__name__,
     title="Lamp",
@@ -120,5 +141,6 @@ CARD = Card(
         reach=reach,
         training=training,
         recipe=RECIPE,
+        weights=WEIGHTS,
     ),
 )
