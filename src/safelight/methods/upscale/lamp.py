@@ -1,18 +1,21 @@
 """Lamp: a narrow chain of 3x3 convolutions on the small picture, made for the time that a processor takes.
 
-Of this project, and its default. What efficient networks of the field agree on is kept where a measurement agreed
-(results/chains.json): work on the small picture (Shi et al., arXiv:1609.05158), narrow and deep; branches that training
-wants and inference does not pay for, folded into one 3x3 kernel (X. Ding et al., "RepVGG: Making VGG-style ConvNets
-Great Again", CVPR 2021, arXiv:2101.03697), of which the identity alone is left here; and a result that is added to an
-enlargement of the input (X. Zhang, H. Zeng, L. Zhang, "Edge-oriented Convolution Block for Real-time Super Resolution
-on Mobile Devices", ACM Multimedia 2021)::
+This project's own network, and its default. It is what efficient networks of the field agree on, as far as
+``tools/compare_chains.py`` agreed too::
 
     x --> conv 3x3, C + ReLU --> N x (conv 3x3, C + ReLU) --> conv 3x3, 3 s^2 --(+)--> pixel shuffle s --> y
     x --> conv 5x5, 3 s^2, which begins as the bicubic kernel -------------------+
 
-The layers of the chain begin as the identity with a little noise, so that the signal passes all of them from the first
-step: it learns faster than residual blocks do, and has no sums for which rows would wait. The wide layers compute a
-correction of the bicubic picture alone, for which bfloat16 is precise enough; what reads the picture is in float32.
+- All layers work on the small picture, and the last one's channels are woven into the large one (W. Shi et al., CVPR
+  2016, arXiv:1609.05158). The chain is deep and narrow, without branches, so no rows of one wait for another.
+- An enlargement of the input is added to the result (X. Zhang, H. Zeng, L. Zhang, "Edge-oriented Convolution Block for
+  Real-time Super Resolution on Mobile Devices", ACM Multimedia 2021). Here it is learned and begins as bicubic. So the
+  wide layers compute a correction, for which bfloat16 is precise enough; what reads the picture stays in float32.
+- Each layer begins as the identity with a little noise, which is a kernel of X. Ding et al., "RepVGG: Making VGG-style
+  ConvNets Great Again", CVPR 2021, arXiv:2101.03697, folded before the training and not after it.
+
+Differs from those networks: three colours in and out, not the luma; no branches in training either, since a step with
+three of them takes three times as long; no attention and no residual blocks, which in equal time came less far.
 """
 
 from __future__ import annotations
@@ -125,6 +128,27 @@ WEIGHTS = (
         scales=(4,),
         bytes=187320,
         sha256="89783b42d8648782c17a7e089538600f275bf76d2e77b7e188759da6c93eec7f",
+    ),
+    Weights(
+        file="lamp-small-x2.safetensors",
+        scales=(2,),
+        bytes=45904,
+        sha256="d8b01f095559399c56a7610bcb2547df84536735908b76150af3898161bad68e",
+        options={"size": "small"},
+    ),
+    Weights(
+        file="lamp-small-x3.safetensors",
+        scales=(3,),
+        bytes=52512,
+        sha256="452b571c924dde52a6008bf24ca952341f74413ccd1e47fe1356b9831ac4fa3e",
+        options={"size": "small"},
+    ),
+    Weights(
+        file="lamp-small-x4.safetensors",
+        scales=(4,),
+        bytes=61728,
+        sha256="4e48889ea1cc9a1cee1cc427bd919ebd9dc5df451302c00da9ba90f3269f54c3",
+        options={"size": "small"},
     ),
 )
 
