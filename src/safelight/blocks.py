@@ -44,9 +44,10 @@ def pass_on(layer: nn.Conv2d) -> None:
 
 def dot_enlarged(s: int) -> Tensor:
     """What the bicubic kernel makes of a dot in the middle of 9 x 9 pixels: (9, s, 9, s), rows of cells of s x s."""
-    dot = torch.zeros(9, 9)
-    dot[4, 4] = 1
-    return ops.resize(dot, (9 * s, 9 * s)).view(9, s, 9, s)
+    with torch.device("cpu"):  # also where networks are built without numbers, to count their work
+        dot = torch.zeros(9, 9)
+        dot[4, 4] = 1
+        return ops.resize(dot, (9 * s, 9 * s)).view(9, s, 9, s)
 
 
 def sub_pixel(weight: Tensor, s: int, p: int) -> tuple[Tensor, int, int, int]:
