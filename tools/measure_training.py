@@ -199,16 +199,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=120.0, help="of training for each curve; 0: no curves")
     arguments = parser.parse_args()
     limits = {name: round(limit(bfloat16=name == "bfloat16"), 1) for name in ("float32", "bfloat16")}
-    print(limits)
     rows: list[dict[str, Any]] = []
-    for name, scale in NETWORKS:
-        rows.append(row(name, scale, arguments.data, limits))
-        print(rows[-1], flush=True)
-    for found in rows:
-        name = found["method"].split("/")[1]
-        if arguments.seconds and name in CURVES:
-            found["curves"] = curves(name, found["scale"], arguments.data, arguments.seconds)
-            print(name, found["curves"], flush=True)
     written = {
         "what": "training on a CPU: the loop against the plain one, and against a convolution's rate in GFLOP/s",
         "device": devices.describe(devices.choose("cpu")),
@@ -218,7 +209,19 @@ def main() -> None:
         "limits": limits,
         "rows": rows,
     }
-    RESULTS.write_text(json.dumps(written, indent=1) + "\n")
+
+    def write(line: object) -> None:
+        print(line, flush=True)
+        RESULTS.write_text(json.dumps(written, indent=1) + "\n")
+
+    for name, scale in NETWORKS:
+        rows.append(row(name, scale, arguments.data, limits))
+        write(rows[-1])
+    for found in rows:
+        name = found["method"].split("/")[1]
+        if arguments.seconds and name in CURVES:
+            found["curves"] = curves(name, found["scale"], arguments.data, arguments.seconds)
+            write(found["curves"])
 
 
 if __name__ == "__main__":

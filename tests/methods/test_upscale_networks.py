@@ -123,10 +123,10 @@ def test_lamp_begins_as_the_bicubic_kernel(scale):
     torch.testing.assert_close(net(x)[inside], ops.resize(x, zoom=scale)[inside])
 
 
-@pytest.mark.parametrize("size", ["base", "small"])
-def test_lamps_chain_begins_near_the_identity(size):
+@pytest.mark.parametrize("variant", ["base", "small"])
+def test_lamps_chain_begins_near_the_identity(variant):
     torch.manual_seed(0)
-    net = lamp.Lamp(find("lamp").options(size=size), 4)
+    net = lamp.Lamp(find("lamp").options(variant=variant), 4)
     first = F.relu(net.head(torch.rand(1, 3, 16, 16)))
     features = first
     for conv in net.body:

@@ -38,7 +38,7 @@ from safelight.steps import Regression
 class Options:
     """Which of the two networks."""
 
-    size: Literal["base", "small"] = option("base", "base: 8 layers of 32 channels; small: of 16, in half the time")
+    variant: Literal["base", "small"] = option("base", "base: 8 layers of 32 channels; small: of 16, in half the time")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Lamp(nn.Module):
 
     def __init__(self, options: Options, s: int) -> None:
         super().__init__()
-        N, C = SIZES[options.size].N, SIZES[options.size].C
+        N, C = SIZES[options.variant].N, SIZES[options.variant].C
         body = [nn.Conv2d(C, C, 3, padding=1) for _ in range(N)]
         self.head = nn.Conv2d(3, C, 3, padding=1, padding_mode="replicate")
         self.body = nn.ModuleList(body)
@@ -90,7 +90,7 @@ class Lamp(nn.Module):
 
 def reach(options: Options, scale: int) -> int:  # noqa: ARG001 - alike at each scale
     """One pixel by each 3x3 layer."""
-    return SIZES[options.size].N + 2
+    return SIZES[options.variant].N + 2
 
 
 def training(network: Lamp, recipe: Recipe) -> Regression:
@@ -115,40 +115,40 @@ WEIGHTS = (
         file="lamp-x2.safetensors",
         scales=(2,),
         bytes=161136,
-        sha256="8ffbd0dcef22c6f3e0c86d4ee2e66aa1eda17ed0a7d7a749efbd9bab1fa6ca23",
+        sha256="2d1df3d12ab8e4f2c3812b043f19371b73dd7f839012cc676988da5ded968adc",
     ),
     Weights(
         file="lamp-x3.safetensors",
         scales=(3,),
         bytes=172056,
-        sha256="c642325a058a2d3110d645810df2abb68c7147c4da26d9199612d22066a81857",
+        sha256="82a8421aaec132868c93678c33fa3e1f84aff5b59d25a8fc48d2668da0568f37",
     ),
     Weights(
         file="lamp-x4.safetensors",
         scales=(4,),
-        bytes=187320,
-        sha256="89783b42d8648782c17a7e089538600f275bf76d2e77b7e188759da6c93eec7f",
+        bytes=187328,
+        sha256="a96953ab039000fb6e31559705197468f86b1462eaf89d9fa0bb76eaf78b8b41",
     ),
     Weights(
         file="lamp-small-x2.safetensors",
         scales=(2,),
         bytes=45904,
-        sha256="d8b01f095559399c56a7610bcb2547df84536735908b76150af3898161bad68e",
-        options={"size": "small"},
+        sha256="3dd849bc58a10f152ccd1751a8266dfad7f899615f5a0497452fb36507cd0e94",
+        options={"variant": "small"},
     ),
     Weights(
         file="lamp-small-x3.safetensors",
         scales=(3,),
-        bytes=52512,
-        sha256="452b571c924dde52a6008bf24ca952341f74413ccd1e47fe1356b9831ac4fa3e",
-        options={"size": "small"},
+        bytes=52520,
+        sha256="47088dfe7cf8bc0fc4abfc9e26233a042cf4c62f10f6d9eee4c173c80b39a1bf",
+        options={"variant": "small"},
     ),
     Weights(
         file="lamp-small-x4.safetensors",
         scales=(4,),
-        bytes=61728,
-        sha256="4e48889ea1cc9a1cee1cc427bd919ebd9dc5df451302c00da9ba90f3269f54c3",
-        options={"size": "small"},
+        bytes=61736,
+        sha256="f30b973093ea3b47e62e730d826f4c5df046d709f79c4ac91abae766c9ed4d6f",
+        options={"variant": "small"},
     ),
 )
 
