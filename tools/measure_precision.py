@@ -95,8 +95,10 @@ def row(track: Track, card: Card, options: Values, level: int, pictures: Picture
 def subjects(card: Card) -> list[tuple[Track, Values, int]]:
     """List what is measured of a network: every zoom, and one level in the middle of each other task."""
     found: list[tuple[Track, Values, int]] = []
-    for task in (task for task in card.tasks if task in TRACKS):
-        track = TRACKS[task]
+    for task in card.tasks:
+        track = TRACKS.get(task)
+        if track is None:
+            continue
         for options in quality.variants(card, task):
             levels = [
                 level
