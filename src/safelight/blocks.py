@@ -33,8 +33,7 @@ def begin_as_identity(network: nn.Module, last: str) -> None:
 def pass_on(layer: nn.Conv2d) -> None:
     """Let the first channel of a convolution's result begin as the first of its input.
 
-    A network whose layers do so carries the picture from the first step on, and has only the rest to learn: SRCNN and
-    FSRCNN come as far in half the steps.
+    A network whose layers do so carries the picture from the first step on, and has only the rest to learn.
     """
     nn.init.zeros_(layer.weight[0])
     layer.weight[0, 0, layer.kernel_size[0] // 2, layer.kernel_size[1] // 2] = 1

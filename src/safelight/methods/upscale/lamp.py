@@ -38,7 +38,9 @@ from safelight.steps import Regression
 class Options:
     """Which of the two networks."""
 
-    variant: Literal["base", "small"] = option("base", "base: 8 layers of 32 channels; small: of 16, in half the time")
+    variant: Literal["base", "small"] = option(
+        "base", "base: 8 layers of 32 channels; small: of 16, a third of the weights"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,7 @@ WEIGHTS = (
 CARD = Card(
     module=__name__,
     title="Lamp",
-    summary="A narrow chain of convolutions, the best that a processor computes in a twentieth of a second.",
+    summary="A narrow chain of convolutions on the low-resolution colours, made for processors; this project's own.",
     options=Options,
     method=Trained(
         network=Lamp,
