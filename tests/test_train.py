@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -9,12 +10,14 @@ import torch
 
 from safelight import checkpoint, data, image, ops, train
 from safelight import model as models
-from safelight.card import Batch
+from safelight.card import Batch, Stage
 from safelight.catalog import find
 from safelight.checkpoint import CheckpointError
 from safelight.color import rgb_to_y
 from safelight.data import Crops, DataError
 from safelight.degrade import Jpeg, Noise, Shrink
+from safelight.engine import device as devices
+from safelight.steps import Regression
 from safelight.train import Plan
 
 ESPCN, VDSR, EDSR = find("espcn"), find("vdsr"), find("edsr")
@@ -226,6 +229,59 @@ def test_the_rate_warms_up_and_falls_to_zero():
     assert max(rates) == rates[100] == 1
     assert rates[-1] < 1e-4
     assert rates[100:] == sorted(rates[100:], reverse=True)
+
+
+def test_the_rate_follows_the_time_of_a_network_that_grows():
+    stages = (Stage(width=0.25, steps=0.8, time=0.5), Stage(width=1, steps=0.2, time=0.5))
+    recipe = dataclasses.replace(ESPCN.method.recipe, steps=1000, warmup=0, stages=stages)
+    rates = [train.learning_rate(recipe, step) for step in range(1001)]
+    assert rates[0] == 1
+    assert rates[400] == pytest.approx(0.5 * (1 + math.cos(math.pi / 4)))
+    assert rates[800] == pytest.approx(0.5)
+    assert rates[900] == pytest.approx(0.5 * (1 + math.cos(math.pi * 3 / 4)))
+    assert rates[1000] == pytest.approx(0, abs=1e-12)
+    widths = [train.width(recipe, step) for step in range(1000)]
+    assert widths == [0.25] * 800 + [1] * 200
+
+
+def test_a_network_that_starts_from_weights_is_grown(folder, tmp_path, monkeypatch):
+    made = plan(folder, tmp_path / "a", steps=8, card=VDSR)
+    stages = (Stage(width=0.25, steps=0.75, time=0.5), Stage(width=1, steps=0.25, time=0.5))
+    made = dataclasses.replace(made, recipe=dataclasses.replace(made.recipe, stages=stages))
+    widths = []
+    method = dataclasses.replace(VDSR.method, grow=lambda network, width: widths.append(width))
+    made = dataclasses.replace(made, card=dataclasses.replace(VDSR, method=method))
+    train.train(made, lambda progress: None)
+    train.train(dataclasses.replace(made, out=tmp_path / "b", start=tmp_path / "a"), lambda progress: None)
+    assert widths == [0.25] * 6 + [1] * 2 + [1] * 8
+
+
+@pytest.mark.parametrize(
+    ("precision", "share", "expected"),
+    [
+        ("auto", 0.25, ["bfloat16"] * 6 + ["float32"] * 2),
+        ("auto", 0, ["bfloat16"] * 8),
+        ("auto", 1, ["float32"] * 8),
+        ("bfloat16", 0.25, ["bfloat16"] * 8),
+        ("float32", 0.25, ["float32"] * 8),
+    ],
+)
+def test_the_last_steps_compute_in_float32(folder, tmp_path, monkeypatch, precision, share, expected):
+    monkeypatch.setattr(devices, "bfloat16_pays", lambda: True)
+    made = plan(folder, tmp_path / "w", steps=8, precision=precision)
+    made = dataclasses.replace(made, recipe=dataclasses.replace(made.recipe, exact=share))
+    computed = []
+    step = Regression.step
+
+    def watched(self, batch):
+        with torch.no_grad():
+            computed.append(str(self.network(batch.input).dtype).removeprefix("torch."))
+        return step(self, batch)
+
+    monkeypatch.setattr(Regression, "step", watched)
+    header = train.train(made, lambda progress: None)
+    assert computed == expected
+    assert ("bfloat16" in header.device) == ("bfloat16" in expected)
 
 
 def test_bfloat16_trains(folder, tmp_path):

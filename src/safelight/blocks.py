@@ -41,6 +41,23 @@ def pass_on(layer: nn.Conv2d) -> None:
         layer.bias[0] = 0
 
 
+def part(layer: nn.Conv2d, x: Tensor, n: int) -> Tensor:
+    """Compute the first n channels of a convolution's result from the first of its input: as many as x has."""
+    if (x.shape[1], n) == (layer.in_channels, layer.out_channels):
+        return layer(x)
+    assert layer.bias is not None
+    return F.conv2d(x, layer.weight[:n, : x.shape[1]], layer.bias[:n], padding=layer.padding)
+
+
+@torch.no_grad()
+def begin_apart(layer: nn.Conv2d, n_in: int, n_out: int) -> None:
+    """Let the first n_out channels of a convolution's result begin by depending on the first n_in of its input alone.
+
+    So a network of ``part`` layers computes the same when the others join it, and they learn from then on.
+    """
+    nn.init.zeros_(layer.weight[:n_out, n_in:])
+
+
 def dot_enlarged(s: int) -> Tensor:
     """What the bicubic kernel makes of a dot in the middle of 9 x 9 pixels: (9, s, 9, s), rows of cells of s x s."""
     with torch.device("cpu"):  # also where networks are built without numbers, to count their work

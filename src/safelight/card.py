@@ -75,6 +75,24 @@ class Promise:
     options: Mapping[str, int | float | str] = dataclasses.field(default_factory=dict[str, int | float | str])
 
 
+def promised(published: Sequence[Score], floors: Mapping[int, float], allowed: float = 0.1) -> tuple[Promise, ...]:
+    """Promise a paper's own rows: those of ``floors``, a floor for each level of Set5, and others but for ``allowed``.
+
+    Args:
+        published: The rows; those of Set5 that have no floor are not promised.
+        floors: PSNR in dB, by level.
+        allowed: How many decibels the floors of the other sets are below what is published.
+    """
+    return tuple(
+        Promise(
+            data=row.data, level=row.level, psnr=row.psnr, task=row.task, options=row.options,
+            floor=floors[row.level] if row.data == "Set5" else round(row.psnr - allowed, 2),
+        )
+        for row in published
+        if row.data != "Set5" or row.level in floors
+    )  # fmt: skip
+
+
 # --- training and weights ---------------------------------------------------------------------------------------------
 
 
@@ -121,14 +139,30 @@ class Perceptual:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """A part of the training of a network that grows: a narrow one sees many more pixels in an hour, and learns more.
+
+    ``width`` is the share of the channels that are there, ``steps`` the share of the steps, and ``time`` that of the
+    time which these take, about. The learning rate follows the time: its cosine runs once over all stages.
+    """
+
+    width: float
+    steps: float
+    time: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """How a network is trained, and the number that this promises.
 
     ``data`` names the training sets; ``patch`` is the side of a crop in low-resolution pixels, ``batch`` the crops in
     a step, ``rate`` the peak learning rate, reached after ``warmup`` steps and falling to zero along a cosine; ``ema``
     is the decay of the averaged weights that are kept. ``start`` names the scale whose weights the other scales start
-    from, training for ``steps_after_start`` (``None``: all start at random). ``time`` says how long it takes and on
-    what. ``promises`` are the numbers that the paper prints and this recipe aims at.
+    from, training for ``steps_after_start`` (``None``: all start at random). ``exact`` is the share of the steps, the
+    last ones, that compute in float32 where the others may in bfloat16, whose rounding a network that carries the
+    picture through its layers learns to make up for. ``stages`` are those of a network that grows; one that starts from
+    weights is grown. ``time`` says how long it takes and on what. ``promises`` are the paper's numbers, which this
+    recipe aims at.
     """
 
     data: tuple[str, ...]
@@ -140,6 +174,8 @@ class Recipe:
     ema: float = 0.999
     start: int | None = None
     steps_after_start: int | None = None
+    exact: float = 0.0
+    stages: tuple[Stage, ...] = ()
     time: str
     promises: tuple[Promise, ...]
 
@@ -249,8 +285,7 @@ class Trained:
     ``pick(options, task, gray, sigma)`` settles options that depend on the picture: a network of gray pictures, say, or
     one for a noise of ``sigma`` (in [0, 1], ``None`` where it is not told).
     ``foreign`` lists the published layouts of weights that can be loaded.
-    ``grow(network, fraction)`` is told before each step which part of a training is done, if that began at random: a
-    deep network may train a few layers first, and let the others, which change nothing until then, join later.
+    ``grow(network, width)`` sets the share of its channels that a network in training has, for a recipe with stages.
 
     ``statistics`` says that the network normalises by statistics of whole maps (``blocks.Normalisation``), which the
     engine takes once over the picture; ``reach`` is then that of the network with these held fixed. ``multiple`` is

@@ -242,7 +242,8 @@ class Runner:
         return window.colors(region).expand(-1, channels, -1, -1).to(self.device)
 
     def _write(self, band: NDArray[Any], top: int, region: Region, x: Tensor) -> None:
-        if not torch.isfinite(torch.stack(torch.aminmax(x))).all():  # a NaN is both the least and the largest
+        inner = x.movedim(1, -1)  # as strips lie in memory: aminmax copies what does not
+        if not torch.isfinite(torch.stack(torch.aminmax(inner))).all():  # a NaN is both the least and the largest
             raise NumericError(
                 f"{self.card.id} computed values that are not numbers in {self._way.precision}; "
                 + ("the picture has some" if self._way.precision == "float32" else "try --precision exact")

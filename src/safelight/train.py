@@ -50,7 +50,24 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     """The rate at a step as a fraction of the peak: a linear warm-up, then a cosine down to zero."""
     if step < recipe.warmup:
         return (step + 1) / recipe.warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)))
+    done = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
+    begun = before = 0.0  # the shares of the steps and of the time when a stage begins
+    for stage in recipe.stages:
+        if done < begun + stage.steps:
+            done = before + stage.time * (done - begun) / stage.steps
+            break
+        begun, before = begun + stage.steps, before + stage.time
+    return 0.5 * (1 + math.cos(math.pi * done))
+
+
+def width(recipe: Recipe, step: int) -> float:
+    """The share of its channels that a network has at a step."""
+    begun = 0.0
+    for stage in recipe.stages:
+        begun += stage.steps
+        if step < begun * recipe.steps:
+            return stage.width
+    return 1.0
 
 
 class Average:
@@ -129,11 +146,14 @@ def train(plan: Plan, report: Callable[[Progress], None], *, resume: bool = True
     """
     method = plan.card.method
     assert isinstance(method, Trained)
-    recipe = plan.recipe
+    recipe = plan.recipe if plan.start is None else dataclasses.replace(plan.recipe, stages=())
     device = devices.choose(plan.device)
     bfloat16 = plan.precision == "bfloat16" or (
         plan.precision == "auto" and (device.type == "cuda" or (device.type == "cpu" and devices.bfloat16_pays()))
     )
+
+    # Up to this step; all of them where the user said bfloat16.
+    short = recipe.steps * (bfloat16 and (1 if plan.precision == "bfloat16" else 1 - recipe.exact))
 
     split = data.load(plan.folders, channels_of(method, plan.options))
     generator = torch.Generator().manual_seed(plan.seed)
@@ -176,22 +196,22 @@ def train(plan: Plan, report: Callable[[Progress], None], *, resume: bool = True
         trained_on=tuple(
             data.described(path.name) for path in (*plan.folders, *(style for style in plan.styles if style.is_dir()))
         ),
-        recipe={k: getattr(recipe, k) for k in ("patch", "batch", "steps", "rate", "warmup", "ema")}
+        recipe={k: getattr(recipe, k) for k in ("patch", "batch", "steps", "rate", "warmup", "ema", "exact")}
         | {"seed": plan.seed, "start": "" if plan.start is None else plan.start.name}
         | ({} if lesson.psnr else {"styles": [path.name for path in plan.styles]} | lesson.backbone),
-        device=devices.describe(device) + (", bfloat16" if bfloat16 else ""),
+        device=devices.describe(device) + (", bfloat16" if short > 0 else ""),
         commit=provenance.code_version(),
     )
     started = saved = time.perf_counter()
     for step in range(first, recipe.steps):
-        if method.grow is not None and plan.start is None:
-            method.grow(network, step / recipe.steps)
+        if method.grow is not None:
+            method.grow(network, width(recipe, step))
         factor = learning_rate(recipe, step)
         for optimizer in training.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
 
-        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=step < short):
             losses = training.step(lesson.draw(generator))
         average.update(network, step)
         total += sum(losses.values())

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 
 from safelight import ops
-from safelight.catalog import find
+from safelight.card import Trained
+from safelight.catalog import CARDS, find
 from safelight.engine.cost import measure
 from safelight.methods.upscale import edsr, espcn, fsrcnn, lamp, srcnn, vdsr
 
@@ -74,30 +75,52 @@ def test_vdsr_adds_its_input():
     assert torch.equal(net(x), x)
 
 
-def test_vdsr_layers_that_join_later_change_nothing_when_they_do():
+GROWING = [("vdsr", vdsr, 2), ("edsr", edsr, 2), ("edsr", edsr, 3), ("edsr", edsr, 4)]
+
+
+@pytest.mark.parametrize(("name", "module", "scale"), GROWING)
+def test_channels_that_join_later_change_nothing_when_they_do(name, module, scale):
+    card = find(name)
     torch.manual_seed(0)
-    net = vdsr.VDSR(find("vdsr").options(), 2)
-    torch.nn.init.normal_(net.last.weight)
-    x = torch.rand(1, 1, 24, 24)
-    answers = []
-    for fraction in (0.0, 0.59, 0.6, 0.99):
-        vdsr.grow(net, fraction)
-        answers.append(net(x))
-    assert torch.equal(answers[0], answers[1])
-    assert torch.equal(answers[2], answers[3])
-    assert (answers[1] - x).abs().mean() > 0.1
-    torch.testing.assert_close(answers[1], answers[2], rtol=1e-5, atol=1e-6)
+    net = card.method.network(card.options(), scale)
+    growing = module.Growing(net)
+    x = torch.rand(1, 1 if name == "vdsr" else 3, 24, 24)
+    whole = net(x)
+    for stage in card.method.recipe.stages:
+        module.grow(net, stage.width)
+        torch.testing.assert_close(growing(x), whole, rtol=1e-5, atol=1e-6)
+    # Not because nothing is there yet: the first channels do change the picture.
+    with torch.no_grad():
+        for layer in (net.first,) if name == "vdsr" else (net.head,):
+            layer.weight[: net.n // 4].zero_()
+    assert (net(x) - whole).abs().max() > 1e-4
 
 
-def test_vdsr_trains_few_layers_first():
-    net = vdsr.VDSR(find("vdsr").options(), 2)
-    reached = {}
-    for fraction in (0.0, 0.9):
-        vdsr.grow(net, fraction)
-        net.zero_grad()
-        net(torch.rand(1, 1, 9, 9)).sum().backward()
-        reached[fraction] = sum(conv.weight.grad is not None for conv in net.middle)
-    assert reached == {0.0: vdsr.YOUNG, 0.9: 18}
+@pytest.mark.parametrize(("name", "module", "scale"), GROWING)
+def test_a_narrow_network_trains_its_own_channels_alone(name, module, scale):
+    card = find(name)
+    net = card.method.network(card.options(), scale)
+    growing = module.Growing(net)
+    x = torch.rand(1, 1 if name == "vdsr" else 3, 9, 9)
+    layer = net.middle[3] if name == "vdsr" else net.body[3].conv2
+    module.grow(net, 0.25)
+    growing(x).sum().backward()
+    assert layer.weight.grad[:16, :16].abs().min(dim=1).values.max() > 0
+    assert layer.weight.grad[16:].count_nonzero() == layer.weight.grad[:, 16:].count_nonzero() == 0
+    net.zero_grad()
+    module.grow(net, 1)
+    growing(x).sum().backward()
+    assert layer.weight.grad[:16, 16:].count_nonzero() > 0
+
+
+def test_the_last_recipe_stage_has_the_whole_network():
+    growing = [card.method for card in CARDS if isinstance(card.method, Trained) and card.method.grow]
+    assert len(growing) >= 2
+    for method in growing:
+        stages = method.recipe.stages
+        assert stages[-1].width == 1
+        assert sum(stage.steps for stage in stages) == pytest.approx(1)
+        assert sum(stage.time for stage in stages) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
