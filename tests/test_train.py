@@ -274,6 +274,7 @@ def test_the_last_steps_compute_in_float32(folder, tmp_path, monkeypatch, precis
     step = Regression.step
 
     def watched(self, batch):
+        assert batch.input.dtype == torch.float32  # the crops, whatever the network computes in
         with torch.no_grad():
             computed.append(str(self.network(batch.input).dtype).removeprefix("torch."))
         return step(self, batch)

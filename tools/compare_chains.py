@@ -70,12 +70,12 @@ class Residual(HeStart):
             if parameter.ndim == 4:
                 nn.init.normal_(parameter, std=1e-2 / channels**0.5)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Enlarge the picture."""
+    def correction(self, x: Tensor) -> Tensor:
+        """Compute what the enlarged picture lacks."""
         features = self.head(x)
         for first, second in zip(self.body[::2], self.body[1::2], strict=True):
             features = features + second(F.relu(first(features)))
-        return self.shuffle(self.tail(features) + self.enlarge(x))
+        return self.tail(features)
 
 
 class Attention(Sized):
@@ -84,13 +84,13 @@ class Attention(Sized):
     C. Wan et al., "Swift Parameter-free Attention Network for Efficient Super-Resolution", arXiv:2311.12770.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Enlarge the picture."""
+    def correction(self, x: Tensor) -> Tensor:
+        """Compute what the enlarged picture lacks."""
         features = first = self.head(x)
         for a, b, c in zip(self.body[::3], self.body[1::3], self.body[2::3], strict=True):
             y = c(F.silu(b(F.silu(a(features)))))
             features = (y + features) * (torch.sigmoid(y) - 0.5) * 2
-        return self.shuffle(self.tail(features + first) + self.enlarge(x))
+        return self.tail(features + first)
 
 
 class Parametric(Sized):
@@ -100,27 +100,22 @@ class Parametric(Sized):
         """Add the slopes."""
         self.slopes = nn.ModuleList(nn.PReLU(channels) for _ in range(len(self.body) + 1))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Enlarge the picture."""
+    def correction(self, x: Tensor) -> Tensor:
+        """Compute what the enlarged picture lacks."""
         features = x
         for layer, prelu in zip((self.head, *self.body), self.slopes, strict=True):
             features = prelu(layer(features))
-        return self.shuffle(self.tail(features) + self.enlarge(x))
+        return self.tail(features)
 
 
 class Alone(Sized):
-    """Without the enlargement of the input: the chain makes the whole picture."""
+    """Without the enlargement of the input, which is zero and stays so: the chain makes the whole picture."""
 
     def setup(self, channels: int) -> None:  # noqa: ARG002 - of another variant
         """Leave it out."""
         nn.init.kaiming_normal_(self.tail.weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Enlarge the picture."""
-        features = F.relu(self.head(x))
-        for conv in self.body:
-            features = F.relu(conv(features))
-        return self.shuffle(self.tail(features))
+        nn.init.zeros_(self.enlarge.weight)
+        self.enlarge.requires_grad_(requires_grad=False)
 
 
 def soap(network: nn.Module, rate: float) -> Optimizer:
@@ -171,8 +166,8 @@ def run(variant: Variant, split: data.Split, folders: tuple[Path, ...], seconds:
     assert isinstance(method, Trained)
     recipe = dataclasses.replace(method.recipe, patch=variant.patch, batch=variant.batch)
 
-    def training(network: nn.Module, recipe: Recipe) -> Regression:  # noqa: ARG001 - the variant's rate
-        return Regression(network, variant.optimizer(network, variant.rate), variant.loss)
+    def training(network: lamp.Lamp, recipe: Recipe) -> Regression:  # noqa: ARG001 - the variant's rate
+        return Regression(lamp.InTraining(network), variant.optimizer(network, variant.rate), variant.loss)
 
     changed = dataclasses.replace(method, training=training)
     plan = lessons.Plan(
@@ -190,8 +185,9 @@ def run(variant: Variant, split: data.Split, folders: tuple[Path, ...], seconds:
     def step(number: int, factor: float) -> None:
         for group in optimizer.param_groups:
             group["lr"] = variant.rate * factor
+        batch = lesson.draw(generator)
         with torch.autocast("cpu", torch.bfloat16, enabled=devices.bfloat16_pays()):
-            lesson.training.step(lesson.draw(generator))
+            lesson.training.step(batch)
         average.update(network, number)
 
     for number in range(WARM):
@@ -204,7 +200,7 @@ def run(variant: Variant, split: data.Split, folders: tuple[Path, ...], seconds:
         step(number, train.learning_rate(recipe, number))
     network.load_state_dict(average.tensors)
     return {
-        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "parameters": sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad),
         "steps": recipe.steps,
         "validation_psnr": round(lessons.validate(plan, network.eval(), split.validation), 3),
     }

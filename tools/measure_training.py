@@ -5,7 +5,8 @@
 Writes ``results/training.json``. For each network, in one run:
 
 - the plain loop, as a first script would have it: float32, torch's own layout, Adam, the network as it stands; the
-  safelight loop beside it, as ``safelight train`` runs it. The two are timed in turns, crops and degradations included;
+  safelight loop beside it, as ``safelight train`` runs it. The two are timed in turns, crops and degradations included:
+  a step of the whole network, and the mean over the recipe, in which networks may grow and end in float32;
 - where a step's time goes: crops, network (forward and backward), optimiser, average;
 - the fraction of the limit: what a 3x3 convolution of 64 channels reaches, forward and backward, in the same run and
   precision. Arithmetic is counted as 6 floating point operations for each multiply-add: 2 forward, 4 backward;
@@ -29,7 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from safelight import catalog, data, lessons, provenance, train
-from safelight.card import Card, Trained, channels_of
+from safelight.card import Card, Stage, Trained, channels_of
 from safelight.engine import device as devices
 from safelight.engine.cost import measure
 from safelight.options import make_options
@@ -88,13 +89,30 @@ class Ours:
         self.lesson = lessons.Lesson(plan, self.network, split, device)
         self.average = train.Average(self.network, plan.recipe.ema)
         self.generator = torch.Generator().manual_seed(0)
-        self.bfloat16 = devices.bfloat16_pays()
+        self.method, self.recipe = method, plan.recipe
+        self.bfloat16 = devices.bfloat16_pays() and plan.recipe.exact < 1
 
     def step(self) -> None:
         """Draw, compute, update, average."""
+        batch = self.lesson.draw(self.generator)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
-            self.lesson.training.step(self.lesson.draw(self.generator))
+            self.lesson.training.step(batch)
         self.average.update(self.network, 1)
+
+    def seconds(self) -> tuple[float, float]:
+        """Time a step: of the whole network, and the mean over the recipe."""
+        exact = self.recipe.exact if self.bfloat16 else 0.0
+        mean = whole = 0.0
+        for stage in self.recipe.stages or (Stage(width=1, steps=1, time=1),):
+            if self.method.grow is not None:
+                self.method.grow(self.network, stage.width)
+            whole = timed(self.step)  # the last stage has all channels
+            mean += stage.steps * whole
+        if exact:
+            self.bfloat16 = False
+            mean += exact * (timed(self.step) - whole)
+            self.bfloat16 = True
+        return whole, mean
 
     def shares(self) -> dict[str, float]:
         """Which part of a step each of its parts takes."""
@@ -144,8 +162,8 @@ def row(name: str, scale: int, folder: Path, limits: dict[str, float]) -> dict[s
     plan = plan_of(card, scale, folder)
     split = data.load(plan.folders, channels_of(method, plan.options))
     plain, ours = Plain(plan, split), Ours(plan, split)
-    rounds = [(timed(plain.step), timed(ours.step)) for _ in range(ROUNDS)]
-    plainly, here = (sorted(times)[ROUNDS // 2] for times in zip(*rounds, strict=True))
+    rounds = [(timed(plain.step), *ours.seconds()) for _ in range(ROUNDS)]
+    plainly, here, mean = (sorted(times)[ROUNDS // 2] for times in zip(*rounds, strict=True))
     cost = measure(method.network(plan.options, scale), 1 if channels_of(method, plan.options) == "y" else 3)
     gflop = 6e-9 * cost.multiply_adds * (plan.recipe.patch * scale) ** 2 * plan.recipe.batch
     return {
@@ -159,6 +177,8 @@ def row(name: str, scale: int, folder: Path, limits: dict[str, float]) -> dict[s
         "gflop_per_second": round(gflop / here, 1),
         "of_limit": round(gflop / here / limits["bfloat16" if ours.bfloat16 else "float32"], 3),
         "times_plain": round(plainly / here, 2),
+        "recipe_crops_per_second": round(plan.recipe.batch / mean, 1),
+        "recipe_times_plain": round(plainly / mean, 2),
         "shares": ours.shares(),
     }
 
@@ -181,7 +201,7 @@ def curves(name: str, scale: int, folder: Path, seconds: float) -> dict[str, lis
         psnr = lessons.validate(plan, plain.network.eval(), split.validation)
         plain.network.train()
         found.append((round(passed, 1), round(psnr, 3)))
-    steps = max(POINTS, int(seconds / timed(Ours(plan, split).step)))
+    steps = max(POINTS, int(seconds / Ours(plan, split).seconds()[1]))
     with tempfile.TemporaryDirectory() as place:
         whole = dataclasses.replace(
             plan_of(card, scale, folder, steps), out=Path(place) / "w.safetensors", validate_every=steps // POINTS

@@ -68,12 +68,14 @@ def training_speed() -> str:
         [
             f"{label(row['method'], {})} x{row['scale']}", f"{row['batch']} of {row['patch']}x{row['patch']}",
             f"{row['plain_crops_per_second']:,.0f}", f"{row['crops_per_second']:,.0f}", f"{row['times_plain']:.2f}",
+            f"{row['recipe_crops_per_second']:,.0f}", f"{row['recipe_times_plain']:.2f}",
             f"{row['plain_of_limit']:.0%}", f"{row['of_limit']:.0%}",
             *(f"{row['shares'][part]:.0%}" for part in ("network", "crops", "optimiser", "average")),
         ]
         for row in found["rows"]
     ]  # fmt: skip
-    heads = ["method", "crops a step", "plain, crops a second", "here", "times plain", "plain, of its limit"]
+    heads = ["method", "crops a step", "plain, crops a second", "here", "times plain", "over the recipe", "times plain"]
+    heads += ["plain, of its limit"]
     heads += ["here, of its limit", "network", "crops", "optimiser", "average"]
     limits = found["limits"]
     return (

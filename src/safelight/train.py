@@ -211,8 +211,9 @@ def train(plan: Plan, report: Callable[[Progress], None], *, resume: bool = True
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
 
+        batch = lesson.draw(generator)  # in float32: what bfloat16 makes of a picture is another degradation
         with torch.autocast(device.type, torch.bfloat16, enabled=step < short):
-            losses = training.step(lesson.draw(generator))
+            losses = training.step(batch)
         average.update(network, step)
         total += sum(losses.values())
         since += 1

@@ -82,12 +82,33 @@ class Lamp(nn.Module):
             for color in range(3):
                 self.enlarge.weight[color * s * s : (color + 1) * s * s, color] = kernels
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Enlarge the picture."""
+    def correction(self, x: Tensor) -> Tensor:
+        """Compute the cells, (B, 3 s^2, h, w), that the enlarged picture lacks."""
         features = F.relu(self.head(x))
         for conv in self.body:
             features = F.relu(conv(features))
-        return self.shuffle(self.tail(features) + self.enlarge(x))
+        return self.tail(features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Enlarge the picture."""
+        return self.shuffle(self.correction(x) + self.enlarge(x))
+
+
+class InTraining(nn.Module):
+    """The same function, of which the enlargement computes in float32 where the rest may in bfloat16.
+
+    The chain makes a correction, but this the picture: in bfloat16 it would round each sample to 8 bits or fewer.
+    """
+
+    def __init__(self, network: Lamp) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Enlarge the picture."""
+        with torch.autocast(x.device.type, enabled=False):
+            enlarged = self.network.enlarge(x)
+        return self.network.shuffle(self.network.correction(x) + enlarged)
 
 
 def reach(options: Options, scale: int) -> int:  # noqa: ARG001 - alike at each scale
@@ -97,7 +118,7 @@ def reach(options: Options, scale: int) -> int:  # noqa: ARG001 - alike at each 
 
 def training(network: Lamp, recipe: Recipe) -> Regression:
     """L1."""
-    return Regression(network, Soap(network.parameters(), lr=recipe.rate), F.l1_loss)
+    return Regression(InTraining(network), Soap(network.parameters(), lr=recipe.rate), F.l1_loss)
 
 
 RECIPE = Recipe(
