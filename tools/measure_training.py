@@ -90,7 +90,8 @@ class Ours:
         self.average = train.Average(self.network, plan.recipe.ema)
         self.generator = torch.Generator().manual_seed(0)
         self.method, self.recipe = method, plan.recipe
-        self.bfloat16 = devices.bfloat16_pays() and plan.recipe.exact < 1
+        self.exact = 0.0 if plan.precision == "bfloat16" else plan.recipe.exact
+        self.bfloat16 = devices.bfloat16_pays() and self.exact < 1
 
     def step(self) -> None:
         """Draw, compute, update, average."""
@@ -101,16 +102,15 @@ class Ours:
 
     def seconds(self) -> tuple[float, float]:
         """Time a step: of the whole network, and the mean over the recipe."""
-        exact = self.recipe.exact if self.bfloat16 else 0.0
         mean = whole = 0.0
         for stage in self.recipe.stages or (Stage(width=1, steps=1, time=1),):
             if self.method.grow is not None:
                 self.method.grow(self.network, stage.width)
             whole = timed(self.step)  # the last stage has all channels
             mean += stage.steps * whole
-        if exact:
+        if self.bfloat16 and self.exact:
             self.bfloat16 = False
-            mean += exact * (timed(self.step) - whole)
+            mean += self.exact * (timed(self.step) - whole)
             self.bfloat16 = True
         return whole, mean
 

@@ -105,29 +105,15 @@ def training_curves() -> str:
     return table(heads, [[*row, *[NONE] * (len(heads) - len(row))] for row in rows], right=range(2, len(heads)))
 
 
-def chains() -> str:
-    """What Lamp's choices are worth."""
-    found = stored("chains.json")
+def compared() -> str:
+    """What the recipes' choices are worth."""
+    found = stored("recipes.json")
     if found is None:
-        return missing("chains.json", "python tools/compare_chains.py --data DIR")
+        return missing("recipes.json", "python tools/compare_recipes.py --data DIR")
     rows = [
-        [name, f"{row['parameters']:,}", f"{row['steps']:,}", f"{row['validation_psnr']:.2f}"]
-        for name, row in found["rows"].items()
+        [group, name, f"{row['parameters']:,}", f"{row['steps']:,}", f"{row['validation_psnr']:.2f}"]
+        for group, variants in found["groups"].items()
+        for name, row in variants.items()
     ]
-    heads = ["variant", "parameters", "steps", "validation dB"]
-    return f"{table(heads, rows, right=(1, 2, 3))}\n\n{found['what']}. {found['processor']}, one thread."
-
-
-def optimisers() -> str:
-    """What SOAP is worth against Adam."""
-    found = stored("optimisers.json")
-    if found is None:
-        return missing("optimisers.json", "python tools/compare_optimisers.py --data DIR")
-    rows = [
-        [
-            run["optimiser"], f"{run['rate']:g}", f"{run['steps']:,}", f"{run['validation_psnr']:.2f}",
-            f"{run['seconds']:.0f}",
-        ]
-        for run in found["runs"]
-    ]  # fmt: skip
-    return table(["optimiser", "rate", "steps", "validation dB", "seconds"], rows, right=(1, 2, 3, 4))
+    heads = ["method", "variant", "parameters", "steps", "validation dB"]
+    return f"{table(heads, rows, right=(2, 3, 4))}\n\n{found['what']}. {found['processor']}, torch {found['torch']}."

@@ -9,8 +9,8 @@ Q_L and Q_R the directions of G are nearly independent, which is what Adam assum
     G' = Q_L' G Q_R        V = E[G'^2]        M = E[G]        W <- W - rate Q_L (Q_L' M Q_R / sqrt(V)) Q_R'
 
 Enlarging pictures is badly conditioned: nearly all energy of the input lies in smooth directions that are learned at
-once, and the detail in all others. ``tools/compare_optimisers.py`` measures what this choice is worth on FSRCNN;
-``results/optimisers.json`` has the figures.
+once, and the detail in all others. ``tools/compare_recipes.py`` measures what this choice is worth on FSRCNN;
+``results/recipes.json`` has the figures.
 
 Differs from the paper: tensors may have three axes (output channels, kernel, input channels) where the last two
 together would be too long for one matrix, and the first gradient's eigenbasis is exact.

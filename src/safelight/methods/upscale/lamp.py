@@ -1,7 +1,7 @@
 """Lamp: a narrow chain of 3x3 convolutions on the small picture, made for the time that a processor takes.
 
 This project's own network, and its default. It is what efficient networks of the field agree on, as far as
-``tools/compare_chains.py`` agreed too::
+``tools/compare_recipes.py`` agreed too::
 
     x --> conv 3x3, C + ReLU --> N x (conv 3x3, C + ReLU) --> conv 3x3, 3 s^2 --(+)--> pixel shuffle s --> y
     x --> conv 5x5, 3 s^2, which begins as the bicubic kernel -------------------+
