@@ -285,6 +285,23 @@ def test_train_says_that_a_recipe_starts_from_another_scale(pictures, tmp_path):
     assert "step 1/1: loss" in result.stdout
 
 
+def test_train_whole_trains_all_channels_from_the_first_step(pictures, tmp_path):
+    flags = ("--data", pictures, "--batch", "2", "--patch", "4", "--scale", "2", "--steps", "2")
+    trained = {}
+    for name, more in (("grown", ()), ("whole", ("--whole",))):
+        path = tmp_path / f"{name}.safetensors"
+        result = run("train", "edsr", *flags, *more, "-o", path, "--quiet")
+        assert result.exit_code == 0, result.output
+        trained[name] = checkpoint.load(path)[0]["tail.weight"]
+    # The last layer's weights begin at zero where they read what joins later.
+    assert trained["grown"][:, 16:].count_nonzero() == 0
+    assert trained["whole"][:, 16:].count_nonzero() > 0
+
+    result = run("train", "espcn", *flags, "--whole", "-o", tmp_path / "e.safetensors")
+    assert result.exit_code == 2
+    assert "does not grow; leave --whole out" in result.stderr
+
+
 def test_train_without_pictures_is_usage(tmp_path):
     (tmp_path / "data").mkdir()
     result = run("train", "fsrcnn", "--data", tmp_path / "data", "--scale", "2", "-o", tmp_path / "a.safetensors")

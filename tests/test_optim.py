@@ -91,3 +91,18 @@ def test_bfloat16_around_it_does_not_reach_it():
                 optimizer.step()
         weights.append(weight)
     assert torch.equal(*weights)
+
+
+def test_channels_without_a_gradient_stay_as_they_are():
+    """A network that grows trains its first channels alone, whatever basis their moments have."""
+    g = torch.Generator().manual_seed(0)
+    weight = torch.nn.Parameter(torch.ones(4, 8, 3, 3))
+    optimizer = Soap([weight], 0.01, longest=16)
+    for _ in range(25):
+        weight.grad = torch.zeros(4, 8, 3, 3)
+        low_rank = torch.randn(2, 1, 3, 3, generator=g) * torch.randn(1, 4, 1, 1, generator=g)
+        weight.grad[:2, :4] = 1e-4 * low_rank
+        optimizer.step()
+    assert (weight[:2, :4] - 1).abs().min() > 0
+    assert torch.equal(weight[2:], torch.ones(2, 8, 3, 3))
+    assert torch.equal(weight[:, 4:], torch.ones(4, 4, 3, 3))

@@ -244,7 +244,7 @@ def test_the_rate_follows_the_time_of_a_network_that_grows():
     assert widths == [0.25] * 800 + [1] * 200
 
 
-def test_a_network_that_starts_from_weights_is_grown(folder, tmp_path, monkeypatch):
+def test_a_network_grows_where_its_recipe_says_so(folder, tmp_path):
     made = plan(folder, tmp_path / "a", steps=8, card=VDSR)
     stages = (Stage(width=0.25, steps=0.75, time=0.5), Stage(width=1, steps=0.25, time=0.5))
     made = dataclasses.replace(made, recipe=dataclasses.replace(made.recipe, stages=stages))
@@ -252,7 +252,8 @@ def test_a_network_that_starts_from_weights_is_grown(folder, tmp_path, monkeypat
     method = dataclasses.replace(VDSR.method, grow=lambda network, width: widths.append(width))
     made = dataclasses.replace(made, card=dataclasses.replace(VDSR, method=method))
     train.train(made, lambda progress: None)
-    train.train(dataclasses.replace(made, out=tmp_path / "b", start=tmp_path / "a"), lambda progress: None)
+    whole = dataclasses.replace(made, out=tmp_path / "b", recipe=dataclasses.replace(made.recipe, stages=()))
+    train.train(whole, lambda progress: None)
     assert widths == [0.25] * 6 + [1] * 2 + [1] * 8
 
 

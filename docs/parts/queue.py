@@ -181,6 +181,8 @@ def command(one: Queued) -> str:
         parts.append(f"--steps {LONGER * _usual_steps(recipe, one.scale)}")
     else:
         parts.append(f"--steps {work.steps} --batch {work.batch}")
+        if recipe.stages and recipe.start in (None, one.scale):
+            parts.append("--whole")  # as the paper's own steps were
         if work.of_input or one.method.examples is not None:  # elsewhere a patch counts other pixels than the paper
             parts.append(f"--patch {work.side}")
     if one.name in BEGINS_FROM:

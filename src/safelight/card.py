@@ -160,8 +160,8 @@ class Recipe:
     is the decay of the averaged weights that are kept. ``start`` names the scale whose weights the other scales start
     from, training for ``steps_after_start`` (``None``: all start at random). ``exact`` is the share of the steps, the
     last ones, that compute in float32 where the others may in bfloat16, whose rounding a network that carries the
-    picture through its layers learns to make up for. ``stages`` are those of a network that grows; one that starts from
-    weights is grown. ``time`` says how long it takes and on what. ``promises`` are the paper's numbers, which this
+    picture through its layers learns to make up for. ``stages`` are those of a network that grows; without them it is
+    whole from the start. ``time`` says how long it takes and on what. ``promises`` are the paper's numbers, which this
     recipe aims at.
     """
 

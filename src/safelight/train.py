@@ -146,7 +146,7 @@ def train(plan: Plan, report: Callable[[Progress], None], *, resume: bool = True
     """
     method = plan.card.method
     assert isinstance(method, Trained)
-    recipe = plan.recipe if plan.start is None else dataclasses.replace(plan.recipe, stages=())
+    recipe = plan.recipe
     device = devices.choose(plan.device)
     bfloat16 = plan.precision == "bfloat16" or (
         plan.precision == "auto" and (device.type == "cuda" or (device.type == "cpu" and devices.bfloat16_pays()))

@@ -74,6 +74,9 @@ def train(
         str | None,
         typer.Option("--backbone", help="Of methods of stylize: the network that pictures are compared by.  [lens]"),
     ] = None,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Do not let the network grow: all its channels train from the first step.")
+    ] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew, over what an earlier run left.")] = False,
     device: DeviceFlag = "auto",
     precision: Annotated[
@@ -95,6 +98,8 @@ def train(
     scales = _scales(card, network, scale)
     options = _options(card, method_options(ctx))
     _check_styles(card, network, style, backbone)
+    if whole and not network.recipe.stages:
+        raise UsageError(f"{card.id} does not grow; leave --whole out")
     path = out or Path(f"{_name(card, network, options, scales)}.safetensors")
     if path.exists() and not path.with_suffix(".state").exists() and not restart:
         raise UsageError(
@@ -105,7 +110,9 @@ def train(
         card=card,
         options=options,
         scales=scales,
-        recipe=_recipe(network.recipe, steps=steps, batch=batch, patch=patch, rate=rate, started=start is not None),
+        recipe=_recipe(
+            network.recipe, steps=steps, batch=batch, patch=patch, rate=rate, whole=whole, started=start is not None
+        ),
         folders=tuple(data),
         out=path,
         start=start,
@@ -182,7 +189,14 @@ def _name(card: Card, network: Trained, options: Any, scales: tuple[int, ...]) -
 
 
 def _recipe(
-    recipe: Recipe, *, steps: int | None, batch: int | None, patch: int | None, rate: float | None, started: bool
+    recipe: Recipe,
+    *,
+    steps: int | None,
+    batch: int | None,
+    patch: int | None,
+    rate: float | None,
+    whole: bool,
+    started: bool,
 ) -> Recipe:
     if rate is not None and not 0 < rate <= 1:
         raise UsageError(
@@ -195,6 +209,7 @@ def _recipe(
         batch=recipe.batch if batch is None else batch,
         patch=recipe.patch if patch is None else patch,
         rate=recipe.rate if rate is None else rate,
+        stages=() if whole or started else recipe.stages,  # what starts from weights is grown
     )
 
 
