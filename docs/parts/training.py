@@ -111,9 +111,16 @@ def compared() -> str:
     if found is None:
         return missing("recipes.json", "python tools/compare_recipes.py --data DIR")
     rows = [
-        [group, name, f"{row['parameters']:,}", f"{row['steps']:,}", f"{row['validation_psnr']:.2f}"]
+        [
+            group,
+            name,
+            f"{row['parameters']:,}",
+            f"{row['steps']:,}",
+            f"{row['seconds']:.0f}",
+            f"{row['validation_psnr']:.2f}",
+        ]
         for group, variants in found["groups"].items()
         for name, row in variants.items()
     ]
-    heads = ["method", "variant", "parameters", "steps", "validation dB"]
-    return f"{table(heads, rows, right=(2, 3, 4))}\n\n{found['what']}. {found['processor']}, torch {found['torch']}."
+    heads = ["method", "variant", "parameters", "steps", "seconds", "validation dB"]
+    return f"{table(heads, rows, right=(2, 3, 4, 5))}\n\n{found['what']}. {found['processor']}, torch {found['torch']}."
