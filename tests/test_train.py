@@ -255,6 +255,8 @@ def test_a_network_grows_where_its_recipe_says_so(folder, tmp_path):
     whole = dataclasses.replace(made, out=tmp_path / "b", recipe=dataclasses.replace(made.recipe, stages=()))
     train.train(whole, lambda progress: None)
     assert widths == [0.25] * 6 + [1] * 2 + [1] * 8
+    assert checkpoint.read_header(tmp_path / "a").recipe["stages"] == [[0.25, 0.75, 0.5], [1, 0.25, 0.5]]
+    assert "stages" not in checkpoint.read_header(tmp_path / "b").recipe
 
 
 @pytest.mark.parametrize(

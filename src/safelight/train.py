@@ -198,6 +198,7 @@ def train(plan: Plan, report: Callable[[Progress], None], *, resume: bool = True
         ),
         recipe={k: getattr(recipe, k) for k in ("patch", "batch", "steps", "rate", "warmup", "ema", "exact")}
         | {"seed": plan.seed, "start": "" if plan.start is None else plan.start.name}
+        | ({"stages": [dataclasses.astuple(stage) for stage in recipe.stages]} if recipe.stages else {})
         | ({} if lesson.psnr else {"styles": [path.name for path in plan.styles]} | lesson.backbone),
         device=devices.describe(device) + (", bfloat16" if short > 0 else ""),
         commit=provenance.code_version(),
