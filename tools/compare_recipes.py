@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from measure_training import Ours
 from torch import Tensor, nn
 
-from safelight import data, lessons, provenance, train
+from safelight import data, lessons, model, provenance, train
 from safelight.card import Card, Recipe, Trained, Training, channels_of
 from safelight.engine import device as devices
 from safelight.methods.upscale import edsr, espcn, fsrcnn, lamp, srcnn, vdsr
@@ -36,12 +36,16 @@ RESULTS = Path(__file__).parent.parent / "results" / "recipes.json"
 
 @dataclass(frozen=True)
 class Variant:
-    """A recipe with changes: its fields, the network it begins with, the loss and optimiser, the arithmetic."""
+    """A recipe with changes: its fields, the network it begins with, the loss and optimiser, the arithmetic.
+
+    ``trained``: it goes on from the shipped weights, at a rate that leaves them what they have learned.
+    """
 
     recipe: Mapping[str, Any] = field(default_factory=dict[str, Any])
     network: Callable[[Any, int], nn.Module] | None = None
     training: Callable[[Any, Recipe], Training] | None = None
     precision: lessons.TrainPrecision = "auto"
+    trained: bool = False
 
 
 # --- other networks, and other beginnings -----------------------------------------------------------------------------
@@ -196,7 +200,9 @@ GROUPS: list[tuple[Card, tuple[int, ...], dict[str, Variant]]] = [
         {
             AS_IT_IS: Variant(),
             "begun as in the paper": Variant(network=he_fsrcnn),
-            "bfloat16": Variant(precision="bfloat16"),
+            "in bfloat16": Variant(precision="bfloat16"),
+            "trained on": Variant(recipe={"rate": 2e-3}, trained=True),
+            "trained on in bfloat16": Variant(recipe={"rate": 2e-3}, trained=True, precision="bfloat16"),
             **{
                 f"Adam, rate {rate:g}": Variant(recipe={"rate": rate}, training=fsrcnn_by_adam)
                 for rate in (2e-3, 4e-3, 8e-3)
@@ -245,6 +251,7 @@ def run(card: Card, scales: tuple[int, ...], variant: Variant, folder: Path, sec
             card=dataclasses.replace(card, method=changed), options=make_options(card, {}), scales=scales,
             recipe=recipe, folders=tuple(folder / name for name in recipe.data), out=Path(place) / "w.safetensors",
             device="cpu", precision=variant.precision, validate_every=1 << 30,
+            start=model.SHIPPED / f"{card.name}-x{scales[0]}.safetensors" if variant.trained else None,
         )  # fmt: skip
         ours = Ours(plan, data.load(plan.folders, channels_of(changed, plan.options)))
         plan = dataclasses.replace(
@@ -264,9 +271,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--data", required=True, type=Path)
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--methods", default="", help="such as fsrcnn,lamp: only these; what the file has stays")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    groups: dict[str, dict[str, Any]] = {}
+    chosen = [name for name in arguments.methods.split(",") if name]
+    groups: dict[str, dict[str, Any]] = json.loads(RESULTS.read_text())["groups"] if chosen else {}
     found = {
         "what": "equal seconds of training on one thread, mean Y-PSNR in dB on the validation pictures",
         "device": devices.describe(devices.choose("cpu")),
@@ -276,7 +285,9 @@ def main() -> None:
         "groups": groups,
     }
     for card, scales, variants in GROUPS:
-        rows = groups.setdefault(f"{card.name} {' '.join(f'x{scale}' for scale in scales)}", {})
+        if chosen and card.name not in chosen:
+            continue
+        rows = groups[f"{card.name} {' '.join(f'x{scale}' for scale in scales)}"] = dict[str, Any]()
         for name, variant in variants.items():
             rows[name] = run(card, scales, variant, arguments.data, arguments.seconds * DEEP.get(card.id, 1))
             print(card.name, name, rows[name], flush=True)

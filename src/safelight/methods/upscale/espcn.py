@@ -8,7 +8,7 @@ The last layer makes r^2 channels, and the periodic shuffle PS turns them into o
     f1 = tanh(W1 * I_LR + b1)    5x5, 64        I_SR = PS(W3 * f2 + b3)    3x3, r^2
     f2 = tanh(W2 * f1 + b2)      3x3, 32        PS(T)[y, x] = T[r (y mod r) + (x mod r)] at (y div r, x div r)
 
-Differs from the paper: trained on 91 images and BSDS500 pictures instead of ImageNet, by SOAP in bfloat16 with a
+Differs from the paper: trained on 91 images and BSDS500 pictures instead of ImageNet, by SOAP in float32 with a
 cosine schedule and averaged weights; the hidden layers begin with weights so large that tanh bends; the scales other
 than 3 start from the weights for 3.
 """

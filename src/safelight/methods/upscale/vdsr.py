@@ -122,8 +122,8 @@ WEIGHTS = (
     Weights(
         file="vdsr.safetensors",
         scales=(2, 3, 4),
-        bytes=1335850,
-        sha256="0d0719504dd24c89cc921ae649a7da694c3cc182ee9cd12b85d7b904408eb346",
+        bytes=1335986,
+        sha256="75ad3fd9c11ac720ed5fb2a7ed9a60d30e1ffacf216e2c372fbf8116e96f2fae",
     ),
 )
 
