@@ -12,11 +12,11 @@ are learned together::
 
     F1(Y) = max(0, W1 * Y + B1),  F2(Y) = max(0, W2 * F1(Y) + B2),  F(Y) = W3 * F2(Y) + B3          (eqs. 1-3)
 
-Differs from the paper: trained on 91 images and BSDS500 pictures instead of ImageNet, by SOAP in bfloat16 and, at
-the end, float32 with a cosine schedule, averaged weights and one rate for all layers instead of 8e8 back-propagations of SGD with a last layer
-that learns ten times slower; the scales other than 3 start from the weights for 3; it begins as the identity, one
-channel of each layer passing the picture on; the border is repeated in training too, where the paper trains on valid
-convolutions and repeats it only at test.
+Differs from the paper: trained on 91 images and BSDS500 pictures instead of ImageNet, by SOAP in bfloat16 and, at the
+end, float32 with a cosine schedule, averaged weights and one rate for all layers instead of 8e8 back-propagations of
+SGD with a last layer that learns ten times slower; the scales other than 3 start from the weights for 3; it begins as
+the identity, one channel of each layer passing the picture on; the border is repeated in training too, where the paper
+trains on valid convolutions and repeats it only at test.
 """
 
 from __future__ import annotations
