@@ -163,8 +163,8 @@ WEIGHTS = (
     Weights(
         file="fsrcnn-x4.safetensors",
         scales=(4,),
-        bytes=28146,
-        sha256="c9adede3121f81ca5983b750b717886af70567a1011cea20cf5978fe6fd8a22d",
+        bytes=28290,
+        sha256="6bf242d8a4507ceac29dadedd6378dc4bf6da7c16ee4206fa3e92e529fe06ca8",
     ),
 )
 
