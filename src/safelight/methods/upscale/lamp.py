@@ -137,20 +137,20 @@ WEIGHTS = (
     Weights(
         file="lamp-x2.safetensors",
         scales=(2,),
-        bytes=161136,
-        sha256="2d1df3d12ab8e4f2c3812b043f19371b73dd7f839012cc676988da5ded968adc",
+        bytes=161152,
+        sha256="355dda333023be7245ec71044e32577b331b8e28c178fc7970d18357ad86cead",
     ),
     Weights(
         file="lamp-x3.safetensors",
         scales=(3,),
-        bytes=172056,
-        sha256="82a8421aaec132868c93678c33fa3e1f84aff5b59d25a8fc48d2668da0568f37",
+        bytes=172072,
+        sha256="e8718ac26fc3d615f45329b7c210d36256254b096147d900ceb77c9fce0f6bdb",
     ),
     Weights(
         file="lamp-x4.safetensors",
         scales=(4,),
-        bytes=187328,
-        sha256="a96953ab039000fb6e31559705197468f86b1462eaf89d9fa0bb76eaf78b8b41",
+        bytes=187360,
+        sha256="6559c253822bf5672aa2f2ce755b2a59a4863b91a23efdbf206752f18babe846",
     ),
     Weights(
         file="lamp-small-x2.safetensors",
