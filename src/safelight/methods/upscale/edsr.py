@@ -200,8 +200,8 @@ WEIGHTS = (
     Weights(
         file="edsr-x2.safetensors",
         scales=(2,),
-        bytes=2746758,
-        sha256="9b013e9cea8f4ebd5074d40373a591d7d8905e5c9a6e795c015d55d510f32a15",
+        bytes=2746910,
+        sha256="f5c02b2d948b0eb1f1246b9a06b54bcd087f287180d1793137226bd46e1fa65f",
     ),
     Weights(
         file="edsr-x3.safetensors",
