@@ -74,7 +74,15 @@ def training_speed() -> str:
         ]
         for row in found["rows"]
     ]  # fmt: skip
-    heads = ["method", "crops a step", "plain, crops a second", "here", "times plain", "over the recipe", "times plain"]
+    heads = [
+        "method",
+        "crops a step",
+        "plain, crops a second",
+        "here",
+        "times plain",
+        "over the recipe",
+        "this, times plain",
+    ]
     heads += ["plain, of its limit"]
     heads += ["here, of its limit", "network", "crops", "optimiser", "average"]
     limits = found["limits"]
