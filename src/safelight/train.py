@@ -152,8 +152,8 @@ def train(plan: Plan, report: Callable[[Progress], None], *, resume: bool = True
         plan.precision == "auto" and (device.type == "cuda" or (device.type == "cpu" and devices.bfloat16_pays()))
     )
 
-    # Up to this step; all of them where the user said bfloat16.
-    short = recipe.steps * (bfloat16 and (1 if plan.precision == "bfloat16" else 1 - recipe.exact))
+    exact = 1.0 if not bfloat16 else 0.0 if plan.precision == "bfloat16" else recipe.exact
+    short = recipe.steps * (1 - exact)  # the steps in bfloat16, before those in float32
 
     split = data.load(plan.folders, channels_of(method, plan.options))
     generator = torch.Generator().manual_seed(plan.seed)

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.blocks import begin_apart, part
+from safelight.blocks import begin_apart, begin_as_identity, part
 from safelight.card import Adopted, Card, ForeignLayout, Paper, Recipe, Score, Stage, Trained, Weights, promised
 from safelight.layouts import rename
 from safelight.optim import Soap
@@ -44,12 +44,7 @@ class VDSR(nn.Module):
         self.middle = nn.ModuleList(middle)
         self.last = nn.Conv2d(64, 1, 3, padding=1)
         self.n = 64  # channels that are trained
-        for name, parameter in self.named_parameters():
-            if name.endswith("bias"):
-                nn.init.zeros_(parameter)
-            else:
-                nn.init.kaiming_normal_(parameter, nonlinearity="relu")
-        nn.init.normal_(self.last.weight, std=1e-3)
+        begin_as_identity(self, "last")
         with torch.no_grad():
             for conv in middle:
                 conv.weight.mul_(0.1)
