@@ -240,7 +240,7 @@ def test_the_rate_follows_the_time_of_a_network_that_grows():
     assert rates[800] == pytest.approx(0.5)
     assert rates[900] == pytest.approx(0.5 * (1 + math.cos(math.pi * 3 / 4)))
     assert rates[1000] == pytest.approx(0, abs=1e-12)
-    widths = [train.width(recipe, step) for step in range(1000)]
+    widths = [train.stage(recipe, step / 1000)[1] for step in range(1000)]
     assert widths == [0.25] * 800 + [1] * 200
 
 

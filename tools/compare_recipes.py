@@ -279,9 +279,7 @@ def main() -> None:
     found = {
         "what": "equal seconds of training on one thread, mean Y-PSNR in dB on the validation pictures",
         "device": devices.describe(devices.choose("cpu")),
-        "processor": provenance.processor(),
-        "torch": torch.__version__,
-        "commit": provenance.code_version(),
+        **provenance.origin(),
         "groups": groups,
     }
     for card, scales, variants in GROUPS:

@@ -161,8 +161,7 @@ def main() -> None:
         " picture, by the original: no method, but what the automatic choice costs. Seconds of one core.",
         "command": "python tools/measure_inverse.py --data DIR" + (" --oracle" if arguments.oracle else ""),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "commit": provenance.code_version(),
-        "processor": provenance.processor(),
+        **provenance.origin(),
         "rows": found,
     }
     image.write_bytes((json.dumps(facts, indent=1) + "\n").encode(), OUT, overwrite=True)

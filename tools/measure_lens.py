@@ -160,8 +160,7 @@ def main() -> None:
         "layers": list(lens.PERCEPTUAL),
         "teacher": "SqueezeNet 1.0",
         "teacher_layers": list(PERCEPTUAL),
-        "commit": provenance.code_version(),
-        "processor": provenance.processor(),
+        **provenance.origin(),
         **report(spoil_and_measure(pictures, measures)),
     }
     arguments.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

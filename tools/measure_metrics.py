@@ -135,9 +135,7 @@ def main() -> None:
         "the 8-bit Y shrunk by MATLAB's bicubic in floats, enlarged, rounded to 8 bits, shaved by the scale. LPIPS is "
         "of the colour picture, shrunk and enlarged alike. Published: C. Dong et al., TPAMI 2016. Seconds: processor "
         "time of one thread for a picture in colour of 1024x1024, by its Y (LPIPS: by its colours).",
-        "commit": provenance.code_version(),
-        "processor": provenance.processor(),
-        "torch": torch.__version__,
+        **provenance.origin(),
         "rows": rows(pictures),
         "times": times(),
     }

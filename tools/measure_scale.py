@@ -157,9 +157,7 @@ def main() -> None:
         return
     found = {
         "what": f"a photograph of {WIDTH} x {HEIGHT} pixels (JPEG) on one core, and two actors against one",
-        "processor": provenance.processor(),
-        "torch": torch.__version__,
-        "commit": provenance.code_version(),
+        **provenance.origin(),
         "load_before": round(load, 2),
         "actors": actors(),
         "rows": rows(),

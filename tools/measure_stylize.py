@@ -118,8 +118,7 @@ def main() -> None:
     rows = measure(threads)
     known: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     known["networks"] = {
-        "processor": provenance.processor(),
-        "commit": provenance.code_version(),
+        **provenance.origin(),
         "what": "seconds of the processor for one picture, MiB of the whole program at its most, and the largest "
         "difference of tiles to the plain network on the whole picture, of samples in [0, 1]",
         "rows": rows,

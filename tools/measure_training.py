@@ -223,9 +223,7 @@ def main() -> None:
     written = {
         "what": "training on a CPU: the loop against the plain one, and against a convolution's rate in GFLOP/s",
         "device": devices.describe(devices.choose("cpu")),
-        "processor": provenance.processor(),
-        "torch": torch.__version__,
-        "commit": provenance.code_version(),
+        **provenance.origin(),
         "limits": limits,
         "rows": rows,
     }

@@ -5,12 +5,18 @@ from __future__ import annotations
 import platform
 import subprocess
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 
 
 def code_version() -> str:
     """The version of the code: git's short hash where there is one, with ``+`` if files were changed."""
     return _output(["git", "describe", "--always", "--dirty=+", "--exclude", "*"], Path(__file__).parent)
+
+
+def origin() -> dict[str, str]:
+    """What every measurement says of itself: processor, torch's version and the version of the code."""
+    return {"processor": processor(), "torch": metadata.version("torch"), "commit": code_version()}
 
 
 def processor() -> str:

@@ -46,28 +46,22 @@ class Progress:
     seconds_left: float
 
 
+def stage(recipe: Recipe, done: float) -> tuple[float, float]:
+    """After a share of the steps: the share of the training's time that is over, and the network's width."""
+    begun = before = 0.0  # the shares of the steps and of the time when a stage begins
+    for part in recipe.stages:
+        if done < begun + part.steps:
+            return before + part.time * (done - begun) / part.steps, part.width
+        begun, before = begun + part.steps, before + part.time
+    return done, 1.0
+
+
 def learning_rate(recipe: Recipe, step: int) -> float:
     """The rate at a step as a fraction of the peak: a linear warm-up, then a cosine down to zero."""
     if step < recipe.warmup:
         return (step + 1) / recipe.warmup
-    done = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
-    begun = before = 0.0  # the shares of the steps and of the time when a stage begins
-    for stage in recipe.stages:
-        if done < begun + stage.steps:
-            done = before + stage.time * (done - begun) / stage.steps
-            break
-        begun, before = begun + stage.steps, before + stage.time
-    return 0.5 * (1 + math.cos(math.pi * done))
-
-
-def width(recipe: Recipe, step: int) -> float:
-    """The share of its channels that a network has at a step."""
-    begun = 0.0
-    for stage in recipe.stages:
-        begun += stage.steps
-        if step < begun * recipe.steps:
-            return stage.width
-    return 1.0
+    over, _ = stage(recipe, (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup))
+    return 0.5 * (1 + math.cos(math.pi * over))
 
 
 class Average:
@@ -206,7 +200,7 @@ def train(plan: Plan, report: Callable[[Progress], None], *, resume: bool = True
     started = saved = time.perf_counter()
     for step in range(first, recipe.steps):
         if method.grow is not None:
-            method.grow(network, width(recipe, step))
+            method.grow(network, stage(recipe, step / recipe.steps)[1])
         factor = learning_rate(recipe, step)
         for optimizer in training.optimizers:
             for group in optimizer.param_groups:
