@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import pyvips
 import scipy.fft
 import torch
 
 from safelight import degrade, image, ops
+from safelight.color import rgb_to_ycbcr
 from safelight.degrade import BlurError, Jpeg, Noise, Shrink, blur_kernel
 from safelight.image import Picture
 
@@ -49,6 +51,50 @@ def test_jpeg_is_the_standards_transform(quality):
     expected = np.floor(decoded + 0.5).clip(0, 255).transpose(0, 2, 1, 3).reshape(72, 88)
     ours = (degrade.jpeg(rough, torch.tensor([quality]))[0, 0] * 255).round().numpy()
     assert (ours == expected).mean() > 0.98  # float32 rounds a few coefficients the other way
+
+
+def colours(height=72, width=88):
+    """A drawing whose chroma has edges too."""
+    luma = drawn(height, width)
+    red = luma.flip(-1).roll(5, -2)
+    return torch.cat([luma, 0.7 * red + 0.2, 1 - luma.flip(-2)], dim=1)
+
+
+@pytest.mark.parametrize("halved", [False, True])
+@pytest.mark.parametrize("quality", [10, 50, 90])
+@pytest.mark.parametrize("size", [(72, 88), (45, 53)])
+def test_jpeg_of_colours_is_what_libjpeg_gives_back(quality, halved, size):
+    """But where a coefficient lies just between two steps. Chroma that is enlarged otherwise is off by 5 on average."""
+    rough = degrade.add_noise(colours(*size), 6, torch.Generator().manual_seed(0)).clamp(0, 1)
+    samples = ops.round_half_up(rough * 255).to(torch.uint8)[0].permute(1, 2, 0).contiguous().numpy()
+    plain = pyvips.Image.new_from_memory(samples.tobytes(), size[1], size[0], 3, "uchar")
+    file = plain.jpegsave_buffer(Q=quality, subsample_mode="on" if halved else "off")
+    real = image.read(file).pixels
+    made = degrade.jpeg(
+        torch.from_numpy(samples).permute(2, 0, 1)[None].float() / 255, torch.tensor([quality]), halved=halved
+    )
+    ours = (made[0] * 255).round().permute(1, 2, 0).double().numpy()
+    assert np.abs(ours - real).mean() < 1.5
+    damage, theirs = (np.mean((x - samples.astype(np.float64)) ** 2) for x in (ours, real))
+    assert damage == pytest.approx(theirs, rel=0.03, abs=0.05)
+
+
+def test_every_other_colour_crop_has_its_chroma_halved():
+    clean = colours(160, 160)[..., :64, :64].expand(4, -1, -1, -1)
+    coarse, target = Jpeg(80, 80, halved=True).pair(clean, 40, torch.Generator().manual_seed(0))
+    errors = (rgb_to_ycbcr(coarse) - rgb_to_ycbcr(target)).square()[:, 1:].mean(dim=(1, 2, 3))
+    assert errors[1] == errors[3] > 1.5 * errors[0] == 1.5 * errors[2]
+
+
+def test_noise_comes_before_the_compression():
+    clean = drawn()[..., :48, :48].expand(8, -1, -1, -1)
+    kind = Jpeg(95, 95, noise=40)
+    coarse, target = kind.pair(clean, 36, torch.Generator().manual_seed(0))
+    errors = (coarse - target).square().mean(dim=(1, 2, 3)).sqrt() * 255
+    assert errors.max() > 15
+    assert errors.std() > 5  # a level for each crop
+    assert torch.equal(coarse * 255, (coarse * 255).round())
+    assert kind.describe() == "quality 95 after noise 20"
 
 
 def test_jpeg_takes_a_quality_for_each_picture():

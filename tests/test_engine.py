@@ -96,6 +96,27 @@ def test_stages_chain():
     torch.testing.assert_close(out, whole)
 
 
+@pytest.mark.parametrize("size", [(40, 50), (41, 51), (3, 50), (1, 1)])
+def test_cells_are_the_pictures_in_every_tile(size):
+    """What depends on the place in a cell comes out alike, also at a border that cuts cells."""
+    x = torch.rand(1, 1, *size)
+
+    def by_place(x, tick):
+        assert x.shape[-2] % 2 == x.shape[-1] % 2 == 0
+        cells = torch.nn.functional.pixel_unshuffle(x, 2)
+        return torch.nn.functional.pixel_shuffle(cells * torch.tensor([1.0, 2, 3, 4]).view(1, 4, 1, 1), 2)
+
+    out = torch.full((1, 1, *size), -1.0)
+    Renderer((7, 11)).render(
+        [Local(size, 1, 3, by_place, 2)],
+        Region(0, size[0], 0, size[1]),
+        lambda g: x[..., g.top : g.bottom, g.left : g.right],
+        lambda g, part: out[..., g.top : g.bottom, g.left : g.right].copy_(part),
+    )
+    factors = torch.tensor([[1.0, 2], [3, 4]]).repeat(26, 26)[: size[0], : size[1]]
+    torch.testing.assert_close(out, x * factors)
+
+
 def test_progress_reaches_one():
     seen = []
 

@@ -47,7 +47,8 @@ def test_every_network_is_computed_in_strips(card, rows):
     for scale in card.method.scales:
         network = random_network(card, scale)
         for height, width in ((1, 1), (3, 8), (30, 11)):
-            same(network, torch.rand(1, channels(card), height, width), rows)
+            n = card.method.multiple
+            same(network, torch.rand(1, channels(card), n * height, n * width), rows)
 
 
 class Branches(nn.Module):
@@ -64,6 +65,34 @@ class Branches(nn.Module):
         x = (1 - x) * 2 - self.mean
         y = self.deep(x) + self.wide(x)
         return 0.5 * self.last(y * x + x / 3)
+
+
+class Cells(nn.Module):
+    """Gathers cells, and gives them back with something added."""
+
+    def __init__(self, r):
+        super().__init__()
+        self.cells = nn.PixelUnshuffle(r)
+        self.conv = nn.Conv2d(2 * r * r, 2 * r * r, 3, padding=1)
+        self.pixels = nn.PixelShuffle(r)
+
+    def forward(self, x):
+        cells = self.cells(x)
+        return self.pixels(cells - self.conv(cells))
+
+
+@pytest.mark.parametrize("r", [2, 3])
+def test_cells_are_gathered_before_the_strips(r):
+    network = Cells(r).eval()
+    for rows in (1, 2, 5):
+        same(network, torch.rand(1, 2, 7 * r, 5 * r), rows)
+    assert Strips(lower(network), 2).cell == r
+
+
+def test_cells_are_gathered_nowhere_else():
+    twice = nn.Sequential(Cells(2), Cells(2)).eval()
+    with pytest.raises(UnknownLayerError, match="elsewhere"):
+        Strips(lower(twice), 2)
 
 
 def test_branches_wait_for_each_other():

@@ -205,20 +205,20 @@ class Model:
 
         On a CPU it runs strip by strip, if its layers allow it: the same numbers up to rounding, several times faster.
         """
-        strips = self._strips if x.device.type == "cpu" else None
-        if strips is not None:
-            n = len(x)
-            if n == 1:
-                return strips(x, tick)
-            return torch.cat([strips(x[i : i + 1], lambda f, i=i: tick((i + f) / n)) for i in range(n)])
         height, width = x.shape[-2:]
         if self.method.noise:
             x = x + self.method.noise * grain(0, 0, height, width).to(x)
-        x = extended(x, self.method.multiple, self.method.margin).contiguous(memory_format=torch.channels_last)
-        # Autocast leaves sums, such as VDSR's residual, in float32: only the convolutions lose digits.
-        enabled = self.precision != "float32"
-        with torch.autocast(x.device.type, getattr(torch, self.precision), enabled=enabled):
-            y = self.network(x).float()
+        x = extended(x, self.method.multiple, self.method.margin)
+        strips = self._strips if x.device.type == "cpu" else None
+        if strips is not None:
+            n = len(x)
+            parts = [strips(x[i : i + 1], lambda f, i=i: tick((i + f) / n)) for i in range(n)]
+            y = parts[0] if n == 1 else torch.cat(parts)
+        else:
+            # Autocast leaves sums, such as VDSR's residual, in float32: only the convolutions lose digits.
+            enabled = self.precision != "float32"
+            with torch.autocast(x.device.type, getattr(torch, self.precision), enabled=enabled):
+                y = self.network(x.contiguous(memory_format=torch.channels_last)).float()
         start, zoom = self.method.margin * self._zoom, self._zoom
         return y[..., start : start + height * zoom, start : start + width * zoom]
 

@@ -144,7 +144,7 @@ class Network:
                 pixel += 36 * scale**2
             height, width = affordable(size, model.reach, column, pixel, share)
             function = _mixed(_ensembled(model, self.settings), self.settings.strength)
-            stages.append(Local(size, scale, model.reach, function))
+            stages.append(Local(size, scale, model.reach, function, self.method.multiple))
             size = stages[-1].size
             tile = (scale * min(tile[0], height), scale * min(tile[1], width))
         if size != target or not stages:

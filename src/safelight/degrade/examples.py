@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from safelight import ops
+from safelight.color import rgb_to_ycbcr, ycbcr_to_rgb
 from safelight.degrade.linear import Downsample
 
 _MARGIN = 4  # low-resolution pixels around a crop: the bicubic kernel down and up again never meets the crop's border
@@ -127,30 +128,44 @@ def add_noise(x: Tensor, sigma: Tensor | float, generator: torch.Generator) -> T
 
 @dataclass(frozen=True, slots=True)
 class Jpeg:
-    """Compress a picture of one channel by JPEG, at a quality drawn for each crop from [low, high]."""
+    """Compress a picture by JPEG, at a quality drawn for each crop from [low, high].
+
+    With ``halved``, the chroma of every other picture is stored at half the size. With ``noise`` there was noise in the
+    picture before, as in a camera's file: of a standard deviation drawn from 0 to that, of 255.
+    """
 
     low: int
     high: int
+    halved: bool = False
+    noise: float = 0.0
     scale: int = 1
 
     def side(self, patch: int) -> int:
         """Whole blocks, and room to place the patch anywhere on their grid."""
-        return 8 * math.ceil((patch + 7) / 8)
+        unit = 16 if self.halved else 8
+        return unit * math.ceil((patch + unit - 1) / unit)
 
     def pair(self, clean: Tensor, patch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Compress each crop, and cut the patch out at a random place of the grid of blocks."""
         quality = torch.randint(self.low, self.high + 1, (len(clean),), generator=generator)
         down, across = (int(v) for v in torch.randint(clean.shape[-1] - patch + 1, (2,), generator=generator))
         inner = (..., slice(down, down + patch), slice(across, across + patch))
-        return jpeg(clean, quality)[inner].contiguous(), clean[inner].contiguous()
+        taken = clean
+        if self.noise:
+            taken = add_noise(clean, self.noise * torch.rand(len(clean), 1, 1, 1, generator=generator), generator)
+        made = jpeg(taken, quality)
+        if self.halved:
+            made[1::2] = jpeg(taken[1::2], quality[1::2], halved=True)
+        return made[inner].contiguous(), clean[inner].contiguous()
 
-    def typical(self, clean: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ARG002 - nothing is drawn
-        """Compress at the quality nearest to 20 that the range has."""
-        return jpeg(clean, torch.tensor([self._middle]))
+    def typical(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+        """Compress at the quality nearest to 20 that the range has, after noise of half the most."""
+        taken = add_noise(clean, self.noise / 2, generator) if self.noise else clean
+        return jpeg(taken, torch.tensor([self._middle]), halved=self.halved)
 
     def describe(self) -> str:
-        """The quality of ``typical``."""
-        return f"quality {self._middle}"
+        """The quality of ``typical``, and its noise."""
+        return f"quality {self._middle}" + (f" after noise {self.noise / 2:g}" if self.noise else "")
 
     @property
     def _middle(self) -> int:
@@ -204,7 +219,7 @@ def single(degradations: Iterable[Degradation]) -> tuple[Degradation, ...]:
     return tuple(kind for each in degradations for kind in (each.kinds if isinstance(each, Mixture) else (each,)))
 
 
-# Table K.1 of the JPEG standard (ITU-T T.81), which the IJG's library scales by its quality.
+# Tables K.1 and K.2 of the JPEG standard (ITU-T T.81), which the IJG's library scales by its quality.
 LUMINANCE = (
     (16, 11, 10, 16, 24, 40, 51, 61),
     (12, 12, 14, 19, 26, 58, 60, 55),
@@ -215,10 +230,17 @@ LUMINANCE = (
     (49, 64, 78, 87, 103, 121, 120, 101),
     (72, 92, 95, 98, 112, 100, 103, 99),
 )
+CHROMINANCE = (
+    (17, 18, 24, 47, 99, 99, 99, 99),
+    (18, 21, 26, 66, 99, 99, 99, 99),
+    (24, 26, 56, 99, 99, 99, 99, 99),
+    (47, 66, 99, 99, 99, 99, 99, 99),
+    *((99,) * 8 for _ in range(4)),
+)
 
 
-def quantisation_table(quality: Tensor) -> Tensor:
-    """The IJG's luminance table at qualities 1 to 100: (N,) integers to (N, 8, 8) float32.
+def quantisation_table(quality: Tensor, base: Sequence[Sequence[int]] = LUMINANCE) -> Tensor:
+    """The IJG's table at qualities 1 to 100: (N,) integers to (N, 8, 8) float32.
 
     Example:
         >>> quantisation_table(torch.tensor([50]))[0, 0, :3]
@@ -226,35 +248,58 @@ def quantisation_table(quality: Tensor) -> Tensor:
     """
     quality = quality.to(torch.int64)
     percent = torch.where(quality < 50, 5000 // quality, 200 - 2 * quality)
-    table = torch.tensor(LUMINANCE, device=quality.device) * percent[:, None, None]
+    table = torch.tensor(base, device=quality.device) * percent[:, None, None]
     return ((table + 50) // 100).clamp(1, 255).float()
 
 
-def jpeg(x: Tensor, quality: Tensor) -> Tensor:
-    """Compress pictures of one channel by baseline JPEG and decode them again: what a file would give back.
+def jpeg(x: Tensor, quality: Tensor, *, halved: bool = False) -> Tensor:
+    """Compress pictures by baseline JPEG and decode them again: what a file would give back.
 
-    The entropy coding loses nothing and is left out. libjpeg's integer transform may differ by one level in places.
+    The entropy coding loses nothing and is left out. libjpeg's integer transforms may differ by a level in places, two
+    in colour.
 
     Args:
-        x: (N, 1, H, W) in [0, 1]; rounded to 8 bits first.
+        x: (N, 1 or 3, H, W) in [0, 1], gray or sRGB; rounded to 8 bits first.
         quality: (N,) integers, 1 to 100, the IJG's scale, or one for all.
+        halved: Store the chroma of a colour picture at half the size (4:2:0), and enlarge it as libjpeg does.
 
     Returns:
-        (N, 1, H, W), multiples of 1/255.
+        (N, 1 or 3, H, W), multiples of 1/255.
     """
-    n, _, height, width = x.shape
-    padded = F.pad(x, (0, -width % 8, 0, -height % 8), mode="replicate")
-    levels = ops.round_half_up(padded * 255).clamp(0, 255) - 128
-    rows, columns = padded.shape[-2] // 8, padded.shape[-1] // 8
-    blocks = levels.view(n, rows, 8, columns, 8).transpose(2, 3)  # (N, rows, columns, 8, 8)
-    k = torch.arange(8, dtype=torch.float64, device=x.device)
+    height, width = x.shape[-2:]
+    unit = 16 if halved else 8
+    padded = F.pad(x, (0, -width % unit, 0, -height % unit), mode="replicate")
+    levels = ops.round_half_up(padded * 255).clamp(0, 255)
+    quality = quality.to(x.device)
+    if x.shape[1] == 1:
+        return (_coded(levels - 128, quantisation_table(quality)) + 128)[..., :height, :width] / 255
+    ycbcr = rgb_to_ycbcr(levels / 255) * 255
+    luma = ops.round_half_up((ycbcr[:, :1] - 16) * (255 / 219)) - 128  # JFIF's range is full, BT.601's that of studios
+    chroma = (ycbcr[:, 1:] - 128) * (255 / 224)
+    chroma = ops.round_half_up(F.avg_pool2d(chroma, 2) if halved else chroma).clamp(-128, 127)
+    chroma = _coded(chroma, quantisation_table(quality, CHROMINANCE))
+    if halved:
+        chroma = chroma[
+            ..., : (height + 1) // 2, : (width + 1) // 2
+        ]  # its own edge is repeated, not the blocks' filling
+        chroma = ops.round_half_up(F.interpolate(chroma, scale_factor=2, mode="bilinear"))
+    luma = _coded(luma, quantisation_table(quality)) + 128
+    decoded = [plane[..., :height, :width] for plane in (luma * (219 / 255) + 16, chroma * (224 / 255) + 128)]
+    return ops.round_half_up(ycbcr_to_rgb(torch.cat(decoded, dim=1) / 255) * 255).clamp(0, 255) / 255
+
+
+def _coded(levels: Tensor, table: Tensor) -> Tensor:
+    """Quantise the cosines of blocks of 8 x 8: (N, C, H, W) whole numbers from -128 to 127, of whole blocks."""
+    n, channels, height, width = levels.shape
+    blocks = levels.view(n, channels, height // 8, 8, width // 8, 8).transpose(3, 4)  # (N, C, rows, columns, 8, 8)
+    k = torch.arange(8, dtype=torch.float64, device=levels.device)
     dct = torch.cos((2 * k + 1) * k[:, None] * math.pi / 16) / 2  # T.81, A.3.3: row u, column x
     dct[0] /= math.sqrt(2)
-    dct = dct.float()
-    table = quantisation_table(quality.to(x.device)).view(-1, 1, 1, 8, 8)
+    dct = dct.to(levels.dtype)
+    table = table.view(-1, 1, 1, 1, 8, 8)
     coefficients = torch.round(dct @ blocks @ dct.T / table) * table
-    decoded = (dct.T @ coefficients @ dct).transpose(2, 3).reshape(n, 1, 8 * rows, 8 * columns)
-    return ops.round_half_up(decoded + 128).clamp(0, 255)[..., :height, :width] / 255
+    decoded = (dct.T @ coefficients @ dct).transpose(3, 4).reshape(levels.shape)
+    return ops.round_half_up(decoded).clamp(-128, 127)
 
 
 @dataclass(frozen=True, slots=True)

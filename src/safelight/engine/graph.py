@@ -93,7 +93,22 @@ class Shuffle:
         return inputs[0] // self.zoom**2
 
 
-Layer: TypeAlias = Convolve | Pointwise | Shuffle
+@dataclass(frozen=True, slots=True)
+class Gather:
+    """Make the r x r pixels of a cell into channels, as ``nn.PixelUnshuffle`` does: the first layer, or none."""
+
+    cell: int
+
+    above = below = shift = extra = 0
+    zoom = 1
+    repeat_edge = False
+
+    def channels(self, inputs: tuple[int, ...]) -> int:
+        """Number of channels of the result."""
+        return inputs[0] * self.cell**2
+
+
+Layer: TypeAlias = Convolve | Pointwise | Shuffle | Gather
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -186,6 +201,8 @@ def _layer(
                 return _sub_pixel(module), sources
             case nn.PixelShuffle():
                 return Shuffle(module.upscale_factor), sources
+            case nn.PixelUnshuffle():
+                return Gather(module.downscale_factor), sources
             case nn.PReLU():
                 return Pointwise(_prelu, (0, module.weight.detach()), takes_out=False), sources
             case nn.LeakyReLU():

@@ -11,6 +11,7 @@ the whole picture (Alwani et al., "Fused-layer CNN accelerators", MICRO 2016, wi
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from safelight.engine.graph import Convolve, Layer, Node, Pointwise, Shuffle, UnknownLayerError
+from safelight.engine.graph import Convolve, Gather, Layer, Node, Pointwise, Shuffle, UnknownLayerError
 
 _ROWS = (4, 64)  # the least and the most of a strip: below, calls cost more than they compute
 _USUAL_CACHE = 8 << 20
@@ -73,10 +74,22 @@ class Strips:
             itself, and the last one, stay in float32: bfloat16 is coarser than the steps of an 8-bit picture.
 
     Raises:
-        UnknownLayerError: Layers read one value with different borders.
+        UnknownLayerError: Layers read one value with different borders, or pixels are gathered in cells behind them.
+
+    Attributes:
+        cell: What the sides of a picture have to be multiples of: the cells that are gathered first of all.
     """
 
     def __init__(self, nodes: Sequence[Node], channels: int, dtype: torch.dtype = torch.float32) -> None:
+        self.cell = 1
+        match nodes:
+            case (Node(layer=Gather(cell=cell)), *_):
+                self.cell, channels = cell, channels * cell**2
+                nodes = [Node(node.layer, tuple(value - 1 for value in node.inputs)) for node in nodes[1:]]
+            case _:
+                pass
+        if any(isinstance(node.layer, Gather) or min(node.inputs) < 0 for node in nodes):
+            raise UnknownLayerError("pixels are gathered in cells elsewhere than at the input alone")
         last = max((n for n, node in enumerate(nodes) if isinstance(node.layer, Convolve)), default=-1)
         keep_freed_memory()
         picture = {0}  # values that are still the picture's, in other numbers
@@ -139,17 +152,18 @@ class Strips:
             shape = self._shapes[value]
             behind = [lag[n + 1] - lag[value] + self._nodes[n].layer.above / shape.zoom for n in readers]
             total += 4 * shape.channels * shape.zoom**2 * (max(behind, default=0.0) + _ROWS[0])
-        return int(total)
+        return math.ceil(total / self.cell)
 
     def __call__(self, x: Tensor, tick: Callable[[float], None]) -> Tensor:
         """Run (1, C, H, W), float32, to (1, C', H * zoom, W * zoom), float32.
 
         Args:
-            x: The picture.
+            x: The picture, whose sides are multiples of ``cell``.
             tick: Told after each strip the fraction that is done.
         """
         made, last = self._shapes[-1], self._nodes[-1].layer
-        height, width = x.shape[-2:]
+        cell = self.cell
+        height, width = x.shape[-2] // cell, x.shape[-1] // cell
         rows = self.rows(width)
         # Whole cells of the last layer, of which the outermost may lie outside the picture in part.
         margin = last.extra * last.zoom
@@ -162,7 +176,8 @@ class Strips:
         done = [0] * len(self._nodes)  # places that each layer has made
         for top in range(0, height, rows):
             bottom = min(height, top + rows)
-            values[0].append(bottom - top, x.dtype).copy_(x[:, :, top:bottom])
+            strip = x[:, :, cell * top : cell * bottom]
+            values[0].append(bottom - top, x.dtype).copy_(F.pixel_unshuffle(strip, cell) if cell > 1 else strip)
             values[0].close()
             for n, node in enumerate(self._nodes):
                 self._step(n, node, values, done, out)
@@ -178,7 +193,7 @@ class Strips:
             case Pointwise(arguments=arguments):
                 values = [parts[a] if isinstance(a, int) else a for a in arguments]
                 return values[0].dtype if len(values) == 1 else torch.result_type(values[0], values[1])
-            case Shuffle():
+            case _:
                 return parts[0].dtype
 
     def _step(self, n: int, node: Node, values: list[_Lines], done: list[int], out: Tensor) -> None:

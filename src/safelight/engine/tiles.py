@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from safelight import ops
+from safelight.blocks import extended
 from safelight.ops import Kernel
 
 Tick = Callable[[float], None]  # told the fraction of a piece of work that is done, in [0, 1]
@@ -104,30 +105,38 @@ class Resample:
 class Local:
     """Apply a function that multiplies the size by ``scale`` and looks at most ``reach`` input pixels away.
 
-    The function is given the part of the picture and a ``Tick``, which it may tell how far it is.
+    The function is given the part of the picture and a ``Tick``, which it may tell how far it is. One that works on
+    cells of ``multiple`` x ``multiple`` pixels gets whole ones, those of the picture: its last are filled up by
+    mirroring.
     """
 
     def __init__(
-        self, size_in: tuple[int, int], scale: int, reach: int, function: Callable[[Tensor, Tick], Tensor]
+        self,
+        size_in: tuple[int, int],
+        scale: int,
+        reach: int,
+        function: Callable[[Tensor, Tick], Tensor],
+        multiple: int = 1,
     ) -> None:
         self.size_in = size_in
         self.size = (size_in[0] * scale, size_in[1] * scale)
-        self.scale, self.reach, self.function = scale, reach, function
+        self.scale, self.reach, self.function, self.multiple = scale, reach, function, multiple
 
     def reads(self, region: Region) -> Region:
         """The pixels under the region and ``reach`` around them, as far as the picture goes."""
-        s, reach = self.scale, self.reach
+        s, reach, n = self.scale, self.reach, self.multiple
         return Region(
-            max(0, region.top // s - reach),
-            min(self.size_in[0], -(-region.bottom // s) + reach),
-            max(0, region.left // s - reach),
-            min(self.size_in[1], -(-region.right // s) + reach),
+            max(0, region.top // s - reach) // n * n,
+            min(self.size_in[0], -(-(-(-region.bottom // s) + reach) // n) * n),
+            max(0, region.left // s - reach) // n * n,
+            min(self.size_in[1], -(-(-(-region.right // s) + reach) // n) * n),
         )
 
     def run(self, x: Tensor, region: Region, tick: Tick) -> Tensor:
         """Apply the function and cut the region out of its result."""
         source = self.reads(region)
         top, left = region.top - source.top * self.scale, region.left - source.left * self.scale
+        x = extended(x, self.multiple)
         return self.function(x, tick)[..., top : top + region.height, left : left + region.width]
 
 
