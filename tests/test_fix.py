@@ -1,6 +1,7 @@
 """``fix``: what a picture needs is seen, done in the right order and without rounding between, or left alone."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -98,6 +99,15 @@ def test_each_step_is_told_with_its_reason_in_the_right_order(tmp_path):
     assert denoise.endswith("above 6 (denoise/denoiser)")
     expected = np.minimum(image.read(path).pixels / 2 + 0.25 * 255, 255)  # halved first, then brighter
     assert np.abs(image.read(tmp_path / "out.png").pixels - expected).max() <= 0.5 + 1e-3
+
+
+def test_a_method_that_does_both_runs_once(monkeypatch):
+    both = replace(adds("denoise", lambda y: y + 0.1), also=("deblock",))
+    install(monkeypatch, both, deblock=both, denoise=both)
+    noisy = Picture(pixels=np.minimum(scene(20), 200), jpeg_quality=30)
+    made = Fixer(Settings(device="cpu"))(noisy)
+    assert len(made.warnings) == 2  # both reasons are told
+    assert np.abs(made.pixels - (noisy.pixels + 25.5)).max() <= 0.5 + 1e-3
 
 
 def test_nothing_is_rounded_between_two_steps(monkeypatch):

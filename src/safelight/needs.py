@@ -1,4 +1,4 @@
-"""What a picture needs, and doing it in the right order: first what JPEG left, then the noise.
+"""What a picture needs, and doing it in the right order: first what JPEG left, then the noise, or both at once.
 
 What is needed is read off the picture as it came: the quality that a JPEG file was saved with stands in its
 quantisation tables, and the noise is estimated from the pixels. The steps run on floating-point pixels, one after the
@@ -157,8 +157,10 @@ class Fixer:
             return picture
         # The quality is told already, and no longer true after the first step.
         made = to_depth(replace(picture, jpeg_quality=None, warnings=()), "float")
-        for i, need in enumerate(found.needs):
-            made = self.runners[need.task](made, partial(_part, progress, i, len(found.needs)))
+        runners = [self.runners[need.task] for need in found.needs]
+        steps = list({runner.card.id: runner for runner in runners}.values())  # what does both, does both at once
+        for i, runner in enumerate(steps):
+            made = runner(made, partial(_part, progress, i, len(steps)))
         for warning in made.warnings:
             warn(warning)
         return to_depth(replace(made, warnings=picture.warnings), picture.depth)
