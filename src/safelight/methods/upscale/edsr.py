@@ -206,14 +206,14 @@ WEIGHTS = (
     Weights(
         file="edsr-x3.safetensors",
         scales=(3,),
-        bytes=3116030,
-        sha256="a7a5a670ad6ee0487b83d9cbe316762a1cfa50ae86f599e939a714a1dc0a37e8",
+        bytes=3116182,
+        sha256="755da474c98114b1544752fa9d95a4ae7f69226244c42778f65809976283ae4b",
     ),
     Weights(
         file="edsr-x4.safetensors",
         scales=(4,),
-        bytes=3042350,
-        sha256="ac9712683f2bf8b2b15e80b78f6ed4881bd6920e3e815880bfca2c29c332b79a",
+        bytes=3042502,
+        sha256="66e892c457c7fe21016b109a82dbb9982e492145eb66b48a90e866ec022eec53",
     ),
 )
 

@@ -155,22 +155,22 @@ WEIGHTS = (
     Weights(
         file="lamp-small-x2.safetensors",
         scales=(2,),
-        bytes=45904,
-        sha256="3dd849bc58a10f152ccd1751a8266dfad7f899615f5a0497452fb36507cd0e94",
+        bytes=45928,
+        sha256="22e27eaf9e2271864f10b8bf1afd6a85dd217c19d6aeb6e73aacf698641bb0b5",
         options={"variant": "small"},
     ),
     Weights(
         file="lamp-small-x3.safetensors",
         scales=(3,),
-        bytes=52520,
-        sha256="47088dfe7cf8bc0fc4abfc9e26233a042cf4c62f10f6d9eee4c173c80b39a1bf",
+        bytes=52528,
+        sha256="74a6c8855e6618bc4779d4930604b17661a5a634d7a2d6a7227a8e148b8e2b4e",
         options={"variant": "small"},
     ),
     Weights(
         file="lamp-small-x4.safetensors",
         scales=(4,),
-        bytes=61736,
-        sha256="f30b973093ea3b47e62e730d826f4c5df046d709f79c4ac91abae766c9ed4d6f",
+        bytes=61768,
+        sha256="965f5a0850e9adbd03114f1a14f9e8be5f671f338d55c134fe64eefe4a1d3bbb",
         options={"variant": "small"},
     ),
 )
