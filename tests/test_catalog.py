@@ -53,3 +53,13 @@ def test_the_default_is_the_best_measured_method_under_the_limit():
     assert {len(values) for values in scores.values()} == {9}, "every method has nine rows: three sets, three scales"
     allowed = {method: math.fsum(values) for method, values in scores.items() if costs[method] < LIMIT}
     assert max(allowed, key=allowed.__getitem__) == DEFAULTS["upscale"].id
+
+
+def test_the_default_for_photographs_is_better_on_average_and_faster():
+    rows = json.loads((RESULTS.parent / "blind.json").read_text())["rows"]
+    usual = rows.pop("denoise/lamp denoise")
+    assert DEFAULTS["denoise"].id == DEFAULTS["deblock"].id == "denoise/lamp"
+    assert {name.split()[0] for name in rows} >= {"denoise/dncnn", "deblock/dncnn3"}
+    for name, row in rows.items():
+        assert usual["mean"] > row["mean"], name
+        assert name == "as it is" or usual["seconds_per_megapixel"] <= row["seconds_per_megapixel"], name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
@@ -41,12 +42,20 @@ def pass_on(layer: nn.Conv2d) -> None:
         layer.bias[0] = 0
 
 
-def part(layer: nn.Conv2d, x: Tensor, n: int) -> Tensor:
-    """Compute the first n channels of a convolution's result from the first of its input: as many as x has."""
-    if (x.shape[1], n) == (layer.in_channels, layer.out_channels):
+@torch.no_grad()
+def begin_near_identity(layers: Iterable[nn.Conv2d]) -> None:
+    """Let convolutions from C to C channels begin by passing each of them on, with a little of what they began with."""
+    for layer in layers:
+        layer.weight.mul_(0.1)
+        layer.weight[:, :, layer.kernel_size[0] // 2, layer.kernel_size[1] // 2] += torch.eye(layer.out_channels)
+
+
+def part(layer: nn.Conv2d, x: Tensor, n_in: int, n_out: int) -> Tensor:
+    """Compute the first n_out channels of a convolution's result from the first n_in of its input, which are x."""
+    if (n_in, n_out) == (layer.in_channels, layer.out_channels):
         return layer(x)
     assert layer.bias is not None
-    return F.conv2d(x, layer.weight[:n, : x.shape[1]], layer.bias[:n], padding=layer.padding)
+    return F.conv2d(x, layer.weight[:n_out, :n_in], layer.bias[:n_out], padding=layer.padding)
 
 
 @torch.no_grad()
@@ -56,6 +65,53 @@ def begin_apart(layer: nn.Conv2d, n_in: int, n_out: int) -> None:
     So a network of ``part`` layers computes the same when the others join it, and they learn from then on.
     """
     nn.init.zeros_(layer.weight[:n_out, n_in:])
+
+
+class Chain(nn.Module):
+    """Layers of 3x3 convolutions without branches, a ReLU between them, which compute a residual.
+
+    It can grow: with ``n`` below the width, its first n channels are all that there is, and when the others join them,
+    what it computes stays the same.
+
+    Args:
+        channels: Of the picture.
+        depth: The layers, the first and the last included.
+        width: The channels between them.
+        shares: Of its width, with which it is trained.
+        identity: Whether the layers between begin near the identity; otherwise as He et al. 2015 draw them.
+    """
+
+    def __init__(
+        self, channels: int, depth: int, width: int = 64, shares: Iterable[float] = (), *, identity: bool = False
+    ) -> None:
+        super().__init__()
+        middle = [nn.Conv2d(width, width, 3, padding=1) for _ in range(depth - 2)]
+        self.first = nn.Conv2d(channels, width, 3, padding=1)
+        self.middle = nn.ModuleList(middle)
+        self.last = nn.Conv2d(width, channels, 3, padding=1)
+        self.n = width
+        begin_as_identity(self, "last")
+        if identity:
+            begin_near_identity(middle)
+        for share in shares:
+            n = int(width * share)
+            for conv in middle:
+                begin_apart(conv, n, n)
+            begin_apart(self.last, n, channels)
+
+    def residual(self, x: Tensor) -> Tensor:
+        """Compute (B, channels, H, W) from a picture of that shape."""
+        n = self.n
+        r = F.relu(part(self.first, x, self.first.in_channels, n))
+        for conv in self.middle:
+            assert isinstance(conv, nn.Conv2d)
+            r = F.relu(part(conv, r, n, n))
+        return part(self.last, r, n, self.last.out_channels)
+
+
+def grow(network: Chain, width: float) -> None:
+    """Train a share of the channels."""
+    network.n = int(network.first.out_channels * width)
 
 
 def dot_enlarged(s: int) -> Tensor:

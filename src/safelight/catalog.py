@@ -9,6 +9,7 @@ from typing import Final
 from safelight.card import Card
 from safelight.methods.deblock import dncnn3
 from safelight.methods.denoise import dip, dncnn, nlm, red, wavelet
+from safelight.methods.denoise import lamp as denoise_lamp
 from safelight.methods.denoise import tv as denoise_tv
 from safelight.methods.denoise import wiener as denoise_wiener
 from safelight.methods.stylize import adain, gatys, johnson, texture
@@ -58,6 +59,7 @@ CARDS: Final[tuple[Card, ...]] = (
     nlm.CARD,
     dncnn.CARD,
     red.CARD,
+    denoise_lamp.CARD,
     dip.CARD,
     dncnn3.CARD,
     gatys.CARD,

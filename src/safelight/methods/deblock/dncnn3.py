@@ -19,9 +19,9 @@ colour JPEG, each of Y, Cb and Cr goes through the network, though it was traine
 from __future__ import annotations
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from safelight.blocks import begin_as_identity
+from safelight.blocks import Chain
 from safelight.card import Card, Paper, Promise, Recipe, Score, Trained, Weights
 from safelight.degrade import Degradation, Jpeg, Mixture, Noise, Shrink
 from safelight.optim import Soap
@@ -31,22 +31,15 @@ from safelight.steps import Regression
 D = 20  # the depth (section IV-A)
 
 
-class DnCNN3(nn.Module):
+class DnCNN3(Chain):
     """(B, 1, H, W), degraded, enlarged by the bicubic kernel if it was small, to (B, 1, H, W)."""
 
     def __init__(self, options: NoOptions, scale: int) -> None:  # noqa: ARG002 - one network for everything
-        super().__init__()
-        self.first = nn.Conv2d(1, 64, 3, padding=1)
-        self.middle = nn.ModuleList(nn.Conv2d(64, 64, 3, padding=1) for _ in range(D - 2))
-        self.last = nn.Conv2d(64, 1, 3, padding=1)
-        begin_as_identity(self, "last")
+        super().__init__(1, D)
 
     def forward(self, y: Tensor) -> Tensor:
         """Subtract the predicted residual."""
-        v = F.relu(self.first(y))
-        for conv in self.middle:
-            v = F.relu(conv(v))
-        return y - self.last(v)
+        return y - self.residual(y)
 
 
 def examples(options: NoOptions) -> tuple[Degradation, ...]:  # noqa: ARG001 - it has none

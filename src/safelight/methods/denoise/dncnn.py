@@ -27,9 +27,9 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from safelight.blocks import begin_as_identity
+from safelight.blocks import Chain
 from safelight.card import Adopted, Card, ForeignLayout, LayoutError, Paper, Promise, Recipe, Score, Trained, Weights
 from safelight.degrade import Degradation, Noise
 from safelight.optim import Soap
@@ -50,23 +50,15 @@ class Options:
     )
 
 
-class DnCNN(nn.Module):
+class DnCNN(Chain):
     """(B, C, H, W), noisy, to (B, C, H, W); C is 3 for ``CB`` and else 1."""
 
     def __init__(self, options: Options, scale: int) -> None:  # noqa: ARG002 - the size stays
-        super().__init__()
-        channels = 3 if options.variant == "CB" else 1
-        self.first = nn.Conv2d(channels, 64, 3, padding=1)
-        self.middle = nn.ModuleList(nn.Conv2d(64, 64, 3, padding=1) for _ in range(depth(options) - 2))
-        self.last = nn.Conv2d(64, channels, 3, padding=1)
-        begin_as_identity(self, "last")
+        super().__init__(3 if options.variant == "CB" else 1, depth(options))
 
     def forward(self, y: Tensor) -> Tensor:
         """Subtract the predicted noise."""
-        v = F.relu(self.first(y))
-        for conv in self.middle:
-            v = F.relu(conv(v))
-        return y - self.last(v)
+        return y - self.residual(y)
 
 
 def depth(options: Options) -> int:

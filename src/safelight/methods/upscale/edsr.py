@@ -149,16 +149,16 @@ class Growing(nn.Module):
         """Enlarge the picture."""
         net, n = self.network, self.network.n
         with torch.autocast(x.device.type, enabled=False):
-            x = part(net.head, (x - net.mean) * 255, n)
+            x = part(net.head, (x - net.mean) * 255, 3, n)
         body = x
         for block in net.body:
             assert isinstance(block, ResBlock)
-            body = body + part(block.conv2, F.relu(part(block.conv1, body, n)), n) * block.res_scale
-        x = x + part(net.body_last, body, n)
+            body = body + part(block.conv2, F.relu(part(block.conv1, body, n, n)), n, n) * block.res_scale
+        x = x + part(net.body_last, body, n, n)
         for conv, shuffle in net.upsampler():
-            x = shuffle(part(conv, x, n * shuffle.upscale_factor**2))
+            x = shuffle(part(conv, x, n, n * shuffle.upscale_factor**2))
         with torch.autocast(x.device.type, enabled=False):
-            return part(net.tail, x.float(), 3) / 255 + net.mean
+            return part(net.tail, x.float(), n, 3) / 255 + net.mean
 
 
 def grow(network: EDSR, width: float) -> None:

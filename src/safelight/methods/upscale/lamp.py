@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.blocks import dot_enlarged
+from safelight.blocks import begin_near_identity, dot_enlarged
 from safelight.card import Card, Promise, Recipe, Trained, Weights
 from safelight.optim import Soap
 from safelight.options import option
@@ -71,10 +71,8 @@ class Lamp(nn.Module):
                 nn.init.zeros_(parameter)
             else:
                 nn.init.kaiming_normal_(parameter, nonlinearity="relu")
+        begin_near_identity(body)
         with torch.no_grad():
-            for layer in body:
-                layer.weight.mul_(0.1)
-                layer.weight[:, :, 1, 1] += torch.eye(C)
             nn.init.normal_(self.tail.weight, std=1e-3)
             nn.init.zeros_(self.enlarge.weight)
             cells = dot_enlarged(s)[2:7, :, 2:7].flip(0, 2)  # a cell t rows up sees the dot t rows down

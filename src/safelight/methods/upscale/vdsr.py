@@ -21,9 +21,9 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from safelight.blocks import begin_apart, begin_as_identity, part
+from safelight.blocks import Chain, grow
 from safelight.card import Adopted, Card, ForeignLayout, Paper, Recipe, Score, Stage, Trained, Weights, promised
 from safelight.layouts import rename
 from safelight.optim import Soap
@@ -34,60 +34,20 @@ D = 20  # the depth: "twenty weight layers"
 STAGES = (Stage(width=0.25, steps=0.925, time=0.6), Stage(width=1, steps=0.075, time=0.4))
 
 
-class VDSR(nn.Module):
+class VDSR(Chain):
     """(B, 1, H, W), the luma enlarged by the bicubic kernel, to (B, 1, H, W)."""
 
     def __init__(self, options: NoOptions, scale: int) -> None:  # noqa: ARG002 - one network for every scale
-        super().__init__()
-        self.first = nn.Conv2d(1, 64, 3, padding=1)
-        middle = [nn.Conv2d(64, 64, 3, padding=1) for _ in range(D - 2)]
-        self.middle = nn.ModuleList(middle)
-        self.last = nn.Conv2d(64, 1, 3, padding=1)
-        self.n = 64  # channels that are trained
-        begin_as_identity(self, "last")
-        with torch.no_grad():
-            for conv in middle:
-                conv.weight.mul_(0.1)
-                conv.weight[:, :, 1, 1] += torch.eye(64)
-        for stage in STAGES:
-            n = int(64 * stage.width)
-            for conv in middle:
-                begin_apart(conv, n, n)
-            begin_apart(self.last, n, 1)
+        super().__init__(1, D, shares=[stage.width for stage in STAGES], identity=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """Add the predicted residual to the interpolated luma."""
-        r = F.relu(self.first(x))
-        for conv in self.middle:
-            r = F.relu(conv(r))
-        return x + self.last(r)
-
-
-class Growing(nn.Module):
-    """The network as far as it has grown: ``n`` channels of each layer."""
-
-    def __init__(self, network: VDSR) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Add the predicted residual to the interpolated luma."""
-        n = self.network.n
-        r = F.relu(part(self.network.first, x, n))
-        for conv in self.network.middle:
-            assert isinstance(conv, nn.Conv2d)
-            r = F.relu(part(conv, r, n))
-        return x + part(self.network.last, r, 1)
-
-
-def grow(network: VDSR, width: float) -> None:
-    """Train a share of the channels."""
-    network.n = int(64 * width)
+        return x + self.residual(x)
 
 
 def training(network: VDSR, recipe: Recipe) -> Regression:
     """Mean squared error of the residual (section 3.2)."""
-    return Regression(Growing(network), Soap(network.parameters(), lr=recipe.rate), F.mse_loss)
+    return Regression(network, Soap(network.parameters(), lr=recipe.rate), F.mse_loss)
 
 
 PUBLISHED = (

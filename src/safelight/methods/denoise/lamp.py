@@ -1,0 +1,92 @@
+"""Lamp for photographs: one network against noise and JPEG artefacts in colour, blind to both, made for processors.
+
+This project's own network, and the default for photographs. As in FFDNet (K. Zhang, W. Zuo, L. Zhang, "FFDNet: Toward a
+Fast and Flexible Solution for CNN-based Image Denoising", IEEE TIP 2018, arXiv:1710.04026), all layers work on cells of
+s x s pixels, a quarter as many places as pixels, and see twice as far::
+
+    x --> cells, 3 s^2 --+--> conv 3x3, C + ReLU --> N x (conv 3x3, C + ReLU) --> conv 3x3, 3 s^2 --> R --(-)--> pixels
+                         +---------------------------------------------------------------------------------+
+
+R is what has to go: noise of sigma 0 to 50, what JPEG of quality 30 to 100 leaves, or both.
+
+Differs from FFDNet, which is told sigma: it finds out by itself, as DnCNN-B does (arXiv:1608.03981), and what it is
+told changes nothing. It has narrower layers and no batch normalisation, and they begin near the identity, as those of
+``upscale/lamp``. The loss is the logarithm of the squared error, so that faint noise counts as much as strong.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from safelight.blocks import Chain
+from safelight.card import Card, Recipe, Trained, Weights
+from safelight.degrade import Degradation, Jpeg, Mixture, Noise
+from safelight.optim import Soap
+from safelight.options import NoOptions
+from safelight.steps import Regression
+
+s = 2  # the side of a cell, in pixels
+N, C = 10, 64
+
+
+class Lamp(Chain):
+    """(B, 3, H, W), of sides that are multiples of s, to (B, 3, H, W)."""
+
+    def __init__(self, options: NoOptions, scale: int) -> None:  # noqa: ARG002 - one network for everything
+        super().__init__(3 * s * s, N + 2, C, identity=True)
+        self.cells, self.pixels = nn.PixelUnshuffle(s), nn.PixelShuffle(s)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Subtract what has to go."""
+        cells = self.cells(x)
+        return self.pixels(cells - self.residual(cells))
+
+
+def examples(options: NoOptions) -> tuple[Degradation, ...]:  # noqa: ARG001 - it has none
+    """Noise, JPEG, and JPEG of a noisy picture, a third each."""
+    return (Mixture((Noise(0, 50), Jpeg(30, 100, halved=True), Jpeg(30, 100, halved=True, noise=50))),)
+
+
+def loss(output: Tensor, target: Tensor) -> Tensor:
+    """Mean over the crops of the logarithm of the squared error: the mean PSNR, to which every crop adds as much."""
+    return (output - target).square().mean(dim=(1, 2, 3)).add(1e-6).log10().mean()
+
+
+def training(network: Lamp, recipe: Recipe) -> Regression:
+    """The mean PSNR, negative."""
+    return Regression(network, Soap(network.parameters(), lr=recipe.rate), loss)
+
+
+RECIPE = Recipe(
+    data=("bsds399", "t91", "photos_hq", "imagenet"),
+    patch=48,
+    batch=15,
+    steps=10000,
+    rate=3e-3,
+    exact=0.05,
+    time="",
+    promises=(),
+)
+
+WEIGHTS: tuple[Weights, ...] = ()
+
+CARD = Card(
+    module=__name__,
+    title="Lamp",
+    summary="Against noise and JPEG artefacts in colour, blind to both, made for processors; this project's own.",
+    method=Trained(
+        network=Lamp,
+        input="low-resolution",
+        channels="rgb",
+        scales=(1,),
+        reach=lambda options, scale: s * (N + 2) + s - 1,  # noqa: ARG005 - one cell by each 3x3 layer
+        training=training,
+        recipe=RECIPE,
+        weights=WEIGHTS,
+        one_for_all=True,
+        examples=examples,
+        multiple=s,
+    ),
+    also=("deblock",),
+    takes=frozenset({"sigma"}),
+)
