@@ -52,12 +52,15 @@ class Plan:
     validate_every: int = 500
     save_every: float = 60
 
-    def fingerprint(self, pictures: str) -> str:
-        """What must be equal for a run to be resumed: all but the place, the device and the precision."""
+    def fingerprint(self, learned_from: str) -> str:
+        """What must be equal for a run to be resumed: all but the place, the device and the precision.
+
+        Args:
+            learned_from: Hashes of the pictures and of the backbone.
+        """
         recipe = {k: v for k, v in dataclasses.asdict(self.recipe).items() if k not in ("time", "promises")}
-        also = [self.backbone] if self.styles else []
         return json.dumps(
-            [self.card.id, dataclasses.asdict(self.options), self.scales, recipe, self.seed, pictures, *also]
+            [self.card.id, dataclasses.asdict(self.options), self.scales, recipe, self.seed, learned_from]
         )
 
 
@@ -101,7 +104,7 @@ class Lesson:
     Attributes:
         training: The method's step.
         psnr: Whether a score is one, in dB; else it is a loss, the less the better.
-        sha256: Of the pictures of styles; empty without.
+        sha256: Of the pictures of styles, and of the backbone's numbers; empty without.
         backbone: Its name and what its numbers hash to; empty without.
     """
 
@@ -127,7 +130,8 @@ class Lesson:
             case Perceptual(begin=begin, draws=draws):
                 backbone = backbones.load(plan.backbone, device=device)
                 self.backbone = {"backbone": backbone.name, "backbone_sha256": backbone.sha256}
-                styles, self.sha256 = data.read_styles(plan.styles)
+                styles, sha256 = data.read_styles(plan.styles)
+                self.sha256 = sha256 + backbone.sha256
                 if draws:
                     self._styles = crops(styles, AsItIs())
                 given = () if draws else tuple(style.to(device).unsqueeze(0) / 255 for style in styles)

@@ -158,7 +158,7 @@ def train(plan: Plan, report: Callable[[Progress], None], *, resume: bool = True
     network = devices.place(network, device)
     average = Average(network, recipe.ema)
     lesson = Lesson(plan, network, split, device)
-    training, pictures = lesson.training, split.sha256 + lesson.sha256
+    training, learned_from = lesson.training, split.sha256 + lesson.sha256
     for optimizer in training.optimizers:
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
@@ -169,8 +169,10 @@ def train(plan: Plan, report: Callable[[Progress], None], *, resume: bool = True
     log: list[tuple[int, float, float, float]] = []  # step, seconds, loss, validation
     if resume and state_path.exists():
         facts = load_state(state_path, network, average, training.optimizers)
-        if facts["fingerprint"] != plan.fingerprint(pictures):
-            raise CheckpointError(f"{state_path} is of a run with other settings or pictures; --restart begins anew")
+        if facts["fingerprint"] != plan.fingerprint(learned_from):
+            raise CheckpointError(
+                f"{state_path} is of a run with other settings, pictures or backbone; --restart begins anew"
+            )
         first, seconds, best, log = facts["step"], facts["seconds"], facts["best"], facts["log"]
         total.fill_(facts["loss"])
         since = facts["since"]
@@ -178,7 +180,7 @@ def train(plan: Plan, report: Callable[[Progress], None], *, resume: bool = True
 
     def save(step: int) -> None:
         facts = {
-            "fingerprint": plan.fingerprint(pictures), "step": step, "seconds": seconds, "best": best, "log": log,
+            "fingerprint": plan.fingerprint(learned_from), "step": step, "seconds": seconds, "best": best, "log": log,
             "loss": float(total), "since": since, "generator": generator.get_state(),
         }  # fmt: skip
         save_state(state_path, network, average, training.optimizers, facts)

@@ -10,6 +10,7 @@ from safelight import backbones, image, infer, losses, train
 from safelight import model as models
 from safelight.card import Batch
 from safelight.catalog import find
+from safelight.checkpoint import CheckpointError
 from safelight.engine.samples import to_tensor
 from safelight.methods.stylize import johnson
 from safelight.methods.stylize.johnson import Johnson, Options, PerceptualLoss, pick
@@ -121,6 +122,14 @@ def test_a_style_of_ones_own_is_trained_and_used(pictures):
     result = infer.prepare(CARD, settings)(image.read(pictures / "content" / "0.png"))
     assert result.pixels.shape == (64, 72, 3)
     assert models.load(CARD, weights=pictures / "own.safetensors", device="cpu").options.width == 4
+
+
+def test_a_run_with_another_backbone_of_the_same_name_is_not_resumed(pictures, monkeypatch):
+    train.train(plan(pictures), lambda progress: None)
+    other = backbones.load("lens", random=1)
+    monkeypatch.setattr(backbones, "load", lambda name, device: other)
+    with pytest.raises(CheckpointError, match="settings, pictures or backbone"):
+        train.train(plan(pictures), lambda progress: None)
 
 
 def test_resumption_is_exact(pictures):
