@@ -57,14 +57,21 @@ RECIPE = Recipe(
     data=("bsds399", "t91", "photos_hq", "imagenet"),
     patch=48,
     batch=15,
-    steps=14000,
+    steps=12000,
     rate=3e-3,
     exact=0.05,
-    time="",
+    time="30 minutes on one core of an AMD EPYC in bfloat16",
     promises=(),
 )
 
-WEIGHTS: tuple[Weights, ...] = ()
+WEIGHTS = (
+    Weights(
+        file="lamp.safetensors",
+        scales=(1,),
+        bytes=769568,
+        sha256="0a45081f939acee36bec8d72194f871d1d1203e203b444018e494ba91a3927db",
+    ),
+)
 
 CARD = Card(
     module=__name__,
