@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from safelight import backbones, data, infer, ops
-from safelight.card import Batch, Card, Judged, Perceptual, Recipe, Trained, Training, channels_of
+from safelight.card import Batch, Card, Judged, Perceptual, Recipe, Trained, Training
 from safelight.degrade import AsItIs, Degradation, Shrink, single
 from safelight.engine import device as devices
 from safelight.engine.samples import to_tensor
@@ -76,7 +76,7 @@ def degradations(plan: Plan) -> tuple[Degradation, ...]:
 def validate(plan: Plan, network: nn.Module, pictures: Sequence[Tensor]) -> float:
     """Mean PSNR in dB over the validation pictures and degradations, through the path that a user's picture takes.
 
-    It is taken of Y where the network enlarges and of the network's own channels elsewhere, as the papers do.
+    It is taken of Y where the network enlarges and of the picture's own channels elsewhere, as the papers do.
     """
     values: list[float] = []
     generator = torch.Generator().manual_seed(0)  # the same noise at each validation
@@ -89,10 +89,11 @@ def validate(plan: Plan, network: nn.Module, pictures: Sequence[Tensor]) -> floa
         runner = infer.Runner(plan.card, settings, {scale: model})
         for picture in pictures:
             part = picture[:, :360, :480]  # the largest pictures are ten times the others
-            target = ops.crop_to_multiple(part, scale).unsqueeze(0).float() / 255
-            degraded = degradation.typical(target, generator)
+            clean = ops.crop_to_multiple(part, scale).unsqueeze(0).float() / 255
+            degraded, target = degradation.typical(clean, generator)
             result = to_tensor(runner(Picture(pixels=degraded[0].permute(1, 2, 0).numpy())).pixels)
-            channel, shave = ("y", scale) if scale > 1 else (channels_of(model.method, plan.options), 0)
+            channel = "y" if scale > 1 or target.shape[1] == 1 else "rgb"
+            shave = scale if scale > 1 else 0
             rounding = "8-bit-y" if channel == "y" else "8-bit"
             values.append(float(psnr(result, target, channel=channel, shave=shave, rounding=rounding)))
     return sum(values) / len(values)

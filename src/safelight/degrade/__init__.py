@@ -7,6 +7,7 @@
 from safelight.degrade.examples import (
     AsItIs,
     Degradation,
+    Gray,
     Jpeg,
     Mixture,
     Noise,
@@ -26,6 +27,7 @@ __all__ = [
     "Decimate",
     "Degradation",
     "Downsample",
+    "Gray",
     "Jpeg",
     "Linear",
     "Mask",

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from safelight import ops
-from safelight.color import rgb_to_ycbcr, ycbcr_to_rgb
+from safelight.color import rgb_to_y, rgb_to_ycbcr, ycbcr_to_rgb
 from safelight.degrade.linear import Downsample
 
 _MARGIN = 4  # low-resolution pixels around a crop: the bicubic kernel down and up again never meets the crop's border
@@ -37,8 +37,8 @@ class Degradation(Protocol):
         """Make (input, target) of clean crops, (N, C, side, side) in [0, 1]."""
         ...
 
-    def typical(self, clean: Tensor, generator: torch.Generator) -> Tensor:
-        """Make the input of one whole clean picture, (1, C, H, W), at a strength in the middle of the range."""
+    def typical(self, clean: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Make (input, target) of one whole clean picture, (1, C, H, W), at a strength in the middle of the range."""
         ...
 
     def describe(self) -> str:
@@ -72,9 +72,9 @@ class Shrink:
             return enlarged[..., margin:-margin, margin:-margin].contiguous(), target
         return small[..., _MARGIN:-_MARGIN, _MARGIN:-_MARGIN].contiguous(), target
 
-    def typical(self, clean: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ARG002 - nothing is drawn
+    def typical(self, clean: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:  # noqa: ARG002 - nothing is drawn
         """Shrink the picture, whose sides have to be multiples of the scale."""
-        return Downsample(self.scale)(clean)
+        return Downsample(self.scale)(clean), clean
 
     def describe(self) -> str:
         """The zoom."""
@@ -104,9 +104,9 @@ class Noise:
         sigma = self.low + (self.high - self.low) * torch.rand(len(clean), 1, 1, 1, generator=generator)
         return add_noise(clean, sigma, generator), clean
 
-    def typical(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+    def typical(self, clean: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Noise of the level nearest to 25 that the range has."""
-        return add_noise(clean, self._middle, generator)
+        return add_noise(clean, self._middle, generator), clean
 
     def describe(self) -> str:
         """The level of ``typical``."""
@@ -158,10 +158,10 @@ class Jpeg:
             made[1::2] = jpeg(taken[1::2], quality[1::2], halved=True)
         return made[inner].contiguous(), clean[inner].contiguous()
 
-    def typical(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+    def typical(self, clean: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Compress at the quality nearest to 20 that the range has, after noise of half the most."""
         taken = add_noise(clean, self.noise / 2, generator) if self.noise else clean
-        return jpeg(taken, torch.tensor([self._middle]), halved=self.halved)
+        return jpeg(taken, torch.tensor([self._middle]), halved=self.halved), clean
 
     def describe(self) -> str:
         """The quality of ``typical``, and its noise."""
@@ -200,13 +200,46 @@ class Mixture:
             [x[..., :least, :least] for x in targets]
         )
 
-    def typical(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+    def typical(self, clean: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """The typical input of the first kind; validation looks at each kind by itself."""
         return self.kinds[0].typical(clean, generator)
 
     def describe(self) -> str:
         """All kinds."""
         return ", ".join(kind.describe() for kind in self.kinds)
+
+
+@dataclass(frozen=True, slots=True)
+class Gray:
+    """Take the colours out of crops of RGB and degrade what is left, for networks of RGB that meet gray pictures too.
+
+    They see three equal channels, whose noise is equal too.
+    """
+
+    kind: Degradation
+    scale: int = 1
+
+    def side(self, patch: int) -> int:
+        """What the kind needs."""
+        return self.kind.side(patch)
+
+    def pair(self, clean: Tensor, patch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Degrade one channel, and give it three times."""
+        degraded, target = self.kind.pair(_gray(clean), patch, generator)
+        return degraded.expand(-1, 3, -1, -1), target.expand(-1, 3, -1, -1)
+
+    def typical(self, clean: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The kind's own of one channel: a gray picture."""
+        return self.kind.typical(_gray(clean), generator)
+
+    def describe(self) -> str:
+        """The kind, in gray."""
+        return f"gray: {self.kind.describe()}"
+
+
+def _gray(x: Tensor) -> Tensor:
+    """The luma of JFIF, which is 1 where white is."""
+    return (rgb_to_y(x) * 255 - 16) / 219
 
 
 def single(degradations: Iterable[Degradation]) -> tuple[Degradation, ...]:
@@ -316,9 +349,9 @@ class AsItIs:
         """The picture twice."""
         return clean, clean
 
-    def typical(self, clean: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ARG002 - nothing is drawn
-        """The picture."""
-        return clean
+    def typical(self, clean: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:  # noqa: ARG002 - nothing is drawn
+        """The picture twice."""
+        return clean, clean
 
     def describe(self) -> str:
         """That nothing is done."""

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from safelight.blocks import Chain
 from safelight.card import Card, Recipe, Trained, Weights
-from safelight.degrade import Degradation, Jpeg, Mixture, Noise
+from safelight.degrade import Degradation, Gray, Jpeg, Mixture, Noise
 from safelight.optim import Soap
 from safelight.options import NoOptions
 from safelight.steps import Regression
@@ -44,8 +44,9 @@ class Lamp(Chain):
 
 
 def examples(options: NoOptions) -> tuple[Degradation, ...]:  # noqa: ARG001 - it has none
-    """Noise, JPEG, and JPEG of a noisy picture, a third each."""
-    return (Mixture((Noise(0, 50), Jpeg(30, 100, halved=True), Jpeg(30, 100, halved=True, noise=50))),)
+    """Noise, JPEG, and JPEG of a noisy picture, a quarter each, and a quarter that is gray."""
+    gray = Mixture((Noise(0, 50), Jpeg(30, 100), Jpeg(30, 100, noise=50)))
+    return (Mixture((Noise(0, 50), Jpeg(30, 100, halved=True), Jpeg(30, 100, halved=True, noise=50), Gray(gray))),)
 
 
 def training(network: Lamp, recipe: Recipe) -> Regression:
@@ -56,7 +57,7 @@ def training(network: Lamp, recipe: Recipe) -> Regression:
 RECIPE = Recipe(
     data=("bsds399", "t91", "photos_hq", "imagenet"),
     patch=48,
-    batch=15,
+    batch=16,
     steps=12000,
     rate=3e-3,
     exact=0.05,
