@@ -222,3 +222,17 @@ def test_a_mixture_gives_each_kind_its_share():
         drawn(120, 120)[..., : mixture.side(27), : mixture.side(27)].expand(3, -1, -1, -1), 27, torch.Generator()
     )
     assert odd[0].shape == odd[1].shape == (3, 1, 24, 24)  # all as large as the least
+
+
+def test_gray_has_three_equal_channels_and_their_noise_is_equal():
+    clean = colours(96, 96).expand(3, -1, -1, -1)
+    kind = degrade.Gray(Noise(20, 20))
+    noisy, target = kind.pair(clean[..., : kind.side(40), : kind.side(40)], 40, torch.Generator().manual_seed(0))
+    assert noisy.shape == target.shape == (3, 3, 40, 40)
+    assert torch.equal(noisy[:, 0], noisy[:, 2])
+    assert float((noisy - target).std()) * 255 == pytest.approx(20, rel=0.05)
+    whole, gray = kind.typical(clean[:1], torch.Generator().manual_seed(0))
+    assert whole.shape == gray.shape == (1, 1, 96, 96)
+    white = torch.ones(1, 3, 8, 8)
+    torch.testing.assert_close(kind.typical(white, torch.Generator())[1], torch.ones(1, 1, 8, 8))
+    assert kind.describe() == "gray: noise 20"
