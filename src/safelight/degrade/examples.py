@@ -312,9 +312,7 @@ def jpeg(x: Tensor, quality: Tensor, *, halved: bool = False) -> Tensor:
     chroma = ops.round_half_up(F.avg_pool2d(chroma, 2) if halved else chroma).clamp(-128, 127)
     chroma = _coded(chroma, quantisation_table(quality, CHROMINANCE))
     if halved:
-        chroma = chroma[
-            ..., : (height + 1) // 2, : (width + 1) // 2
-        ]  # its own edge is repeated, not the blocks' filling
+        chroma = chroma[..., : (height + 1) // 2, : (width + 1) // 2]  # the edge is repeated, not what fills the blocks
         chroma = ops.round_half_up(F.interpolate(chroma, scale_factor=2, mode="bilinear"))
     luma = _coded(luma, quantisation_table(quality)) + 128
     decoded = [plane[..., :height, :width] for plane in (luma * (219 / 255) + 16, chroma * (224 / 255) + 128)]

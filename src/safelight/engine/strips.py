@@ -74,7 +74,7 @@ class Strips:
             itself, and the last one, stay in float32: bfloat16 is coarser than the steps of an 8-bit picture.
 
     Raises:
-        UnknownLayerError: Layers read one value with different borders, or pixels are gathered in cells behind them.
+        UnknownLayerError: Layers read one value with different borders, or cells are gathered behind the input.
 
     Attributes:
         cell: What the sides of a picture have to be multiples of: the cells that are gathered first of all.
@@ -89,7 +89,7 @@ class Strips:
             case _:
                 pass
         if any(isinstance(node.layer, Gather) or min(node.inputs) < 0 for node in nodes):
-            raise UnknownLayerError("pixels are gathered in cells elsewhere than at the input alone")
+            raise UnknownLayerError("cells are gathered elsewhere than at the input alone")
         last = max((n for n, node in enumerate(nodes) if isinstance(node.layer, Convolve)), default=-1)
         keep_freed_memory()
         picture = {0}  # values that are still the picture's, in other numbers
