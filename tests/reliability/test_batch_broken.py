@@ -72,7 +72,7 @@ def test_r2_a_worker_that_dies_costs_one_file(tmp_path, record_property):
     first = tmp_path / "in/00.png"
     first.parent.mkdir()
     image.write(Picture(pixels=noise), first)
-    for i in range(1, 30):
+    for i in range(1, 80):
         (tmp_path / f"in/{i:02d}.png").hardlink_to(first)
     words = command(tmp_path / "in", "-o", tmp_path / "out", "-m", "nearest", "-s", "1", "--format", "jpeg")
     killed: list[int] = []
@@ -94,7 +94,7 @@ def test_r2_a_worker_that_dies_costs_one_file(tmp_path, record_property):
     told = Told(work.returncode, out, errors)
     assert len(killed) == 5
     failed = [f for f in told.files if f["status"] == "failed"]
-    assert told.summary["done"] + len(failed) == told.summary["total"] == 30
+    assert told.summary["done"] + len(failed) == told.summary["total"] == 80
     assert 1 <= len(failed) <= len(killed)
     assert told.code == 1
     assert told.errors == [f"safelight: {f['error']}" for f in failed]
