@@ -45,6 +45,11 @@ def trained() -> list[tuple[Card, Trained]]:
     return [(card, card.method) for card in CARDS if isinstance(card.method, Trained)]
 
 
+def called(card: Card) -> str:
+    """Name a method in a table of all tasks: with its task where another one has the same name."""
+    return card.name if sum(other.name == card.name for other in CARDS) == 1 else card.id
+
+
 def decibels(value: float | None) -> str:
     """Write a PSNR, or that there is none."""
     return NONE if value is None else f"{value:.2f}"

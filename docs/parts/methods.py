@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import torch
 
-from parts.common import NONE, table, trained
+from parts.common import NONE, called, table, trained
 from safelight.bench import quality
 from safelight.bench.records import label
 from safelight.card import Card, ClosedForm, Interpolation, Optimised, Trained, channels_of
@@ -73,13 +73,13 @@ def _address(link: str) -> str:
 
 def options() -> str:
     """The options of all methods."""
-    names = [card.name for card in CARDS]
     rows: list[list[str]] = []
     for card in CARDS:
-        name = card.name if names.count(card.name) == 1 else card.id
         for fact in option_facts(card.options):
             flag = f"`--{fact.name.replace('_', '-')}`"
-            rows.append([name, flag, fact.help, fact.extent, "auto" if fact.default is None else str(fact.default)])
+            rows.append(
+                [called(card), flag, fact.help, fact.extent, "auto" if fact.default is None else str(fact.default)]
+            )
     return table(["method", "flag", "what it does", "values", "default"], rows)
 
 
@@ -94,7 +94,8 @@ def costs() -> str:
                 counted = cost(card, method, made, scale)
                 looks = "enlarged" if method.input == "interpolated" else "small"
                 cells = (
-                    card.name, NONE if scale == 1 else f"x{scale}", f"{counted.parameters:,}", f"{counted.weights:,}",
+                    called(card), NONE if scale == 1 else f"x{scale}",
+                    f"{counted.parameters:,}", f"{counted.weights:,}",
                     f"{counted.multiply_adds:,.0f}", str(2 * method.reach(made, scale) + 1),
                     "as it is" if scale == 1 else looks, channels_of(method, made).upper(),
                 )  # fmt: skip

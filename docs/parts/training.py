@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parts.common import NO_WEIGHTS, NONE, missing, stored, table, trained
+from parts.common import NO_WEIGHTS, NONE, called, missing, stored, table, trained
 from safelight import checkpoint, model
 from safelight.bench.records import label
 from safelight.bench.tracks import TRACKS
@@ -18,7 +18,7 @@ def recipes() -> str:
         start = NONE if recipe.start is None else f"x{recipe.start}"
         crops = f"{recipe.batch} of {recipe.patch}x{recipe.patch}"
         steps = f"{recipe.steps:,}{after}"
-        rows.append([card.name, ", ".join(recipe.data), steps, crops, f"{recipe.rate:g}", start, promised(recipe)])
+        rows.append([called(card), ", ".join(recipe.data), steps, crops, f"{recipe.rate:g}", start, promised(recipe)])
     heads = ["method", "pictures", "steps", "crops a step", "peak rate", "others start from", "promised (floor)"]
     return table(heads, rows)
 
@@ -47,7 +47,7 @@ def throughput() -> str:
             zooms = " ".join(f"x{scale}" for scale in weights.scales if scale > 1)
             rows.append(
                 [
-                    label(card.id, weights.options), zooms or NONE,
+                    " ".join([called(card), *map(str, weights.options.values())]), zooms or NONE,
                     ", ".join(header.trained_on), f"{header.steps:,}",
                     f"{header.recipe.get('batch', '?')} of {patch}x{patch}",
                     f"{header.seconds:,.0f}", speed, header.device, header.commit or NONE,
