@@ -47,6 +47,19 @@ def test_the_same_kind_comes_out(pixels, tmp_path):
     assert run(pixels.astype(np.float32) / 255).dtype == np.float32
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_memory_that_may_not_be_written_to_is_no_cause_for_a_warning(pixels, kind):
+    """As PIL gives it; torch warns of such an array, once in a program unless told otherwise."""
+    locked = (pixels / (255 if kind is np.float32 else 1)).astype(kind)
+    locked.flags.writeable = False
+    torch.set_warn_always(True)
+    try:
+        made = safelight.upscale(locked, scale=2, method="bicubic")
+    finally:
+        torch.set_warn_always(False)
+    assert np.array_equal(made, safelight.upscale(locked.copy(), scale=2, method="bicubic"))
+
+
 def test_bytes_keep_their_format(pixels):
     held = io.BytesIO()
     Image.fromarray(pixels).save(held, "WEBP")

@@ -14,7 +14,7 @@ from safelight.engine.tiles import Region, Renderer
 
 
 class Net(nn.Module):
-    """Every kind of layer once: borders of all kinds, pools, halving, repeating, branches, constants, statistics."""
+    """Every kind of layer once: borders of all kinds, pools, halving, two ways to enlarge, branches, constants."""
 
     def __init__(self):
         super().__init__()
@@ -28,6 +28,7 @@ class Net(nn.Module):
         self.edge = nn.Conv2d(8, 8, 3, padding=1, padding_mode="replicate", groups=2)
         self.norm4 = InstanceNorm(8)
         self.twice = nn.Upsample(scale_factor=2, mode="nearest")
+        self.smooth = nn.Upsample(scale_factor=2, mode="bilinear")
         self.mean = nn.AvgPool2d(2)
         self.last = nn.Conv2d(8, 3, 3, padding=1)
         self.factor = nn.Parameter(torch.tensor(0.5))
@@ -38,7 +39,7 @@ class Net(nn.Module):
         x = self.pool(x)
         y = F.relu(self.norm3(self.deep(x)))
         x = x * self.factor + self.norm4(self.edge(y))
-        x = self.twice(self.twice(self.mean(self.twice(x))))
+        x = self.smooth(self.twice(self.mean(self.smooth(x))))
         return torch.sigmoid(self.last(x))
 
 

@@ -59,9 +59,10 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Enlarge:
-    """Repeat each place ``factor`` times in both directions."""
+    """Enlarge ``factor`` times in both directions: repeat each place, or with ``linear`` interpolate between them."""
 
     factor: int
+    linear: bool = False
 
     made = None
     work = 0
@@ -70,15 +71,21 @@ class Enlarge:
         """The size of the result."""
         return self.factor * size[0], self.factor * size[1]
 
-    def reads(self, region: Region, size: Size) -> Region:  # noqa: ARG002 - it never looks outside
-        """The places that the region is made of."""
-        f = self.factor
-        return Region(region.top // f, -(-region.bottom // f), region.left // f, -(-region.right // f))
+    def reads(self, region: Region, size: Size) -> Region:
+        """The places that the region is made of, and where those are interpolated, one more on each side."""
+        f, more = self.factor, int(self.linear)
+        return Region(
+            max(0, region.top // f - more),
+            min(size[0], -(-region.bottom // f) + more),
+            max(0, region.left // f - more),
+            min(size[1], -(-region.right // f) + more),
+        )
 
-    def run(self, x: Tensor, region: Region, size: Size) -> Tensor:  # noqa: ARG002 - as above
-        """Repeat, and cut the region out."""
-        large = F.interpolate(x, scale_factor=self.factor, mode="nearest")
-        top, left = region.top % self.factor, region.left % self.factor
+    def run(self, x: Tensor, region: Region, size: Size) -> Tensor:
+        """Enlarge, and cut the region out."""
+        large = F.interpolate(x, scale_factor=self.factor, mode="bilinear" if self.linear else "nearest")
+        part = self.reads(region, size)
+        top, left = region.top - self.factor * part.top, region.left - self.factor * part.left
         return large[..., top : top + region.height, left : left + region.width]
 
 
@@ -172,8 +179,8 @@ def _layer(
                 return _convolution(module)
             case nn.AvgPool2d() | nn.MaxPool2d():
                 return _pooling(module)
-            case nn.Upsample() if module.mode == "nearest" and float(cast("Any", module.scale_factor)).is_integer():
-                return Enlarge(int(cast("Any", module.scale_factor)))
+            case nn.Upsample() if _enlarges(module):
+                return Enlarge(int(cast("Any", module.scale_factor)), linear=module.mode == "bilinear")
             case _:
                 pass
     if kind in _UNARY and len(sources) == 1:
@@ -187,6 +194,12 @@ def _layer(
                 places.append(torch.tensor(float(cast("Any", argument))))
         return Apply(_BINARY[kind], tuple(places))
     raise UnknownLayerError(f"{step.format_node()}")
+
+
+def _enlarges(module: nn.Upsample) -> bool:
+    """Whether it is one of the two ways to enlarge that are known, by a whole number."""
+    known = module.mode == "nearest" or (module.mode == "bilinear" and not module.align_corners)
+    return known and module.size is None and float(cast("Any", module.scale_factor)).is_integer()
 
 
 def _convolution(module: nn.Conv2d) -> Look:

@@ -18,10 +18,15 @@ def to_tensor(samples: np.ndarray) -> Tensor:
     if samples.dtype == np.uint16:
         x = torch.from_numpy(samples.astype(np.float32)) / 65535
     elif samples.dtype == np.uint8:
-        x = torch.from_numpy(np.ascontiguousarray(samples)).float() / 255
+        x = torch.from_numpy(_writable(samples)).float() / 255
     else:
-        x = torch.from_numpy(np.ascontiguousarray(samples))
+        x = torch.from_numpy(_writable(samples))
     return x.permute(2, 0, 1).unsqueeze(0).contiguous()
+
+
+def _writable(samples: np.ndarray) -> np.ndarray:
+    """Copy what torch would warn of: memory that may not be written to, such as PIL's, or that is not in order."""
+    return np.require(samples, requirements=("C", "W"))
 
 
 def to_samples(x: Tensor, dtype: np.dtype[Any]) -> np.ndarray:
