@@ -27,11 +27,13 @@ from safelight.api import (
 )
 
 if TYPE_CHECKING:
+    from safelight.client import Client
     from safelight.image import Picture
 
     __version__: str
 
 __all__ = [
+    "Client",
     "Picture",
     "__version__",
     "deblock",
@@ -51,6 +53,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - as the language has it
+    if name == "Client":
+        from safelight.client import Client
+
+        return Client
     if name == "Picture":
         from safelight.image import Picture
 

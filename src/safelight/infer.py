@@ -50,6 +50,31 @@ def _ignore_warning(text: str) -> None:
 # --- a method on pictures ---------------------------------------------------------------------------------------------
 
 
+def size_of(
+    card: Card, task: Task, settings: Settings, width: int, height: int, scales: tuple[int, ...] = ()
+) -> tuple[int, int]:
+    """Tell the (W, H) of a result before its method is made ready.
+
+    Args:
+        card: The method.
+        task: What is asked of it.
+        settings: The scale or the size.
+        width: Of the picture, in pixels.
+        height: Likewise.
+        scales: Those that the method has weights for, where they are the user's own.
+
+    Raises:
+        SizeError: The size asked for does not suit the picture.
+    """
+    if task != "upscale":
+        own = "size" in card.takes and settings.size is not None
+        return target_size(None, settings.size, width, height) if own else (width, height)
+    scale = settings.scale
+    if scale is None and settings.size is None and scales and 4 not in scales:
+        scale = max(scales)  # a user's own weights for x3 are for enlarging by 3
+    return target_size(scale, settings.size, width, height)
+
+
 class Runner:
     """A method with settings, ready for any number of pictures. A network is loaded once, when it is first needed.
 
@@ -93,13 +118,7 @@ class Runner:
 
     def size(self, width: int, height: int) -> tuple[int, int]:
         """Tell the (W, H) of the result for a picture of ``width`` x ``height``."""
-        if self.task != "upscale":
-            own = "size" in self.card.takes and self.settings.size is not None
-            return target_size(None, self.settings.size, width, height) if own else (width, height)
-        scale, scales = self.settings.scale, self._way.scales
-        if scale is None and self.settings.size is None and scales and 4 not in scales:
-            scale = max(scales)  # a user's own weights for x3 are for enlarging by 3
-        return target_size(scale, self.settings.size, width, height)
+        return size_of(self.card, self.task, self.settings, width, height, self._way.scales)
 
     def stages(self, width: int, height: int, channels: int) -> tuple[list[Stage], Tile]:
         """Lay out the way from a picture to its result, and choose the (H, W) of a tile of the result."""

@@ -12,7 +12,7 @@ from safelight.batch.outputs import Job, OnExist, plan, plan_each, tidy
 from safelight.batch.pipeline import Pipeline
 from safelight.batch.restorer import Restorer, iterates, name_of, observe
 from safelight.batch.watch import Watch
-from safelight.batch.work import Files, attempt, preview, process
+from safelight.batch.work import Files, attempt, check_sides, preview, process, written
 
 __all__ = [
     "STREAM",
@@ -31,6 +31,7 @@ __all__ = [
     "Status",
     "Watch",
     "attempt",
+    "check_sides",
     "expand",
     "explain",
     "is_folder",
@@ -45,4 +46,5 @@ __all__ = [
     "settings_of",
     "stamp_of",
     "tidy",
+    "written",
 ]

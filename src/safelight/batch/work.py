@@ -162,8 +162,8 @@ def make_way(job: Job, runner: Restorer, frame: Frame) -> str:
         EncodeError: the format can't hold the result.
         TargetError: the folder can't be made or written to.
     """
-    format = job.format or _written(frame.format)  # noqa: A001
-    _check_sides(runner.size(frame.width, frame.height), format)
+    format = job.format or written(frame.format)  # noqa: A001
+    check_sides(runner.size(frame.width, frame.height), format)
     if job.output is not None:
         _make_folder(job.output)
     return format
@@ -233,12 +233,12 @@ def preview(job: Job, runner: Restorer, files: Files) -> Done:
             "if you trust the file, raise --max-pixels"
         )
     width, height = runner.size(header.width, header.height)
-    _check_sides((width, height), job.format or _written(header.format))
+    check_sides((width, height), job.format or written(header.format))
     lines: tuple[str, ...] = ()
     if isinstance(runner, Fixer):
         with image.open_rows(content, max_pixels=files.max_pixels, lenient=files.lenient) as rows:
             found, lines = runner.foresee(rows)
-        format = job.format or _written(header.format)  # noqa: A001
+        format = job.format or written(header.format)  # noqa: A001
         if job.beside and not found.needs and not _anew(header.format, files, format):
             raise NotNeededError(f"is not needed ({'; '.join(lines)})")
     return Done(width=width, height=height, warnings=lines)
@@ -253,12 +253,17 @@ def _content(source: Source) -> Path | bytes:
     return content
 
 
-def _written(format: str | None) -> str:  # noqa: A002
+def written(format: str | None) -> str:  # noqa: A002
+    """Name the format of a result by its picture's: a GIF becomes a PNG, since a GIF loses colours."""
     return "png" if format in (None, "gif") else format
 
 
-def _check_sides(size: tuple[int, int], format: str) -> None:  # noqa: A002
-    """Refuse before the work what the format could not hold after it."""
+def check_sides(size: tuple[int, int], format: str) -> None:  # noqa: A002
+    """Refuse before the work what the format could not hold after it.
+
+    Raises:
+        EncodeError: A side is too long.
+    """
     most = check_format(format).max_side
     if max(size) > most:
         raise image.EncodeError(

@@ -9,7 +9,6 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,9 +29,7 @@ from safelight.cli.shell import (
 from safelight.tasks import TASKS, Task
 
 if TYPE_CHECKING:
-    from safelight.card import Card, Extra, Trained
-    from safelight.engine.cost import Cost
-    from safelight.options import OptionFact
+    from safelight.card import Card, Extra
 
 
 def add(app: typer.Typer) -> None:
@@ -44,12 +41,6 @@ def add(app: typer.Typer) -> None:
 
 # --- methods and info -------------------------------------------------------------------------------------------------
 
-# The one measurement that stands for a task: words of its name in the headers of weights.
-_HEADLINES: Mapping[Task, tuple[str, ...]] = {
-    "upscale": ("set5", "x4"),
-    "denoise": ("bsd68", "sigma 25"),
-    "deblock": ("classic5", "quality 10"),
-}
 _LEVELS: Mapping[Task, str] = {
     "upscale": "x{}",
     "denoise": "sigma {}",
@@ -74,9 +65,9 @@ def methods(
     chosen: Task | None = next((known for known in TASKS if known == task), None)
     if task is not None and chosen is None:
         raise UsageError(f"expected a task out of {', '.join(TASKS)}, got {task!r}; choose one of them")
-    from safelight import catalog
+    from safelight import about, catalog
 
-    facts = [_facts(card) for card in (catalog.CARDS if chosen is None else catalog.of_task(chosen))]
+    facts = [about.facts(card) for card in (catalog.CARDS if chosen is None else catalog.of_task(chosen))]
     if json:
         for fact in facts:
             say_json(fact)
@@ -107,8 +98,11 @@ def info(
     debug: Debug = False,  # noqa: ARG001 - read where errors are told
 ) -> int:
     """Tell all about one method: paper, options, cost, weights, published numbers."""
+    from safelight import about
+    from safelight.options import option_facts
+
     card = the_card(method, None)
-    facts = _facts(card, whole=True)
+    facts = about.facts(card, whole=True)
     if json:
         say_json(facts)
         return 0
@@ -133,7 +127,7 @@ def info(
             f"{cost['multiply_adds']:,.0f} multiply-adds per pixel of the result"
         )
         say(f"receptive field: {2 * cost['reach'] + 1} pixels; input: {facts['input']}, {facts['channels']}")
-    for option in option_facts_of(card):
+    for option in option_facts(card.options):
         say(f"option --{option.name.replace('_', '-')}: {option.help} ({extent(option)})")
     for weights in facts["weights"]:
         serves = " ".join(f"x{scale}" for scale in weights["scales"] if scale > 1)
@@ -151,13 +145,6 @@ def info(
         ssim = "" if row["ssim"] is None else f", SSIM {row['ssim']:.4f}"
         say(f"published: {_measured_on(row)}: {row['psnr']:.2f} dB{ssim}{_by_options(row)}")
     return 0
-
-
-def option_facts_of(card: Card) -> tuple[OptionFact, ...]:
-    """List the options of a method."""
-    from safelight.options import option_facts
-
-    return option_facts(card.options)
 
 
 def _measured_on(row: Mapping[str, Any]) -> str:
@@ -183,94 +170,6 @@ def _zooms(facts: Mapping[str, Any]) -> str:
         return ""
     scales: tuple[int, ...] | None = facts["scales"]
     return "any" if scales is None else " ".join(f"x{scale}" for scale in scales if scale > 1)
-
-
-def _facts(card: Card, *, whole: bool = False) -> dict[str, Any]:
-    """Gather what a card says, as plain values; ``whole`` adds options, weights, recipe and the paper's table."""
-    from safelight.card import ClosedForm, Interpolation, Optimised, Trained, channels_of
-
-    method = card.method
-    network = method if isinstance(method, Trained) else None
-    match method:
-        case Interpolation():
-            kind, scales = "a formula for each pixel", None
-        case ClosedForm():
-            kind, scales = "a formula for the whole picture", method.scales or None
-        case Optimised():
-            kind, scales = "an iteration over the whole picture", method.scales or None
-        case Trained():
-            kind, scales = "a network", method.scales
-    weights = [] if network is None else _weights(network)
-    facts: dict[str, Any] = {
-        "id": card.id, "task": card.task, "tasks": card.tasks, "title": card.title, "summary": card.summary,
-        "kind": kind, "paper": None if card.paper is None else asdict(card.paper), "scales": scales,
-        "takes": sorted(card.takes), "cost": None if network is None else _cost(card, network),
-        "psnr": _headlines([w["header"] for w in weights if w["header"] is not None]),
-    }  # fmt: skip
-    if whole:
-        facts["options"] = [{**asdict(fact), "kind": fact.kind.__name__} for fact in option_facts_of(card)]
-        facts["one_for_all"] = network is not None and network.one_for_all
-        facts["channels"] = None if network is None else channels_of(network, card.options())
-        facts["input"] = None if network is None else network.input
-        facts["precisions"] = None if network is None else network.precisions
-        facts["weights"] = weights
-        facts["recipe"] = None if network is None else asdict(network.recipe)
-        facts["published"] = [asdict(row) for row in card.published]
-        facts["extra"] = None
-        if card.extra is not None:
-            installed = importlib.util.find_spec(card.extra.module) is not None
-            facts["extra"] = {**asdict(card.extra), "installed": installed}
-    return facts
-
-
-def is_quick(card: Card) -> bool:
-    """Say whether a method needs under 10,000 multiply-adds per pixel of the result, as formulas do."""
-    from safelight.card import Optimised, Trained
-
-    if isinstance(card.method, Trained):
-        return _cost(card, card.method)["multiply_adds"] < 10_000
-    return not isinstance(card.method, Optimised)
-
-
-def _cost(card: Card, method: Trained) -> dict[str, Any]:
-    import torch
-
-    from safelight.model import Model
-
-    options, scale = card.options(), max(method.scales)
-    with torch.device("meta"):  # no memory, and no time for random weights
-        network = method.network(options, scale)
-    cost: Cost = Model(card, options, scale, network).cost
-    return {
-        "scale": scale, "parameters": cost.parameters, "weights": cost.weights, "multiply_adds": cost.multiply_adds,
-        "reach": method.reach(options, scale),
-    }  # fmt: skip
-
-
-def _weights(method: Trained) -> list[dict[str, Any]]:
-    from safelight import checkpoint, model
-
-    found: list[dict[str, Any]] = []
-    for weights in method.weights:
-        header, problem = None, None
-        try:
-            header = asdict(checkpoint.read_header(model.SHIPPED / weights.file))
-        except checkpoint.CheckpointError as error:
-            problem = str(error)
-        found.append({**asdict(weights), "header": header, "problem": problem})
-    return found
-
-
-def _headlines(headers: list[dict[str, Any]]) -> dict[str, float]:
-    """Find the scores that stand for the tasks in the headers of weights, where they are named in words."""
-    found: dict[str, float] = {}
-    for task, words in _HEADLINES.items():
-        for header in headers:
-            scores: Mapping[str, float] = header["scores"]
-            for name, value in scores.items():
-                if all(word in name.lower() for word in (*words, "psnr")):
-                    found.setdefault(task, value)
-    return found
 
 
 # --- doctor -----------------------------------------------------------------------------------------------------------

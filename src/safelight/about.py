@@ -1,0 +1,102 @@
+"""What a card says, as plain values: for the command line, the server and whoever reads JSON."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from safelight import checkpoint, model
+from safelight.card import Card, ClosedForm, Interpolation, Optimised, Trained, channels_of
+from safelight.engine.cost import Cost
+from safelight.model import Model
+from safelight.options import option_facts
+from safelight.tasks import Task
+
+# The one measurement that stands for a task: words of its name in the headers of weights.
+_HEADLINES: Mapping[Task, tuple[str, ...]] = {
+    "upscale": ("set5", "x4"),
+    "denoise": ("bsd68", "sigma 25"),
+    "deblock": ("classic5", "quality 10"),
+}
+
+
+def facts(card: Card, *, whole: bool = False) -> dict[str, Any]:
+    """Gather what a card says, as plain values; ``whole`` adds options, weights, recipe and the paper's table."""
+    method = card.method
+    network = method if isinstance(method, Trained) else None
+    match method:
+        case Interpolation():
+            kind, scales = "a formula for each pixel", None
+        case ClosedForm():
+            kind, scales = "a formula for the whole picture", method.scales or None
+        case Optimised():
+            kind, scales = "an iteration over the whole picture", method.scales or None
+        case Trained():
+            kind, scales = "a network", method.scales
+    weights = [] if network is None else _weights(network)
+    found: dict[str, Any] = {
+        "id": card.id, "task": card.task, "tasks": card.tasks, "title": card.title, "summary": card.summary,
+        "kind": kind, "paper": None if card.paper is None else asdict(card.paper), "scales": scales,
+        "takes": sorted(card.takes), "cost": None if network is None else _cost(card, network),
+        "psnr": _headlines([w["header"] for w in weights if w["header"] is not None]),
+    }  # fmt: skip
+    if whole:
+        found["options"] = [{**asdict(fact), "kind": fact.kind.__name__} for fact in option_facts(card.options)]
+        found["one_for_all"] = network is not None and network.one_for_all
+        found["channels"] = None if network is None else channels_of(network, card.options())
+        found["input"] = None if network is None else network.input
+        found["precisions"] = None if network is None else network.precisions
+        found["weights"] = weights
+        found["recipe"] = None if network is None else asdict(network.recipe)
+        found["published"] = [asdict(row) for row in card.published]
+        found["extra"] = None
+        if card.extra is not None:
+            installed = importlib.util.find_spec(card.extra.module) is not None
+            found["extra"] = {**asdict(card.extra), "installed": installed}
+    return found
+
+
+def is_quick(card: Card) -> bool:
+    """Say whether a method needs under 10,000 multiply-adds per pixel of the result, as formulas do."""
+    if isinstance(card.method, Trained):
+        return _cost(card, card.method)["multiply_adds"] < 10_000
+    return not isinstance(card.method, Optimised)
+
+
+def _cost(card: Card, method: Trained) -> dict[str, Any]:
+    options, scale = card.options(), max(method.scales)
+    with torch.device("meta"):  # no memory, and no time for random weights
+        network = method.network(options, scale)
+    cost: Cost = Model(card, options, scale, network).cost
+    return {
+        "scale": scale, "parameters": cost.parameters, "weights": cost.weights, "multiply_adds": cost.multiply_adds,
+        "reach": method.reach(options, scale),
+    }  # fmt: skip
+
+
+def _weights(method: Trained) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for weights in method.weights:
+        header, problem = None, None
+        try:
+            header = asdict(checkpoint.read_header(model.SHIPPED / weights.file))
+        except checkpoint.CheckpointError as error:
+            problem = str(error)
+        found.append({**asdict(weights), "header": header, "problem": problem})
+    return found
+
+
+def _headlines(headers: list[dict[str, Any]]) -> dict[str, float]:
+    """Find the scores that stand for the tasks in the headers of weights, where they are named in words."""
+    found: dict[str, float] = {}
+    for task, words in _HEADLINES.items():
+        for header in headers:
+            scores: Mapping[str, float] = header["scores"]
+            for name, value in scores.items():
+                if all(word in name.lower() for word in (*words, "psnr")):
+                    found.setdefault(task, value)
+    return found

@@ -1,0 +1,94 @@
+"""The verb ``serve``: the HTTP API, and the page."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from safelight.cli.shell import Debug, DeviceFlag, UsageError, Verb, amount, note
+
+_TOKEN = "SAFELIGHT_TOKEN"
+
+
+def add(app: typer.Typer) -> None:
+    """Add this file's verb."""
+    app.command(cls=Verb)(serve)
+
+
+def serve(
+    host: Annotated[
+        str, typer.Option("--host", help="The address to listen at; elsewhere than here needs a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", "-p", min=0, max=65535, help="0: any that is free.")] = 7860,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            "--token",
+            help=f"What clients have to show: Authorization: Bearer TOKEN. Better in {_TOKEN}, which others "
+            "on this machine can't see.",
+            show_default=False,
+        ),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-host", help="A name under which the server is called, beside its address.", show_default=False
+        ),
+    ] = None,
+    device: DeviceFlag = "auto",
+    memory: Annotated[str, typer.Option("--memory", help="Most memory for the work on a tile.")] = "1G",
+    max_upload: Annotated[str, typer.Option("--max-upload", help="Bytes of a request's body.")] = "32M",
+    max_pixels: Annotated[str, typer.Option("--max-pixels", help="Of a picture that comes in.")] = "25M",
+    max_result: Annotated[str, typer.Option("--max-result", help="Pixels of a result.")] = "200M",
+    max_in_flight: Annotated[
+        str, typer.Option("--max-in-flight", help="Pixels, in and out, of all jobs that wait or run.")
+    ] = "400M",
+    max_held: Annotated[
+        str, typer.Option("--max-held", help="Bytes of bodies and results that lie in memory for clients.")
+    ] = "256M",
+    queue: Annotated[int, typer.Option("--queue", min=1, help="Jobs that wait.")] = 64,
+    per_client: Annotated[int, typer.Option("--per-client", min=1, help="Requests of one address at a time.")] = 16,
+    timeout: Annotated[float, typer.Option("--timeout", min=1, help="Seconds for which a job may run.")] = 120,
+    debug: Debug = False,  # noqa: ARG001 - read where errors are told
+) -> int:
+    """Serve the page and the HTTP API, until Ctrl-C.
+
+    The address is this machine's own unless --host says otherwise. Nothing of a client's is kept on a disk.
+    """  # fmt: skip
+    from importlib.util import find_spec
+
+    secret = token if token is not None else os.environ.get(_TOKEN)
+    if secret is not None and len(secret) < 8:
+        raise UsageError("--token: expected 8 characters at least, got fewer; take a long random one")
+    if missing := [name for name in ("fastapi", "uvicorn", "prometheus_client") if find_spec(name) is None]:
+        from safelight.card import MissingPackageError
+
+        raise MissingPackageError(
+            f"serve needs {missing[0]}, which is not installed; get it with: pip install 'safelight[web]'"
+        )
+    from safelight.web.limits import Limits
+    from safelight.web.server import LOOPBACK
+    from safelight.web.server import serve as run
+
+    if host not in LOOPBACK and secret is None:
+        raise UsageError(
+            f"--host {host}: expected a token, since others can reach that address, got none; set {_TOKEN} or --token"
+        )
+    limits = Limits(
+        upload=amount(max_upload, "--max-upload", step=1024), pixels=amount(max_pixels, "--max-pixels", step=1000),
+        made=amount(max_result, "--max-result", step=1000), queue=queue, each=per_client, seconds=timeout,
+        in_flight=amount(max_in_flight, "--max-in-flight", step=1000),
+        held=amount(max_held, "--max-held", step=1024),
+    )  # fmt: skip
+
+    def started(address: str, at: int) -> None:
+        shown = f"[{address}]" if ":" in address else address
+        note(f"safelight: serving at http://{shown}:{at} (Ctrl-C ends it)")
+
+    run(
+        limits, host=host, port=port, hosts=frozenset(name.lower() for name in allow_host or ()), token=secret,
+        device=device, memory=amount(memory, "--memory", step=1024), started=started,
+    )  # fmt: skip
+    return 0

@@ -1,0 +1,259 @@
+"""A thin client of the server: the functions of the package, done by a machine that has the time.
+
+    client = safelight.Client("http://127.0.0.1:7860")
+    large = client.upscale("photo.jpg", scale=2)
+
+Whatever kind of picture comes in goes out, as in ``safelight.upscale`` and the others, and it is the same picture.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from safelight import image
+
+if TYPE_CHECKING:
+    from safelight.api.restoring import Holder
+
+_FILES: Final = ("mask", "frames", "style", "style_mask", "begin")
+_AGAIN: Final = (429, 503)
+_MOST = 1 << 30  # bytes of an answer
+
+
+class ServerError(RuntimeError):
+    """The server did not do it, or can't be reached. The message is one line; ``status`` is HTTP's, 0 without one."""
+
+    def __init__(self, text: str, status: int = 0) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What came back."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    def json(self) -> Any:  # noqa: ANN401 - as JSON has it
+        """Read it as JSON."""
+        return json.loads(self.content)
+
+
+class Client:
+    """A server's client.
+
+    Args:
+        url: Where it is, such as ``http://127.0.0.1:7860``.
+        token: What it wants to be shown; sent to it alone.
+        patience: Seconds for which a server that is busy is asked again, as often as it says.
+        timeout: Seconds without a sign of life after which a request is given up.
+
+    Raises:
+        ValueError: The address is none of http or https.
+
+    Example:
+        >>> Client("ftp://example.org")
+        Traceback (most recent call last):
+        ValueError: expected an address such as http://127.0.0.1:7860, got 'ftp://example.org'
+    """
+
+    def __init__(self, url: str, *, token: str | None = None, patience: float = 60.0, timeout: float = 300.0) -> None:
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError(f"expected an address such as http://127.0.0.1:7860, got {url!r}")
+        self.url = url.rstrip("/")
+        self._token, self._patience, self._timeout = token, patience, timeout
+        self._opener = urllib.request.build_opener(_NoRedirect)
+
+    def upscale(self, x: Holder, **said: Any) -> Any:  # noqa: ANN401 - as the kind that comes in
+        """Enlarge a picture. See ``safelight.upscale``; ``said`` is what it takes, but for weights and device.
+
+        Raises:
+            ServerError: The server did not do it; the message says why.
+            PictureError: ``x`` is no picture.
+        """
+        return self._work("upscale", x, said)
+
+    def denoise(self, x: Holder, **said: Any) -> Any:  # noqa: ANN401
+        """Remove noise; as ``upscale``, with what ``safelight.denoise`` takes."""
+        return self._work("denoise", x, said)
+
+    def deblock(self, x: Holder, **said: Any) -> Any:  # noqa: ANN401
+        """Remove what a strong JPEG compression leaves; as ``upscale``, with what ``safelight.deblock`` takes."""
+        return self._work("deblock", x, said)
+
+    def inpaint(self, x: Holder, mask: Holder, **said: Any) -> Any:  # noqa: ANN401
+        """Fill in what a mask marks; as ``upscale``, with what ``safelight.inpaint`` takes."""
+        return self._work("inpaint", x, {**said, "mask": mask})
+
+    def stylize(self, x: Holder, style: Any = (), **said: Any) -> Any:  # noqa: ANN401
+        """Give a picture a style; as ``upscale``, with what ``safelight.stylize`` takes."""
+        return self._work("stylize", x, {**said, "style": style})
+
+    def fix(self, x: Holder) -> Any:  # noqa: ANN401
+        """Do what a picture needs; as ``safelight.fix``."""
+        return self._work("fix", x, {})
+
+    def methods(self) -> list[dict[str, Any]]:
+        """List the server's methods."""
+        return self.send("GET", "/methods").json()
+
+    def submit(self, verb: str, x: Holder, **said: Any) -> RemoteJob:  # noqa: ANN401
+        """Begin work on a picture, to be followed and fetched later."""
+        answer = self._ask(verb, x, said, {"Prefer": "respond-async"})
+        return RemoteJob(self, answer.json()["id"], x)
+
+    # --- requests ---
+
+    def _work(self, verb: str, x: Holder, said: Mapping[str, Any]) -> Any:  # noqa: ANN401
+        return _as_kind(self._ask(verb, x, said, {}).content, x)
+
+    def _ask(self, verb: str, x: Holder, said: Mapping[str, Any], headers: Mapping[str, str]) -> _Answer:
+        """Send a picture and what is said of it, as a form."""
+        parts: list[tuple[str, bytes]] = [("picture", _file(x))]
+        texts: dict[str, str] = {"keep_metadata": "true"}
+        if not isinstance(x, bytes):  # no loss on the way: only bytes come back in their own format
+            texts["format"] = "tiff" if image.probe(parts[0][1]).depth == "float" else "png"
+        for name, value in said.items():
+            if name in _FILES:
+                parts += [(name, _file(each)) for each in _several(value)]
+            elif name == "style_weights":
+                texts[name] = ",".join(map(str, cast("list[float]", value)))
+            elif isinstance(value, bool):
+                texts[name] = "true" if value else "false"
+            elif name == "size" and isinstance(value, tuple):
+                texts[name] = "x".join(map(str, cast("tuple[int, int]", value)))
+            elif value is not None:
+                texts[name] = str(value)
+        border = secrets.token_hex(16)
+        body: list[bytes] = []
+        for name, text in texts.items():
+            body.append(f'--{border}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n'.encode())
+        for name, content in parts:
+            head = f'Content-Disposition: form-data; name="{name}"; filename="{name}"'
+            body += [
+                f"--{border}\r\n{head}\r\nContent-Type: application/octet-stream\r\n\r\n".encode(),
+                content,
+                b"\r\n",
+            ]
+        body.append(f"--{border}--\r\n".encode())
+        kind = f"multipart/form-data; boundary={border}"
+        return self.send("POST", f"/{verb}", b"".join(body), {"Content-Type": kind, **headers})
+
+    def send(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> _Answer:
+        """Send a request, again and again while the server is busy."""
+        request = urllib.request.Request(f"{self.url}/api/v1{path}", body, dict(headers or {}), method=method)
+        if self._token is not None:
+            request.add_unredirected_header("Authorization", f"Bearer {self._token}")
+        end = time.monotonic() + self._patience
+        while True:
+            answer = self._once(request)
+            if answer.status < 400:
+                return answer
+            wait = float({k.lower(): v for k, v in answer.headers.items()}.get("retry-after", "0"))
+            if answer.status not in _AGAIN or time.monotonic() + wait > end:
+                raise ServerError(_said(answer), answer.status)
+            time.sleep(wait)
+
+    def _once(self, request: urllib.request.Request) -> _Answer:
+        try:
+            with self._opener.open(request, timeout=self._timeout) as response:
+                return _Answer(response.status, dict(response.headers.items()), response.read(_MOST))
+        except urllib.error.HTTPError as error:
+            with error:
+                return _Answer(error.code, dict(error.headers.items()), error.read(1 << 16))
+        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+            reason = getattr(error, "reason", error)
+            raise ServerError(f"expected a server at {self.url}, got none: {' '.join(str(reason).split())}") from None
+
+
+class RemoteJob:
+    """Work that a server does.
+
+    Attributes:
+        id: Its number.
+    """
+
+    def __init__(self, client: Client, number: str, like: Holder) -> None:
+        self._client, self.id, self._like = client, number, like
+
+    def facts(self) -> dict[str, Any]:
+        """Ask where it stands: ``state``, ``progress``, ``seconds_left`` and so on."""
+        return self._client.send("GET", f"/jobs/{self.id}").json()
+
+    def stop(self) -> None:
+        """Stop it; of an iteration the best so far is kept."""
+        self._client.send("DELETE", f"/jobs/{self.id}")
+
+    def result(self, *, pause: float = 0.5) -> Any:  # noqa: ANN401 - as the kind that came in
+        """Wait for the picture, asking every ``pause`` seconds.
+
+        Raises:
+            ServerError: There will be none.
+        """
+        while self.facts()["state"] in ("queued", "running"):
+            time.sleep(pause)
+        return _as_kind(self._client.send("GET", f"/jobs/{self.id}/result").content, self._like)
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A server that sends pictures elsewhere is not the one that was named."""
+
+    def redirect_request(
+        self,
+        req: object,
+        fp: object,
+        code: object,
+        msg: object,
+        headers: object,
+        newurl: object,
+    ) -> None:
+        """Follow nothing."""
+
+
+def _said(answer: _Answer) -> str:
+    try:
+        return str(answer.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        return f"the server answered {answer.status}"
+
+
+def _several(value: Any) -> list[Any]:  # noqa: ANN401
+    """List the pictures of a field: one, or as many as a list has."""
+    return [] if value is None else list(cast("list[Any]", value)) if isinstance(value, list | tuple) else [value]
+
+
+def _file(x: Any) -> bytes:  # noqa: ANN401
+    """Turn any kind of picture into a file's bytes, without a loss."""
+    if isinstance(x, bytes):
+        return x
+    if isinstance(x, str | Path):
+        try:
+            return Path(x).read_bytes()
+        except OSError as error:
+            raise image.PictureError(f"{x}: expected a file, got: {error.strerror}") from None
+    picture = image.from_any(x)
+    return image.encode(picture, "tiff" if picture.depth == "float" else "png")
+
+
+def _as_kind(content: bytes, like: Holder) -> Any:  # noqa: ANN401
+    if isinstance(like, bytes):
+        return content
+    made = image.read(content)
+    if isinstance(like, str | Path | image.Picture):
+        own = like.format if isinstance(like, image.Picture) else image.probe(like).format
+        return replace(made, format=own)
+    return image.to_kind(made, like)

@@ -1,0 +1,289 @@
+"""The HTTP API, version 1: a picture in, a picture out; or a job that is followed, fetched later, or stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Final, NoReturn
+
+from anyio import to_thread
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from safelight import about, batch, catalog
+from safelight.image.formats import HEAD, sniff
+from safelight.options import CardError
+from safelight.tasks import TASKS
+from safelight.web import openapi
+from safelight.web.asking import TYPES, Ask, acceptable, ask_of, read_fields
+from safelight.web.fields import VERBS, task_of
+from safelight.web.jobs import Desk, Held, Job, Made
+from safelight.web.problems import Refusal, refusal_of
+
+ROOT: Final = "/api/v1"
+
+_LOOK = 0.5  # seconds after which a waiting request looks whether its client is still there
+_PULSE = 10.0  # seconds between two signs of life in a stream of events
+_ANY = ("", "application/octet-stream", "application/x-www-form-urlencoded")  # the last is what curl says of any file
+_MOST_FIELDS, _MOST_FILES = 100, 40
+
+
+class _InMemory(MultiPartParser):
+    """Starlette's parser, whose files never go to a disk: what a body may hold is bounded before."""
+
+    spool_max_size = 1 << 62
+
+
+def routes(desk: Desk) -> APIRouter:
+    """Make the API of a desk."""
+    router = APIRouter(prefix=ROOT)
+    for verb in VERBS:
+        router.add_api_route(
+            f"/{verb}", _endpoint(verb, desk), methods=["POST"], operation_id=verb, summary=openapi.summary(verb),
+            responses=openapi.answers_of_work(), openapi_extra=openapi.request(verb), response_class=Response,
+            status_code=200, tags=["pictures"],
+        )  # fmt: skip
+
+    @router.get("/methods", tags=["methods"], operation_id="methods", responses=openapi.refusals(401))
+    async def methods() -> list[dict[str, Any]]:
+        """List the methods: what they are, what they cost, how good they are."""
+        return [_told(about.facts(card)) for card in catalog.CARDS]
+
+    @router.get("/methods/{task}/{name}", tags=["methods"], operation_id="method", responses=openapi.refusals(401, 404))
+    async def method(task: str, name: str) -> dict[str, Any]:
+        """Tell all about one method: paper, options, cost, weights, published numbers."""
+        known = task_of(task)
+        try:
+            card = catalog.find(name, known) if known is not None else None
+        except CardError as error:
+            raise Refusal(404, str(error)) from None
+        if card is None:
+            raise Refusal(404, f"there is no task {ascii(task)[:40]}; there are: {', '.join(TASKS)}")
+        return _told(about.facts(card, whole=True))
+
+    @router.get(
+        "/jobs/{number}", tags=["jobs"], operation_id="job", responses=openapi.refusals(401, 404),
+        response_model=openapi.JobFacts,
+    )  # fmt: skip
+    async def job(number: str) -> JSONResponse:
+        """Tell where a job stands."""
+        return JSONResponse(facts_of(desk.find(number)))
+
+    @router.get(
+        "/jobs/{number}/result", tags=["jobs"], operation_id="result", response_class=Response,
+        responses=openapi.answers_of_work(later=True),
+    )  # fmt: skip
+    async def result(number: str) -> Response:
+        """Give a job's picture, as often as it is asked for while it is kept."""
+        found = desk.find(number)
+        if not found.over:
+            raise Refusal(409, f"the job is {found.state}; ask again when it is done")
+        return _answer(found)
+
+    @router.get(
+        "/jobs/{number}/events", tags=["jobs"], operation_id="events", response_class=StreamingResponse,
+        responses=openapi.events(),
+    )  # fmt: skip
+    async def events(number: str) -> StreamingResponse:
+        """Follow a job: server-sent events of its facts, until it is over."""
+        found = desk.find(number)
+        return StreamingResponse(_events(found), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+    @router.delete(
+        "/jobs/{number}", tags=["jobs"], operation_id="stop", status_code=202, response_model=openapi.JobFacts,
+        responses={204: {"description": "It was over, and is forgotten."}, **openapi.refusals(401, 404)},
+    )  # fmt: skip
+    async def stop(number: str) -> Response:
+        """Stop a job; an iteration's best so far is kept. Of a job that is over, forget the result."""
+        found = desk.find(number)
+        if found.over:
+            desk.drop(found)
+            return Response(status_code=204)
+        desk.stop(found)
+        return JSONResponse(facts_of(found), 202)
+
+    return router
+
+
+def _told(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return json.loads(json.dumps(facts))
+
+
+def facts_of(job: Job) -> dict[str, Any]:
+    """Tell where a job stands, as plain values."""
+    here = f"{ROOT}/jobs/{job.id}"
+    left = job.seconds_left
+    return {
+        "id": job.id,
+        "state": job.state,
+        "verb": job.ask.verb,
+        "method": None if job.ask.card is None else job.ask.card.id,
+        "progress": round(job.fraction, 4),
+        "seconds_left": None if left is None else round(left, 1),
+        "remark": job.remark,
+        "error": None if job.refusal is None else job.refusal.detail,
+        "result": f"{here}/result" if job.made is not None else None,
+        "events": f"{here}/events",
+    }
+
+
+def _endpoint(verb: str, desk: Desk) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        return await _Work(verb, desk).answer(request)
+
+    endpoint.__doc__ = openapi.description(verb)
+    return endpoint
+
+
+class _Work:
+    """One task's requests."""
+
+    def __init__(self, verb: str, desk: Desk) -> None:
+        self._verb, self._desk = verb, desk
+
+    async def answer(self, request: Request) -> Response:
+        """Do the work, or begin it."""
+        desk, client = self._desk, request.client.host if request.client else ""
+        values = read_fields(self._verb, request.query_params.multi_items())
+        held = desk.enter(client)
+        try:
+            ask = await self._read(request, values, held)
+            job = await to_thread.run_sync(desk.put, ask, held)
+        except Exception as error:
+            held.close()
+            raise_told(error)
+        except BaseException:  # the client hung up
+            held.close()
+            raise
+        if "respond-async" in request.headers.get("prefer", "").replace(" ", "").split(","):
+            desk.keep(job)
+            headers = {"Location": f"{ROOT}/jobs/{job.id}", "Preference-Applied": "respond-async"}
+            return JSONResponse(facts_of(job), 202, headers=headers)
+        try:
+            if not await _finished(request, job):
+                return Response(status_code=499)  # to nobody: its client hung up
+            return _answer(job)
+        finally:
+            desk.stop(job)  # of use where its client hung up
+            job.forget()
+
+    async def _read(self, request: Request, values: Mapping[str, Any], held: Held) -> Ask:
+        """Read what is asked for, and hold the bytes of it."""
+        accept = request.headers.get("accept")
+        acceptable(accept, "png")  # refused before the body is read
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        files: dict[str, list[bytes]] = {}
+        said = dict(values)
+        if kind == "multipart/form-data":
+            files, texts = await _form(request, held)
+            more = read_fields(self._verb, texts)
+            if twice := more.keys() & said.keys():
+                raise Refusal(422, f"{min(twice)}: expected it in the query or in the form, got both")
+            said |= more
+        elif kind in _ANY or kind.startswith("image/"):
+            files["picture"] = [await _body(request, held)]
+        else:
+            raise Refusal(
+                415, f"expected a body of image/*, application/octet-stream or multipart/form-data, got {kind[:60]}"
+            )
+        pictures = files.pop("picture", [])
+        if len(pictures) != 1 or not pictures[0]:
+            raise Refusal(422, f"expected one picture, got {len(pictures) if pictures != [b''] else 'an empty body'}")
+        ask = ask_of(self._verb, said, pictures[0], files, device=self._desk.device, memory=self._desk.memory)
+        return ask if ask.format is not None else _accepted(ask, accept)
+
+
+def _accepted(ask: Ask, accept: str | None) -> Ask:
+    """Take the format of the answer from the Accept header, where the picture's own won't do."""
+    own = batch.written(sniff(ask.picture[:HEAD]))
+    chosen = acceptable(accept, own)
+    return ask if chosen == own else replace(ask, format=chosen)
+
+
+def raise_told(error: Exception) -> NoReturn:
+    """Raise an error as what it is to a client."""
+    refusal = refusal_of(error)
+    raise (error if refusal is None else refusal) from None
+
+
+async def _body(request: Request, held: Held) -> bytes:
+    pieces: list[bytes] = []
+    count = 0
+    async for piece in request.stream():
+        count += len(piece)
+        held.hold(count)
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+async def _form(request: Request, held: Held) -> tuple[dict[str, list[bytes]], list[tuple[str, str]]]:
+    async def counted() -> AsyncGenerator[bytes]:
+        count = 0
+        async for piece in request.stream():
+            count += len(piece)
+            held.hold(count)
+            yield piece
+
+    try:
+        form = await _InMemory(
+            request.headers, counted(), max_files=_MOST_FILES, max_fields=_MOST_FIELDS, max_part_size=1 << 10
+        ).parse()
+    except MultiPartException as error:
+        raise Refusal(400, f"expected a form of parts, got a broken one: {error.message}") from None
+    files: dict[str, list[bytes]] = {}
+    texts: list[tuple[str, str]] = []
+    for name, part in form.multi_items():
+        if isinstance(part, UploadFile):
+            files.setdefault(name, []).append(await part.read())
+            await part.close()
+        else:
+            texts.append((name, part))
+    return files, texts
+
+
+async def _finished(request: Request, job: Job) -> bool:
+    """Wait until a job is over; ``False``: its client hung up before."""
+    seen = 0
+    while not job.over:
+        seen = await job.change(seen, _LOOK)
+        if not job.over and await request.is_disconnected():
+            return False
+    return True
+
+
+def _answer(job: Job) -> Response:
+    if job.refusal is not None:
+        raise job.refusal
+    if job.made is None:
+        raise Refusal(409, "the job was stopped before there was a result")
+    return _picture(job.made)
+
+
+def _picture(made: Made) -> Response:
+    width, height = made.size
+    headers = {
+        "Safelight-Method": made.method,
+        "Safelight-Seconds": f"{made.seconds:.3f}",
+        "Safelight-Size": f"{width}x{height}",
+        "Safelight-Warnings": json.dumps(made.warnings),
+        "Cache-Control": "no-store",
+    }
+    return Response(made.content, media_type=TYPES[made.format], headers=headers)
+
+
+async def _events(job: Job) -> AsyncIterator[bytes]:
+    """Write a job's facts whenever they change, and a sign of life in between."""
+    seen, quiet = -1, False
+    with suppress(asyncio.CancelledError):  # its reader went away; the job goes on
+        while True:
+            over = job.over
+            yield b":\n\n" if quiet else f"event: {job.state}\ndata: {json.dumps(facts_of(job))}\n\n".encode()
+            if over:
+                return
+            new = await job.change(max(seen, 0) if seen < 0 else seen, _PULSE)
+            quiet, seen = new == seen, new

@@ -1,0 +1,143 @@
+"""The application: the API, what supervisors ask for, and the guard before all of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import PlainTextResponse, Response
+from starlette.exceptions import HTTPException
+
+import safelight
+from safelight.engine.device import Device
+from safelight.web import api, openapi
+from safelight.web.counts import Counts
+from safelight.web.guard import Guard
+from safelight.web.jobs import Desk
+from safelight.web.limits import Limits
+from safelight.web.problems import Refusal
+
+_SWEEP = 30.0  # seconds between two looks for results that nobody has fetched
+_ABOUT = "Restore, enlarge and restyle pictures. A picture in, a picture out."
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What ``serve`` runs: the application, and the desk behind it."""
+
+    app: Guard
+    desk: Desk
+    api: FastAPI
+
+
+def build(
+    limits: Limits,
+    *,
+    hosts: frozenset[str],
+    token: str | None = None,
+    device: Device = "auto",
+    memory: int = 1 << 30,
+) -> Served:
+    """Put the application together.
+
+    Args:
+        limits: What clients may have.
+        hosts: Names and addresses under which it may be called.
+        token: What clients have to show; ``None``: nothing.
+        device: Where it computes.
+        memory: Bytes that a tile's computation may hold.
+    """
+    counts = Counts()
+    desk = Desk(limits, device=device, memory=memory, finished=counts.finished)
+    counts.watch(desk)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:  # noqa: ARG001 - as FastAPI calls it
+        desk.open()
+        sweeping = asyncio.create_task(_sweep(desk))
+        yield
+        sweeping.cancel()
+        await asyncio.to_thread(desk.close)
+
+    app = FastAPI(
+        title="Safelight", summary=_ABOUT, version=safelight.__version__, lifespan=lifespan,
+        redirect_slashes=False,
+        openapi_url=f"{api.ROOT}/openapi.json", docs_url=None, redoc_url=None,  # their pages load other hosts' scripts
+    )  # fmt: skip
+    app.include_router(api.routes(desk))
+    _add_health(app, desk, counts)
+    app.add_exception_handler(Refusal, _refused)
+    app.add_exception_handler(HTTPException, _no_such)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.openapi = lambda: _described(app)
+    return Served(Guard(app, limits, hosts, token, counts), desk, app)
+
+
+async def _sweep(desk: Desk) -> None:
+    while True:
+        await asyncio.sleep(_SWEEP)
+        desk.sweep()
+
+
+def _add_health(app: FastAPI, desk: Desk, counts: Counts) -> None:
+    @app.get("/healthz", tags=["health"], operation_id="healthz", response_class=PlainTextResponse)
+    async def healthz() -> str:
+        """Say that the process lives."""
+        return "ok"
+
+    ready: dict[int | str, dict[str, Any]] = {503: {"description": "It is ending, or has no room."}}
+
+    @app.get("/readyz", tags=["health"], operation_id="readyz", response_class=PlainTextResponse, responses=ready)
+    async def readyz() -> Response:
+        """Say whether it takes work at present."""
+        if desk.closing or desk.waiting >= desk.limits.queue:
+            return PlainTextResponse("busy", 503, headers={"Retry-After": "5"})
+        return PlainTextResponse("ok")
+
+    @app.get("/metrics", tags=["health"], operation_id="metrics", response_class=PlainTextResponse)
+    async def metrics() -> Response:
+        """Give the counts, for Prometheus."""
+        return Response(counts.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------
+
+
+async def _refused(request: Request, error: Exception) -> Response:  # noqa: ARG001 - as FastAPI calls it
+    assert isinstance(error, Refusal)
+    return error.answer()
+
+
+async def _no_such(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    assert isinstance(error, HTTPException)
+    headers = dict(error.headers or {})
+    return Refusal(error.status_code, str(error.detail), headers=headers).answer()
+
+
+async def _invalid(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    return Refusal(422, f"expected other parameters: {str(error)[:200]}").answer()
+
+
+def _described(app: FastAPI) -> dict[str, Any]:
+    """Make the OpenAPI document, once."""
+    if app.openapi_schema is None:
+        made: dict[str, Any] = FastAPI.openapi(app)
+        schemas = made.setdefault("components", {}).setdefault("schemas", {})
+        schemas["Problem"] = openapi.Problem.model_json_schema()
+        schemas.setdefault("JobFacts", openapi.JobFacts.model_json_schema())
+        for name in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(name, None)
+        for path in made["paths"].values():
+            for operation in path.values():
+                with suppress(KeyError):
+                    if "HTTPValidationError" in str(operation["responses"]["422"]):
+                        del operation["responses"]["422"]
+        made["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        made["security"] = [{"token": []}, {}]
+        app.openapi_schema = made
+    return app.openapi_schema

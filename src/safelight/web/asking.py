@@ -1,0 +1,253 @@
+"""From what a request says to what is asked for: texts become settings, by the declarations of ``fields``."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from safelight import catalog, image
+from safelight.card import Card
+from safelight.degrade import BlurError, blur_kernel
+from safelight.engine.device import Device
+from safelight.infer import Settings
+from safelight.options import make_options
+from safelight.settings import StylePicture
+from safelight.web.fields import Field, fields_of, task_of
+from safelight.web.problems import Refusal
+
+Value = str | float | int | bool
+
+TYPES: Final[Mapping[str, str]] = {
+    "jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp", "tiff": "image/tiff", "avif": "image/avif",
+    "gif": "image/gif",
+}  # fmt: skip
+"""The media type of each format that is read and written."""
+
+_FLAGS: Final[Mapping[str, bool]] = {"true": True, "1": True, "false": False, "0": False}
+_LONGEST = 200  # characters of a value
+_MOST_PICTURES = 16  # of one field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """What one request wants.
+
+    Attributes:
+        verb: A task, or ``fix``.
+        card: The method; ``None`` of ``fix``.
+        settings: All that is said of the work but for pictures.
+        picture: The file that it is about.
+        pictures: More files, by the names of their fields.
+        style_weights: Of several styles.
+        format: Of the result; ``None``: that of the picture.
+        quality: Of a lossy format.
+        keep_metadata: Whether EXIF and XMP stay.
+    """
+
+    verb: str
+    card: Card | None
+    settings: Settings
+    picture: bytes
+    pictures: Mapping[str, tuple[bytes, ...]]
+    style_weights: tuple[float, ...] = ()
+    format: str | None = None
+    quality: int | None = None
+    keep_metadata: bool = False
+
+    @property
+    def bytes(self) -> int:
+        """What it holds in memory."""
+        return len(self.picture) + sum(len(file) for files in self.pictures.values() for file in files)
+
+
+def read_fields(verb: str, said: Iterable[tuple[str, str]]) -> dict[str, Value]:
+    """Check what a query or a form says, and turn it into numbers and flags.
+
+    Raises:
+        Refusal: 422: an unknown name, one that is said twice, or a value that it may not have.
+    """
+    known = fields_of(verb)
+    values: dict[str, Value] = {}
+    for name, text in said:
+        field = known.get(name)
+        if field is None:
+            close = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or sorted(known)
+            raise Refusal(422, f"{verb} has no field {ascii(name)[:60]}; did you mean {', '.join(close)}?")
+        if field.kind in ("picture", "pictures"):
+            raise Refusal(422, f"{name}: expected a picture in a part of a multipart/form-data body, got text")
+        if name in values:
+            raise Refusal(422, f"{name}: expected one value, got several; leave all but one out")
+        values[name] = _value(field, text)
+    return values
+
+
+def _value(field: Field, text: str) -> Value:
+    shown = ascii(text)[:60]
+    if len(text) > _LONGEST:
+        raise Refusal(422, f"{field.name}: expected at most {_LONGEST} characters, got {len(text)}")
+    if field.choices and text not in field.choices:
+        raise Refusal(422, f"{field.name}: expected one of {', '.join(field.choices)}; got {shown}")
+    if field.kind == "flag":
+        if text not in _FLAGS:
+            raise Refusal(422, f"{field.name}: expected true or false, got {shown}")
+        return _FLAGS[text]
+    if field.kind == "text":
+        if field.pattern and re.search(field.pattern, text) is None:
+            raise Refusal(422, f"{field.name}: expected {field.help.rstrip('.')}; got {shown}")
+        return text
+    try:
+        number = int(text) if field.kind == "integer" else float(text)
+        if not math.isfinite(number):
+            raise ValueError
+    except ValueError:
+        kind = "a whole number" if field.kind == "integer" else "a number"
+        raise Refusal(422, f"{field.name}: expected {kind}, got {shown}") from None
+    low, high = field.low, field.high
+    if (low is not None and number < low) or (high is not None and number > high):
+        bounds = f"at least {low:g}" if high is None else f"{low:g} to {high:g}" if low is not None else f"{high:g}"
+        raise Refusal(422, f"{field.name}: expected {bounds}, got {shown}")
+    return number
+
+
+def ask_of(
+    verb: str,
+    values: Mapping[str, Value],
+    picture: bytes,
+    pictures: Mapping[str, Sequence[bytes]],
+    *,
+    device: Device,
+    memory: int,
+) -> Ask:
+    """Make what is asked for of a request's values and files.
+
+    Args:
+        verb: A task, or ``fix``.
+        values: Of ``read_fields``.
+        picture: The file that it is about.
+        pictures: Further files, by the names of their fields.
+        device: Where the server computes.
+        memory: Bytes that a tile's computation may hold.
+
+    Raises:
+        Refusal: 422: it can't be meant.
+        CardError: A method or an option that does not exist.
+    """
+    rest = dict(values)
+    answer = {name: rest.pop(name) for name in ("format", "quality", "keep_metadata") if name in rest}
+    _check_files(verb, pictures)
+    task = task_of(verb)
+    if task is None:  # it is a fix
+        settings = Settings(device=device, memory=memory)
+        return Ask(verb=verb, card=None, settings=settings, picture=picture, pictures={}, **_answer(answer))
+    method = rest.pop("method", None)
+    card = catalog.DEFAULTS[task] if method is None else catalog.find(str(method), task)
+    if rest.get("scale") is not None and rest.get("size") is not None:
+        raise Refusal(422, "expected scale or size, got both; leave one out")
+    weights = _weights(rest.pop("style_weights", None), len(pictures.get("style", ())))
+    fields = fields_of(verb)
+    own = {name: value for name, value in rest.items() if fields[name].methods}
+    said: dict[str, Any] = {name: value for name, value in rest.items() if name not in own}
+    make_options(card, own)  # an unknown one is told now
+    settings = Settings(task=task, options=own, device=device, memory=memory, **said)
+    for name in ("sigma", "blur", "backbone"):
+        _check_taken(card, name, given=said.get(name) is not None)
+    for name, field in (("mask", "mask"), ("frames", "frames"), ("style", "style"), ("begin", "begin")):
+        _check_taken(card, name, given=bool(pictures.get(field)))
+    if isinstance(settings.blur, str):
+        try:
+            blur_kernel(settings.blur)
+        except BlurError as error:
+            raise Refusal(422, str(error)) from None
+    return Ask(
+        verb=verb, card=card, settings=settings, picture=picture,
+        pictures={name: tuple(files) for name, files in pictures.items() if files}, style_weights=weights,
+        **_answer(answer),
+    )  # fmt: skip
+
+
+def _answer(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {"format": None, "quality": None, "keep_metadata": False, **values}
+
+
+def _check_taken(card: Card, name: str, *, given: bool) -> None:
+    if given and name not in card.takes:
+        raise Refusal(422, f"{card.id} takes no {name}; leave it out, or choose a method that does")
+
+
+def _check_files(verb: str, pictures: Mapping[str, Sequence[bytes]]) -> None:
+    fields = fields_of(verb)
+    for name, files in pictures.items():
+        field = fields.get(name)
+        if field is None or field.kind not in ("picture", "pictures"):
+            known = ", ".join(["picture", *(f.name for f in fields.values() if f.kind in ("picture", "pictures"))])
+            raise Refusal(422, f"{verb} takes no file {ascii(name)[:60]}; it takes: {known}")
+        most = 1 if field.kind == "picture" else _MOST_PICTURES
+        if len(files) > most:
+            raise Refusal(422, f"{name}: expected at most {most} files, got {len(files)}")
+
+
+def _weights(said: Value | None, styles: int) -> tuple[float, ...]:
+    if said is None:
+        return (1.0,) * styles
+    try:
+        weights = tuple(float(part) for part in str(said).split(","))
+    except ValueError:
+        raise Refusal(422, "style_weights: expected numbers with commas, such as 0.7,0.3") from None
+    if len(weights) != styles:
+        raise Refusal(422, f"style_weights: expected {styles}, one for each style, got {len(weights)}")
+    return weights
+
+
+def with_pictures(ask: Ask, pictures: Mapping[str, tuple[image.Picture, ...]]) -> Settings:
+    """Put the further pictures, which are decoded now, into the settings.
+
+    Raises:
+        Refusal: 422: not as many masks as styles.
+    """
+    settings = ask.settings
+    masks, styles = pictures.get("style_mask", ()), pictures.get("style", ())
+    if masks and len(masks) != len(styles):
+        raise Refusal(422, f"style_mask: expected {len(styles)}, one for each style, got {len(masks)}")
+    seen = zip(styles, ask.style_weights, masks or (None,) * len(styles), strict=True)
+    return replace(
+        settings,
+        mask=next(iter(pictures.get("mask", ())), None),
+        begin=next(iter(pictures.get("begin", ())), None),
+        frames=pictures.get("frames", ()),
+        styles=tuple(StylePicture(picture=picture, weight=weight, mask=mask) for picture, weight, mask in seen),
+    )
+
+
+def acceptable(accept: str | None, format: str) -> str:  # noqa: A002
+    """Choose the format of an answer by an ``Accept`` header: the picture's own, if that will do.
+
+    Raises:
+        Refusal: 406: none of those that can be written.
+
+    Example:
+        >>> acceptable("text/html, image/*;q=0.8", "jpeg"), acceptable("image/webp,image/png;q=0.5", "jpeg")
+        ('jpeg', 'webp')
+    """
+    if accept is None or not accept.strip():
+        return format
+    wanted: list[tuple[float, str]] = []
+    for part in accept.split(","):
+        kind, *parameters = (each.strip().lower() for each in part.split(";"))
+        weight = next((each.removeprefix("q=") for each in parameters if each.startswith("q=")), "1")
+        try:
+            wanted.append((float(weight), kind))
+        except ValueError:
+            continue
+    for weight, kind in sorted(wanted, key=lambda pair: -pair[0]):
+        if weight <= 0:
+            continue
+        if kind in ("*/*", "image/*", TYPES[format]):
+            return format
+        for name, known in TYPES.items():
+            if kind == known and name != "gif":
+                return name
+    raise Refusal(406, f"expected to be asked for a picture ({', '.join(TYPES.values())}), got another Accept header")

@@ -1,0 +1,155 @@
+"""What the API says of itself, in OpenAPI's words, made of the same declarations that requests are read by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel
+
+from safelight.web.asking import TYPES
+from safelight.web.fields import Field, fields_of
+
+_SUMMARIES: Final[Mapping[str, str]] = {
+    "upscale": "Enlarge a picture",
+    "denoise": "Remove noise from a picture",
+    "deblock": "Remove what a strong JPEG compression leaves",
+    "inpaint": "Fill in what a mask marks",
+    "stylize": "Give a picture the style of another one",
+    "fix": "Look at a picture and do what it needs",
+}
+_REASONS: Final[Mapping[int, str]] = {
+    400: "The request is malformed.",
+    401: "The server's token is missing.",
+    404: "There is no such thing.",
+    406: "None of the formats that can be written is accepted.",
+    408: "The body came too slowly.",
+    409: "The job has no result, or not yet.",
+    413: "The body or a picture is too large.",
+    415: "The body is of another kind.",
+    422: "A field or a picture can't be meant.",
+    429: "Too many requests of one address at a time.",
+    503: "The server has no room at present, or the work takes too long.",
+}
+_TYPES: Final = {"text": "string", "number": "number", "integer": "integer", "flag": "boolean"}
+
+
+class Problem(BaseModel):
+    """Why a request was not served (RFC 9457)."""
+
+    title: str
+    status: int
+    detail: str
+
+
+class JobFacts(BaseModel):
+    """Where a job stands."""
+
+    id: str
+    state: Literal["queued", "running", "done", "failed", "stopped"]
+    verb: str
+    method: str | None
+    progress: float
+    seconds_left: float | None
+    remark: str
+    error: str | None
+    result: str | None
+    events: str
+
+
+def summary(verb: str) -> str:
+    """Say what a verb does."""
+    return _SUMMARIES[verb]
+
+
+def description(verb: str) -> str:
+    """Say how a verb is asked for."""
+    return (
+        f"{_SUMMARIES[verb]}. The body is the picture's file, or a form whose part `picture` it is; what is said of "
+        "the work stands in the query or in the form. The answer is the picture, as a file of the same format unless "
+        "another is asked for by `format` or the Accept header, without EXIF and XMP unless `keep_metadata`. With "
+        "`Prefer: respond-async` the answer is a job."
+    )
+
+
+def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """List answers that say no."""
+    found: dict[int | str, dict[str, Any]] = {}
+    for status in (400, 421, *statuses):
+        content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+        found[status] = {"description": _REASONS.get(status, "The server is not called so."), "content": content}
+        if status in (429, 503):
+            found[status]["headers"] = {
+                "Retry-After": {"description": "Seconds.", "required": True, "schema": {"type": "integer"}}
+            }
+    return found
+
+
+def answers_of_work(*, later: bool = False) -> dict[int | str, dict[str, Any]]:
+    """List the answers of a verb, or of asking for the result of a job."""
+    content = {
+        kind: {"schema": {"type": "string", "format": "binary"}} for name, kind in TYPES.items() if name != "gif"
+    }
+    texts = {
+        "Safelight-Method": "What made it, how and where.",
+        "Safelight-Seconds": "That it took, without waiting.",
+        "Safelight-Size": "Of the result, WxH.",
+        "Safelight-Warnings": "What is to be known of it: a list in JSON.",
+    }
+    headers = {name: {"description": text, "schema": {"type": "string"}} for name, text in texts.items()}
+    found: dict[int | str, dict[str, Any]] = {
+        200: {"description": "The picture.", "content": content, "headers": headers}
+    }
+    if later:
+        return found | refusals(401, 404, 409, 413, 422, 503)
+    job = {"application/json": {"schema": {"$ref": "#/components/schemas/JobFacts"}}}
+    found[202] = {"description": "A job: `Prefer: respond-async`.", "content": job}
+    return found | refusals(401, 403, 406, 408, 409, 413, 415, 422, 429, 503)
+
+
+def events() -> dict[int | str, dict[str, Any]]:
+    """List the answers of the stream of events."""
+    stream = {"text/event-stream": {"schema": {"type": "string"}}}
+    return {
+        200: {"description": "Events, each named by the job's state, with its facts.", "content": stream}
+    } | refusals(401, 404)
+
+
+def request(verb: str) -> dict[str, Any]:
+    """Describe what a verb takes: query, form and body."""
+    fields = fields_of(verb).values()
+    plain = [field for field in fields if field.kind not in ("picture", "pictures")]
+    parameters = [
+        {"name": field.name, "in": "query", "required": False, "description": field.help, "schema": schema(field)}
+        for field in plain
+    ]
+    prefer = {"type": "string", "enum": ["respond-async"]}
+    parameters.append(
+        {"name": "Prefer", "in": "header", "required": False, "schema": prefer, "description": "Answer with a job."}
+    )
+    file = {"type": "string", "format": "binary"}
+    parts: dict[str, Any] = {"picture": file}
+    for field in fields:
+        if field.kind == "picture":
+            parts[field.name] = {**file, "description": field.help}
+        elif field.kind == "pictures":
+            parts[field.name] = {"type": "array", "items": file, "description": field.help}
+        else:
+            parts[field.name] = schema(field)
+    form = {"type": "object", "properties": parts, "required": ["picture"], "additionalProperties": False}
+    content: dict[str, Any] = {kind: {"schema": file} for kind in (*TYPES.values(), "application/octet-stream")}
+    content["multipart/form-data"] = {"schema": form}
+    return {"parameters": parameters, "requestBody": {"required": True, "content": content}}
+
+
+def schema(field: Field) -> dict[str, Any]:
+    """Describe one field."""
+    found: dict[str, Any] = {"type": _TYPES[field.kind]}
+    if field.choices:
+        found["enum"] = list(field.choices)
+    for name, value in (("minimum", field.low), ("maximum", field.high), ("default", field.default)):
+        if value is not None:
+            found[name] = value
+    if field.pattern:
+        found["pattern"] = field.pattern
+    return found

@@ -1,0 +1,56 @@
+"""How a server says no: one line of what was expected, what came and what to do, as RFC 9457's problem details."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from starlette.responses import JSONResponse
+
+from safelight import image
+from safelight.card import MissingPackageError
+from safelight.checkpoint import CheckpointError
+from safelight.features.backbone import BackboneError
+from safelight.infer import NumericError
+from safelight.options import CardError
+
+RETRY = 5  # seconds, of Retry-After where nothing better is known
+
+
+class Refusal(Exception):  # noqa: N818 - it is an answer, and no fault of this program
+    """A request that is not served, and why.
+
+    Args:
+        status: Of HTTP.
+        detail: One line.
+        retry: Seconds after which it may be tried again; of 429 and 503.
+        headers: Further ones of the answer.
+    """
+
+    def __init__(
+        self, status: int, detail: str, *, retry: float | None = None, headers: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.status, self.detail = status, " ".join(detail.split())
+        if status in (429, 503) and retry is None:
+            retry = RETRY
+        self.headers = {**(headers or {}), **({} if retry is None else {"Retry-After": str(max(1, round(retry)))})}
+
+    def answer(self) -> JSONResponse:
+        """Make the response."""
+        body = {"title": HTTPStatus(self.status).phrase, "status": self.status, "detail": self.detail}
+        return JSONResponse(body, self.status, headers=self.headers, media_type="application/problem+json")
+
+
+def refusal_of(error: Exception) -> Refusal | None:
+    """Say what an error of the work is to a client; ``None``: it is a fault of this program."""
+    match error:
+        case Refusal():
+            return error
+        case image.PictureError() | NumericError() | CardError() | BackboneError() | MissingPackageError():
+            return Refusal(422, str(error))
+        case MemoryError():
+            return Refusal(503, f"expected memory for the work, got too little: {error}; send a smaller picture")
+        case CheckpointError():
+            return Refusal(503, "expected weights that can be read, got broken ones; the server has to be repaired")
+        case _:
+            return None

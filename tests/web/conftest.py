@@ -1,0 +1,11 @@
+"""A server for the tests of a file."""
+
+import pytest
+
+from web_support import running
+
+
+@pytest.fixture(scope="module")
+def server():
+    with running() as made:
+        yield made
