@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
 import safelight
 from safelight.engine.device import Device
@@ -113,9 +114,12 @@ async def _refused(request: Request, error: Exception) -> Response:  # noqa: ARG
     return error.answer()
 
 
-async def _no_such(request: Request, error: Exception) -> Response:  # noqa: ARG001
+async def _no_such(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     headers = dict(error.headers or {})
+    if error.status_code == 405:  # the router knows of the first route with this path alone
+        found = [r for r in request.app.routes if isinstance(r, Route) and r.matches(request.scope)[0] != Match.NONE]
+        headers["Allow"] = ", ".join(sorted({method for route in found for method in route.methods or ()}))
     return Refusal(error.status_code, str(error.detail), headers=headers).answer()
 
 

@@ -123,9 +123,15 @@ def request(verb: str) -> dict[str, Any]:
         {"name": field.name, "in": "query", "required": False, "description": field.help, "schema": schema(field)}
         for field in plain
     ]
-    prefer = {"type": "string", "enum": ["respond-async"]}
+    prefer = {"type": "string", "examples": ["respond-async"]}  # others are ignored, as RFC 7240 has it
     parameters.append(
-        {"name": "Prefer", "in": "header", "required": False, "schema": prefer, "description": "Answer with a job."}
+        {
+            "name": "Prefer",
+            "in": "header",
+            "required": False,
+            "schema": prefer,
+            "description": "respond-async: answer with a job.",
+        }
     )
     file = {"type": "string", "format": "binary"}
     parts: dict[str, Any] = {"picture": file}
