@@ -1,8 +1,9 @@
 """The desk: jobs wait in a line, workers do them, and all that lies in memory for clients is counted.
 
-There are two workers, threads of this process: one for what is quick, one for iterations and large pictures, so that a
-small picture never waits for minutes behind one. Files are decoded in processes of their own. Nothing is written to a
-disk.
+Workers are threads of this process. Small pictures have several, each of which computes on one core: a picture of 256
+pixels a side leaves most of a machine idle if all of it is set to the one. Larger ones have a worker that computes on
+all cores, and iterations and very large pictures another, so that nothing waits for minutes behind them. Files are
+decoded in processes of their own. Nothing is written to a disk.
 """
 
 from __future__ import annotations
@@ -19,8 +20,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+import torch
+
 from safelight import batch, image, infer
 from safelight.card import Optimised
+from safelight.engine import device as devices
 from safelight.engine.device import Device
 from safelight.infer import Settings
 from safelight.needs import Fixer
@@ -30,9 +34,11 @@ from safelight.web.limits import Limits
 from safelight.web.problems import Refusal, refusal_of
 
 State = Literal["queued", "running", "done", "failed", "stopped"]
-Lane = Literal["quick", "slow"]
+Lane = Literal["small", "quick", "slow"]
 
-_LARGE = 4_000_000  # pixels, in and out together, from which on a job is not quick
+_SMALL = 600_000  # pixels, in and out together, up to which a job is for one core
+_LARGE = 4_000_000  # pixels from which on it is not quick
+_MOST_WORKERS = 8  # for small pictures
 _PACE = 0.1  # seconds between two things told of one job
 _READY = 16  # methods with their weights that a worker keeps
 _PATIENCE = 5.0  # seconds for a piece of a picture's decoding
@@ -278,7 +284,7 @@ class Desk:
         self._finished: Callable[[Job], None] = finished or _nobody
         self._lock = threading.Lock()
         self._news = threading.Condition(self._lock)
-        self._lines: dict[Lane, deque[Job]] = {"quick": deque(), "slow": deque()}
+        self._lines: dict[Lane, deque[Job]] = {lane: deque() for lane in get_args(Lane)}
         self._working: set[Job] = set()
         self._kept: dict[str, Job] = {}
         self._clients: Counter[str] = Counter()
@@ -289,8 +295,14 @@ class Desk:
         # pictures that wait keep no process.
         self._porter = image.Decoder(workers=2, patience=_PATIENCE, memory=_MOST_TO_DECODE)
         self._decoder = image.Decoder(workers=2, patience=_PATIENCE, memory=_MOST_TO_DECODE)
-        lanes: tuple[Lane, ...] = get_args(Lane)
-        self._threads = [threading.Thread(target=self._serve, args=(lane,), name=lane) for lane in lanes]
+        cores = torch.get_num_threads()
+        # On a GPU one worker is enough: pictures follow each other there.
+        alone = devices.choose(device).type != "cpu"
+        small: list[tuple[Lane, int]] = [("small", 1)] * (1 if alone else min(cores, _MOST_WORKERS))
+        lanes: list[tuple[Lane, int]] = [("quick", cores), ("slow", cores), *small]
+        self._cores = cores
+        self._begun = threading.Barrier(len(lanes) + 1)
+        self._threads = [threading.Thread(target=self._serve, args=each, name=each[0]) for each in lanes]
 
     def open(self) -> None:
         """Start the workers."""
@@ -298,6 +310,8 @@ class Desk:
         self._decoder.start()
         for thread in self._threads:
             thread.start()
+        self._begun.wait()
+        torch.set_num_threads(self._cores)  # of threads that come later: the last who says it, says it for them
 
     # --- what lies here ---
 
@@ -332,7 +346,7 @@ class Desk:
     @property
     def patience(self) -> float:
         """Seconds after which there may be room again."""
-        return min(60.0, 1 + self._mean * (self.waiting + 1) / len(self._lines))
+        return min(60.0, 1 + self._mean * (self.waiting + 1) / len(self._threads))
 
     def enter(self, client: str) -> Held:
         """Give an address a place.
@@ -413,7 +427,7 @@ class Desk:
         batch.check_sides((width, height), ask.format or batch.written(frame.format))
         pixels += width * height
         slow = pixels > _LARGE or (ask.card is not None and isinstance(ask.card.method, Optimised))
-        lane: Lane = "slow" if slow else "quick"
+        lane: Lane = "slow" if slow else "small" if pixels <= _SMALL else "quick"
         job = Job(ask, held, pixels, lane, self.limits.seconds)
         with self._news:
             if self._closing:
@@ -483,7 +497,9 @@ class Desk:
 
     # --- the workers ---
 
-    def _serve(self, lane: Lane) -> None:
+    def _serve(self, lane: Lane, cores: int) -> None:
+        torch.set_num_threads(cores)  # of this thread
+        self._begun.wait()
         ready: OrderedDict[str, batch.Restorer] = OrderedDict()
         line = self._lines[lane]
         while True:
