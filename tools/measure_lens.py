@@ -24,10 +24,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import teacher
 import torch
 from distortions import KINDS
-from teacher import PERCEPTUAL, distances, spearman
+from teacher import TEACHERS, distances, spearman
 from torch import Tensor
 
 from safelight import backbones, data, provenance
@@ -130,7 +129,7 @@ def main() -> None:
     """Measure, and write the JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--data", type=Path, required=True, help="the folder that holds Set14")
-    parser.add_argument("--teacher", type=Path, required=True, help="the folder that holds squeezenet1_0.safetensors")
+    parser.add_argument("--teacher", type=Path, required=True, help="the folder that holds the teachers' weights")
     parser.add_argument("--weights", type=Path, default=backbones.SHIPPED / lens.FILE)
     parser.add_argument("--crop", type=int, default=0, help="take the middle of this side only, for a quick look")
     parser.add_argument("--out", type=Path, default=OUT)
@@ -142,8 +141,10 @@ def main() -> None:
             top, left = (max(0, (length - arguments.crop) // 2) for length in picture.shape[-2:])
             picture = picture[..., top : top + arguments.crop, left : left + arguments.crop]
         pictures.append(picture)
+    squeezenet, darknet = (load(arguments.teacher) for load in TEACHERS.values())
     measures: dict[str, Measure] = {
-        "teacher": perceptual(teacher.load(arguments.teacher / "squeezenet1_0.safetensors"), PERCEPTUAL),
+        "teacher": perceptual(squeezenet.network, squeezenet.perceptual),
+        "Tiny Darknet": perceptual(darknet.network, darknet.perceptual),
         "lens": perceptual(backbones.load("lens", weights=arguments.weights), lens.PERCEPTUAL),
         "lens, max pooling": perceptual(
             backbones.load("lens", weights=arguments.weights, pooling="max"), lens.PERCEPTUAL
@@ -159,7 +160,7 @@ def main() -> None:
         "weights_sha256": hashlib.sha256(arguments.weights.read_bytes()).hexdigest(),
         "layers": list(lens.PERCEPTUAL),
         "teacher": "SqueezeNet 1.0",
-        "teacher_layers": list(PERCEPTUAL),
+        "teacher_layers": list(squeezenet.perceptual),
         **provenance.origin(),
         **report(spoil_and_measure(pictures, measures)),
     }

@@ -1,13 +1,13 @@
-"""Train the lens: distil a classifier into it, with its perceptual distance, and two tasks without any labels.
+"""Train the lens: distil classifiers into it, with their perceptual distance, and two tasks without any labels.
 
     python tools/train_lens.py --data TRAINING_SETS --teacher FOLDER --minutes 40 --out lens.safetensors
 
-``FOLDER`` holds ``squeezenet1_0.safetensors``. Each step takes crops of photographs and spoiled versions of them, and
-asks for four things; what answers, beyond the lens itself, is thrown away at the end:
+``FOLDER`` holds the teachers' weights (``teacher.py``). Each step takes crops of pictures and spoiled versions of them,
+and asks for four things; what answers, beyond the lens itself, is thrown away at the end:
 
-- the teacher's maps, with unit length at each place, by 1x1 convolutions from the lens's maps of the same stride;
-- the teacher's distance between crop and version, whole and by squares of 16 pixels: the logarithms are compared, up to
-  a constant, since only the ranking counts;
+- the teachers' maps, with unit length at each place, by 1x1 convolutions from the lens's maps of the same stride;
+- each teacher's distance between crop and version, whole and by squares of 16 pixels: the logarithms are compared, up
+  to a constant, since only the ranking counts;
 - a and b of CIE Lab, given the lightness; and the colours inside of squares that were cut out.
 
 The rate follows the clock, so that the run ends in time on a machine that others use too: a warm-up, then a cosine.
@@ -19,18 +19,19 @@ from __future__ import annotations
 
 import argparse
 import csv
+import dataclasses
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import cast
 
-import teacher
 import torch
 from distortions import KINDS, below, spoil
 from lens_scaling import balanced, channel_means, filled, normalised
-from teacher import PERCEPTUAL, distances, spearman
+from teacher import TEACHERS, Maps, Teacher, distances, spearman
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
@@ -42,20 +43,15 @@ from safelight.features import Backbone, Pooling, lens
 from safelight.optim import Soap
 from safelight.train import Average
 
-SETS = ("photos_hq", "bsds399", "t91", "imagenet")
+SETS = ("photos_hq", "bsds399", "t91", "imagenet", "style")
 LICENCE = "Apache-2.0; trained on pictures of which some are for research use only (see trained_on)"
 SIDE, PAIRS, CELL = 64, 16, 16  # pixels, crops with their versions in a step, pixels
 FEW = PAIRS // 4  # crops in a step that are shown gray, and as many with holes
 RATE, WARMUP, DECAY = 1.5e-3, 50, 0.998
 LOSSES = {"features": 3.0, "distance": 1.0, "colour": 0.3, "holes": 0.3}
-TAUGHT = (  # which layer of ours answers for which of the teacher's, of the same stride
-    ("pool1", "relu1"), ("pool2", "fire2"), ("relu3_3", "fire3"), ("relu3_3", "fire4"), ("pool3", "fire5"),
-    ("relu4_1", "fire6"), ("relu4_1", "fire7"), ("relu4_1", "fire8"),
-)  # fmt: skip
-OURS = tuple(dict.fromkeys([*lens.PERCEPTUAL, *(ours for ours, _ in TAUGHT)]))
-THEIRS = tuple(dict.fromkeys([*PERCEPTUAL, *(theirs for _, theirs in TAUGHT)]))
 
-Maps = Mapping[str, Tensor]
+Masters = Mapping[str, Teacher]
+Taught = Mapping[str, Maps]  # by teachers and their layers
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------------
@@ -95,11 +91,14 @@ def squares(count: int, generator: Generator) -> Tensor:
 # --- the four questions -----------------------------------------------------------------------------------------------
 
 
-def teach(network: Backbone, x: Tensor) -> Maps:
-    """Compute the teacher's maps on our grid: the padding puts the places of both within 1.5 pixels of each other."""
-    with torch.no_grad():
-        maps = network(F.pad(x, (4, 4, 4, 4), mode="reflect"), THEIRS)
-    return maps | {"relu1": maps["relu1"][..., 1:, 1:]}
+def teach(masters: Masters, x: Tensor) -> Taught:
+    """Compute what all teachers make of pictures."""
+    return {name: {k: v.float() for k, v in master.teach(x).items()} for name, master in masters.items()}
+
+
+def ours(masters: Masters) -> tuple[str, ...]:
+    """List the layers of the lens that count."""
+    return tuple(dict.fromkeys([*lens.PERCEPTUAL, *(own for each in masters.values() for own, _ in each.taught)]))
 
 
 def part(maps: Maps, start: int, count: int) -> Maps:
@@ -122,42 +121,45 @@ class Decoder(nn.Module):
         return answer.float()
 
 
-class Answers(nn.Module):
-    """All that is thrown away in the end.
+class Heads(nn.Module):
+    """What answers for one teacher.
 
     Args:
-        spread: The variance of each of the teacher's layers with unit length, by which its errors are counted.
-        sizes: The channels of these layers.
+        master: It.
+        maps: Of pictures, by which the errors of each of its layers are counted: by the variance of its unit lengths.
     """
 
-    def __init__(self, spread: Mapping[str, float], sizes: Mapping[str, int]) -> None:
+    def __init__(self, master: Teacher, maps: Maps) -> None:
         super().__init__()
-        ours = lens.build("average")
-        self.heads = nn.ModuleList(nn.Conv2d(ours.sight(own).channels, sizes[its], 1) for own, its in TAUGHT)
-        self.colour, self.holes = Decoder(2), Decoder(3)
+        network, self.master = lens.build("average"), master
+        self.heads = nn.ModuleList(
+            nn.Conv2d(network.sight(own).channels, maps[its].shape[1], 1) for own, its in master.taught
+        )
         self.constant = nn.Parameter(torch.zeros(()))  # between the logarithms of the two distances
-        self.spread = spread
+        self.spread = {layer: float(F.normalize(x, dim=1).var(dim=(0, 2, 3)).mean()) for layer, x in maps.items()}
+
+    def target(self, theirs: Maps, its: str) -> Tensor:
+        """What a head is to answer: unit length at each place, in parts of the layer's deviation."""
+        return F.normalize(theirs[its], dim=1) / math.sqrt(self.spread[its])
 
     @torch.no_grad()
     def begin(self, ours: Maps, theirs: Maps) -> None:
         """Set the heads to what fits some maps best, so that the first steps teach the lens and not them."""
-        for head, (own, its) in zip(self.heads, TAUGHT, strict=True):
+        for head, (own, its) in zip(self.heads, self.master.taught, strict=True):
             assert isinstance(head, nn.Conv2d)
             assert head.bias is not None
             known = F.pad(ours[own], (0, 0, 0, 0, 0, 1), value=1.0).movedim(1, -1).flatten(0, 2).double()
-            target = F.normalize(theirs[its], dim=1).movedim(1, -1).flatten(0, 2).double() / math.sqrt(self.spread[its])
             square = known.T @ known
             square.diagonal().add_(1e-3 * float(square.diagonal().mean()))
-            found = cast("Tensor", torch.linalg.solve(square, known.T @ target)).float()
+            answer = self.target(theirs, its).movedim(1, -1).flatten(0, 2).double()
+            found = cast("Tensor", torch.linalg.solve(square, known.T @ answer)).float()
             head.weight.copy_(found[:-1].T[:, :, None, None])
             head.bias.copy_(found[-1])
 
     def unexplained(self, ours: Maps, theirs: Maps) -> Tensor:
         """The part of the variance of the teacher's maps that ours do not tell, the mean over all pairs of layers."""
-        parts: list[Tensor] = []
-        for head, (own, its) in zip(self.heads, TAUGHT, strict=True):
-            target = F.normalize(theirs[its], dim=1) / math.sqrt(self.spread[its])
-            parts.append(F.mse_loss(head(ours[own]).float(), target))
+        pairs = zip(self.heads, self.master.taught, strict=True)
+        parts = [F.mse_loss(head(ours[own]).float(), self.target(theirs, its)) for head, (own, its) in pairs]
         return torch.stack(parts).mean()
 
     def farness(self, ours: Maps, theirs: Maps) -> Tensor:
@@ -165,7 +167,7 @@ class Answers(nn.Module):
         cells = SIDE // CELL
         own, its = (
             distances(part(maps, PAIRS, PAIRS), part(maps, 0, PAIRS), layers, cells)
-            for maps, layers in ((ours, lens.PERCEPTUAL), (theirs, PERCEPTUAL))
+            for maps, layers in ((ours, lens.PERCEPTUAL), (theirs, self.master.perceptual))
         )
         total = torch.zeros(())
         for weight, first, second in ((1.0, own.mean((1, 2)), its.mean((1, 2))), (0.5, own, its)):
@@ -174,15 +176,36 @@ class Answers(nn.Module):
         return total
 
 
+class Answers(nn.Module):
+    """All that is thrown away in the end; the masters' maps are of pictures, as ``Heads`` wants them."""
+
+    def __init__(self, masters: Masters, maps: Taught) -> None:
+        super().__init__()
+        self.names = tuple(masters)
+        self.heads = nn.ModuleList(Heads(master, maps[name]) for name, master in masters.items())
+        self.colour, self.holes = Decoder(2), Decoder(3)
+
+    def by_teacher(self) -> Iterator[tuple[str, Heads]]:
+        """Give each teacher's heads."""
+        for name, heads in zip(self.names, self.heads, strict=True):
+            assert isinstance(heads, Heads)
+            yield name, heads
+
+
+def mean(values: Iterable[Tensor]) -> Tensor:
+    """Take the mean over the teachers."""
+    return torch.stack(list(values)).mean()
+
+
 class Pupil:
     """The lens in its training, with both poolings on the same weights, and what answers for it."""
 
-    def __init__(self, network: Backbone, master: Backbone, answers: Answers) -> None:
+    def __init__(self, network: Backbone, masters: Masters, answers: Answers) -> None:
         twin = lens.build("max")
         for own, other in zip(twin.network.children(), network.network.children(), strict=True):
             own.weight, own.bias = other.weight, other.bias
         self.ways: dict[Pooling, Backbone] = {"average": network, "max": twin}
-        self.master, self.answers, self.steps = master, answers, 0
+        self.masters, self.answers, self.steps, self.layers = masters, answers, 0, ours(masters)
         self.scales = {layer: torch.ones(network.sight(layer).channels) for layer in lens.PERCEPTUAL}
 
     def losses(self, clean: Tensor, generator: Generator) -> Tensor:
@@ -194,11 +217,11 @@ class Pupil:
         masks = squares(FEW, generator)
         gray, cut = (lab[:, :1] / 100).expand(-1, 3, -1, -1), torch.where(masks > 0, network.mean, whole)
         with torch.autocast("cpu", torch.bfloat16):
-            theirs = {layer: maps.float() for layer, maps in teach(self.master, versions).items()}
+            theirs = teach(self.masters, versions)
             shown = torch.cat([versions, gray, cut]).contiguous(memory_format=torch.channels_last)
-            maps: Maps = network(shown, OURS)
+            maps: Maps = network(shown, self.layers)
             pairs = part(maps, 0, 2 * PAIRS)
-            features = self.answers.unexplained(pairs, theirs)
+            features = mean(heads.unexplained(pairs, theirs[name]) for name, heads in self.answers.by_teacher())
             ab: Tensor = self.answers.colour(part(maps, 2 * PAIRS, FEW))
             inside: Tensor = self.answers.holes(part(maps, 2 * PAIRS + FEW, FEW))
         if pooling == "average":
@@ -208,7 +231,7 @@ class Pupil:
             self.steps += 1
         # The shipped weights are scaled, and the distance is that of the scaled channels.
         leveled = {layer: pairs[layer].float() / scale.view(1, -1, 1, 1) for layer, scale in self.scales.items()}
-        distance = self.answers.farness(leveled, theirs)
+        distance = mean(heads.farness(leveled, theirs[name]) for name, heads in self.answers.by_teacher())
         colour = F.smooth_l1_loss(ab, F.avg_pool2d(lab[:, 1:], 4) / 25)
         where = F.avg_pool2d(masks, 4)
         wrong = (inside - F.avg_pool2d(4 * (whole - 0.5), 4)).abs() * where
@@ -220,36 +243,37 @@ class Pupil:
 
 @dataclass(frozen=True, slots=True)
 class Exam:
-    """Pictures set apart, (N, 3, H, W), versions of each, (N, 3, H, W) a way, and the teacher's distances, (N, ways).
+    """Pictures set apart, (N, 3, H, W), versions of each, (N, 3, H, W) a way, and distances by teachers, (N, ways).
 
-    ``crops`` are others of the same pictures, for the teacher's maps.
+    ``crops`` are others of the same pictures, for the teachers' maps.
     """
 
     pictures: Tensor
     versions: tuple[Tensor, ...]
-    distances: Tensor
+    distances: Mapping[str, Tensor]
     crops: Tensor
-    maps: Maps
+    maps: Taught
 
-    def correlation(self, tensors: Mapping[str, Tensor]) -> float:
-        """Spearman's correlation of our distances with the teacher's, the mean over the pictures."""
-        found = _distances(filled(tensors), self.pictures, self.versions, lens.PERCEPTUAL)
-        values = [spearman(own, its) for own, its in zip(found, self.distances, strict=True)]
-        return sum(values) / len(values)
-
-    def unexplained(self, tensors: Mapping[str, Tensor], answers: Answers) -> float:
-        """The part of the teacher's maps that is not told."""
+    def correlations(self, tensors: Mapping[str, Tensor]) -> list[float]:
+        """Spearman's correlation of our distances with each teacher's, the mean over the pictures."""
         with torch.no_grad():
-            return float(answers.unexplained(filled(tensors)(self.crops, OURS), self.maps))
+            found = _distances(partial(filled(tensors), layers=lens.PERCEPTUAL), self, lens.PERCEPTUAL)
+        every = ([spearman(*pair) for pair in zip(found, each, strict=True)] for each in self.distances.values())
+        return [sum(values) / len(values) for values in every]
+
+    def unexplained(self, tensors: Mapping[str, Tensor], answers: Answers, layers: Sequence[str]) -> list[float]:
+        """The part of each teacher's maps that is not told."""
+        with torch.no_grad():
+            maps = filled(tensors)(self.crops, layers)
+            return [float(heads.unexplained(maps, self.maps[name])) for name, heads in answers.by_teacher()]
 
 
-def _distances(network: Backbone, x: Tensor, versions: Sequence[Tensor], layers: Sequence[str]) -> Tensor:
-    with torch.no_grad():
-        maps = network(x, layers)
-        return torch.stack([distances(network(each, layers), maps, layers).flatten() for each in versions], dim=1)
+def _distances(network: Callable[[Tensor], Maps], exam: Exam, layers: Sequence[str]) -> Tensor:
+    maps = network(exam.pictures)
+    return torch.stack([distances(network(each), maps, layers).flatten() for each in exam.versions], dim=1)
 
 
-def prepare(pictures: Sequence[Tensor], master: Backbone, generator: Generator, side: int = 96) -> Exam:
+def prepare(pictures: Sequence[Tensor], masters: Masters, generator: Generator, side: int = 96) -> Exam:
     """Cut the middle of each picture and spoil it by all kinds that are trained, at two strengths."""
     middles: list[Tensor] = []
     for picture in pictures:
@@ -259,9 +283,16 @@ def prepare(pictures: Sequence[Tensor], master: Backbone, generator: Generator, 
     clean = torch.stack(middles)
     chosen = [(kind, place) for kind in KINDS if kind.trained for place in (1, 3)]
     versions = tuple(kind.distort(clean, kind.strengths[place], generator) for kind, place in chosen)
-    found = _distances(master, clean, versions, PERCEPTUAL)
     crops = draw([levels for levels in map(pyramid, pictures) if levels], 64, generator)
-    return Exam(clean, versions, found, crops, teach(master, crops))
+    exam = Exam(clean, versions, {}, crops, teach(masters, crops))
+    found = {name: _distances(partial(_plain, each), exam, each.perceptual) for name, each in masters.items()}
+    return dataclasses.replace(exam, distances=found)
+
+
+@torch.no_grad()
+def _plain(master: Teacher, x: Tensor) -> Maps:
+    """What a teacher makes of pictures on its own grid, as its distance takes it."""
+    return master.network(x, master.perceptual)
 
 
 # --- the loop ---------------------------------------------------------------------------------------------------------
@@ -272,6 +303,7 @@ class Run:
     """One training: where it ends and, if it goes on from a file, where it begins."""
 
     minutes: float
+    teachers: tuple[str, ...]
     out: Path
     start: Path | None
 
@@ -280,7 +312,7 @@ class Run:
         before = checkpoint.read_header(self.start) if self.start else None
         recipe = {
             "patch": SIDE, "batch": PAIRS, "rate": RATE, "warmup": WARMUP, "ema": DECAY, "minutes": self.minutes,
-            "losses": LOSSES, "teacher": "SqueezeNet 1.0", "start": dict(before.recipe) if before else "", "seed": 0,
+            "losses": LOSSES, "teachers": self.teachers, "start": dict(before.recipe) if before else "", "seed": 0,
         }  # fmt: skip
         return Header(
             method="features/lens",
@@ -297,7 +329,7 @@ class Run:
         )
 
 
-def train(run: Run, pictures: data.Split, master: Backbone) -> None:
+def train(run: Run, pictures: data.Split, masters: Masters) -> None:
     """Train for some minutes, and leave the weights at ``run.out`` and the log beside them.
 
     Raises:
@@ -306,22 +338,22 @@ def train(run: Run, pictures: data.Split, master: Backbone) -> None:
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
     pyramids = [levels for levels in map(pyramid, pictures.train) if levels]
-    exam = prepare(pictures.validation, master, generator)
+    exam = prepare(pictures.validation, masters, generator)
     calibration = draw(pyramids, 256, generator)
-    units = {layer: F.normalize(values, dim=1) for layer, values in exam.maps.items()}
-    spread = {layer: float(values.var(dim=(0, 2, 3)).mean()) for layer, values in units.items()}
-    answers = Answers(spread, {layer: values.shape[1] for layer, values in units.items()})
+    answers, layers = Answers(masters, exam.maps), ours(masters)
     tensors: Mapping[str, Tensor] = (
         checkpoint.load(run.start)[0] if run.start else backbones.load("lens", random=0).network.state_dict()
     )
     network = filled(balanced(tensors))
     with torch.no_grad():
-        answers.begin(network(calibration, OURS), teach(master, calibration))
-    for module in (network, answers, master):
+        known, taught = network(calibration, layers), teach(masters, calibration)
+        for name, heads in answers.by_teacher():
+            heads.begin(known, taught[name])
+    for module in (network, answers, *(master.network for master in masters.values())):
         for parameter in module.parameters():
             if parameter.ndim == 4:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    pupil, average = Pupil(network, master, answers), Average(network.network, DECAY)
+    pupil, average = Pupil(network, masters, answers), Average(network.network, DECAY)
     optimizers = (Soap(network.parameters(), lr=RATE), torch.optim.Adam(answers.parameters(), lr=RATE))
     weights = torch.tensor(list(LOSSES.values()))
 
@@ -348,25 +380,27 @@ def train(run: Run, pictures: data.Split, master: Backbone) -> None:
             raise FloatingPointError(f"the loss is no longer a number at step {step}; lower the rate")
         seconds = time.monotonic() - began
         tensors = normalised(average.tensors, calibration)
-        correlation, left = exam.correlation(tensors), exam.unexplained(average.tensors, answers)
-        log.append([step, round(seconds, 1), *(round(float(loss) / since, 4) for loss in total), left, correlation])
+        correlations, left = exam.correlations(tensors), exam.unexplained(average.tensors, answers, layers)
+        log.append([step, round(seconds, 1), *(round(float(loss) / since, 4) for loss in total), *left, *correlations])
         print(*(round(value, 4) for value in log[-1]), flush=True)
-        if correlation - left > best:
-            best = correlation - left
+        if sum(correlations) - sum(left) > best:
+            best = sum(correlations) - sum(left)
             scores = {
-                "validation Spearman with the teacher": round(correlation, 4),
-                "validation unexplained": round(left, 4),
+                f"validation, {name}: {what}": round(value, 4)
+                for what, values in (("Spearman", correlations), ("unexplained", left))
+                for name, value in zip(masters, values, strict=True)
             }
             checkpoint.save(run.out, tensors, run.header(step, seconds, scores), dtype=torch.float16)
-        write_log(run.out.with_suffix(".csv"), log)
+        write_log(run.out.with_suffix(".csv"), log, tuple(masters))
         total, since, examined = torch.zeros(4), 0, time.monotonic()
 
 
-def write_log(path: Path, log: Sequence[Sequence[float]]) -> None:
+def write_log(path: Path, log: Sequence[Sequence[float]], teachers: Sequence[str]) -> None:
     """Write the whole log: the means of the four losses, and the examination."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(("step", "seconds", *LOSSES, "unexplained", "spearman"))
+        exam = [f"{what}, {name}" for what in ("unexplained", "spearman") for name in teachers]
+        writer.writerow(("step", "seconds", *LOSSES, *exam))
         writer.writerows([f"{value:.6g}" for value in row] for row in log)
 
 
@@ -374,14 +408,15 @@ def main() -> None:
     """Train."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--data", required=True, type=Path, help=f"the folder that holds {', '.join(SETS)}")
-    parser.add_argument("--teacher", required=True, type=Path, help="the folder that holds squeezenet1_0.safetensors")
+    parser.add_argument("--teacher", required=True, type=Path, help="the folder that holds the teachers' weights")
+    parser.add_argument("--teachers", nargs="+", choices=TEACHERS, default=list(TEACHERS), help="which of them")
     parser.add_argument("--minutes", type=float, default=40)
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--start", type=Path, help="a file of the lens's weights to begin from")
     arguments = parser.parse_args()
     pictures = data.load([arguments.data / name for name in SETS], "rgb", validation=16)
-    master = teacher.load(arguments.teacher / "squeezenet1_0.safetensors")
-    train(Run(arguments.minutes, arguments.out, arguments.start), pictures, master)
+    masters = {name: TEACHERS[name](arguments.teacher) for name in arguments.teachers}
+    train(Run(arguments.minutes, tuple(masters), arguments.out, arguments.start), pictures, masters)
 
 
 if __name__ == "__main__":

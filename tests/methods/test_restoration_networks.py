@@ -1,6 +1,8 @@
 """The papers' own facts of the networks that restore: counts, what each is for, and whose weights they take."""
 
 import dataclasses
+import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +14,8 @@ from safelight.engine.cost import measure
 from safelight.methods.deblock import dncnn3
 from safelight.methods.denoise import dncnn, red
 from safelight.options import make_options
+
+ROOT = Path(__file__).parents[2]
 
 
 def cost(card, **options):
@@ -92,19 +96,24 @@ def test_every_restoring_network_starts_as_the_identity():
     ],
 )  # fmt: skip
 def test_dncnn_picks_by_colour_and_level(gray, sigma, variant, monkeypatch):
-    every = tuple(
-        dataclasses.replace(dncnn.WEIGHTS[0], options={"variant": name}) for name in ("B", "CB", "S15", "S50")
-    )
-    monkeypatch.setattr(dncnn, "WEIGHTS", every)
+    monkeypatch.setattr(dncnn, "PICKED", frozenset({"S15", "S50"}))
     level = None if sigma is None else sigma / 255
     assert dncnn.pick(dncnn.Options(), "denoise", gray, level) == dncnn.Options(variant)
     assert dncnn.pick(dncnn.Options("S15"), "denoise", gray, level) == dncnn.Options("S15")
 
 
-def test_dncnn_is_blind_where_the_network_of_a_level_is_not_shipped(monkeypatch):
-    blind = tuple(dataclasses.replace(dncnn.WEIGHTS[0], options={"variant": name}) for name in ("B", "CB"))
-    monkeypatch.setattr(dncnn, "WEIGHTS", blind)
-    assert dncnn.pick(dncnn.Options(), "denoise", True, 25 / 255) == dncnn.Options("B")
+def test_dncnn_is_blind_where_the_network_of_a_level_is_no_better():
+    told = json.loads((ROOT / "results" / "denoise.json").read_text())
+    found = {
+        (row["options"]["variant"], row["level"]): row["psnr"]
+        for row in told["rows"]
+        if row["set"] == "BSD68" and row["method"] == "denoise/dncnn"
+    }
+    better = {name for name, level in dncnn.LEVELS.items() if found[name, level] > found["B", level]}
+    assert better == dncnn.PICKED
+    for name, level in dncnn.LEVELS.items():
+        picked = dncnn.pick(dncnn.Options(), "denoise", True, level / 255)
+        assert picked == dncnn.Options(name if name in better else "B")
 
 
 def test_red_picks_by_task():

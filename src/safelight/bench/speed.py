@@ -29,6 +29,7 @@ class Clock:
     """How time is taken: the (W, H) of the result, the same at every level, and the rounds after the warm-up.
 
     A whole-picture method that would take more than ``patience`` seconds is timed once, on a result of ``small``.
+    Others that take longer run in fewer rounds, since a busy moment hardly weighs in theirs.
     """
 
     width: int = 1440
@@ -37,6 +38,15 @@ class Clock:
     patience: float = 5.0
     small: tuple[int, int] = (360, 240)
 
+    def turns(self, seconds: float) -> int:
+        """In how many rounds a job of so many seconds runs.
+
+        Example:
+            >>> [Clock().turns(seconds) for seconds in (0.1, 5.0, 8.0, 60.0)]
+            [5, 5, 3, 1]
+        """
+        return max(1, min(self.rounds, int(self.rounds * self.patience / max(seconds, 1e-9))))
+
     def describe(self, track: Track) -> str:
         """Say it in words, for the JSON."""
         which = "all methods of a scale" if track.task == "upscale" else "all methods"
@@ -44,9 +54,10 @@ class Clock:
         return (
             f"{track.clock.format(width=self.width, height=self.height)}, from memory to memory, through the path that "
             f"a user's picture takes. It shows waves and a little noise.{level} After a warm-up, {which} run in "
-            f"turns for {self.rounds} rounds, so that a busy moment falls on all; the number is the median, "
-            f"in seconds per megapixel (1e6 pixels) of the result. A method for the whole picture that would take more "
-            f"than {self.patience:g} s is timed on a smaller one, as its row says."
+            f"turns for {self.rounds} rounds, so that a busy moment falls on all, those that take over "
+            f"{self.patience:g} s in fewer; the number is the median, in seconds per megapixel (1e6 pixels) of the "
+            f"result. A method for the whole picture that would take more than {self.patience:g} s is timed on a "
+            f"smaller one, as its row says."
         )
 
 
@@ -65,17 +76,21 @@ class Timing:
     fast: float | None = None
 
 
-def medians(jobs: Sequence[Callable[[], object]], rounds: int) -> list[float]:
+def medians(jobs: Sequence[Callable[[], object]], clock: Clock) -> list[float]:
     """Time jobs in turns after a warm-up of each: the median seconds of each."""
-    for job in jobs:
-        job()
+    turns = [clock.turns(_timed(job)) for job in jobs]
     seconds: list[list[float]] = [[] for _ in jobs]
-    for _ in range(rounds):
-        for job, taken in zip(jobs, seconds, strict=True):
-            start = time.perf_counter()
-            job()
-            taken.append(time.perf_counter() - start)
+    for turn in range(clock.rounds):
+        for job, taken, most in zip(jobs, seconds, turns, strict=True):
+            if turn < most:
+                taken.append(_timed(job))
     return [statistics.median(taken) for taken in seconds]
+
+
+def _timed(job: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    job()
+    return time.perf_counter() - start
 
 
 def drawn(width: int, height: int, channels: int) -> Picture:
@@ -117,7 +132,7 @@ def time_entries(track: Track, entries: Sequence[Entry], clock: Clock) -> list[T
     also = [(i, entry.fast, picture) for i, entry, picture in others if entry.fast is not None]
     jobs: list[Callable[[], object]] = [partial(entry.runner, picture) for _, entry, picture in others]
     jobs += [partial(fast, picture) for _, fast, picture in also]
-    taken = medians(jobs, clock.rounds)
+    taken = medians(jobs, clock)
     short = {i: seconds for (i, _, _), seconds in zip(also, taken[len(others) :], strict=True)}
     for (i, entry, picture), seconds in zip(others, taken, strict=False):
         area = megapixels(picture, track.scale(entry.level))
@@ -133,7 +148,7 @@ def compare(fast: Entry, slow: Entry, published_ratio: float, clock: Clock, run:
     jobs: list[Callable[[], object]] = [_network_job(entry, gray) for entry in pair]
     jobs += [partial(entry.runner, picture) for picture in (gray, rgb) for entry in pair]
     area = megapixels(gray, scale)
-    seconds = [taken / area for taken in medians(jobs, clock.rounds)]
+    seconds = [taken / area for taken in medians(jobs, clock)]
     counts = [entry.multiply_adds or 0.0 for entry in pair]
     work, network = _race(*counts), _race(*seconds[:2])
     # Multiply-adds a pixel, by pixels a second.

@@ -4,11 +4,12 @@ A VGG in little (Simonyan and Zisserman, "Very Deep Convolutional Networks for L
 2015): 3x3 convolutions and ReLU, no normalisation layers, 32, 64, 128 and 256 channels, 0.73 million weights in 1.4 MiB
 against VGG-19's 548 MiB. Its numbers are not VGG's, and not LPIPS's: whatever is made with it says ``lens``.
 
-It was never trained on labels. It learned from four things, on crops of photographs and on spoiled versions of them:
+It was never trained on labels. It learned from four things, on crops of photographs and paintings and on spoiled
+versions of them:
 
-- to tell what SqueezeNet 1.0 (Iandola et al., arXiv:1602.07360), a classifier of ImageNet's 1,000 classes, makes of the
-  same crop in its first and its middle layers;
-- to find two versions of a picture as far apart as that classifier does, by the distance of R. Zhang et al., "The
+- to tell what two classifiers of ImageNet's 1,000 classes, SqueezeNet 1.0 (Iandola et al., arXiv:1602.07360) and Tiny
+  Darknet (J. Redmon), make of the same crop in their first and their middle layers;
+- to find two versions of a picture as far apart as those classifiers do, by the distance of R. Zhang et al., "The
   Unreasonable Effectiveness of Deep Features as a Perceptual Metric", CVPR 2018, without their trained weights;
 - to tell the colours of a picture from its lightness (R. Zhang et al., "Colorful Image Colorization", ECCV 2016);
 - to tell what was cut out of a picture from what is around it (Pathak et al., "Context Encoders", CVPR 2016).
@@ -37,7 +38,7 @@ PERCEPTUAL = ("relu1_2", "relu2_2", "relu3_3", "relu4_1")
 """The layers of its perceptual distance: the last of each block, all with the same say."""
 FILE = "lens.safetensors"
 """The weights that come with the package, in ``safelight/weights``."""
-SHA256 = "1ff685d64ce6027f108c8d870972433d0134982cdfad9f0f89fb3918d3e133a6"
+SHA256 = "e15a80d7b136784a1947d53efc092c90c73baf9dcd4b161ba7f077579acb3e38"
 BYTES = 1_462_072
 
 
