@@ -39,7 +39,7 @@ PERCEPTUAL = ("relu1_2", "relu2_2", "relu3_3", "relu4_1")
 FILE = "lens.safetensors"
 """The weights that come with the package, in ``safelight/weights``."""
 SHA256 = "e15a80d7b136784a1947d53efc092c90c73baf9dcd4b161ba7f077579acb3e38"
-BYTES = 1_462_072
+BYTES = 1_462_552
 
 
 class Lens(nn.Module):

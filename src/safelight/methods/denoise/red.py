@@ -94,11 +94,11 @@ def training(network: RED, recipe: Recipe) -> Regression:
 
 RECIPE = Recipe(
     data=("bsds399", "t91"),
-    patch=48,
-    batch=16,
-    steps=3000,
+    patch=40,
+    batch=10,
+    steps=1500,
     rate=2e-3,
-    time="not trained yet: see docs/training-queue.md",
+    time="8 minutes for RED10 and either work, on one core of an AMD EPYC in bfloat16",
     promises=(
         Promise(data="Set5", level=2, psnr=37.43, floor=37.28, options={"work": "enlarge"}),
         Promise(data="Set5", level=3, psnr=33.43, floor=33.28, options={"work": "enlarge"}),
@@ -109,7 +109,22 @@ RECIPE = Recipe(
     ),
 )
 
-WEIGHTS: tuple[Weights, ...] = ()
+WEIGHTS = (
+    Weights(
+        file="red-noise.safetensors",
+        scales=(1, 2, 3, 4),
+        bytes=595882,
+        sha256="17ac450ef233193389a36e18d46e9b3b95872f71737977a114d4ba22681f9951",
+        options={"work": "noise"},
+    ),
+    Weights(
+        file="red-enlarge.safetensors",
+        scales=(1, 2, 3, 4),
+        bytes=0,
+        sha256="",
+        options={"work": "enlarge"},
+    ),
+)
 
 CARD = Card(
     module=__name__,
