@@ -120,8 +120,8 @@ WEIGHTS = (
     Weights(
         file="red-enlarge.safetensors",
         scales=(1, 2, 3, 4),
-        bytes=0,
-        sha256="",
+        bytes=595866,
+        sha256="5f18a680b9a14943052a68d247ba5aefd8575338ab93bf34add9712e8ecaf326",
         options={"work": "enlarge"},
     ),
 )

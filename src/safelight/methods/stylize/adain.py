@@ -282,7 +282,7 @@ CARD = Card(
         input="low-resolution",
         channels="rgb",
         scales=(1,),
-        reach=lambda options, scale: 60,  # noqa: ARG005
+        reach=lambda options, scale: 66,  # noqa: ARG005
         training=Perceptual(begin=Transferring, draws=True),
         recipe=RECIPE,
         weights=WEIGHTS,

@@ -241,7 +241,7 @@ CARD = Card(
         input="low-resolution",
         channels="rgb",
         scales=(1,),
-        reach=lambda options, scale: 57,  # noqa: ARG005
+        reach=lambda options, scale: 60,  # noqa: ARG005
         training=Perceptual(begin=PerceptualLoss),
         recipe=RECIPE,
         weights=WEIGHTS,
