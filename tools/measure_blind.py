@@ -74,7 +74,7 @@ def main() -> None:
     runners = [infer.Runner(catalog.find(name), infer.Settings(task=task)) for name, task in METHODS]
 
     timed = speed.drawn(768, 512, 3)
-    seconds = speed.medians([partial(runner, timed) for runner in runners], 3)
+    seconds = speed.medians([partial(runner, timed) for runner in runners], speed.Clock(rounds=3))
     area = speed.megapixels(timed, 1)
     print([round(taken / area, 3) for taken in seconds], flush=True)
 
