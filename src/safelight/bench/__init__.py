@@ -87,12 +87,18 @@ def run(
     cards = tuple(card for card in catalog.of_task(task) if card.id in chosen)
     report(f"reading {', '.join(spec.name for spec in track.sets)}")
     sets = quality.read_sets(track, data)
-    earlier = read(path) if methods is not None and path.is_file() else None
-    if earlier is not None and earlier.data != tuple(item.facts for item in sets):
-        raise DataError(
-            f"{path}: expected results of the pictures in {data}, got those of others; "
-            "benchmark all methods, or write to another folder"
-        )
+
+    def earlier() -> Earlier | None:
+        """Read what is there, at the end once more: another benchmark may have measured other methods meanwhile."""
+        found = read(path) if methods is not None and path.is_file() else None
+        if found is not None and found.data != tuple(item.facts for item in sets):
+            raise DataError(
+                f"{path}: expected results of the pictures in {data}, got those of others; "
+                "benchmark all methods, or write to another folder"
+            )
+        return found
+
+    earlier()
     out.mkdir(parents=True, exist_ok=True)
     resize = matlab.prove(data) if task == "upscale" else ()
     results = measure(track, cards, sets, resize, earlier, clock, report)
@@ -126,7 +132,7 @@ def measure(
     cards: Sequence[Card],
     sets: Sequence[PictureSet],
     resize: tuple[ResizeProof, ...],
-    earlier: Earlier | None,
+    earlier: Callable[[], Earlier | None],
     clock: Clock,
     report: Callable[[str], None],
 ) -> Results:
@@ -137,7 +143,7 @@ def measure(
         cards: The methods.
         sets: The test sets.
         resize: The comparison of our resize with MATLAB's.
-        earlier: Rows to keep where they are not of ``cards``; of the same test sets.
+        earlier: Gives the rows to keep where they are not of ``cards``; of the same test sets.
         clock: How time is taken.
         report: Told in a line how far it is.
     """
@@ -169,12 +175,13 @@ def measure(
                 if not anchor.passed:  # said at once: the rest may take an hour
                     where = f"{track.label(level)} {anchor.set}"
                     report(f"an anchor fails, {where}: {anchor.measured:g}, expected {anchor.published:g}")
-    kept = () if earlier is None else tuple(row for row in earlier.rows if row.method not in now.methods)
-    if comparison is None and earlier is not None:
-        comparison = earlier.comparison
+    before = earlier()
+    kept = () if before is None else tuple(row for row in before.rows if row.method not in now.methods)
+    if comparison is None and before is not None:
+        comparison = before.comparison
     ordered = _ordered(track, [*rows, *kept])
     used = {row.run for row in ordered} | ({comparison.run} if comparison is not None else set[str]())
-    before = () if earlier is None else tuple(run for run in earlier.runs if run.id in used and run.id != now.id)
+    runs = () if before is None else tuple(run for run in before.runs if run.id in used and run.id != now.id)
     everything = catalog.of_task(track.task)
     anchors = verdict.anchors(track, anchored)
     missing = verdict.missing(track, everything, ordered)
@@ -185,7 +192,7 @@ def measure(
     return Results(
         task=track.task,
         protocol={"quality": track.protocol, "time": clock.describe(track)},
-        runs=(*before, now),
+        runs=(*runs, now),
         data=tuple(item.facts for item in sets),
         resize=resize,
         anchors=anchors,
