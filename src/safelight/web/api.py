@@ -21,8 +21,9 @@ from safelight.options import CardError
 from safelight.tasks import TASKS
 from safelight.web import openapi
 from safelight.web.asking import TYPES, Ask, acceptable, ask_of, read_fields
+from safelight.web.desk import Desk
 from safelight.web.fields import VERBS, task_of
-from safelight.web.jobs import Desk, Held, Job, Made
+from safelight.web.job import Held, Job, Made
 from safelight.web.problems import Refusal, refusal_of
 
 ROOT: Final = "/api/v1"

@@ -18,8 +18,8 @@ import safelight
 from safelight.engine.device import Device
 from safelight.web import api, openapi
 from safelight.web.counts import Counts
+from safelight.web.desk import Desk
 from safelight.web.guard import Guard
-from safelight.web.jobs import Desk
 from safelight.web.limits import Limits
 from safelight.web.problems import Refusal
 

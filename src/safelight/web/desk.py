@@ -8,17 +8,14 @@ decoded in processes of their own. Nothing is written to a disk.
 
 from __future__ import annotations
 
-import asyncio
 import io
 import logging
-import secrets
 import threading
 import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from dataclasses import replace
+from typing import get_args
 
 import torch
 
@@ -28,233 +25,17 @@ from safelight.engine import device as devices
 from safelight.engine.device import Device
 from safelight.infer import Settings
 from safelight.needs import Fixer
-from safelight.problem import Step
 from safelight.web.asking import Ask, with_pictures
+from safelight.web.job import Held, Job, Lane, Made, StoppedError
 from safelight.web.limits import Limits
 from safelight.web.problems import Refusal, refusal_of
-
-State = Literal["queued", "running", "done", "failed", "stopped"]
-Lane = Literal["small", "quick", "slow"]
 
 _SMALL = 600_000  # pixels, in and out together, up to which a job is for one core
 _LARGE = 4_000_000  # pixels from which on it is not quick
 _MOST_WORKERS = 8  # for small pictures
-_PACE = 0.1  # seconds between two things told of one job
 _READY = 16  # methods with their weights that a worker keeps
 _PATIENCE = 5.0  # seconds for a piece of a picture's decoding
 _MOST_TO_DECODE = 1 << 30  # bytes of memory
-
-
-class _StoppedError(Exception):
-    """The job is not wanted any more."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
-    """A result.
-
-    Attributes:
-        content: The file.
-        format: Of it.
-        size: (W, H).
-        method: What made it, how and where, in words.
-        seconds: That it took, without waiting.
-        warnings: What its client should know.
-    """
-
-    content: bytes
-    format: str
-    size: tuple[int, int]
-    method: str
-    seconds: float
-    warnings: tuple[str, ...]
-
-
-class Held:
-    """A client's place at the desk, and the bytes that lie in memory for it, until it is closed."""
-
-    def __init__(self, desk: Desk, client: str) -> None:
-        self._desk, self.client, self.bytes = desk, client, 0
-        self._lock = threading.Lock()
-        self._counts = True  # among those of its address
-        self.closed = False
-
-    def hold(self, count: int) -> None:
-        """Hold so many bytes from now on.
-
-        Raises:
-            Refusal: 503: there is no room for them.
-        """
-        with self._lock:
-            count = 0 if self.closed else count
-            self._desk.move(count - self.bytes)
-            self.bytes = count
-
-    def end(self) -> None:
-        """Give the place back, but not the bytes."""
-        if self._counts:
-            self._counts = False
-            self._desk.leave(self.client)
-
-    def close(self) -> None:
-        """Give back everything; from now on nothing is held."""
-        self.closed = True
-        self.end()
-        self.hold(0)
-
-
-class Job:
-    """One picture's way over the desk. Its fields are read by any thread, and written by the desk.
-
-    Attributes:
-        id: What nobody can guess.
-        ask: What is wanted.
-        pixels: Those of its picture and of its result.
-        lane: Which worker does it.
-        state: Where it stands.
-        fraction: What is done of it, from 0 to 1.
-        remark: What an iteration says of itself.
-        made: The result, where there is one: also of an iteration that was stopped.
-        refusal: Why there is none.
-    """
-
-    def __init__(self, ask: Ask, held: Held, pixels: int, lane: Lane, patience: float) -> None:
-        self.id = secrets.token_urlsafe(16)
-        self.ask, self.pixels, self._held, self._patience = ask, pixels, held, patience
-        self.lane: Lane = lane
-        self.state: State = "queued"
-        self.fraction, self.remark = 0.0, ""
-        self.made: Made | None = None
-        self.refusal: Refusal | None = None
-        self.preview: Callable[[Step], None] | None = None
-        self.began: float | None = None
-        self.ended: float | None = None
-        self._unwanted = threading.Event()
-        self._why: Refusal | None = None
-        self._told = 0.0
-        self._version = 0
-        self._changed = threading.Condition()
-        self._listeners: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
-
-    @property
-    def over(self) -> bool:
-        """Whether nothing more will happen to it."""
-        return self.state in ("done", "failed", "stopped")
-
-    @property
-    def seconds_left(self) -> float | None:
-        """How long it will still run, as far as that is known."""
-        if self.began is None or self.fraction <= 0 or self.over:
-            return None
-        return (time.monotonic() - self.began) * (1 - self.fraction) / self.fraction
-
-    # --- for those who wait ---
-
-    async def change(self, seen: int, seconds: float) -> int:
-        """Wait until something is new since this version, or for so many seconds, and return the version."""
-        listener = (asyncio.get_running_loop(), asyncio.Event())
-        with self._changed:
-            if self._version != seen or self.over:
-                return self._version
-            self._listeners.add(listener)
-        try:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(listener[1].wait(), seconds)
-        finally:
-            with self._changed:
-                self._listeners.discard(listener)
-        return self._version
-
-    def wait(self, seen: int, seconds: float) -> int:
-        """As ``change``, in a thread."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._version != seen or self.over, seconds)
-            return self._version
-
-    def stop(self, why: Refusal | None = None) -> None:
-        """Tell that it is not wanted any more, and why if that is the server's wish; an iteration gives its best."""
-        self._why = why
-        self._unwanted.set()
-
-    def forget(self) -> None:
-        """Give back what it holds."""
-        self._held.close()
-
-    # --- for the worker ---
-
-    def start(self) -> None:
-        """Begin.
-
-        Raises:
-            _StoppedError: It is not wanted any more.
-        """
-        if self._unwanted.is_set():
-            raise _StoppedError
-        self.began, self.state = time.monotonic(), "running"
-        self._tell()
-
-    def progress(self, fraction: float) -> None:
-        """Take in what is done.
-
-        Raises:
-            _StoppedError: It is not wanted any more, and has nothing to show for it.
-            Refusal: 503: it takes too long.
-        """
-        assert self.began is not None
-        if self._unwanted.is_set():
-            if self._iterates:
-                return  # it ends with its best, whatever it says is done
-            raise _StoppedError
-        self.fraction = fraction
-        if time.monotonic() - self.began > self._patience:
-            raise Refusal(
-                503,
-                f"expected work of at most {self._patience:g} s, got more; send a smaller picture or take another "
-                "method",
-                retry=self._patience,
-            )
-        if time.monotonic() - self._told >= _PACE:
-            self._tell()
-
-    def observe(self, step: Step) -> bool:
-        """Take in where an iteration stands, and say whether it may go on."""
-        self.remark = step.remark
-        if self.preview is not None:
-            self.preview(step)
-        return not self._unwanted.is_set()
-
-    @property
-    def _iterates(self) -> bool:
-        return self.ask.card is not None and isinstance(self.ask.card.method, Optimised)
-
-    def end(self, made: Made | None, refusal: Refusal | None) -> None:
-        """Finish, with a result or with the reason why there is none; with neither it was stopped.
-
-        The result takes the place of the files in memory.
-        """
-        stopped = self._unwanted.is_set()
-        refusal = self._why if made is None and refusal is None else refusal
-        self.ask = replace(self.ask, picture=b"", pictures={})
-        try:
-            self._held.hold(0 if made is None else len(made.content))
-        except Refusal as none_left:
-            made, refusal = None, none_left
-            self._held.hold(0)
-        self._held.end()
-        self.made = None if self._held.closed else made  # nobody is there any more to take it
-        self.refusal, self.ended = refusal, time.monotonic()
-        self.fraction = 1.0 if made is not None and not stopped else self.fraction
-        self.state = "failed" if refusal is not None else "stopped" if stopped else "done"
-        self._tell()
-
-    def _tell(self) -> None:
-        self._told = time.monotonic()
-        with self._changed:
-            self._version += 1
-            self._changed.notify_all()
-            for loop, event in self._listeners:
-                with suppress(RuntimeError):  # the loop has ended, and with it whoever waited
-                    loop.call_soon_threadsafe(event.set)
 
 
 def _nobody(job: Job) -> None:
@@ -513,7 +294,7 @@ class Desk:
             try:
                 job.start()
                 made = self._make(job, ready)
-            except _StoppedError:
+            except StoppedError:
                 pass
             except Exception as error:  # whatever it is, its client hears of it, and the next job runs
                 refusal = refusal_of(error)
