@@ -24,7 +24,7 @@ class Running:
         listening = socket.create_server(("127.0.0.1", 0))
         self.address = listening.getsockname()[:2]
         self.url = "http://{}:{}".format(*self.address)
-        config = uvicorn.Config(self.served.app, log_level="critical", ws="none", http="h11", lifespan="on")
+        config = uvicorn.Config(self.served.app, log_level="error", ws="none", http="h11", lifespan="on")
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listening]})
         self._thread.start()

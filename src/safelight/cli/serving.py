@@ -50,7 +50,7 @@ def serve(
     ] = "256M",
     queue: Annotated[int, typer.Option("--queue", min=1, help="Jobs that wait.")] = 64,
     per_client: Annotated[int, typer.Option("--per-client", min=1, help="Requests of one address at a time.")] = 16,
-    timeout: Annotated[float, typer.Option("--timeout", min=1, help="Seconds for which a job may run.")] = 120,
+    timeout: Annotated[float, typer.Option("--timeout", min=1, help="Seconds for which a job may run.")] = 600,
     debug: Debug = False,  # noqa: ARG001 - read where errors are told
 ) -> int:
     """Serve the page and the HTTP API, until Ctrl-C.

@@ -4,68 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from anyio import to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 
-from safelight import about, batch, catalog
+from safelight import batch, image
 from safelight.image.formats import HEAD, sniff
-from safelight.options import CardError
-from safelight.tasks import TASKS
-from safelight.web import openapi
+from safelight.web import bodies, openapi
 from safelight.web.asking import TYPES, Ask, acceptable, ask_of, read_fields
 from safelight.web.desk import Desk
-from safelight.web.fields import VERBS, task_of
+from safelight.web.fields import VERBS
 from safelight.web.job import Held, Job, Made
-from safelight.web.problems import Refusal, refusal_of
+from safelight.web.problems import Refusal, raise_told
 
 ROOT: Final = "/api/v1"
 
 _LOOK = 0.5  # seconds after which a waiting request looks whether its client is still there
+_SIGHT = 3.0  # seconds to wait for an iteration's next step
 _PULSE = 10.0  # seconds between two signs of life in a stream of events
-_ANY = ("", "application/octet-stream", "application/x-www-form-urlencoded")  # the last is what curl says of any file
-_MOST_FIELDS, _MOST_FILES = 100, 40
-
-
-class _InMemory(MultiPartParser):
-    """Starlette's parser, whose files never go to a disk: what a body may hold is bounded before."""
-
-    spool_max_size = 1 << 62
 
 
 def routes(desk: Desk) -> APIRouter:
     """Make the API of a desk."""
-    router = APIRouter(prefix=ROOT)
+    router = APIRouter()
     for verb in VERBS:
         router.add_api_route(
             f"/{verb}", _endpoint(verb, desk), methods=["POST"], operation_id=verb, summary=openapi.summary(verb),
             responses=openapi.answers_of_work(), openapi_extra=openapi.request(verb), response_class=Response,
             status_code=200, tags=["pictures"],
         )  # fmt: skip
-
-    @router.get("/methods", tags=["methods"], operation_id="methods", responses=openapi.refusals(401))
-    async def methods() -> list[dict[str, Any]]:
-        """List the methods: what they are, what they cost, how good they are."""
-        return [_told(about.facts(card)) for card in catalog.CARDS]
-
-    @router.get("/methods/{task}/{name}", tags=["methods"], operation_id="method", responses=openapi.refusals(401, 404))
-    async def method(task: str, name: str) -> dict[str, Any]:
-        """Tell all about one method: paper, options, cost, weights, published numbers."""
-        known = task_of(task)
-        try:
-            card = catalog.find(name, known) if known is not None else None
-        except CardError as error:
-            raise Refusal(404, str(error)) from None
-        if card is None:
-            raise Refusal(404, f"there is no task {ascii(task)[:40]}; there are: {', '.join(TASKS)}")
-        return _told(about.facts(card, whole=True))
 
     @router.get(
         "/jobs/{number}", tags=["jobs"], operation_id="job", responses=openapi.refusals(401, 404),
@@ -95,6 +67,18 @@ def routes(desk: Desk) -> APIRouter:
         found = desk.find(number)
         return StreamingResponse(_events(found), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
+    @router.get(
+        "/jobs/{number}/preview", tags=["jobs"], operation_id="preview", response_class=Response,
+        responses=openapi.preview(),
+    )  # fmt: skip
+    async def preview(number: str) -> Response:
+        """Show what an iteration has by now, as PNG with 8 bits."""
+        seen = await to_thread.run_sync(desk.find(number).sight, _SIGHT)
+        if seen is None:
+            raise Refusal(409, "there is nothing to look at, or not yet: the job waits, is over, or iterates not")
+        file = await to_thread.run_sync(image.encode, image.Picture(pixels=seen), "png")
+        return Response(file, media_type=TYPES["png"], headers={"Cache-Control": "no-store"})
+
     @router.delete(
         "/jobs/{number}", tags=["jobs"], operation_id="stop", status_code=202, response_model=openapi.JobFacts,
         responses={204: {"description": "It was over, and is forgotten."}, **openapi.refusals(401, 404)},
@@ -109,10 +93,6 @@ def routes(desk: Desk) -> APIRouter:
         return JSONResponse(facts_of(found), 202)
 
     return router
-
-
-def _told(facts: Mapping[str, Any]) -> dict[str, Any]:
-    return json.loads(json.dumps(facts))
 
 
 def facts_of(job: Job) -> dict[str, Any]:
@@ -130,6 +110,7 @@ def facts_of(job: Job) -> dict[str, Any]:
         "error": None if job.refusal is None else job.refusal.detail,
         "result": f"{here}/result" if job.made is not None else None,
         "events": f"{here}/events",
+        "preview": f"{here}/preview" if job.iterates and not job.over else None,
     }
 
 
@@ -177,21 +158,11 @@ class _Work:
         """Read what is asked for, and hold the bytes of it."""
         accept = request.headers.get("accept")
         acceptable(accept, "png")  # refused before the body is read
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        files: dict[str, list[bytes]] = {}
-        said = dict(values)
-        if kind == "multipart/form-data":
-            files, texts = await _form(request, held)
-            more = read_fields(self._verb, texts)
-            if twice := more.keys() & said.keys():
-                raise Refusal(422, f"{min(twice)}: expected it in the query or in the form, got both")
-            said |= more
-        elif kind in _ANY or kind.startswith("image/"):
-            files["picture"] = [await _body(request, held)]
-        else:
-            raise Refusal(
-                415, f"expected a body of image/*, application/octet-stream or multipart/form-data, got {kind[:60]}"
-            )
+        files, texts = await bodies.read(request, held)
+        said = read_fields(self._verb, texts)
+        if twice := said.keys() & values.keys():
+            raise Refusal(422, f"{min(twice)}: expected it in the query or in the form, got both")
+        said |= values
         pictures = files.pop("picture", [])
         if len(pictures) != 1 or not pictures[0]:
             raise Refusal(422, f"expected one picture, got {len(pictures) if pictures != [b''] else 'an empty body'}")
@@ -204,47 +175,6 @@ def _accepted(ask: Ask, accept: str | None) -> Ask:
     own = batch.written(sniff(ask.picture[:HEAD]))
     chosen = acceptable(accept, own)
     return ask if chosen == own else replace(ask, format=chosen)
-
-
-def raise_told(error: Exception) -> NoReturn:
-    """Raise an error as what it is to a client."""
-    refusal = refusal_of(error)
-    raise (error if refusal is None else refusal) from None
-
-
-async def _body(request: Request, held: Held) -> bytes:
-    pieces: list[bytes] = []
-    count = 0
-    async for piece in request.stream():
-        count += len(piece)
-        held.hold(count)
-        pieces.append(piece)
-    return b"".join(pieces)
-
-
-async def _form(request: Request, held: Held) -> tuple[dict[str, list[bytes]], list[tuple[str, str]]]:
-    async def counted() -> AsyncGenerator[bytes]:
-        count = 0
-        async for piece in request.stream():
-            count += len(piece)
-            held.hold(count)
-            yield piece
-
-    try:
-        form = await _InMemory(
-            request.headers, counted(), max_files=_MOST_FILES, max_fields=_MOST_FIELDS, max_part_size=1 << 10
-        ).parse()
-    except MultiPartException as error:
-        raise Refusal(400, f"expected a form of parts, got a broken one: {error.message}") from None
-    files: dict[str, list[bytes]] = {}
-    texts: list[tuple[str, str]] = []
-    for name, part in form.multi_items():
-        if isinstance(part, UploadFile):
-            files.setdefault(name, []).append(await part.read())
-            await part.close()
-        else:
-            texts.append((name, part))
-    return files, texts
 
 
 async def _finished(request: Request, job: Job) -> bool:

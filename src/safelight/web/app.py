@@ -16,7 +16,7 @@ from starlette.routing import Match, Route
 
 import safelight
 from safelight.engine.device import Device
-from safelight.web import api, openapi
+from safelight.web import api, listing, openapi, page, scores
 from safelight.web.counts import Counts
 from safelight.web.desk import Desk
 from safelight.web.guard import Guard
@@ -70,7 +70,9 @@ def build(
         redirect_slashes=False,
         openapi_url=f"{api.ROOT}/openapi.json", docs_url=None, redoc_url=None,  # their pages load other hosts' scripts
     )  # fmt: skip
-    app.include_router(api.routes(desk))
+    for part in (api, listing, scores):
+        app.include_router(part.routes(desk), prefix=api.ROOT)
+    app.include_router(page.routes(token))
     _add_health(app, desk, counts)
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(HTTPException, _no_such)

@@ -182,12 +182,13 @@ class Desk:
             )
         return frame
 
-    def put(self, ask: Ask, held: Held) -> Job:
+    def put(self, ask: Ask, held: Held, *, lane: Lane | None = None) -> Job:
         """Look at what is asked for, and let it wait for its turn. It takes a moment: not for the event loop.
 
         Args:
             ask: It.
             held: The client's place, which is the job's from now on.
+            lane: Where it waits; ``None``: by its size.
 
         Raises:
             Refusal: 413: pictures are too large; 422: it can't be meant; 503: there is no room.
@@ -208,7 +209,8 @@ class Desk:
         batch.check_sides((width, height), ask.format or batch.written(frame.format))
         pixels += width * height
         slow = pixels > _LARGE or (ask.card is not None and isinstance(ask.card.method, Optimised))
-        lane: Lane = "slow" if slow else "small" if pixels <= _SMALL else "quick"
+        fit: Lane = "slow" if slow else "small" if pixels <= _SMALL else "quick"
+        lane = lane or fit
         job = Job(ask, held, pixels, lane, self.limits.seconds)
         with self._news:
             if self._closing:
@@ -313,7 +315,7 @@ class Desk:
 
     def _make(self, job: Job, ready: OrderedDict[str, batch.Restorer]) -> Made:
         ask = job.ask
-        pictures = {name: tuple(self._read(file) for file in files) for name, files in ask.pictures.items()}
+        pictures = {name: tuple(self.picture(file) for file in files) for name, files in ask.pictures.items()}
         restorer = self._restorer(ask, with_pictures(ask, pictures), ready)
         if batch.iterates(restorer):
             batch.observe(restorer, job.observe)
@@ -325,6 +327,9 @@ class Desk:
             if not ask.keep_metadata:
                 frame = replace(frame, exif=None, xmp=None)
             file = io.BytesIO()
+            if job.cut:
+                most = self.limits.seconds
+                warnings.append(f"ended after {most:g} s, the most that this server allows: this is the best so far")
             warnings[:0] = image.write_rows(frame, bands, file, format=format, quality=ask.quality)
         described = restorer.describe() if isinstance(restorer, infer.Runner) else batch.name_of(restorer)
         return Made(
@@ -332,7 +337,12 @@ class Desk:
             seconds=time.monotonic() - began, warnings=tuple(warnings),
         )  # fmt: skip
 
-    def _read(self, file: bytes) -> image.Picture:
+    def picture(self, file: bytes) -> image.Picture:
+        """Decode a file, in another process.
+
+        Raises:
+            DecodeError: It is no picture, is broken, or has too many pixels.
+        """
         with self._decoder.open(file, max_pixels=self.limits.pixels) as rows:
             return image.picture_of(rows.frame, rows.read(rows.frame.height))
 

@@ -11,7 +11,7 @@ from functools import cache
 from typing import Final, Literal, get_args
 
 from safelight import catalog, features, image
-from safelight.card import Card
+from safelight.card import Card, Trained
 from safelight.model import PrecisionChoice
 from safelight.options import OptionFact, option_facts
 from safelight.problem import Condition
@@ -136,20 +136,29 @@ def task_of(name: str) -> Task | None:
 @cache
 def fields_of(verb: str) -> Mapping[str, Field]:
     """List what can be said of a task, or of ``fix``, by name."""
-    found: dict[str, Field] = {}
     task = task_of(verb)
-    if task is not None:
-        cards, default = catalog.of_task(task), catalog.DEFAULTS.get(task)
-        names = tuple(card.name for card in cards)
-        text = "Which one of /methods; the server's choice without."
-        found["method"] = Field(
-            name="method", kind="text", help=text, choices=names, default=default.name if default else None
-        )
-        taken: set[Condition] = {condition for card in cards for condition in card.takes}
-        said = (*_OF_TASK[verb], *(field for condition in taken for field in _of_condition(condition)), *_HOW)
-        found |= {field.name: field for field in reversed(said)}  # of two, the task's own
-        found |= _options(cards, found)
-    return found | {field.name: field for field in _ANSWER}
+    if task is None:
+        return {field.name: field for field in _ANSWER}
+    cards, default = catalog.of_task(task), catalog.DEFAULTS.get(task)
+    method = Field(
+        name="method", kind="text", help="Which one of /methods; the server's choice without.",
+        choices=tuple(card.name for card in cards), default=default.name if default else None,
+    )  # fmt: skip
+    return {method.name: method, **_fields(verb, cards)}
+
+
+def fields_of_method(verb: str, card: Card) -> Mapping[str, Field]:
+    """List what can be said of a task where this method does it, within the method's own bounds."""
+    found = _fields(verb, (card,))
+    useless = () if isinstance(card.method, Trained) else ("precision", "ensemble", "consistent")
+    return {name: field for name, field in found.items() if name not in useless}
+
+
+def _fields(verb: str, cards: tuple[Card, ...]) -> dict[str, Field]:
+    taken = [condition for condition in get_args(Condition) if any(condition in card.takes for card in cards)]
+    said = (*_OF_TASK[verb], *(field for condition in taken for field in _of_condition(condition)), *_HOW)
+    found = {field.name: field for field in reversed(said)}  # of two, the task's own
+    return {**found, **_options(cards, found), **{field.name: field for field in _ANSWER}}
 
 
 def _options(cards: tuple[Card, ...], known: Mapping[str, Field]) -> dict[str, Field]:

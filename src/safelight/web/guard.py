@@ -6,9 +6,11 @@ Plain ASGI, around the API and the page alike.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import secrets
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from http.cookies import CookieError, SimpleCookie
 from typing import Any, TypeAlias
 
 from safelight.web.counts import Counts
@@ -20,7 +22,12 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
 
-_OPEN = frozenset({"/healthz", "/readyz"})  # a supervisor has no token
+# A supervisor has no token, and the page, which is the same for everybody, asks its reader for it.
+_OPEN = frozenset({"/healthz", "/readyz", "/", "/favicon.ico"})
+_ASSETS = "/assets/"
+COOKIE = "safelight"
+"""The name of the cookie that stands for the token."""
+
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 HEADERS = (
@@ -91,7 +98,9 @@ class Guard:
         origin = headers.get(b"origin", [b""])[0].decode("latin-1").lower()
         if scope["method"] not in _SAFE and origin and origin.partition("://")[2] != host:
             raise Refusal(403, "expected a request of the server's own page or of no page, got one of another page")
-        if self._token is None or scope["path"] in _OPEN:
+        if self._token is None or scope["path"] in _OPEN or scope["path"].startswith(_ASSETS):
+            return
+        if secrets.compare_digest(_cookie(headers.get(b"cookie", [])).encode(), ticket(self._token).encode()):
             return
         shown = headers.get(b"authorization", [b""])[0].decode("latin-1")
         kind, _, token = shown.partition(" ")
@@ -100,6 +109,18 @@ class Guard:
                 401, "expected the server's token, got none or another; send Authorization: Bearer TOKEN",
                 headers={"WWW-Authenticate": "Bearer"},
             )  # fmt: skip
+
+
+def ticket(token: str) -> str:
+    """Make what a browser is given for the token: it opens this server alone, and does not tell the token."""
+    return hashlib.sha256(b"safelight session\0" + token.encode()).hexdigest()
+
+
+def _cookie(lines: list[bytes]) -> str:
+    try:
+        return SimpleCookie(b"; ".join(lines).decode("latin-1"))[COOKIE].value
+    except (CookieError, KeyError):
+        return ""
 
 
 def hostname(host: str) -> str:

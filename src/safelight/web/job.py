@@ -10,7 +10,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
+import numpy as np
+
 from safelight.card import Optimised
+from safelight.engine.samples import to_samples
 from safelight.problem import Step
 from safelight.web.asking import Ask
 from safelight.web.problems import Refusal
@@ -102,6 +105,7 @@ class Job:
         state: Where it stands.
         fraction: What is done of it, from 0 to 1.
         remark: What an iteration says of itself.
+        cut: Whether it is an iteration that was ended because it took too long.
         made: The result, where there is one: also of an iteration that was stopped.
         refusal: Why there is none.
     """
@@ -111,11 +115,13 @@ class Job:
         self.ask, self.pixels, self._held, self._patience = ask, pixels, held, patience
         self.lane: Lane = lane
         self.state: State = "queued"
-        self.fraction, self.remark = 0.0, ""
+        self.fraction, self.remark, self.cut = 0.0, "", False
         self.made: Made | None = None
         self.refusal: Refusal | None = None
         self.began: float | None = None
         self.ended: float | None = None
+        self._sight: np.ndarray | None = None
+        self._wanted, self._seen = threading.Event(), threading.Event()  # of a sight
         self._unwanted = threading.Event()
         self._why: Refusal | None = None
         self._told = 0.0
@@ -127,6 +133,11 @@ class Job:
     def over(self) -> bool:
         """Whether nothing more will happen to it."""
         return self.state in ("done", "failed", "stopped")
+
+    @property
+    def lasted(self) -> float:
+        """Seconds that it runs, or ran."""
+        return 0.0 if self.began is None else (self.ended or time.monotonic()) - self.began
 
     @property
     def seconds_left(self) -> float | None:
@@ -151,6 +162,15 @@ class Job:
             with self._changed:
                 self._listeners.discard(listener)
         return self._version
+
+    def sight(self, seconds: float) -> np.ndarray | None:
+        """Look at what an iteration has by now, (H, W, C) of 8 bits; ``None``: nothing came in so many seconds."""
+        if self.over or not self.iterates:
+            return None
+        self._seen.clear()
+        self._wanted.set()
+        self._seen.wait(seconds)
+        return self._sight
 
     def stop(self, why: Refusal | None = None) -> None:
         """Tell that it is not wanted any more, and why if that is the server's wish; an iteration gives its best."""
@@ -182,12 +202,12 @@ class Job:
             Refusal: 503: it takes too long.
         """
         assert self.began is not None
-        if self._unwanted.is_set():
-            if self._iterates:
+        if self.cut or self._unwanted.is_set():
+            if self.iterates:
                 return  # it ends with its best, whatever it says is done
             raise StoppedError
         self.fraction = fraction
-        if time.monotonic() - self.began > self._patience:
+        if self.lasted > self._patience and not self.iterates:
             raise Refusal(
                 503,
                 f"expected work of at most {self._patience:g} s, got more; send a smaller picture or take another "
@@ -200,10 +220,16 @@ class Job:
     def observe(self, step: Step) -> bool:
         """Take in where an iteration stands, and say whether it may go on."""
         self.remark = step.remark
-        return not self._unwanted.is_set()
+        self.cut = self.cut or self.lasted > self._patience
+        if self._wanted.is_set():
+            self._wanted.clear()
+            self._sight = to_samples(step.x.detach(), np.dtype(np.uint8))
+            self._seen.set()
+        return not (self.cut or self._unwanted.is_set())
 
     @property
-    def _iterates(self) -> bool:
+    def iterates(self) -> bool:
+        """Whether it can be looked at on its way, and has something to show for it when it is stopped."""
         return self.ask.card is not None and isinstance(self.ask.card.method, Optimised)
 
     def end(self, made: Made | None, refusal: Refusal | None) -> None:
@@ -220,6 +246,8 @@ class Job:
             made, refusal = None, none_left
             self._held.hold(0)
         self._held.end()
+        self._sight = None
+        self._seen.set()
         self.made = None if self._held.closed else made  # nobody is there any more to take it
         self.refusal, self.ended = refusal, time.monotonic()
         self.fraction = 1.0 if made is not None and not stopped else self.fraction

@@ -17,7 +17,7 @@ class Limits:
         held: Bytes that lie in memory for clients: bodies, and results that nobody has fetched yet.
         queue: Jobs that wait.
         each: Jobs of one address that wait or run, and bodies that it sends.
-        seconds: For which a job may run.
+        seconds: For which a job may run; an iteration ends then, with its best so far.
         patience: Seconds that a client may send nothing in, while its request is not whole.
         slowest: Bytes a second that a body must come with, on average, after the first of these seconds.
         kept: Seconds that the result of a job is kept for whoever asked for it.
@@ -31,7 +31,7 @@ class Limits:
     held: int = 256 << 20
     queue: int = 64
     each: int = 16
-    seconds: float = 120.0
+    seconds: float = 600.0
     patience: float = 10.0
     slowest: int = 16 << 10
     kept: float = 600.0

@@ -55,6 +55,7 @@ class JobFacts(BaseModel):
     error: str | None
     result: str | None
     events: str
+    preview: str | None
 
 
 def summary(verb: str) -> str:
@@ -113,6 +114,25 @@ def events() -> dict[int | str, dict[str, Any]]:
     return {
         200: {"description": "Events, each named by the job's state, with its facts.", "content": stream}
     } | refusals(401, 404)
+
+
+def preview() -> dict[int | str, dict[str, Any]]:
+    """List the answers of a look at an iteration."""
+    picture = {"image/png": {"schema": {"type": "string", "format": "binary"}}}
+    return {200: {"description": "The picture so far.", "content": picture}} | refusals(401, 404, 409)
+
+
+def answers_of_score() -> dict[int | str, dict[str, Any]]:
+    """List the answers of a measurement."""
+    return refusals(401, 403, 408, 413, 415, 422, 429, 503)
+
+
+def request_of_score() -> dict[str, Any]:
+    """Describe the form of a measurement."""
+    file = {"type": "string", "format": "binary"}
+    parts = {"reference": file, "picture": file}
+    form = {"type": "object", "properties": parts, "required": [*parts], "additionalProperties": False}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": form}}}}
 
 
 def request(verb: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import NoReturn
 
 from starlette.responses import JSONResponse
 
@@ -54,3 +55,9 @@ def refusal_of(error: Exception) -> Refusal | None:
             return Refusal(503, "expected weights that can be read, got broken ones; the server has to be repaired")
         case _:
             return None
+
+
+def raise_told(error: Exception) -> NoReturn:
+    """Raise an error as what it is to a client."""
+    refusal = refusal_of(error)
+    raise (error if refusal is None else refusal) from None

@@ -1,0 +1,186 @@
+"""What there is: tasks with all that can be said of them, methods, and how long these take on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Final
+
+import numpy as np
+from anyio import to_thread
+from fastapi import APIRouter
+
+from safelight import about, catalog, image
+from safelight.card import Card, Optimised, Trained
+from safelight.options import CardError
+from safelight.tasks import TASKS, Task
+from safelight.web import openapi
+from safelight.web.asking import ask_of
+from safelight.web.desk import Desk
+from safelight.web.fields import FIX, VERBS, fields_of, fields_of_method, task_of
+from safelight.web.job import Job
+from safelight.web.problems import Refusal
+
+_TITLES: Final[Mapping[str, str]] = {
+    "upscale": "Enlarge",
+    "denoise": "Clean",
+    "deblock": "Repair JPEG",
+    "inpaint": "Fill",
+    "stylize": "Style",
+    FIX: "Fix",
+}
+_WORK: Final = 4e10  # multiply-adds of a network that are enough to tell its pace by
+_SIDES: Final = (64, 384)  # pixels of the picture that a pace is told by, at least and at most
+_PATIENCE: Final = 8.0  # seconds after which an iteration's pace is told by what it has done
+
+
+def routes(desk: Desk) -> APIRouter:
+    """Make the routes that list."""
+    router = APIRouter(tags=["methods"])
+    paces = _Paces(desk)
+
+    @router.get("/methods", operation_id="methods", responses=openapi.refusals(401))
+    async def methods() -> list[dict[str, Any]]:
+        """List the methods: what they are, what they cost, how good they are."""
+        return [_told(about.facts(card)) for card in catalog.CARDS]
+
+    @router.get("/methods/{task}/{name}", operation_id="method", responses=openapi.refusals(401, 404))
+    async def method(task: str, name: str) -> dict[str, Any]:
+        """Tell all about one method: paper, options, cost, weights, published numbers."""
+        return _told(about.facts(_card(task, name)[1], whole=True))
+
+    @router.get("/methods/{task}/{name}/time", operation_id="time", responses=openapi.refusals(401, 404, 422, 503))
+    async def time(task: str, name: str) -> dict[str, Any]:
+        """Tell how long a method takes here, by a small picture that it is run on when this is first asked for."""
+        return dict(await paces.of(*_card(task, name)))
+
+    @router.get("/tasks", operation_id="tasks", responses=openapi.refusals(401))
+    async def tasks() -> list[dict[str, Any]]:
+        """List what can be done, by which methods, and what can be said of each: made for a page's controls."""
+        return [_task(verb) for verb in VERBS]
+
+    return router
+
+
+def _told(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return json.loads(json.dumps(facts))
+
+
+def _card(task: str, name: str) -> tuple[Task, Card]:
+    """Find a method by what a path says.
+
+    Raises:
+        Refusal: 404.
+    """
+    known = task_of(task)
+    if known is None:
+        raise Refusal(404, f"there is no task {ascii(task)[:40]}; there are: {', '.join(TASKS)}")
+    try:
+        return known, catalog.find(name, known)
+    except CardError as error:
+        raise Refusal(404, str(error)) from None
+
+
+def _task(verb: str) -> dict[str, Any]:
+    task = task_of(verb)
+    methods: list[dict[str, Any]] = []
+    for card in () if task is None else catalog.of_task(task):
+        fields = [asdict(field) for field in fields_of_method(verb, card).values()]
+        methods.append(
+            {
+                "name": card.name, "id": card.id, "title": card.title, "summary": card.summary,
+                "iterates": isinstance(card.method, Optimised), "learned": isinstance(card.method, Trained),
+                "fields": fields,
+            }
+        )  # fmt: skip
+    default = None if task is None else catalog.DEFAULTS[task].name
+    return _told(
+        {
+            "task": verb, "title": _TITLES[verb], "summary": openapi.summary(verb), "default": default,
+            "methods": methods, "fields": [asdict(field) for field in fields_of(verb).values()] if task is None else [],
+        }
+    )  # fmt: skip
+
+
+class _Paces:
+    """How long methods take on this machine; each is measured once, when somebody wants to know."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk, self._known, self._one = desk, dict[tuple[Task, str], Mapping[str, Any]](), asyncio.Lock()
+
+    async def of(self, task: Task, card: Card) -> Mapping[str, Any]:
+        """Tell it, in seconds for a megapixel that comes in.
+
+        Raises:
+            Refusal: 503: there is no room at the desk; 422: the method can't run here.
+        """
+        key = task, card.id
+        async with self._one:
+            if key not in self._known:
+                side = _side(task, card)
+                if not isinstance(card.method, Optimised):
+                    await self._run(task, card, _SIDES[0])  # weights are read, and what is compiled is compiled
+                seconds = await self._run(task, card, side)
+                self._known[key] = {
+                    "seconds_per_megapixel": round(seconds * 1e6 / side**2, 3), "picture": f"{side}x{side}",
+                }  # fmt: skip
+        return self._known[key]
+
+    async def _run(self, task: Task, card: Card, side: int) -> float:
+        desk = self._desk
+        held = desk.enter("the server itself")
+        try:
+            file, mask = _sample(side)
+            pictures = {
+                name: [mask if name == "mask" else file]
+                for name, condition in (("mask", "mask"), ("frames", "frames"), ("style", "style"))
+                if condition in card.takes and (condition != "mask" or task == "inpaint")
+            }
+            ask = ask_of(task, {"method": card.name}, file, pictures, device=desk.device, memory=desk.memory)
+            job = await to_thread.run_sync(lambda: desk.put(ask, held, lane="slow"))
+        except BaseException:
+            held.close()
+            raise
+        try:
+            return await _seconds(job, desk)
+        finally:
+            desk.stop(job)
+            job.forget()
+
+
+async def _seconds(job: Job, desk: Desk) -> float:
+    seen = 0
+    while not job.over:
+        seen = await job.change(seen, 0.5)
+        left = job.seconds_left
+        if left is not None and job.iterates and job.lasted > _PATIENCE:
+            return job.lasted + left
+        if desk.waiting:
+            raise Refusal(503, "the server has other work at present; ask again")
+    if job.made is None:
+        raise job.refusal or Refusal(503, "the server is ending; try again later")
+    return job.made.seconds
+
+
+def _side(task: Task, card: Card) -> int:
+    """Choose a picture's side that is enough work to tell a pace by, and no more."""
+    least, most = _SIDES
+    if not isinstance(card.method, Trained):
+        return 128 if isinstance(card.method, Optimised) else most
+    cost: float = about.facts(card)["cost"]["multiply_adds"] * (16 if task == "upscale" else 1)
+    return int(min(most, max(least, (_WORK / cost) ** 0.5))) // 4 * 4
+
+
+def _sample(side: int) -> tuple[bytes, bytes]:
+    """Draw a picture with edges and texture, and a mask of a few spots: their files."""
+    y, x = np.mgrid[0:side, 0:side]
+    drawn = np.random.default_rng(0)
+    waves = np.stack([np.sin(x / (5 + c)) * np.cos(y / (7 - c)) for c in range(3)], axis=-1)
+    pixels = 0.5 + 0.3 * waves + 0.1 * np.sign(x[..., None] - y[..., None]) + 0.02 * drawn.standard_normal(waves.shape)
+    mask = (drawn.random((side, side)) < 0.02).astype(np.uint8) * 255
+    samples = (pixels.clip(0, 1) * 255).round().astype(np.uint8)
+    return image.encode(image.Picture(pixels=samples), "png"), image.encode(
+        image.Picture(pixels=mask[..., None]), "png"
+    )

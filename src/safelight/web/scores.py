@@ -1,0 +1,61 @@
+"""Measure a result against its original: what ``safelight score`` does, over HTTP."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from anyio import to_thread
+from fastapi import APIRouter, Request
+
+from safelight import metrics
+from safelight.metrics import Protocol
+from safelight.scoring import Scorer
+from safelight.web import bodies, openapi
+from safelight.web.desk import Desk
+from safelight.web.problems import Refusal, raise_told
+
+
+def routes(desk: Desk) -> APIRouter:
+    """Make the route that measures."""
+    router = APIRouter(tags=["pictures"])
+
+    @router.post(
+        "/score", operation_id="score", summary="Measure a picture against its original",
+        responses=openapi.answers_of_score(), openapi_extra=openapi.request_of_score(),
+    )  # fmt: skip
+    async def score(request: Request) -> dict[str, Any]:
+        """Measure a result against its original: a form with the parts `reference` and `picture`.
+
+        PSNR and SSIM of the luma, rounded to 8 bits; the answer has this in words. The PSNR of equal pictures, which
+        is infinite, is null.
+        """
+        held = desk.enter(request.client.host if request.client else "")
+        try:
+            files, texts = await bodies.read(request, held)
+            if texts or {name: len(same) for name, same in files.items()} != {"reference": 1, "picture": 1}:
+                raise Refusal(422, "expected a form with the parts reference and picture, once each, and no other")
+            return await to_thread.run_sync(_measure, desk, files["reference"][0], files["picture"][0])
+        except Exception as error:
+            raise_told(error)
+        finally:
+            held.close()
+
+    return router
+
+
+def _measure(desk: Desk, reference: bytes, picture: bytes) -> dict[str, Any]:
+    scorer = Scorer([metrics.PSNR, metrics.SSIM], Protocol(channel="y"))
+    try:
+        figures = scorer.pair(desk.picture(reference), desk.picture(picture))
+    except ValueError as error:
+        raise Refusal(422, str(error)) from None
+    return {
+        "scores": [
+            {
+                "name": column.name, "title": column.title, "unit": column.unit, "protocol": column.protocol,
+                "value": figures[column.name] if math.isfinite(figures[column.name]) else None,
+            }
+            for column in scorer.of_pairs
+        ]
+    }  # fmt: skip

@@ -1,0 +1,143 @@
+"""Take the pictures of the page that the documents show: each tab, dark and light, and at 400 pixels.
+
+    python tools/screenshots.py [--only TAB ...]
+
+Needs ``safelight[web,test]`` and chromium. Starts a server of its own, and writes docs/page/*.jpg. Three minutes on two
+cores. The photographs are those of scikit-image, in the public domain.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from playwright.sync_api import Page, sync_playwright
+
+from safelight import degrade, image
+from safelight.degrade import Downsample
+from safelight.engine.samples import to_samples, to_tensor
+
+OUT: Final = Path(__file__).resolve().parent.parent / "docs/page"
+SCREENS: Final = {"dark": (1280, 900), "light": (1280, 900), "narrow-dark": (400, 860), "narrow-light": (400, 860)}
+PHOTOS: Final = ("coffee", "chelsea")
+TABS: Final = ("fix", "upscale", "denoise", "deblock", "inpaint", "stylize", "compare", "methods")
+
+
+def main() -> None:
+    """Take all pictures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="*", choices=TABS, default=TABS)
+    asked = parser.parse_args()
+    OUT.mkdir(exist_ok=True)
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        sys.exit("expected chromium, found none; on Debian: apt-get install chromium")
+    command = [sys.executable, "-m", "safelight", "serve", "--port", "0"]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server,
+    ):
+        assert server.stderr is not None
+        url = next(said[0] for line in server.stderr if (said := re.search(r"http://\S+", line)))
+        found = pictures(Path(folder))
+        with sync_playwright() as driver:
+            browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+            for screen, (width, height) in SCREENS.items():
+                context = browser.new_context(
+                    viewport={"width": width, "height": height},
+                    color_scheme="light" if "light" in screen else "dark",
+                    bypass_csp=True,
+                )
+                page = context.new_page()
+                page.set_default_timeout(240_000)
+                for tab in asked.only:
+                    show(page, url, tab, found)
+                    page.screenshot(path=OUT / f"{tab}-{screen}.jpg", type="jpeg", quality=82)
+                    print(f"{tab}-{screen}")
+                context.close()
+            browser.close()
+        server.terminate()
+
+
+def pictures(folder: Path) -> dict[str, Path]:
+    """Spoil photographs for each of the tasks."""
+    cup, cat = (
+        to_tensor(image.read(files("skimage").joinpath(f"data/{name}.png").read_bytes()).pixels) for name in PHOTOS
+    )
+    made = {
+        "small": Downsample(4)(cup.double()),
+        "noisy": degrade.add_noise(cat, 25, torch.Generator().manual_seed(0)),
+        "photo": cat,
+        "original": cup,
+    }
+    found = {name: folder / f"{name}.png" for name in made} | {"jpeg": folder / "photo.jpg"}
+    for name, x in made.items():
+        image.write(image.Picture(pixels=to_samples(x, np.dtype(np.uint8))), found[name])
+    image.write(image.Picture(pixels=to_samples(cat, np.dtype(np.uint8))), found["jpeg"], quality=12)
+    return found
+
+
+def show(page: Page, url: str, tab: str, found: dict[str, Path]) -> None:
+    """Open a tab, and do with a picture what it is for."""
+    page.goto("about:blank")
+    page.goto(f"{url}/#{tab}")
+    page.wait_for_selector("#tab-upscale")
+    taken = {"fix": "jpeg", "deblock": "jpeg", "upscale": "small", "compare": "small", "denoise": "noisy"}
+    if tab != "methods":
+        page.set_input_files("#files", found[taken.get(tab, "photo")])
+        page.wait_for_selector(".thumb", state="attached")
+    match tab:
+        case "compare":
+            page.set_input_files("#compare-original", found["original"])
+            page.get_by_role("button", name="Compare", exact=True).click()
+            page.wait_for_function(
+                "[...document.querySelectorAll('.grid .facts')].every(f => f.textContent.includes('dB'))"
+            )
+            page.locator(".grid").scroll_into_view_if_needed()
+        case "methods":
+            page.locator("[data-method='upscale/lamp']").click()
+            page.wait_for_function("document.querySelector('.card dl').textContent.includes('a megapixel')")
+        case "inpaint":
+            paint(page)
+        case "stylize":
+            page.locator(".swatch").nth(0).click()
+            page.wait_for_selector("#stop", state="hidden")
+            page.locator(".swatch").nth(3).click()
+            finish(page)
+        case _:
+            page.click("#run")
+            finish(page)
+    page.wait_for_timeout(600)
+
+
+def finish(page: Page) -> None:
+    """Wait for the result, and for what the page tells of the method."""
+    page.wait_for_selector("#download:visible")
+    page.wait_for_selector("#stop", state="hidden")
+    page.evaluate("scrollTo(0, 0)")
+
+
+def paint(page: Page) -> None:
+    """Paint over the cat's whiskers."""
+    page.wait_for_selector(".sheet canvas")
+    box = page.locator(".sheet canvas").bounding_box()
+    assert box is not None
+    for points in (((0.30, 0.55), (0.42, 0.62)), ((0.62, 0.60), (0.74, 0.52))):
+        for n, (x, y) in enumerate(points):
+            page.mouse.move(box["x"] + box["width"] * x, box["y"] + box["height"] * y, steps=8)
+            if n == 0:
+                page.mouse.down()
+        page.mouse.up()
+
+
+if __name__ == "__main__":
+    main()
