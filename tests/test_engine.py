@@ -1,11 +1,14 @@
 """Tiles: that memory running out changes nothing but the tiles, and that costs are the papers'."""
 
+import threading
+
 import pytest
 import torch
+from torch import nn
 
 from safelight import catalog
 from safelight.card import Trained
-from safelight.engine import device, tiles
+from safelight.engine import device, graph, tiles
 from safelight.engine.cost import measure
 from safelight.engine.tiles import Local, OutOfMemoryError, Region, Renderer, Resample
 from safelight.ops import CUBIC
@@ -153,3 +156,41 @@ def test_devices():
     if "cuda" not in device.available():
         with pytest.raises(device.DeviceError, match="it has: cpu"):
             device.choose("cuda")
+
+
+def test_a_trace_leaves_other_threads_alone():
+    """torch.fx exchanges the methods of all modules while it traces: what others compute is not to notice it."""
+    done = threading.Event()
+    network = nn.Sequential(*(nn.Conv2d(3, 3, 3, padding=1) for _ in range(40)))
+    other = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 3, 3))
+    x = torch.rand(1, 3, 16, 16)
+    with torch.inference_mode():
+        expected = other(x)
+    wrong = []
+
+    def compute():
+        try:
+            with torch.inference_mode():
+                while not done.is_set():
+                    if not torch.equal(other(x), expected):
+                        wrong.append("another result")
+        except Exception as error:
+            wrong.append(repr(error))
+
+    def lower():
+        try:
+            for _ in range(25):
+                assert len(graph.lower(network)) == 40
+        except Exception as error:
+            wrong.append(repr(error))
+
+    computing = [threading.Thread(target=compute) for _ in range(2)]
+    tracing = [threading.Thread(target=lower) for _ in range(2)]
+    for thread in computing + tracing:
+        thread.start()
+    for thread in tracing:
+        thread.join()
+    done.set()
+    for thread in computing:
+        thread.join()
+    assert wrong == []

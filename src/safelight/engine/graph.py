@@ -23,6 +23,7 @@ from torch import Tensor, fx, nn
 from torch.fx.proxy import TraceError
 
 from safelight import blocks
+from safelight.engine.tracing import trace
 
 
 class UnknownLayerError(NotImplementedError):
@@ -150,7 +151,7 @@ def lower(network: nn.Module) -> tuple[Node, ...]:
         UnknownLayerError: the network does something else.
     """
     try:
-        traced = fx.symbolic_trace(network)
+        graph = trace(network)
     except (TraceError, TypeError, RuntimeError) as error:
         raise UnknownLayerError(f"the network can't be traced: {error}") from None
     modules: dict[str, nn.Module] = dict(cast("Any", network).named_modules())
@@ -158,7 +159,7 @@ def lower(network: nn.Module) -> tuple[Node, ...]:
     values: dict[fx.Node, int] = {}  # what each traced value is among ours
     constants: dict[fx.Node, Tensor] = {}
     result = -1
-    for step in traced.graph.nodes:
+    for step in graph.nodes:
         match step.op:
             case "placeholder":
                 if values:

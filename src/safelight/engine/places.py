@@ -18,6 +18,7 @@ from torch import Tensor, fx, nn
 from safelight.blocks import Normalisation
 from safelight.engine.graph import UnknownLayerError
 from safelight.engine.tiles import Region
+from safelight.engine.tracing import trace
 
 Size: TypeAlias = tuple[int, int]
 
@@ -123,18 +124,13 @@ _BINARY: Mapping[Any, Callable[..., Tensor]] = {
 }  # fmt: skip
 
 
-class _Tracer(fx.Tracer):
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, Normalisation) or super().is_leaf_module(m, module_qualified_name)
-
-
 def lower(network: nn.Module) -> tuple[Node, ...]:
     """List a network's layers in the order in which they are computed; the last one's result is the network's.
 
     Raises:
         UnknownLayerError: It has a layer that is neither local nor a ``Normalisation``.
     """
-    graph = _Tracer().trace(network)
+    graph = trace(network, (Normalisation,))
     modules: dict[str, nn.Module] = dict(cast("Any", network).named_modules())
     nodes: list[Node] = []
     values: dict[fx.Node, int] = {}
