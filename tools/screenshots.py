@@ -47,25 +47,27 @@ def main() -> None:
         subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server,
     ):
         assert server.stderr is not None
-        url = next(said[0] for line in server.stderr if (said := re.search(r"http://\S+", line)))
-        found = pictures(Path(folder))
-        with sync_playwright() as driver:
-            browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-            for screen, (width, height) in SCREENS.items():
-                context = browser.new_context(
-                    viewport={"width": width, "height": height},
-                    color_scheme="light" if "light" in screen else "dark",
-                    bypass_csp=True,
-                )
-                page = context.new_page()
-                page.set_default_timeout(240_000)
-                for tab in asked.only:
-                    show(page, url, tab, found)
-                    page.screenshot(path=OUT / f"{tab}-{screen}.jpg", type="jpeg", quality=82)
-                    print(f"{tab}-{screen}")
-                context.close()
-            browser.close()
-        server.terminate()
+        try:
+            url = next(said[0] for line in server.stderr if (said := re.search(r"http://\S+", line)))
+            found = pictures(Path(folder))
+            with sync_playwright() as driver:
+                browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+                for screen, (width, height) in SCREENS.items():
+                    context = browser.new_context(
+                        viewport={"width": width, "height": height},
+                        color_scheme="light" if "light" in screen else "dark",
+                        bypass_csp=True,
+                    )
+                    page = context.new_page()
+                    page.set_default_timeout(60_000)
+                    for tab in asked.only:
+                        show(page, url, tab, found)
+                        page.screenshot(path=OUT / f"{tab}-{screen}.jpg", type="jpeg", quality=82)
+                        print(f"{tab}-{screen}")
+                    context.close()
+                browser.close()
+        finally:
+            server.terminate()
 
 
 def pictures(folder: Path) -> dict[str, Path]:
@@ -105,7 +107,7 @@ def show(page: Page, url: str, tab: str, found: dict[str, Path]) -> None:
             page.locator(".grid").scroll_into_view_if_needed()
         case "methods":
             page.locator("[data-method='upscale/lamp']").click()
-            page.wait_for_function("document.querySelector('.card dl').textContent.includes('a megapixel')")
+            page.wait_for_function("document.querySelector('.card dl')?.textContent.includes('a megapixel')")
         case "inpaint":
             paint(page)
         case "stylize":

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from safelight.cli.shell import Debug, DeviceFlag, UsageError, Verb, amount, note
+
+if TYPE_CHECKING:
+    from safelight.web.limits import Limits
+    from safelight.web.making import Making
 
 _TOKEN = "SAFELIGHT_TOKEN"
 
@@ -51,6 +55,20 @@ def serve(
     queue: Annotated[int, typer.Option("--queue", min=1, help="Jobs that wait.")] = 64,
     per_client: Annotated[int, typer.Option("--per-client", min=1, help="Requests of one address at a time.")] = 16,
     timeout: Annotated[float, typer.Option("--timeout", min=1, help="Seconds for which a job may run.")] = 600,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            "--cluster",
+            metavar="ADDRESS",
+            show_default=False,
+            help="Have the work done on a cluster of Ray: its address, auto, or local for one on this machine.",
+        ),
+    ] = None,
+    replicas: Annotated[
+        str, typer.Option("--replicas", metavar="MIN:MAX", help="Of each method on the cluster, as its line needs.")
+    ] = "0:4",
+    replica_cpus: Annotated[float, typer.Option("--replica-cpus", min=0, help="Cores of a replica.")] = 1,
+    replica_gpus: Annotated[float, typer.Option("--replica-gpus", min=0, help="GPUs of a replica, or a part.")] = 0,
     debug: Debug = False,  # noqa: ARG001 - read where errors are told
 ) -> int:
     """Serve the page and the HTTP API, until Ctrl-C.
@@ -83,12 +101,43 @@ def serve(
         held=amount(max_held, "--max-held", step=1024),
     )  # fmt: skip
 
+    maker = None if cluster is None else _remote(cluster, replicas, replica_cpus, replica_gpus, limits)
+
     def started(address: str, at: int) -> None:
         shown = f"[{address}]" if ":" in address else address
         note(f"safelight: serving at http://{shown}:{at} (Ctrl-C ends it)")
 
     run(
         limits, host=host, port=port, hosts=frozenset(name.lower() for name in allow_host or ()), token=secret,
-        device=device, memory=amount(memory, "--memory", step=1024), started=started,
+        device=device, memory=amount(memory, "--memory", step=1024), maker=maker, started=started,
     )  # fmt: skip
     return 0
+
+
+def _remote(address: str, replicas: str, cpus: float, gpus: float, limits: Limits) -> Making:
+    """Find the cluster.
+
+    Raises:
+        MissingPackageError: Ray is not installed.
+        UsageError: The bounds are none.
+        ClusterError: There is no cluster at the address.
+    """
+    from importlib.util import find_spec
+
+    least, colon, most = replicas.partition(":")
+    if not (colon and least.isdecimal() and most.isdecimal() and int(least) <= int(most) and int(most) > 0):
+        raise UsageError(f"--replicas: expected MIN:MAX, such as 0:4, got {replicas!r}")
+    if find_spec("ray") is None:
+        from safelight.card import MissingPackageError
+
+        raise MissingPackageError(
+            "serve --cluster needs ray, which is not installed; get it with: pip install 'safelight[cluster]'"
+        )
+    from safelight.batch.cluster import ClusterError
+    from safelight.web.fleet import Fleet, Remote
+
+    fleet = Fleet(address=address, least=int(least), most=int(most), cpus=cpus, gpus=gpus)
+    try:
+        return Remote(fleet, limits)
+    except (ConnectionError, ValueError) as error:
+        raise ClusterError(f"expected a cluster of Ray at {address}, got: {error}") from None

@@ -21,6 +21,7 @@ from safelight.web.counts import Counts
 from safelight.web.desk import Desk
 from safelight.web.guard import Guard
 from safelight.web.limits import Limits
+from safelight.web.making import Making
 from safelight.web.problems import Refusal
 
 _SWEEP = 30.0  # seconds between two looks for results that nobody has fetched
@@ -43,6 +44,7 @@ def build(
     token: str | None = None,
     device: Device = "auto",
     memory: int = 1 << 30,
+    maker: Making | None = None,
 ) -> Served:
     """Put the application together.
 
@@ -52,9 +54,10 @@ def build(
         token: What clients have to show; ``None``: nothing.
         device: Where it computes.
         memory: Bytes that a tile's computation may hold.
+        maker: Who computes; ``None``: this process.
     """
     counts = Counts()
-    desk = Desk(limits, device=device, memory=memory, finished=counts.finished)
+    desk = Desk(limits, device=device, memory=memory, finished=counts.finished, maker=maker)
     counts.watch(desk)
 
     @asynccontextmanager

@@ -8,13 +8,11 @@ decoded in processes of their own. Nothing is written to a disk.
 
 from __future__ import annotations
 
-import io
 import logging
 import threading
 import time
-from collections import Counter, OrderedDict, deque
+from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import replace
 from typing import get_args
 
 import torch
@@ -23,19 +21,15 @@ from safelight import batch, image, infer
 from safelight.card import Optimised
 from safelight.engine import device as devices
 from safelight.engine.device import Device
-from safelight.infer import Settings
-from safelight.needs import Fixer
-from safelight.web.asking import Ask, with_pictures
-from safelight.web.job import Held, Job, Lane, Made, StoppedError
+from safelight.web.asking import Ask
+from safelight.web.job import Held, Job, Lane, StoppedError
 from safelight.web.limits import Limits
+from safelight.web.making import MOST_TO_DECODE, PATIENCE, Maker, Making
 from safelight.web.problems import Refusal, refusal_of
 
 _SMALL = 600_000  # pixels, in and out together, up to which a job is for one core
 _LARGE = 4_000_000  # pixels from which on it is not quick
 _MOST_WORKERS = 8  # for small pictures
-_READY = 16  # methods with their weights that a worker keeps
-_PATIENCE = 5.0  # seconds for a piece of a picture's decoding
-_MOST_TO_DECODE = 1 << 30  # bytes of memory
 
 
 def _nobody(job: Job) -> None:
@@ -50,6 +44,7 @@ class Desk:
         device: Where it computes.
         memory: Bytes that a tile's computation may hold.
         finished: Told of each job when it is over.
+        maker: Who computes; ``None``: this process.
     """
 
     def __init__(
@@ -59,6 +54,7 @@ class Desk:
         device: Device = "auto",
         memory: int = 1 << 30,
         finished: Callable[[Job], None] | None = None,
+        maker: Making | None = None,
     ) -> None:
         self.limits, self.memory = limits, memory
         self.device: Device = device
@@ -72,15 +68,19 @@ class Desk:
         self._bytes = self._pixels = 0
         self._mean = 1.0  # seconds of a job, lately
         self._closing = False
-        # One pair of processes looks at headers when pictures come, and another decodes them when their turn comes:
-        # pictures that wait keep no process.
-        self._porter = image.Decoder(workers=2, patience=_PATIENCE, memory=_MOST_TO_DECODE)
-        self._decoder = image.Decoder(workers=2, patience=_PATIENCE, memory=_MOST_TO_DECODE)
+        # These processes look at headers when pictures come; the maker's decode them when their turn comes: pictures
+        # that wait keep no process.
+        self._porter = image.Decoder(workers=2, patience=PATIENCE, memory=MOST_TO_DECODE)
+        self.maker: Making = Maker(limits) if maker is None else maker
         cores = torch.get_num_threads()
-        # On a GPU one worker is enough: pictures follow each other there.
-        alone = devices.choose(device).type != "cpu"
-        small: list[tuple[Lane, int]] = [("small", 1)] * (1 if alone else min(cores, _MOST_WORKERS))
-        lanes: list[tuple[Lane, int]] = [("quick", cores), ("slow", cores), *small]
+        lanes: list[tuple[Lane, int]]
+        if self.maker.places is None:
+            # On a GPU one worker is enough: pictures follow each other there.
+            alone = devices.choose(device).type != "cpu"
+            small: list[tuple[Lane, int]] = [("small", 1)] * (1 if alone else min(cores, _MOST_WORKERS))
+            lanes = [("quick", cores), ("slow", cores), *small]
+        else:  # other machines compute, and a worker here waits for each of their places
+            lanes = [(lane, 1) for lane in get_args(Lane) for _ in range(self.maker.places)]
         self._cores = cores
         self._begun = threading.Barrier(len(lanes) + 1)
         self._threads = [threading.Thread(target=self._serve, args=each, name=each[0]) for each in lanes]
@@ -88,7 +88,7 @@ class Desk:
     def open(self) -> None:
         """Start the workers."""
         self._porter.start()
-        self._decoder.start()
+        self.maker.open()
         for thread in self._threads:
             thread.start()
         self._begun.wait()
@@ -283,7 +283,6 @@ class Desk:
     def _serve(self, lane: Lane, cores: int) -> None:
         torch.set_num_threads(cores)  # of this thread
         self._begun.wait()
-        ready: OrderedDict[str, batch.Restorer] = OrderedDict()
         line = self._lines[lane]
         while True:
             with self._news:
@@ -295,7 +294,7 @@ class Desk:
             made = refusal = None
             try:
                 job.start()
-                made = self._make(job, ready)
+                made = self.maker.make(job)
             except StoppedError:
                 pass
             except Exception as error:  # whatever it is, its client hears of it, and the next job runs
@@ -312,52 +311,6 @@ class Desk:
                 self._news.notify_all()
             self._finished(job)
             self.sweep()
-
-    def _make(self, job: Job, ready: OrderedDict[str, batch.Restorer]) -> Made:
-        ask = job.ask
-        pictures = {name: tuple(self.picture(file) for file in files) for name, files in ask.pictures.items()}
-        restorer = self._restorer(ask, with_pictures(ask, pictures), ready)
-        if batch.iterates(restorer):
-            batch.observe(restorer, job.observe)
-        began = time.monotonic()
-        warnings: list[str] = []
-        with self._decoder.open(ask.picture, max_pixels=self.limits.pixels) as rows:
-            frame, bands = restorer.stream(rows, job.progress, warnings.append)
-            format = ask.format or batch.written(frame.format)  # noqa: A001
-            if not ask.keep_metadata:
-                frame = replace(frame, exif=None, xmp=None)
-            file = io.BytesIO()
-            if job.cut:
-                most = self.limits.seconds
-                warnings.append(f"ended after {most:g} s, the most that this server allows: this is the best so far")
-            warnings[:0] = image.write_rows(frame, bands, file, format=format, quality=ask.quality)
-        described = restorer.describe() if isinstance(restorer, infer.Runner) else batch.name_of(restorer)
-        return Made(
-            content=file.getvalue(), format=format, size=(frame.width, frame.height), method=described,
-            seconds=time.monotonic() - began, warnings=tuple(warnings),
-        )  # fmt: skip
-
-    def picture(self, file: bytes) -> image.Picture:
-        """Decode a file, in another process.
-
-        Raises:
-            DecodeError: It is no picture, is broken, or has too many pixels.
-        """
-        with self._decoder.open(file, max_pixels=self.limits.pixels) as rows:
-            return image.picture_of(rows.frame, rows.read(rows.frame.height))
-
-    def _restorer(self, ask: Ask, settings: Settings, ready: OrderedDict[str, batch.Restorer]) -> batch.Restorer:
-        """Make the method ready, or take one that is."""
-        key = "" if ask.pictures else f"{ask.verb} {ask.card and ask.card.id} {settings!r}"
-        if key in ready:
-            ready.move_to_end(key)
-            return ready[key]
-        made = Fixer(settings) if ask.card is None else infer.prepare(ask.card, settings)
-        if key:
-            ready[key] = made
-            while len(ready) > _READY:
-                ready.popitem(last=False)
-        return made
 
     # --- the end ---
 
@@ -382,4 +335,4 @@ class Desk:
             if thread.ident is not None:
                 thread.join(5)
         self._porter.close()
-        self._decoder.close()
+        self.maker.close()

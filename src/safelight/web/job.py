@@ -28,6 +28,11 @@ class StoppedError(Exception):
     """The job is not wanted any more."""
 
 
+def iterates(ask: Ask) -> bool:
+    """Say whether what is asked for is an iteration, which has a best so far."""
+    return ask.card is not None and isinstance(ask.card.method, Optimised)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
     """A result.
@@ -230,7 +235,12 @@ class Job:
     @property
     def iterates(self) -> bool:
         """Whether it can be looked at on its way, and has something to show for it when it is stopped."""
-        return self.ask.card is not None and isinstance(self.ask.card.method, Optimised)
+        return iterates(self.ask)
+
+    @property
+    def unwanted(self) -> bool:
+        """Whether it was stopped."""
+        return self._unwanted.is_set()
 
     def end(self, made: Made | None, refusal: Refusal | None) -> None:
         """Finish, with a result or with the reason why there is none; with neither it was stopped.

@@ -157,7 +157,7 @@ async def _seconds(job: Job, desk: Desk) -> float:
         left = job.seconds_left
         if left is not None and job.iterates and job.lasted > _PATIENCE:
             return job.lasted + left
-        if desk.waiting:
+        if job.began is not None and not job.over and desk.waiting:
             raise Refusal(503, "the server has other work at present; ask again")
     if job.made is None:
         raise job.refusal or Refusal(503, "the server is ending; try again later")

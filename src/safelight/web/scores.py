@@ -47,7 +47,7 @@ def routes(desk: Desk) -> APIRouter:
 def _measure(desk: Desk, reference: bytes, picture: bytes) -> dict[str, Any]:
     scorer = Scorer([metrics.PSNR, metrics.SSIM], Protocol(channel="y"))
     try:
-        figures = scorer.pair(desk.picture(reference), desk.picture(picture))
+        figures = scorer.pair(desk.maker.picture(reference), desk.maker.picture(picture))
     except ValueError as error:
         raise Refusal(422, str(error)) from None
     return {

@@ -13,6 +13,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from safelight.engine.device import Device
 from safelight.web.app import build
 from safelight.web.limits import Limits
+from safelight.web.making import Making
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -43,6 +44,7 @@ def serve(
     token: str | None = None,
     device: Device = "auto",
     memory: int = 1 << 30,
+    maker: Making | None = None,
     started: Any = None,  # noqa: ANN401
 ) -> None:
     """Serve until SIGTERM or SIGINT; then take no more work, finish what is in hand, and return.
@@ -55,13 +57,14 @@ def serve(
         token: What clients have to show.
         device: Where it computes.
         memory: Bytes that a tile's computation may hold.
+        maker: Who computes; ``None``: this process.
         started: Called with the (host, port) that it listens at, once it does.
 
     Raises:
         OSError: The address can't be bound.
     """
     listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    served = build(limits, hosts=hosts | LOOPBACK | {host}, token=token, device=device, memory=memory)
+    served = build(limits, hosts=hosts | LOOPBACK | {host}, token=token, device=device, memory=memory, maker=maker)
     config = uvicorn.Config(
         served.app, http=_Impatient, ws="none", log_level="warning", access_log=False, server_header=False,
         limit_concurrency=_CONNECTIONS, timeout_keep_alive=15, timeout_graceful_shutdown=round(limits.grace) + 5,

@@ -1,6 +1,6 @@
 // About the methods: card, paper, measured beside published, quality against work, and what the weights were trained on.
 
-import { get } from "./api.js";
+import { get, later } from "./api.js";
 import { draw, duration, make } from "./dom.js";
 
 /** The tab that tells of methods. */
@@ -42,8 +42,8 @@ export class About {
       this.#scores(facts), await this.#plot(task, facts), this.#trained(facts), this.#options(facts),
     ].filter(Boolean));
     this.page.firstElementChild.focus({ preventScroll: true });
-    get(`/methods/${task}/${name}/time`).then(
-      (found) => { pace.textContent = `${duration(found.seconds_per_megapixel)} a megapixel (told by a picture of ${found.picture})`; },
+    later(`/methods/${task}/${name}/time`, () => pace.isConnected).then(
+      (found) => { if (found) pace.textContent = `${duration(found.seconds_per_megapixel)} a megapixel (told by a picture of ${found.picture})`; },
       (error) => { pace.textContent = error.message; },
     );
   }

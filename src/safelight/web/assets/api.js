@@ -62,6 +62,19 @@ export async function get(path) {
   return (await ask(path)).json();
 }
 
+/** Fetch what a busy server tells later; null: it did not come in time. */
+export async function later(path, wanted = () => true) {
+  for (const until = Date.now() + PATIENCE * 1000; wanted() && Date.now() < until; ) {
+    try {
+      return await get(path);
+    } catch (error) {
+      if (!error.retry) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 1000 * error.retry));
+    }
+  }
+  return null;
+}
+
 /** Send a form, and fetch plain values. */
 export async function post(path, form) {
   return (await ask(path, { method: "POST", body: form })).json();

@@ -2,7 +2,7 @@
 
 import { About } from "./about.js";
 import { Album } from "./album.js";
-import { Job, get } from "./api.js";
+import { Job, get, later } from "./api.js";
 import { Compare, measured } from "./compare.js";
 import { Controls } from "./controls.js";
 import { duration, make } from "./dom.js";
@@ -170,8 +170,8 @@ class Page {
     const tell = (part) => { if (part) { said.push(part); place.textContent = said.join(" · "); } };
     await measured(task, method.name).then(tell, () => {});
     if (!place.isConnected) return;
-    await get(`/methods/${task}/${method.name}/time`)
-      .then((found) => tell(`${duration(found.seconds_per_megapixel)} a megapixel here`), () => {});
+    await later(`/methods/${task}/${method.name}/time`, () => place.isConnected)
+      .then((found) => found && tell(`${duration(found.seconds_per_megapixel)} a megapixel here`), () => {});
   }
 
   get #takesMask() {

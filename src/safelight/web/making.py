@@ -1,0 +1,141 @@
+"""Make a result: decode, restore, encode. On this machine; ``fleet`` has the others."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import replace
+from typing import Protocol
+
+from safelight import batch, image, infer
+from safelight.infer import Settings
+from safelight.needs import Fixer
+from safelight.problem import Step
+from safelight.web.asking import Ask, with_pictures
+from safelight.web.job import Job, Made
+from safelight.web.limits import Limits
+
+PATIENCE = 5.0  # seconds for a piece of a picture's decoding
+MOST_TO_DECODE = 1 << 30  # bytes of memory
+_READY = 16  # methods with their weights that a worker keeps
+
+
+class Work(Protocol):
+    """What is to be made, and who is told how it goes: a job, or one's place on another machine."""
+
+    ask: Ask
+    cut: bool
+
+    def progress(self, fraction: float) -> None:
+        """Take in what is done; it may raise to end the work."""
+        ...
+
+    def observe(self, step: Step) -> bool:
+        """Take in where an iteration stands, and say whether it may go on."""
+        ...
+
+
+class Making(Protocol):
+    """Who computes.
+
+    Attributes:
+        places: Jobs that it does at a time; ``None``: those of this machine.
+    """
+
+    places: int | None
+
+    def open(self) -> None:
+        """Make ready."""
+        ...
+
+    def make(self, job: Job) -> Made:
+        """Make a job's result; it is called by several threads."""
+        ...
+
+    def picture(self, file: bytes) -> image.Picture:
+        """Decode a file."""
+        ...
+
+    def close(self) -> None:
+        """End."""
+        ...
+
+
+class Maker:
+    """Computes in this process.
+
+    Args:
+        limits: What clients may have.
+    """
+
+    places: int | None = None
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._decoder = image.Decoder(workers=2, patience=PATIENCE, memory=MOST_TO_DECODE)
+        self._own = threading.local()  # what is ready in a thread: networks are not shared between them
+
+    def open(self) -> None:
+        """Start the processes that decode."""
+        self._decoder.start()
+
+    def close(self) -> None:
+        """End them."""
+        self._decoder.close()
+
+    def make(self, job: Work) -> Made:
+        """Make a result.
+
+        Raises:
+            Refusal, CardError, PictureError: It can't be made.
+        """
+        ask = job.ask
+        pictures = {name: tuple(self.picture(file) for file in files) for name, files in ask.pictures.items()}
+        restorer = self._restorer(ask, with_pictures(ask, pictures))
+        if batch.iterates(restorer):
+            batch.observe(restorer, job.observe)
+        began = time.monotonic()
+        warnings: list[str] = []
+        with self._decoder.open(ask.picture, max_pixels=self._limits.pixels) as rows:
+            frame, bands = restorer.stream(rows, job.progress, warnings.append)
+            format = ask.format or batch.written(frame.format)  # noqa: A001
+            if not ask.keep_metadata:
+                frame = replace(frame, exif=None, xmp=None)
+            file = io.BytesIO()
+            warnings[:0] = image.write_rows(frame, bands, file, format=format, quality=ask.quality)
+        if job.cut:
+            most = self._limits.seconds
+            warnings.append(f"ended after {most:g} s, the most that this server allows: this is the best so far")
+        described = restorer.describe() if isinstance(restorer, infer.Runner) else batch.name_of(restorer)
+        return Made(
+            content=file.getvalue(), format=format, size=(frame.width, frame.height), method=described,
+            seconds=time.monotonic() - began, warnings=tuple(warnings),
+        )  # fmt: skip
+
+    def picture(self, file: bytes) -> image.Picture:
+        """Decode a file, in another process.
+
+        Raises:
+            DecodeError: It is no picture, is broken, or has too many pixels.
+        """
+        with self._decoder.open(file, max_pixels=self._limits.pixels) as rows:
+            return image.picture_of(rows.frame, rows.read(rows.frame.height))
+
+    def _restorer(self, ask: Ask, settings: Settings) -> batch.Restorer:
+        """Make the method ready, or take one that is."""
+        ready: OrderedDict[str, batch.Restorer] | None = getattr(self._own, "ready", None)
+        if ready is None:
+            ready = OrderedDict()
+            self._own.ready = ready
+        key = "" if ask.pictures else f"{ask.verb} {ask.card and ask.card.id} {settings!r}"
+        if key in ready:
+            ready.move_to_end(key)
+            return ready[key]
+        made = Fixer(settings) if ask.card is None else infer.prepare(ask.card, settings)
+        if key:
+            ready[key] = made
+            while len(ready) > _READY:
+                ready.popitem(last=False)
+        return made
