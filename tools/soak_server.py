@@ -24,7 +24,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,16 +53,25 @@ class Address:
 
 
 @contextlib.contextmanager
-def serving(*flags: str) -> Generator[Address]:
-    """Run ``safelight serve`` at a free port until the block ends."""
-    command = [sys.executable, "-m", "safelight", "serve", "--port", "0", *flags]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+def serving(*flags: str, before: Sequence[str] = (), env: Mapping[str, str] | None = None) -> Generator[Address]:
+    """Run ``safelight serve`` at a free port until the block ends.
+
+    Args:
+        flags: Of it.
+        before: A command that runs the command.
+        env: Its environment; ``None``: this one's.
+    """
+    command = [*before, sys.executable, "-m", "safelight", "serve", "--port", "0", *flags]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=None if env is None else {**env})
     assert process.stderr is not None
     try:
-        line = process.stderr.readline()
-        found = re.search(r"http://([0-9.]+):([0-9]+)", line)
+        said: list[str] = []
+        found = None
+        while found is None and (line := process.stderr.readline()):
+            said.append(line)
+            found = re.search(r"serving at http://([0-9.]+):([0-9]+)", line)
         if found is None:
-            raise RuntimeError(f"the server did not start: {line}")
+            raise RuntimeError(f"the server did not start: {''.join(said)}")
         reader = threading.Thread(target=process.stderr.read, daemon=True)
         reader.start()
         yield Address(found[1], int(found[2]), process)
@@ -218,7 +227,7 @@ def soak(seconds: float, clients: int, broken: float, warm: float) -> dict[str, 
 
         def weigh() -> None:
             began = time.monotonic()
-            while not end.wait(2):
+            while not end.wait(5):
                 notes.memory.append((time.monotonic() - began, memory(address.process.pid)))
 
         threads = [threading.Thread(target=client, args=(number,)) for number in range(clients)]

@@ -271,3 +271,39 @@ def test_many_at_once_and_nothing_is_left():
         assert {(fine, answer.status_code) for fine, answer in answers} == {(True, 200), (False, 422)}
         assert len({answer.content for fine, answer in answers if fine}) == 1
         assert (server.desk.held, server.desk.pixels, server.desk.waiting) == (0, 0, 0)
+
+
+# --- the page's ticket ------------------------------------------------------------------------------------------------
+
+
+def test_a_browser_shows_a_ticket_for_the_token():
+    """Pictures and events can't carry a header: a cookie stands for the token, and does not tell it."""
+    token = "a token of some length"
+    with running(token=token) as server:
+        url = f"{server.url}/api/v1"
+
+        def status(cookie):
+            return httpx.get(f"{url}/methods", headers={"Cookie": cookie}, trust_env=False).status_code
+
+        assert httpx.get(server.url, trust_env=False).status_code == 200  # the page is nobody's secret
+        assert httpx.get(f"{server.url}/assets/main.js", trust_env=False).status_code == 200
+        assert httpx.post(f"{url}/session", trust_env=False).status_code == 401
+        answer = httpx.post(f"{url}/session", headers={"Authorization": f"Bearer {token}"}, trust_env=False)
+        cookie = answer.headers["set-cookie"]
+        assert answer.status_code == 204
+        assert "HttpOnly" in cookie
+        assert "SameSite=strict" in cookie
+        assert token not in cookie
+        assert status(cookie.partition(";")[0]) == 200
+        for wrong in ("safelight=", "safelight=x", f"safelight={token}", "safelight; =", '"', "x" * 5000):
+            assert status(wrong) == 401
+        # Another page of the same machine can't use it: its requests say where they come from.
+        other = {"Cookie": cookie.partition(";")[0], "Origin": "http://127.0.0.1:1"}
+        assert httpx.post(f"{url}/fix", headers=other, content=a_file(), trust_env=False).status_code == 403
+
+
+@pytest.mark.parametrize("name", ["../app.py", "..%2fapp.py", "%2e%2e/app.py", "nothing.js", ".", "index.html/"])
+def test_assets_are_these_and_no_other(name):
+    with running() as server:
+        answer = raw(server, f"GET /assets/{name} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        assert answer.startswith(b"HTTP/1.1 404")

@@ -30,7 +30,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: re.search(r"-o (\w+)", block)[1])
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: re.search(r"-o (\w+)|$", block)[1] or "telling")
 def test_the_lines_for_curl(server, folder, block):
     assert shutil.which("curl"), "this test needs curl"
     script = "set -e\n" + block.replace("http://127.0.0.1:7860", server.url)

@@ -12,6 +12,7 @@ from typing import Any, Final
 from anyio import to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
+from starlette.requests import ClientDisconnect
 
 from safelight import batch, image
 from safelight.image.formats import HEAD, sniff
@@ -20,11 +21,10 @@ from safelight.web.asking import TYPES, Ask, acceptable, ask_of, read_fields
 from safelight.web.desk import Desk
 from safelight.web.fields import VERBS
 from safelight.web.job import Held, Job, Made
-from safelight.web.problems import Refusal, raise_told
+from safelight.web.problems import GONE, Refusal, raise_told
 
 ROOT: Final = "/api/v1"
 
-_LOOK = 0.5  # seconds after which a waiting request looks whether its client is still there
 _SIGHT = 3.0  # seconds to wait for an iteration's next step
 _PULSE = 10.0  # seconds between two signs of life in a stream of events
 
@@ -136,10 +136,13 @@ class _Work:
         try:
             ask = await self._read(request, values, held)
             job = await to_thread.run_sync(desk.put, ask, held)
+        except ClientDisconnect:
+            held.close()
+            return GONE
         except Exception as error:
             held.close()
             raise_told(error)
-        except BaseException:  # the client hung up
+        except BaseException:  # the server is ending
             held.close()
             raise
         if "respond-async" in request.headers.get("prefer", "").replace(" ", "").split(","):
@@ -148,7 +151,7 @@ class _Work:
             return JSONResponse(facts_of(job), 202, headers=headers)
         try:
             if not await _finished(request, job):
-                return Response(status_code=499)  # to nobody: its client hung up
+                return GONE
             return _answer(job)
         finally:
             desk.stop(job)  # of use where its client hung up
@@ -179,12 +182,24 @@ def _accepted(ask: Ask, accept: str | None) -> Ask:
 
 async def _finished(request: Request, job: Job) -> bool:
     """Wait until a job is over; ``False``: its client hung up before."""
+    over, gone = asyncio.create_task(_over(job)), asyncio.create_task(_gone(request))
+    try:
+        await asyncio.wait((over, gone), return_when=asyncio.FIRST_COMPLETED)
+        return job.over
+    finally:
+        over.cancel()
+        gone.cancel()
+
+
+async def _over(job: Job) -> None:
     seen = 0
     while not job.over:
-        seen = await job.change(seen, _LOOK)
-        if not job.over and await request.is_disconnected():
-            return False
-    return True
+        seen = await job.change(seen, _PULSE)
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":  # its body has come: nothing else is to be told
+        pass
 
 
 def _answer(job: Job) -> Response:

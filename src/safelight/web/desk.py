@@ -24,7 +24,7 @@ from safelight.engine.device import Device
 from safelight.web.asking import Ask
 from safelight.web.job import Held, Job, Lane, StoppedError
 from safelight.web.limits import Limits
-from safelight.web.making import MOST_TO_DECODE, PATIENCE, Maker, Making
+from safelight.web.making import MOST_TO_DECODE, PATIENCE, Maker, Making, use_cores
 from safelight.web.problems import Refusal, refusal_of
 
 _SMALL = 600_000  # pixels, in and out together, up to which a job is for one core
@@ -281,7 +281,7 @@ class Desk:
     # --- the workers ---
 
     def _serve(self, lane: Lane, cores: int) -> None:
-        torch.set_num_threads(cores)  # of this thread
+        use_cores(cores)
         self._begun.wait()
         line = self._lines[lane]
         while True:

@@ -7,29 +7,30 @@ takes the one picture with it that it had: its client is told 503.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Generator
+from collections.abc import AsyncGenerator, Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
 import ray
-import torch
 from ray import serve
 from ray.exceptions import RayError
-from ray.serve.exceptions import RayServeException
+from ray.serve.exceptions import RayServeException, RequestCancelledError
 
 from safelight import image
 from safelight.web.asking import Ask
 from safelight.web.job import Job, Made, StoppedError, iterates
 from safelight.web.limits import Limits
-from safelight.web.making import Maker
+from safelight.web.making import Maker, use_cores
 from safelight.web.problems import Refusal, refusal_of
 
 _LOOK = 0.5  # seconds between two looks whether a picture is still wanted
+_WAIT = 120.0  # seconds for a replica that begins
 _PACE = 0.2  # seconds between two things told of one picture
 _MOST_DROPPED = 4096  # pictures that nobody wants and that no replica has asked about
 _ATTEMPTS = 2  # to find a replica that begins
@@ -93,11 +94,14 @@ class Remote:
         self._here = Maker(limits)
         self._handles: dict[str, Any] = {}
         self._one = threading.Lock()
+        for name in ("ray", "ray.serve"):
+            logging.getLogger(name).setLevel(logging.ERROR)  # its own life is not of interest
+        how: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if fleet.address == "local":
-            ray.init(include_dashboard=False, log_to_driver=False)
+            ray.init(include_dashboard=False, **how)
         else:
-            ray.init(address=fleet.address, log_to_driver=False)
-        serve.start(proxy_location="Disabled")
+            ray.init(address=fleet.address, **how)
+        serve.start(proxy_location="Disabled", logging_config={"log_level": "ERROR"})
         self._board: Any = ray.remote(num_cpus=0)(_Board).remote()
 
     def open(self) -> None:
@@ -144,14 +148,21 @@ class Remote:
     def _tell(self, job: Job, number: str) -> Generator[Told]:
         """Send a picture, and hear of it; what is not wanted any more is called back."""
         told = self._handle(job.ask).options(stream=True).make.remote(job.ask, number, self._board)
-        over = False
+        over, begun = False, threading.Event()
+        threading.Thread(target=_wait, args=(job, told, begun), daemon=True).start()
         try:
             for each in told:
+                begun.set()
                 if job.unwanted:
                     self._board.drop.remote(number)
                 over = not isinstance(each, _Pace)
                 yield each
+        except RequestCancelledError:
+            if job.unwanted:
+                raise StoppedError from None
+            raise Refusal(503, "the cluster had no room for this method; try again", retry=_WAIT) from None
         finally:
+            begun.set()
             if not over:
                 self._board.drop.remote(number)
 
@@ -169,10 +180,20 @@ class Remote:
                     _Replica, name=name, max_ongoing_requests=1, autoscaling_config=scaling,
                     ray_actor_options={"num_cpus": fleet.cpus, "num_gpus": fleet.gpus},
                 )  # fmt: skip
-                self._handles[name] = serve.run(
+                target = serve.RunTarget(
                     deployment.bind(self._limits, max(1, round(fleet.cpus))), name=name, route_prefix=None
                 )
+                (self._handles[name],) = serve.run_many([target], wait_for_applications_running=False)
             return self._handles[name]
+
+
+def _wait(job: Job, told: Any, begun: threading.Event) -> None:  # noqa: ANN401
+    """Give a picture up that no replica has begun, when nobody wants it any more or after so many seconds."""
+    end = time.monotonic() + _WAIT
+    while not begun.wait(_LOOK):
+        if job.unwanted or time.monotonic() > end:
+            told.cancel()
+            return
 
 
 class _Board:
@@ -234,25 +255,21 @@ class _Replica:
         self._limits, self._cores = limits, cores
         self._maker = Maker(limits)
         self._maker.open()
-        self._pool = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(cores,))
+        self._pool = ThreadPoolExecutor(1, initializer=use_cores, initargs=(cores,))
 
-    def make(self, ask: Ask, number: str, board: Any) -> Generator[Told]:  # noqa: ANN401
+    async def make(self, ask: Ask, number: str, board: Any) -> AsyncGenerator[Told]:  # noqa: ANN401
         """Make a result, and tell how it goes."""
         errand = _Errand(ask, number, board, self._limits.seconds)
-        making = self._pool.submit(self._maker.make, errand)
-        while True:
-            try:
-                yield making.result(_PACE)
-                return
-            except TimeoutError:
-                yield _Pace(errand.fraction, errand.remark)
-            except StoppedError:
-                yield None
-                return
-            except Exception as error:
-                refusal = refusal_of(error)
-                if refusal is None:
-                    refusal = Refusal(503, "the server failed at this picture; its log says why")
-                    logging.getLogger(__name__).error("a picture of %s failed", ask.verb, exc_info=error)
-                yield _No(refusal.status, refusal.detail, refusal.headers)
-                return
+        making = asyncio.get_running_loop().run_in_executor(self._pool, self._maker.make, errand)
+        while not (await asyncio.wait((making,), timeout=_PACE))[0]:
+            yield _Pace(errand.fraction, errand.remark)
+        try:
+            yield making.result()
+        except StoppedError:
+            yield None
+        except Exception as error:
+            refusal = refusal_of(error)
+            if refusal is None:
+                refusal = Refusal(503, "the server failed at this picture; its log says why")
+                logging.getLogger(__name__).error("a picture of %s failed", ask.verb, exc_info=error)
+            yield _No(refusal.status, refusal.detail, refusal.headers)

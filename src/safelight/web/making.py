@@ -9,6 +9,8 @@ from collections import OrderedDict
 from dataclasses import replace
 from typing import Protocol
 
+import torch
+
 from safelight import batch, image, infer
 from safelight.infer import Settings
 from safelight.needs import Fixer
@@ -20,6 +22,12 @@ from safelight.web.limits import Limits
 PATIENCE = 5.0  # seconds for a piece of a picture's decoding
 MOST_TO_DECODE = 1 << 30  # bytes of memory
 _READY = 16  # methods with their weights that a worker keeps
+
+
+def use_cores(count: int) -> None:
+    """Let this thread compute on so many cores."""
+    torch.get_num_threads()  # a thread's first look sets it to what all have, and would do so later otherwise
+    torch.set_num_threads(count)
 
 
 class Work(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import NoReturn
 
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from safelight import image
 from safelight.card import MissingPackageError
@@ -13,6 +13,9 @@ from safelight.checkpoint import CheckpointError
 from safelight.features.backbone import BackboneError
 from safelight.infer import NumericError
 from safelight.options import CardError
+
+GONE = Response(status_code=499)
+"""To nobody: the client hung up."""
 
 RETRY = 5  # seconds, of Retry-After where nothing better is known
 

@@ -7,13 +7,15 @@ from typing import Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+from starlette.requests import ClientDisconnect
 
 from safelight import metrics
 from safelight.metrics import Protocol
 from safelight.scoring import Scorer
 from safelight.web import bodies, openapi
 from safelight.web.desk import Desk
-from safelight.web.problems import Refusal, raise_told
+from safelight.web.problems import GONE, Refusal, raise_told
 
 
 def routes(desk: Desk) -> APIRouter:
@@ -21,10 +23,10 @@ def routes(desk: Desk) -> APIRouter:
     router = APIRouter(tags=["pictures"])
 
     @router.post(
-        "/score", operation_id="score", summary="Measure a picture against its original",
+        "/score", operation_id="score", response_model=None, summary="Measure a picture against its original",
         responses=openapi.answers_of_score(), openapi_extra=openapi.request_of_score(),
     )  # fmt: skip
-    async def score(request: Request) -> dict[str, Any]:
+    async def score(request: Request) -> Response:
         """Measure a result against its original: a form with the parts `reference` and `picture`.
 
         PSNR and SSIM of the luma, rounded to 8 bits; the answer has this in words. The PSNR of equal pictures, which
@@ -35,7 +37,10 @@ def routes(desk: Desk) -> APIRouter:
             files, texts = await bodies.read(request, held)
             if texts or {name: len(same) for name, same in files.items()} != {"reference": 1, "picture": 1}:
                 raise Refusal(422, "expected a form with the parts reference and picture, once each, and no other")
-            return await to_thread.run_sync(_measure, desk, files["reference"][0], files["picture"][0])
+            found = await to_thread.run_sync(_measure, desk, files["reference"][0], files["picture"][0])
+            return JSONResponse(found)
+        except ClientDisconnect:
+            return GONE
         except Exception as error:
             raise_told(error)
         finally:

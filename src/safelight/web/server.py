@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import socket
 from typing import Any
@@ -71,6 +72,9 @@ def serve(
         lifespan="on",
     )  # fmt: skip
     server = _Server(config, served.desk, started, listening.getsockname()[:2])
+    # What is there now stays: the collector need not look at torch's hundred thousands of objects again and again.
+    gc.collect()
+    gc.freeze()
     # uvicorn raises the signals that it has caught once more when it has ended: that it was told to is no failure.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     asyncio.run(server.serve([listening]))

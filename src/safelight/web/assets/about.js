@@ -103,7 +103,9 @@ export class About {
     picture.append(text([(left + wide - right) / 2, high - 6], "multiply-adds for a pixel of the result"), text([left, 12], "dB", "end"));
     for (const point of points) {
       picture.append(draw("circle", { cx: x(point.x), cy: y(point.y), r: point.here ? 6 : 4, class: point.here ? "here" : "" }));
-      picture.append(text([x(point.x), y(point.y) - 9], point.title));
+      const crowded = points.some((other) => other !== point && Math.abs(x(other.x) - x(point.x)) < 60
+        && y(point.y) - y(other.y) >= 0 && y(point.y) - y(other.y) < 26);
+      picture.append(text([x(point.x), y(point.y) + (crowded ? 18 : -9)], point.title));
     }
     return make("div", {}, make("h3", {}, "Quality against work"), picture);
   }
