@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Request
@@ -21,9 +21,8 @@ from safelight.web.asking import TYPES, Ask, acceptable, ask_of, read_fields
 from safelight.web.desk import Desk
 from safelight.web.fields import VERBS
 from safelight.web.job import Held, Job, Made
+from safelight.web.openapi import ROOT
 from safelight.web.problems import GONE, Refusal, raise_told
-
-ROOT: Final = "/api/v1"
 
 _SIGHT = 3.0  # seconds to wait for an iteration's next step
 _PULSE = 10.0  # seconds between two signs of life in a stream of events
@@ -31,7 +30,7 @@ _PULSE = 10.0  # seconds between two signs of life in a stream of events
 
 def routes(desk: Desk) -> APIRouter:
     """Make the API of a desk."""
-    router = APIRouter()
+    router = APIRouter(prefix=ROOT)
     for verb in VERBS:
         router.add_api_route(
             f"/{verb}", _endpoint(verb, desk), methods=["POST"], operation_id=verb, summary=openapi.summary(verb),

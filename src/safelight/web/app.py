@@ -70,11 +70,11 @@ def build(
 
     app = FastAPI(
         title="Safelight", summary=_ABOUT, version=safelight.__version__, lifespan=lifespan,
-        redirect_slashes=False,
-        openapi_url=f"{api.ROOT}/openapi.json", docs_url=None, redoc_url=None,  # their pages load other hosts' scripts
+        redirect_slashes=False, openapi_url=f"{openapi.ROOT}/openapi.json",
+        docs_url=None, redoc_url=None,  # their pages load other hosts' scripts
     )  # fmt: skip
     for part in (api, listing, scores):
-        app.include_router(part.routes(desk), prefix=api.ROOT)
+        app.include_router(part.routes(desk))
     app.include_router(page.routes(token))
     _add_health(app, desk, counts)
     app.add_exception_handler(Refusal, _refused)

@@ -38,7 +38,7 @@ _PATIENCE: Final = 8.0  # seconds after which an iteration's pace is told by wha
 
 def routes(desk: Desk) -> APIRouter:
     """Make the routes that list."""
-    router = APIRouter(tags=["methods"])
+    router = APIRouter(prefix=openapi.ROOT, tags=["methods"])
     paces = _Paces(desk)
 
     @router.get("/methods", operation_id="methods", responses=openapi.refusals(401))

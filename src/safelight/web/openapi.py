@@ -10,6 +10,9 @@ from pydantic import BaseModel
 from safelight.web.asking import TYPES
 from safelight.web.fields import Field, fields_of
 
+ROOT: Final = "/api/v1"
+"""Where the API begins."""
+
 _SUMMARIES: Final[Mapping[str, str]] = {
     "upscale": "Enlarge a picture",
     "denoise": "Remove noise from a picture",

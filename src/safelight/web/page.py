@@ -12,6 +12,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from safelight.web.guard import COOKIE, ticket
+from safelight.web.openapi import ROOT
 from safelight.web.problems import Refusal
 
 _FILES: Final = resources.files("safelight.web") / "assets"
@@ -58,7 +59,7 @@ def routes(token: str | None) -> APIRouter:
             return Response(status_code=304)
         return Response(files[name], media_type=_TYPES[PurePath(name).suffix], headers={**_HEADERS, "ETag": tag})
 
-    @router.post("/api/v1/session")
+    @router.post(f"{ROOT}/session")
     async def session(request: Request) -> Response:
         """Give a browser that has shown the token what stands for it, for pictures and events can't show it."""
         answer = Response(status_code=204)

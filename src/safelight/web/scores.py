@@ -20,7 +20,7 @@ from safelight.web.problems import GONE, Refusal, raise_told
 
 def routes(desk: Desk) -> APIRouter:
     """Make the route that measures."""
-    router = APIRouter(tags=["pictures"])
+    router = APIRouter(prefix=openapi.ROOT, tags=["pictures"])
 
     @router.post(
         "/score", operation_id="score", response_model=None, summary="Measure a picture against its original",
