@@ -343,11 +343,9 @@ def test_styles_are_mixed_by_sliders(shown):
     shown.tab("stylize")
     shown.give(("a.png", "image/png", a_file(height=300, width=400)))
     shown.until("[...document.querySelectorAll('.swatch img')].every(i => i.naturalWidth > 0)")
-    with page.expect_response("**/jobs/*/result"):
-        page.locator(".swatch").nth(0).click()
-    page.wait_for_selector("#stop", state="hidden")
-    with page.expect_response("**/jobs/*/result"):
-        page.locator(".swatch").nth(1).click()
+    page.locator(".swatch").nth(0).click()
+    page.locator(".swatch").nth(1).click()  # while the first one is under way
+    shown.until("window.sent.at(-1)?.form.getAll('style').length === 2")
     page.wait_for_selector("#stop", state="hidden")
     assert page.locator(".style input:visible").count() == 2
     # While it moves: small, and at once. When it is let go: the whole picture, as a job.

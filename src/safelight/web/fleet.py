@@ -17,11 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
-import ray
-from ray import serve
-from ray.exceptions import RayError
-from ray.serve.exceptions import RayServeException, RequestCancelledError
-
 from safelight import image
 from safelight.web.asking import Ask
 from safelight.web.job import Job, Made, StoppedError, iterates
@@ -89,6 +84,9 @@ class Remote:
     """
 
     def __init__(self, fleet: Fleet, limits: Limits) -> None:
+        import ray
+        from ray import serve
+
         self.places: int | None = fleet.most
         self._fleet, self._limits = fleet, limits
         self._here = Maker(limits)
@@ -110,6 +108,9 @@ class Remote:
 
     def close(self) -> None:
         """End: the replicas go."""
+        import ray
+        from ray import serve
+
         self._here.close()
         serve.shutdown()
         ray.shutdown()
@@ -125,6 +126,9 @@ class Remote:
             Refusal: 503: its replica died; and whatever the replica refuses.
             StoppedError: It is not wanted any more.
         """
+        from ray.exceptions import RayError
+        from ray.serve.exceptions import RayServeException
+
         for attempt in range(_ATTEMPTS):
             begun = False
             try:
@@ -147,6 +151,8 @@ class Remote:
 
     def _tell(self, job: Job, number: str) -> Generator[Told]:
         """Send a picture, and hear of it; what is not wanted any more is called back."""
+        from ray.serve.exceptions import RequestCancelledError
+
         told = self._handle(job.ask).options(stream=True).make.remote(job.ask, number, self._board)
         over, begun = False, threading.Event()
         threading.Thread(target=_wait, args=(job, told, begun), daemon=True).start()
@@ -167,6 +173,8 @@ class Remote:
                 self._board.drop.remote(number)
 
     def _handle(self, ask: Ask) -> Any:  # noqa: ANN401 - Serve's handles have no type
+        from ray import serve
+
         name = "fix" if ask.card is None else ask.card.id.replace("/", "-")
         with self._one:
             if name not in self._handles:
@@ -224,6 +232,8 @@ class _Errand:
         self._end, self._next, self._unwanted = time.monotonic() + seconds, 0.0, False
 
     def _look(self) -> None:
+        import ray
+
         now = time.monotonic()
         if now >= self._next and not self._unwanted:
             self._next = now + _LOOK

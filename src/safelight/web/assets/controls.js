@@ -12,9 +12,10 @@ const words = (name) => WORDS[name] ?? (name[0].toUpperCase() + name.slice(1)).r
 
 /** Controls for the fields of one method. */
 export class Controls {
-  /** @param keep what was said of other methods, by name: it stays where this one has the same field. */
-  constructor(fields, keep, changed = () => {}) {
+  /** @param method the method's name. @param keep what was said before; what is the task's stays for each method. */
+  constructor(fields, method, keep, changed = () => {}) {
     this.readers = new Map();
+    this.own = method;
     this.keep = keep;
     this.changed = changed;
     const known = fields.filter((field) => !["mask", "style", "style_weights"].includes(field.name)); // they have editors
@@ -37,12 +38,13 @@ export class Controls {
 
   #control(field) {
     const id = `field-${field.name}`;
-    const before = this.keep.get(field.name);
+    const key = field.methods.length ? `${this.own} ${field.name}` : field.name;
+    const before = this.keep.get(key);
     const note = make("small", { id: `${id}-help` }, field.help.replace(/^\w+: /, ""));
     const facts = { id, name: field.name, "aria-describedby": `${id}-help` };
     const said = (value) => {
-      if (value === "" || value === null) this.keep.delete(field.name);
-      else this.keep.set(field.name, value);
+      if (value === "" || value === null) this.keep.delete(key);
+      else this.keep.set(key, value);
       this.changed();
     };
     const label = make("label", { for: id }, words(field.name));

@@ -20,9 +20,10 @@ const $ = (id) => document.getElementById(id);
 class Page {
   constructor(tasks) {
     this.tasks = tasks.toSorted((a, b) => place(a.task) - place(b.task));
-        this.said = new Map(tasks.map((task) => [task.task, new Map()]));
+    this.said = new Map(tasks.map((task) => [task.task, new Map()]));
     this.method = new Map(tasks.map((task) => [task.task, task.default]));
-    this.wanted = false;
+    this.wanted = this.running = this.anew = false;
+    this.trial = null; // the last picture on its way that was seen
     this.jobs = new Set();
     this.viewer = new Viewer();
     this.live = new Live(async (blob) => { if (!this.running) this.#preview(await load(blob)); });
@@ -144,14 +145,14 @@ class Page {
     const look = fields.find((field) => field.name === "look");
     if (look) {
       this.looks = new Looks(look, chosen.name, (name) => {
-        this.said.get(task).set("look", name);
+        this.said.get(task).set(`${chosen.name} look`, name);
         this.#options();
         this.run();
       });
-      this.looks.mark(this.said.get(task).get("look"));
+      this.looks.mark(this.said.get(task).get(`${chosen.name} look`));
       parts.push(this.looks.root);
     }
-    this.controls = new Controls(fields, this.said.get(task), () => this.#ready());
+    this.controls = new Controls(fields, chosen?.name, this.said.get(task), () => this.#ready());
     this.below.replaceChildren(...parts, ...this.controls.parts);
     this.#looks();
     this.#ready();
@@ -219,6 +220,8 @@ class Page {
 
   #preview(image) {
     if (!this.album.current) return;
+    if (this.trial) URL.revokeObjectURL(this.trial.src); // of the one before
+    this.trial = image;
     this.viewer.show(this.album.current.image, image);
     if (!this.viewer.root.isConnected) $("stage").replaceChildren(this.viewer.root);
   }
@@ -285,6 +288,10 @@ class Page {
     $("stop").hidden = true;
     this.#ready();
     if (this.task === task && this.album.current?.results.has(task.task)) this.#show();
+    if (this.anew) {
+      this.anew = false;
+      await this.run();
+    }
   }
 
   async #one(verb, picture, form, count) {
@@ -317,9 +324,11 @@ class Page {
     const look = async () => {
       while (on) {
         await new Promise((resolve) => setTimeout(resolve, LOOK));
-        if (!on || job.facts.state !== "running" || this.album.current !== picture) continue;
+        const seen = () => on && this.album.current === picture && this.task.task === job.facts.verb;
+        if (job.facts.state !== "running" || !seen()) continue;
         const blob = await job.preview();
-        if (on && blob) this.#preview(await load(blob));
+        const image = blob && await load(blob);
+        if (image && seen()) this.#preview(image);
       }
     };
     look();
@@ -363,7 +372,11 @@ class Page {
 
   #settle() {
     this.live.drop();
-    if (this.album.current && !this.mixer.empty && !this.#method()?.iterates) this.run();
+    if (!this.album.current || this.mixer.empty || this.#method()?.iterates) return;
+    if (this.running) {
+      this.anew = true; // what runs is of the styles before
+      this.stop();
+    } else this.run();
   }
 }
 

@@ -105,6 +105,7 @@ export class Looks {
       form.append("method", this.method);
       form.append("look", card.look);
       form.append("picture", small, "small.png");
+      URL.revokeObjectURL(card.image.src);
       card.image.src = URL.createObjectURL(await made("stylize", form));
     }
   }
