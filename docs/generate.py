@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from parts import blind, engine, lens, methods, queue, results, scale, stylize, training
+from parts import blind, engine, lens, methods, queue, results, scale, server, stylize, training
 from parts.measured import MEASURED
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,6 +45,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "precision": engine.precision,
     "lens-ranks": lens.ranks,
     "blind": blind.blind,
+    "server": server.server,
     "style-networks": stylize.networks,
     "style-race": stylize.race,
     "style-runs": stylize.runs,

@@ -109,7 +109,7 @@ def facts_of(job: Job) -> dict[str, Any]:
         "error": None if job.refusal is None else job.refusal.detail,
         "result": f"{here}/result" if job.made is not None else None,
         "events": f"{here}/events",
-        "preview": f"{here}/preview" if job.iterates and not job.over else None,
+        "preview": f"{here}/preview" if job.shows else None,
     }
 
 

@@ -211,7 +211,7 @@ class Desk:
         slow = pixels > _LARGE or (ask.card is not None and isinstance(ask.card.method, Optimised))
         fit: Lane = "slow" if slow else "small" if pixels <= _SMALL else "quick"
         lane = lane or fit
-        job = Job(ask, held, pixels, lane, self.limits.seconds)
+        job = Job(ask, held, pixels, lane, self.limits.seconds, elsewhere=self.maker.places is not None)
         with self._news:
             if self._closing:
                 raise Refusal(503, "the server is ending and takes no more work; try again later")

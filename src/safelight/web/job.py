@@ -115,10 +115,13 @@ class Job:
         refusal: Why there is none.
     """
 
-    def __init__(self, ask: Ask, held: Held, pixels: int, lane: Lane, patience: float) -> None:
+    def __init__(
+        self, ask: Ask, held: Held, pixels: int, lane: Lane, patience: float, *, elsewhere: bool = False
+    ) -> None:
         self.id = secrets.token_urlsafe(16)
         self.ask, self.pixels, self._held, self._patience = ask, pixels, held, patience
         self.lane: Lane = lane
+        self._elsewhere = elsewhere
         self.state: State = "queued"
         self.fraction, self.remark, self.cut = 0.0, "", False
         self.made: Made | None = None
@@ -170,7 +173,7 @@ class Job:
 
     def sight(self, seconds: float) -> np.ndarray | None:
         """Look at what an iteration has by now, (H, W, C) of 8 bits; ``None``: nothing came in so many seconds."""
-        if self.over or not self.iterates:
+        if not self.shows:
             return None
         self._seen.clear()
         self._wanted.set()
@@ -234,8 +237,13 @@ class Job:
 
     @property
     def iterates(self) -> bool:
-        """Whether it can be looked at on its way, and has something to show for it when it is stopped."""
+        """Whether it has something to show for its time when it is stopped."""
         return iterates(self.ask)
+
+    @property
+    def shows(self) -> bool:
+        """Whether it can be looked at now: an iteration that runs in this process."""
+        return self.iterates and not self.over and not self._elsewhere
 
     @property
     def unwanted(self) -> bool:
