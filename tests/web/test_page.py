@@ -91,9 +91,9 @@ class Shown:
         return coming.value.suggested_filename, Path(coming.value.path()).read_bytes()
 
     def picture(self):
-        """What is seen of the result, (H, W, 4)."""
-        ratio = "(n => n.naturalWidth + 'x' + n.naturalHeight)(document.querySelector('.layer img'))"
-        return self.page.evaluate(ratio)
+        """The size of the picture that is seen, WxH."""
+        size = "(n => n.naturalWidth + 'x' + n.naturalHeight)(document.querySelector('.layer img'))"
+        return self.page.evaluate(size)
 
 
 @pytest.fixture

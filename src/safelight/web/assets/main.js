@@ -62,7 +62,6 @@ class Page {
     const task = this.tasks.find((each) => each.task === name);
     const known = task !== undefined || name === "compare" || name === "methods";
     if (!known) return this.open("upscale");
-    this.tab = name;
     for (const tab of this.tabs) {
       const here = tab.id === `tab-${name}`;
       tab.setAttribute("aria-selected", String(here));

@@ -4,8 +4,7 @@ import { make } from "./dom.js";
 
 /** An editor for one picture. */
 export class MaskEditor {
-  constructor(image, changed = () => {}) {
-    this.changed = changed;
+  constructor(image) {
     this.width = image.naturalWidth;
     this.height = image.naturalHeight;
     this.strokes = [];
@@ -51,20 +50,17 @@ export class MaskEditor {
   undo() {
     if (this.strokes.length) this.undone.push(this.strokes.pop());
     this.#paint();
-    this.changed();
   }
 
   redo() {
     if (this.undone.length) this.strokes.push(this.undone.pop());
     this.#paint();
-    this.changed();
   }
 
   clear() {
     this.strokes = [];
     this.undone = [];
     this.#paint();
-    this.changed();
   }
 
   /** The mask as a file of the picture's size: white where to fill, else black, and nothing between. */
@@ -112,9 +108,7 @@ export class MaskEditor {
   }
 
   #end() {
-    if (!this.now) return;
     this.now = null;
-    this.changed();
   }
 
   #at(event) {
