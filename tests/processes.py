@@ -30,3 +30,24 @@ def eventually(fact, seconds=10.0):
     while not fact():
         assert time.monotonic() < end, "it took too long"
         time.sleep(0.02)
+
+
+def descendants(root):
+    """The titles of all processes below one, by number."""
+    parents, titles = {}, {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                titles[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+            except OSError:
+                continue  # it ended meanwhile
+
+    def below(number):
+        while number in parents:
+            number = parents[number]
+            if number == root:
+                return True
+        return False
+
+    return {number: title for number, title in titles.items() if below(number)}

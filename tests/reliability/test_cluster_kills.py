@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from batch_support import run
+from processes import descendants
 from safelight import batch, catalog, image, infer
 from safelight.batch import Files, cluster
 from safelight.batch.cluster import Pool
@@ -39,27 +40,6 @@ def draw(path, seed, size=(200, 240)):
 
 def tree(folder):
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
-
-
-def descendants(root):
-    """The titles of all processes below one, by number."""
-    parents, titles = {}, {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                titles[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
-            except OSError:
-                continue  # it ended meanwhile
-
-    def below(number):
-        while number in parents:
-            number = parents[number]
-            if number == root:
-                return True
-        return False
-
-    return {number: title for number, title in titles.items() if below(number)}
 
 
 def actors(root=None):

@@ -5,12 +5,13 @@ import os
 import random
 import runpy
 import signal
-import subprocess
 import time
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+
+from processes import descendants
 
 pytest.importorskip("ray.serve")
 SOAK = runpy.run_path(str(Path(__file__).parents[2] / "tools" / "soak_server.py"))
@@ -19,22 +20,7 @@ PICTURES = 60
 
 def replicas(root):
     """The processes of replicas below one, at any depth."""
-    listed = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
-    parents, found = {}, []
-    for line in listed.splitlines()[1:]:
-        number, parent, title = line.split(None, 2)
-        parents[int(number)] = int(parent)
-        if "ServeReplica:" in title:
-            found.append(int(number))
-
-    def below(number):
-        while number in parents:
-            number = parents[number]
-            if number == root:
-                return True
-        return False
-
-    return [number for number in found if below(number)]
+    return [number for number, title in descendants(root).items() if "ServeReplica:" in title]
 
 
 def test_a_replica_is_killed_under_load():
