@@ -4,7 +4,7 @@ import signal
 
 from safelight import catalog
 from safelight.card import Card, ClosedForm, Extra, Interpolation, Optimised
-from safelight.ops import CUBIC
+from safelight.ops.resampling import CUBIC
 from safelight.options import NoOptions
 from safelight.problem import Solution, Step
 

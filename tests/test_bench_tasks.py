@@ -18,7 +18,7 @@ from safelight.bench.tracks import TRACKS
 from safelight.card import Card, ClosedForm, Interpolation, Optimised, Promise, Score, Weights
 from safelight.checkpoint import Header
 from safelight.data import DataError
-from safelight.ops import CUBIC
+from safelight.ops.resampling import CUBIC
 from safelight.options import make_options
 from safelight.problem import Solution, Step
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from safelight import color
+from safelight.ops import color
 
 Function = Callable[[Tensor], Tensor]
 

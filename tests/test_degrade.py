@@ -7,9 +7,9 @@ import scipy.fft
 import torch
 
 from safelight import degrade, image, ops
-from safelight.color import rgb_to_ycbcr
 from safelight.degrade import BlurError, Jpeg, Noise, Shrink, blur_kernel
 from safelight.image import Picture
+from safelight.ops.color import rgb_to_ycbcr
 
 
 def drawn(height=72, width=88):

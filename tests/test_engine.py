@@ -11,7 +11,7 @@ from safelight.card import Trained
 from safelight.engine import device, graph, tiles
 from safelight.engine.cost import measure
 from safelight.engine.tiles import Local, OutOfMemoryError, Region, Renderer, Resample
-from safelight.ops import CUBIC
+from safelight.ops.resampling import CUBIC
 
 TRAINED = [card for card in catalog.CARDS if isinstance(card.method, Trained)]
 PICTURE = torch.rand(1, 1, 40, 50)

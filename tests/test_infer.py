@@ -13,11 +13,11 @@ from safelight import checkpoint, infer, ops
 from safelight import model as models
 from safelight.catalog import find
 from safelight.checkpoint import CheckpointError, Header
-from safelight.color import rgb_to_ycbcr
 from safelight.engine.samples import to_tensor
 from safelight.engine.sizes import SizeError, chain, target_size
 from safelight.image import Picture
 from safelight.infer import NumericError, Settings
+from safelight.ops.color import rgb_to_ycbcr
 from safelight.options import CardError
 from tests_support import random_network, random_runner
 

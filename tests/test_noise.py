@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from safelight import noise
+from safelight.ops import noise
 
 
 def drawn(height=160, width=200, channels=1):

@@ -13,10 +13,10 @@ from safelight import model as models
 from safelight.card import Batch, Stage
 from safelight.catalog import find
 from safelight.checkpoint import CheckpointError
-from safelight.color import rgb_to_y
 from safelight.data import Crops, DataError
 from safelight.degrade import Jpeg, Noise, Shrink
 from safelight.engine import device as devices
+from safelight.ops.color import rgb_to_y
 from safelight.steps import Regression
 from safelight.train import Plan
 

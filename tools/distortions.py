@@ -14,8 +14,8 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from safelight import ops
-from safelight.color import rgb_to_ycbcr, ycbcr_to_rgb
 from safelight.degrade import jpeg
+from safelight.ops.color import rgb_to_ycbcr, ycbcr_to_rgb
 
 Distort = Callable[[Tensor, float, Generator], Tensor]
 

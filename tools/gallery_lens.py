@@ -18,9 +18,9 @@ from gallery_style import OUT, PAINTINGS, PHOTOGRAPHS, reduced
 from torch import Tensor
 
 from safelight import backbones, catalog, image, infer
-from safelight.drawing.sheet import Section, Tile, sheet
 from safelight.engine.samples import to_samples, to_tensor
 from safelight.features import Backbone
+from safelight.ops.drawing.sheet import Section, Tile, sheet
 from safelight.settings import Settings, StylePicture
 
 

@@ -22,8 +22,8 @@ from torch import Tensor
 
 import safelight
 from safelight import image, ops
-from safelight.drawing.sheet import Section, Tile, sheet
 from safelight.engine.samples import to_samples, to_tensor
+from safelight.ops.drawing.sheet import Section, Tile, sheet
 
 OUT = Path(__file__).parent.parent / "docs" / "gallery"
 PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png")

@@ -18,10 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from safelight import image
-from safelight.drawing import Curve, Section, Tile, chart, enlarged, sheet, stretched, symmetric
-from safelight.drawing.chart import BLUE, RED
 from safelight.engine.samples import to_samples
 from safelight.features.subject import OUTPUT, Subject
+from safelight.ops.drawing import Curve, Section, Tile, chart, enlarged, sheet, stretched, symmetric
+from safelight.ops.drawing.chart import BLUE, RED
 from safelight.views import load
 
 HOME = Path(__file__).resolve().parents[1] / "docs" / "gallery"

@@ -19,10 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from safelight import color, image, metrics, ops, provenance
+from safelight import image, metrics, ops, provenance
 from safelight.degrade import Downsample
 from safelight.engine.samples import to_tensor
 from safelight.metrics.protocol import round_to_8_bits
+from safelight.ops import color
 from safelight.scoring import Scorer
 
 OUT = Path(__file__).parent.parent / "results" / "metrics.json"

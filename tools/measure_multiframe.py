@@ -22,12 +22,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from safelight import image, ops, provenance
-from safelight.color import rgb_to_ycbcr
 from safelight.degrade import Downsample, add_noise
 from safelight.engine.samples import to_tensor
 from safelight.methods.upscale.multiframe import Options, fuse
 from safelight.methods.upscale.multiframe.alignment import align
 from safelight.metrics.psnr import psnr
+from safelight.ops.color import rgb_to_ycbcr
 from safelight.problem import Problem, Step
 
 OUT = Path(__file__).parent.parent / "results" / "multiframe.json"

@@ -37,9 +37,9 @@ from torch.nn import functional as F
 
 from safelight import backbones, checkpoint, data, ops, provenance
 from safelight.checkpoint import Header
-from safelight.color import rgb_to_lab
 from safelight.engine import device as devices
 from safelight.features import Backbone, Pooling, lens
+from safelight.ops.color import rgb_to_lab
 from safelight.optim import Soap
 from safelight.train import Average
 

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from safelight.degrade import Degradation
 from safelight.features.backbone import Backbone
-from safelight.ops import Kernel
+from safelight.ops.resampling import Kernel
 from safelight.options import NoOptions
 from safelight.problem import Condition, Problem, Report, Solution
 from safelight.tasks import TASKS, Task

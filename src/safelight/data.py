@@ -16,9 +16,9 @@ from torch import Tensor
 
 from safelight import image, ops
 from safelight.card import Batch, Channels
-from safelight.color import rgb_to_y
 from safelight.degrade import Degradation
 from safelight.metrics.protocol import round_to_8_bits
+from safelight.ops.color import rgb_to_y
 
 TERMS: Mapping[str, str] = {
     "t91": "91 images of Yang et al. 2010, research use",

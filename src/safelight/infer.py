@@ -26,7 +26,7 @@ from safelight.engine.tiles import Region, Renderer, Resample, Stage, Tick, firs
 from safelight.engine.window import Held, Window
 from safelight.image import Frame, Picture, Rows, picture_of
 from safelight.model import Model
-from safelight.ops import CUBIC
+from safelight.ops.resampling import CUBIC
 from safelight.problem import Report, Step
 from safelight.settings import Settings, check
 from safelight.tasks import Task

@@ -23,7 +23,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from safelight.ops import CUBIC
+from safelight.ops.resampling import CUBIC
 
 ROUNDING = 1 / 255 / math.sqrt(12)
 """Standard deviation of the error that rounding to 8 bits makes: the least noise of a common picture."""

@@ -16,10 +16,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from safelight import catalog, noise
+from safelight import catalog
 from safelight.engine.samples import to_tensor
 from safelight.image import Frame, Picture, Rows, frame_of, picture_of, to_depth
 from safelight.infer import Runner, Settings, prepare
+from safelight.ops import noise
 from safelight.options import CardError
 from safelight.tasks import Task
 

@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.color import opponent_to_rgb
 from safelight.features.backbone import Backbone, BackboneError
+from safelight.ops.color import opponent_to_rgb
 
 Optimizer = Literal["lbfgs", "adam"]
 Size = tuple[int, int]

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from safelight import backbones, checkpoint, convert, metrics
-from safelight.drawing import Section, Tile, sheet
 from safelight.engine import device as devices
 from safelight.engine.samples import to_samples, to_tensor
 from safelight.features.backbone import Backbone, BackboneError
 from safelight.image import Picture
 from safelight.metrics import AnyMetric, FeatureMetric, Metric, Protocol, SetMetric
+from safelight.ops.drawing import Section, Tile, sheet
 
 SEED = 0  # of what draws the subsets of KID
 _MOST_OF_HEADS = 16 << 20  # bytes; published ones have some thousand numbers

@@ -28,7 +28,7 @@ from safelight.engine.strips import cache_bytes
 from safelight.engine.tiles import Local, OutOfMemoryError, Region, Resample, Stage, Tick
 from safelight.features.backbone import Backbone
 from safelight.model import Model, choose_precision, load, open_weights, served_scales
-from safelight.ops import CUBIC
+from safelight.ops.resampling import CUBIC
 from safelight.options import CardError, make_options
 from safelight.problem import Problem, Report, Solution
 from safelight.settings import Settings, begin_of, frame_of, mask_of, styles_of

@@ -12,7 +12,6 @@ from safelight.blocks import extended, moments
 from safelight.card import Batch
 from safelight.catalog import DEFAULTS, find
 from safelight.checkpoint import Header, save
-from safelight.color import match_covariance
 from safelight.features import BackboneError
 from safelight.image import Picture
 from safelight.methods.stylize.adain import (
@@ -28,6 +27,7 @@ from safelight.methods.stylize.adain import (
     shares,
 )
 from safelight.model import Model, load
+from safelight.ops.color import match_covariance
 from safelight.options import CardError
 from safelight.problem import Problem, Style
 from safelight.settings import StylePicture

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from safelight import color, infer, settings
+from safelight import infer, settings
 from safelight.card import MissingPackageError
 from safelight.image import Picture
 from safelight.infer import Settings
 from safelight.methods.denoise import nlm, tv, wavelet, wiener
+from safelight.ops import color
 from safelight.problem import Problem
 
 CARDS = [nlm.CARD, tv.CARD, wavelet.CARD, wiener.CARD]

@@ -12,13 +12,14 @@ from torch import nn
 from typer.testing import CliRunner
 
 import safelight
-from safelight import backbones, catalog, drawing, image, views, waves
+from safelight import backbones, catalog, image, views, waves
 from safelight.cli import app
 from safelight.cli.visualize import complete_subject, complete_view
-from safelight.drawing import Section, Tile, letters
 from safelight.features.backbone import BackboneError
 from safelight.features.subject import OUTPUT, Subject
 from safelight.methods.visualize import attribution, feature, inversion
+from safelight.ops import drawing
+from safelight.ops.drawing import Section, Tile, letters
 from safelight.options import CardError, make_options, option_facts
 from safelight.view import Scene
 from tests_support import random_network

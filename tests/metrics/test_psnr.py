@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
-from safelight.color import rgb_to_y
 from safelight.metrics import SR_NEWER, SR_OLDER, psnr
+from safelight.ops.color import rgb_to_y
 
 
 def pair(channels: int, noise: float = 0.1, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from safelight import ops
-from safelight.color import rgb_to_y, rgb_to_ycbcr, ycbcr_to_rgb
 from safelight.degrade.linear import Downsample
+from safelight.ops.color import rgb_to_y, rgb_to_ycbcr, ycbcr_to_rgb
 
 _MARGIN = 4  # low-resolution pixels around a crop: the bicubic kernel down and up again never meets the crop's border
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from safelight import ops
 from safelight.engine.tiles import Region, Stage, Tick, compute
-from safelight.ops import Taps
+from safelight.ops.resampling import Taps
 from safelight.options import CardError
 
 REACH = 16  # pixels of the input: the weights beyond sum to 1e-7

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from safelight import ops
-from safelight.color import rgb_to_ycbcr
 from safelight.features.backbone import Backbone, BackboneError
+from safelight.ops.color import rgb_to_ycbcr
 
 OUTPUT = "output"
 _PROBE = 32  # side of the picture by which layers are found

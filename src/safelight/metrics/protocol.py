@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from safelight.color import rgb_to_y
+from safelight.ops.color import rgb_to_y
 
 Channel = Literal["y", "rgb"]
 Rounding = Literal["none", "8-bit", "8-bit-y"]

@@ -41,8 +41,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight import noise
 from safelight.card import Card, Optimised, Paper, Score
+from safelight.ops import noise
 from safelight.options import CardError, option
 from safelight.problem import Problem, Report, Solution, Step
 from safelight.tasks import Task

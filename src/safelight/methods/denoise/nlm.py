@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from safelight import noise
 from safelight.card import Card, ClosedForm, Extra, Paper
+from safelight.ops import noise
 from safelight.options import option
 from safelight.problem import Problem, Solution
 

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from safelight import color, noise
 from safelight.card import Card, ClosedForm, Extra, Paper
+from safelight.ops import color, noise
 from safelight.options import option
 from safelight.problem import Problem, Solution
 

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from safelight import color, noise
 from safelight.card import Card, ClosedForm, Extra, Paper
+from safelight.ops import color, noise
 from safelight.options import option
 from safelight.problem import Problem, Solution
 

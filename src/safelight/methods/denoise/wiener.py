@@ -21,8 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from safelight import color, noise
 from safelight.card import Card, ClosedForm, Paper
+from safelight.ops import color, noise
 from safelight.options import option
 from safelight.problem import Problem, Solution
 

@@ -44,9 +44,9 @@ from torch import Tensor
 
 from safelight import ops
 from safelight.card import Card, Optimised, Paper
-from safelight.color import match_covariance
 from safelight.features import Backbone, facts
 from safelight.losses import content_loss, gram, gram_loss, total_variation
+from safelight.ops.color import match_covariance
 from safelight.options import CardError, option
 from safelight.painting import Optimizer, Way, descend, field, least_side, levels, padded, unbordered, weighted_layers
 from safelight.problem import Problem, Report, Solution, Step, Style

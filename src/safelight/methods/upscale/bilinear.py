@@ -12,7 +12,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from safelight.card import Card, Interpolation
-from safelight.ops import Kernel
+from safelight.ops.resampling import Kernel
 
 
 def triangle(x: Tensor) -> Tensor:

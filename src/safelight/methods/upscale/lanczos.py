@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from safelight.card import Card, Interpolation, Paper
-from safelight.ops import Kernel
+from safelight.ops.resampling import Kernel
 
 
 def lanczos3(x: Tensor) -> Tensor:

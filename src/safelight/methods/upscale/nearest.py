@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from safelight.card import Card, Interpolation
-from safelight.ops import Kernel
+from safelight.ops.resampling import Kernel
 
 
 def box(x: Tensor) -> Tensor:

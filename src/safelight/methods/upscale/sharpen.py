@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from safelight.card import Card, Interpolation
-from safelight.ops import CUBIC, gaussian_blur, gaussian_reach
+from safelight.ops.resampling import CUBIC, gaussian_blur, gaussian_reach
 from safelight.options import option
 
 

@@ -24,8 +24,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from safelight.card import Paper
-from safelight.drawing import Section, Tile, enlarged, sheet, stretched
 from safelight.features.subject import OUTPUT, Subject
+from safelight.ops.drawing import Section, Tile, enlarged, sheet, stretched
 from safelight.options import option
 from safelight.problem import Report, Step
 from safelight.view import Drawing, Scene, View

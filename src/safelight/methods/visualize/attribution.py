@@ -31,9 +31,9 @@ from torch import Tensor
 
 from safelight import ops
 from safelight.card import Paper
-from safelight.color import rgb_to_ycbcr
-from safelight.drawing import Section, Tile, boxed, enlarged, sheet
 from safelight.features.subject import OUTPUT, Subject
+from safelight.ops.color import rgb_to_ycbcr
+from safelight.ops.drawing import Section, Tile, boxed, enlarged, sheet
 from safelight.options import CardError, option
 from safelight.problem import Report, Step
 from safelight.view import Drawing, Scene, View

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from safelight.card import Paper
-from safelight.drawing import Section, Tile, enlarged, sheet, symmetric
+from safelight.ops.drawing import Section, Tile, enlarged, sheet, symmetric
 from safelight.options import option
 from safelight.problem import Report
 from safelight.view import Drawing, Scene, View

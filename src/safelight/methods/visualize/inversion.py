@@ -28,8 +28,8 @@ from torch import Tensor
 
 from safelight import waves
 from safelight.card import Paper
-from safelight.drawing import Section, Tile, enlarged, sheet
 from safelight.features.subject import Subject
+from safelight.ops.drawing import Section, Tile, enlarged, sheet
 from safelight.options import option
 from safelight.problem import Report, Step
 from safelight.view import Drawing, Scene, View

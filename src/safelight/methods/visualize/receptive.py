@@ -30,9 +30,9 @@ from torch import Tensor
 
 from safelight import waves
 from safelight.card import Paper
-from safelight.drawing import Curve, Section, Tile, boxed, chart, enlarged, heat, sheet
-from safelight.drawing.chart import BLUE, RED
 from safelight.features.subject import OUTPUT, Layer, Subject
+from safelight.ops.drawing import Curve, Section, Tile, boxed, chart, enlarged, heat, sheet
+from safelight.ops.drawing.chart import BLUE, RED
 from safelight.options import CardError, option
 from safelight.problem import Report, Step
 from safelight.view import Drawing, Scene, View

@@ -35,12 +35,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from safelight import noise, ops
+from safelight import ops
 from safelight.card import Card, Optimised, Paper
-from safelight.color import rgb_to_ycbcr
 from safelight.inverse import ROUNDING
 from safelight.methods.upscale.multiframe.alignment import LEAST, Aligned, Canvas, align, refine, typical_slope
 from safelight.methods.upscale.multiframe.fusion import Joint
+from safelight.ops import noise
+from safelight.ops.color import rgb_to_ycbcr
 from safelight.options import CardError, option
 from safelight.problem import Problem, Report, Solution, Step
 

@@ -9,8 +9,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from safelight.drawing import letters
-from safelight.drawing.sheet import INK
+from safelight.ops.drawing import letters
+from safelight.ops.drawing.sheet import INK
 
 Colour = tuple[float, float, float]
 

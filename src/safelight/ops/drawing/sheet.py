@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from safelight.drawing import letters
+from safelight.ops.drawing import letters
 
 INK = 0.15
 _GAP = 6  # pixels between tiles, and around the sheet; twice as many beside large letters
