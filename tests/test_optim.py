@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from safelight.optim import Soap
+from safelight.nn.soap import Soap
 
 
 def solve(make, shape, steps=400, rate=0.05):

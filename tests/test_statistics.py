@@ -5,12 +5,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from safelight.blocks import InstanceNorm, Moments, Normalisation, extended, grain, mirrored, moments
 from safelight.engine import statistics
 from safelight.engine.graph import UnknownLayerError
 from safelight.engine.places import Look, lower
 from safelight.engine.statistics import Chain, Sum
 from safelight.engine.tiles import Region, Renderer
+from safelight.nn.blocks import InstanceNorm, Moments, Normalisation, extended, grain, mirrored, moments
 
 
 class Net(nn.Module):

@@ -27,7 +27,7 @@ from safelight import data, lessons, model, provenance, train
 from safelight.card import Card, Recipe, Trained, Training, channels_of
 from safelight.engine import device as devices
 from safelight.methods.upscale import edsr, espcn, fsrcnn, lamp, srcnn, vdsr
-from safelight.optim import Soap
+from safelight.nn.soap import Soap
 from safelight.options import make_options
 from safelight.steps import Regression
 

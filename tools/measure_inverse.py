@@ -21,12 +21,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from safelight import image, inverse, ops, provenance
+from safelight import image, ops, provenance
 from safelight.degrade import add_noise, blur_kernel, forward_model
 from safelight.engine.samples import to_tensor
 from safelight.methods.upscale import pinv, tikhonov, tv, wiener
 from safelight.metrics.psnr import psnr
 from safelight.problem import Problem, Step
+from safelight.solvers import linear_inverse
 
 OUT = Path(__file__).parent.parent / "results" / "inverse.json"
 BLUR, NOISE = "gaussian:1.6", 2.0
@@ -69,9 +70,9 @@ def morozov(problem: Problem) -> float:
     """Tikhonov's strength by |H x - y|^2 = n sigma^2."""
     assert problem.sigma is not None
     y = problem.y - problem.y.mean(dim=(-2, -1), keepdim=True)
-    model = inverse.spectrum((y.shape[-2], y.shape[-1]), problem.scale, problem.blur, y.device)
-    energy, gain = inverse.power(model.analyse(y)), model.gram(inverse.smooth(model))
-    low, high = math.log(inverse.WEAKEST), math.log(inverse.STRONGEST)
+    model = linear_inverse.spectrum((y.shape[-2], y.shape[-1]), problem.scale, problem.blur, y.device)
+    energy, gain = linear_inverse.power(model.analyse(y)), model.gram(linear_inverse.smooth(model))
+    low, high = math.log(linear_inverse.WEAKEST), math.log(linear_inverse.STRONGEST)
     while high - low > 1e-3:
         middle = (low + high) / 2
         left = math.exp(middle) / (gain + math.exp(middle))

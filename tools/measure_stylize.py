@@ -63,7 +63,7 @@ EXACT = """
 import dataclasses, sys
 import torch
 from safelight import catalog, infer
-from safelight.blocks import extended, grain
+from safelight.nn.blocks import extended, grain
 from safelight.image import Picture
 from safelight.model import load
 from safelight.problem import Style

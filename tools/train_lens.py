@@ -39,8 +39,8 @@ from safelight import backbones, checkpoint, data, ops, provenance
 from safelight.checkpoint import Header
 from safelight.engine import device as devices
 from safelight.features import Backbone, Pooling, lens
+from safelight.nn.soap import Soap
 from safelight.ops.color import rgb_to_lab
-from safelight.optim import Soap
 from safelight.train import Average
 
 SETS = ("photos_hq", "bsds399", "t91", "imagenet", "style")

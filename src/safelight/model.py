@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from safelight import backbones, checkpoint, convert, ops
-from safelight.blocks import extended, grain
 from safelight.card import Card, Precision, Trained, Weights, channels_of
 from safelight.engine import device as devices
 from safelight.engine.cost import Cost, measure
 from safelight.engine.graph import UnknownLayerError, lower
 from safelight.engine.strips import Strips
 from safelight.features.backbone import Backbone, BackboneError
+from safelight.nn.blocks import extended, grain
 from safelight.ops.color import rgb_to_ycbcr, ycbcr_to_rgb
 from safelight.options import CardError, make_options, weights_options
 from safelight.problem import Problem, Style

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from safelight import backbones, ops
-from safelight.blocks import grain
 from safelight.card import Card, ClosedForm, Interpolation, Optimised, Precision, Trained
 from safelight.degrade import BlurError, blur_kernel
 from safelight.engine import device as devices
@@ -28,6 +27,7 @@ from safelight.engine.strips import cache_bytes
 from safelight.engine.tiles import Local, OutOfMemoryError, Region, Resample, Stage, Tick
 from safelight.features.backbone import Backbone
 from safelight.model import Model, choose_precision, load, open_weights, served_scales
+from safelight.nn.blocks import grain
 from safelight.ops.resampling import CUBIC
 from safelight.options import CardError, make_options
 from safelight.problem import Problem, Report, Solution

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from safelight import backbones, image, infer, losses, train
-from safelight.blocks import extended, moments
 from safelight.card import Batch
 from safelight.catalog import DEFAULTS, find
 from safelight.checkpoint import Header, save
@@ -27,6 +26,7 @@ from safelight.methods.stylize.adain import (
     shares,
 )
 from safelight.model import Model, load
+from safelight.nn.blocks import extended, moments
 from safelight.ops.color import match_covariance
 from safelight.options import CardError
 from safelight.problem import Problem, Style

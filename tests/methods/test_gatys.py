@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import safelight
-from safelight import backbones, infer, losses, painting
+from safelight import backbones, infer, losses
 from safelight.catalog import find
 from safelight.features import BackboneError
 from safelight.image import Picture
@@ -18,6 +18,7 @@ from safelight.methods.stylize import gatys
 from safelight.options import CardError
 from safelight.problem import Problem, Style
 from safelight.settings import StylePicture
+from safelight.solvers import image_descent
 
 LENS = backbones.load("lens", random=0)
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
@@ -49,7 +50,7 @@ def run(y=None, *styles, report=lambda step: True, seed=0, backbone=LENS, **opti
 def style_loss(x, style=None):
     """The mean over layers of the relative loss, as in the method's equation, computed here anew."""
     style = stripes() if style is None else style
-    network = painting.unbordered(LENS)
+    network = image_descent.unbordered(LENS)
     mine, wanted = network(x, LAYERS), network(style, LAYERS)
     total = 0.0
     for layer in LAYERS:
@@ -112,7 +113,7 @@ def test_total_variation_by_hand():
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
 def test_the_descent_finds_the_least_and_stays_in_range(optimizer):
     target = torch.tensor([0.2, 0.9, 1.7]).view(1, 3, 1, 1).expand(1, 3, 4, 4)
-    found = painting.descend(
+    found = image_descent.descend(
         torch.full((1, 3, 4, 4), 0.5), lambda x: (x - target).square().mean(), lambda *_: True,
         optimizer=optimizer, iterations=200,
     )  # fmt: skip
@@ -129,7 +130,7 @@ def test_the_descent_looks_once_an_iteration():
         return (x - 0.25).abs().pow(1.5).mean()
 
     looks = []
-    painting.descend(
+    image_descent.descend(
         torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)), loss,
         lambda i, x, value: looks.append((i, value)) is None, optimizer="lbfgs", iterations=20,
     )  # fmt: skip
@@ -140,11 +141,11 @@ def test_the_descent_looks_once_an_iteration():
 
 
 def test_levels_halve_to_the_limit():
-    plan = painting.levels((1024, 1500), 512, 300)
+    plan = image_descent.levels((1024, 1500), 512, 300)
     assert [level.size for level in plan] == [(256, 375), (512, 750), (1024, 1500)]
     assert [level.iterations for level in plan] == [300, 150, 75]
-    assert painting.levels((1, 1), 512, 7) == (painting.Level((1, 1), 7),)
-    ways = [painting.Way(plan, at).fraction(plan[at].iterations) for at in range(3)]
+    assert image_descent.levels((1, 1), 512, 7) == (image_descent.Level((1, 1), 7),)
+    ways = [image_descent.Parametrization(plan, at).fraction(plan[at].iterations) for at in range(3)]
     assert ways[-1] == 1
     assert ways[0] == pytest.approx(300 / (300 + 4 * 150 + 16 * 75), rel=0.01)
 
@@ -167,7 +168,7 @@ def test_the_style_comes_and_the_content_stays(optimizer):
 def test_the_loss_is_the_equation():
     y, style = content(), stripes()
     options = gatys.Options(style_weight=3, content_weight=0.5, tv_weight=2)
-    network = painting.unbordered(LENS)
+    network = image_descent.unbordered(LENS)
     loss = gatys.Likeness(network, y, [Style(x=style)], dict.fromkeys(LAYERS, 1.0), {"relu3_2": 1.0}, options)
     x = stripes(48, 64, period=6)
     f, p = (network(z, ["relu3_2"])["relu3_2"].double() for z in (x, y))
@@ -179,7 +180,7 @@ def test_the_loss_is_the_equation():
 @pytest.mark.parametrize("name", ["vgg19", "squeezenet"])
 def test_other_backbones_have_layers_of_their_own(name):
     backbone = backbones.load(name, random=0)
-    least = painting.field(backbone, backbones.features.facts(name).style)[0]
+    least = image_descent.field(backbone, backbones.features.facts(name).style)[0]
     losses_seen = []
     run(
         content(40, 32), Style(x=stripes(least, least)), backbone=backbone, iterations=3,
@@ -264,7 +265,7 @@ def test_a_mask_says_where_a_style_is():
     found = run(y, Style(x=stripes(), mask=left), iterations=15, tv_weight=0, style_layers="relu1_1,relu2_1,relu3_1")
     change = (found - y).abs().mean(dim=(0, 1, 2))
     # What relu3_1 sees, the squares of its maps that the mask's border cuts, and the coarsest corrections.
-    reach = LENS.sight("relu3_1").field // 2 + 4 + 2 * 2 ** (painting.LEVELS - 1)
+    reach = LENS.sight("relu3_1").field // 2 + 4 + 2 * 2 ** (image_descent.LEVELS - 1)
     assert change[64 + reach :].max() < 0.1 * change[:64].mean()  # the content holds on, from place to place
     assert change[:64].mean() > 0.03
 
@@ -335,16 +336,16 @@ def test_flat_pictures_are_no_trouble():
 
 
 def test_layers_by_name_and_weight():
-    read = painting.weighted_layers(" relu1_1:0.5, relu3_1 ", (), LENS)
+    read = image_descent.weighted_layers(" relu1_1:0.5, relu3_1 ", (), LENS)
     assert read == {"relu1_1": 0.5, "relu3_1": 1.0}
-    assert painting.weighted_layers("relu1_1:0,relu3_1", (), LENS) == {"relu3_1": 1.0}
-    assert painting.weighted_layers(None, LAYERS, LENS) == dict.fromkeys(LAYERS, 1.0)
+    assert image_descent.weighted_layers("relu1_1:0,relu3_1", (), LENS) == {"relu3_1": 1.0}
+    assert image_descent.weighted_layers(None, LAYERS, LENS) == dict.fromkeys(LAYERS, 1.0)
     for text, said in {
         "relu9_1": "did you mean", "": "has no layer", "relu1_1:x": "expected layers once each",
         "relu1_1:-1": "at least 0", "relu1_1,relu1_1": "once each", "relu1_1:0": "weight above 0",
     }.items():  # fmt: skip
         with pytest.raises(BackboneError, match=said) as error:
-            painting.weighted_layers(text, (), LENS)
+            image_descent.weighted_layers(text, (), LENS)
         assert "\n" not in str(error.value)
 
 

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from safelight import infer, inverse, ops
+from safelight import infer, ops
 from safelight.degrade import Blur, Decimate, Downsample, Mask, Then, add_noise, blur_kernel, forward_model
 from safelight.image import Picture
 from safelight.infer import Settings
 from safelight.methods.upscale import pinv, tikhonov, tv, wiener
 from safelight.options import CardError
 from safelight.problem import Problem
+from safelight.solvers import linear_inverse
 
 GAUSS = blur_kernel("gaussian:0.8")
 LOPSIDED = torch.rand(3, 5, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
@@ -103,7 +104,7 @@ def test_degradations_refuse_in_one_line():
     "blur", [None, GAUSS, blur_kernel("gaussian:5"), LOPSIDED], ids=["none", "0.8", "5", "lopsided"]
 )
 def test_the_basis_makes_the_model_diagonal(scale, blur):
-    model = inverse.spectrum((5, 4), scale, blur, torch.device("cpu"))
+    model = linear_inverse.spectrum((5, 4), scale, blur, torch.device("cpu"))
     H = forward_model(scale, blur, "mirror" if model.mirrored else "circular")
     x = torch.rand(1, 2, model.canvas[0] * scale, model.canvas[1] * scale, dtype=torch.float64)
     torch.testing.assert_close(model.synthesise(model.forward(model.analyse(x))), H(x))
@@ -215,8 +216,8 @@ def test_cross_validation_is_that_of_the_dense_matrix():
         costs.append(float(len(y) * (y - A @ y).square().sum() / (len(y) - A.trace()) ** 2))
     expected = grid[costs.index(min(costs))]
     assert "cross-validation" in run("tikhonov", given).notes[0]
-    model = inverse.spectrum((16, 16), 1, GAUSS, torch.device("cpu"))
-    found = inverse.fit(model, model.analyse(given.y - given.y.mean()), None).strength
+    model = linear_inverse.spectrum((16, 16), 1, GAUSS, torch.device("cpu"))
+    found = linear_inverse.fit(model, model.analyse(given.y - given.y.mean()), None).strength
     assert abs(math.log(found / expected)) < 0.3  # a step of the grid is 0.23
 
 
@@ -226,9 +227,9 @@ def test_the_residual_is_what_the_noise_leaves(scale, blur, size):
     sigma = 0.02
     _, given = problem(scale, blur, sigma=sigma, size=size)
     n = given.y.numel()
-    model = inverse.spectrum(tuple(given.y.shape[-2:]), scale, blur, torch.device("cpu"))
-    fit = inverse.fit(model, model.analyse(given.y - given.y.mean()), sigma)
-    gain = model.gram(inverse.smooth(model))
+    model = linear_inverse.spectrum(tuple(given.y.shape[-2:]), scale, blur, torch.device("cpu"))
+    fit = linear_inverse.fit(model, model.analyse(given.y - given.y.mean()), sigma)
+    gain = model.gram(linear_inverse.smooth(model))
     freedom = float((fit.strength / (gain + fit.strength)).sum())
     assert 0.1 * n < freedom < n
     assert fit.residual == pytest.approx(sigma**2 * freedom, rel=1e-3)
@@ -240,8 +241,8 @@ def test_the_residual_is_what_the_noise_leaves(scale, blur, size):
 
 def test_the_noise_is_estimated():
     _, given = problem(1, GAUSS, sigma=0.03, told=False, size=64)
-    model = inverse.spectrum((64, 64), 1, GAUSS, torch.device("cpu"))
-    why = inverse.fit(model, model.analyse(given.y - given.y.mean()), None).why
+    model = linear_inverse.spectrum((64, 64), 1, GAUSS, torch.device("cpu"))
+    why = linear_inverse.fit(model, model.analyse(given.y - given.y.mean()), None).why
     assert float(why.rsplit(" ", 1)[1]) == pytest.approx(0.03 * 255, rel=0.1)
 
 

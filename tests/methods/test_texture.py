@@ -4,11 +4,12 @@ import pytest
 import torch
 
 import safelight
-from safelight import backbones, losses, painting
+from safelight import backbones, losses
 from safelight.features import BackboneError
 from safelight.image import Picture
 from safelight.methods.stylize import texture
 from safelight.problem import Problem
+from safelight.solvers import image_descent
 
 LENS = backbones.load("lens", random=0)
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
@@ -31,7 +32,7 @@ def run(y=None, *, size=None, seed=0, report=lambda step: True, backbone=LENS, *
 
 def far(x, y):
     """The mean over layers of the relative difference of Gram matrices."""
-    network = painting.unbordered(LENS)
+    network = image_descent.unbordered(LENS)
     mine, wanted = network(x, LAYERS), network(y, LAYERS)
     grams = [(losses.gram(mine[layer]), losses.gram(wanted[layer])) for layer in LAYERS]
     return sum(((g - a).square().sum() / a.square().sum()).item() for g, a in grams) / len(LAYERS)
@@ -110,14 +111,14 @@ def test_a_tileable_texture_has_no_seams():
 def test_a_descent_knows_no_border_of_a_tileable_picture():
     """Corrections of all sizes go on at the other end; without that, a texture of lines got one along its border."""
     x = torch.rand(1, 3, 6, 9, generator=torch.Generator().manual_seed(0))
-    large = painting.spread(x, (24, 36), round_about=True)
-    moved = painting.spread(x.roll((2, 5), (2, 3)), (24, 36), round_about=True)
+    large = image_descent.spread(x, (24, 36), round_about=True)
+    moved = image_descent.spread(x.roll((2, 5), (2, 3)), (24, 36), round_about=True)
     torch.testing.assert_close(moved, large.roll((8, 20), (2, 3)))
-    usual = painting.spread(x, (24, 36), round_about=False)
+    usual = image_descent.spread(x, (24, 36), round_about=False)
     torch.testing.assert_close(large[..., 2:-2, 2:-2], usual[..., 2:-2, 2:-2])
     assert (large - usual).abs().max() > 0.1
     start = torch.zeros(1, 3, 32, 48)
-    pyramids = [painting.Pyramid(start, round_about=round_about) for round_about in (True, False)]
+    pyramids = [image_descent.Pyramid(start, round_about=round_about) for round_about in (True, False)]
     vector = torch.rand(len(pyramids[0].zeros()), generator=torch.Generator().manual_seed(1))
     vector[: start.numel()] = 0  # coarse corrections alone
     fits, does_not = (seam(pyramid(vector)) for pyramid in pyramids)
@@ -173,7 +174,7 @@ def test_another_backbone_and_other_layers():
 
 
 def test_levels_begin_at_the_coarsest():
-    plan = painting.levels((512, 300), 256, 100)
+    plan = image_descent.levels((512, 300), 256, 100)
     assert [level.size for level in plan] == [(256, 150), (512, 300)]
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 import safelight
-from safelight import backbones, catalog, image, views, waves
+from safelight import backbones, catalog, image, views
 from safelight.cli import app
 from safelight.cli.visualize import complete_subject, complete_view
 from safelight.features.backbone import BackboneError
@@ -21,6 +21,7 @@ from safelight.methods.visualize import attribution, feature, inversion
 from safelight.ops import drawing
 from safelight.ops.drawing import Section, Tile, letters
 from safelight.options import CardError, make_options, option_facts
+from safelight.solvers import fourier_image
 from safelight.view import Scene
 from tests_support import random_network
 
@@ -406,12 +407,12 @@ def test_a_box_is_drawn_around_a_part():
 
 def test_waves_begin_as_natural_pictures_do():
     """The energy of a frequency falls with its square, so that halving it makes the amplitude twice as large."""
-    x = waves.picture(waves.draw(1, (128, 128), 0.005, torch.Generator().manual_seed(0)), (128, 128))
+    x = fourier_image.picture(fourier_image.draw(1, (128, 128), 0.005, torch.Generator().manual_seed(0)), (128, 128))
     spectrum = torch.fft.fft2(x[0, 0] - 0.5).abs()
     f = torch.hypot(torch.fft.fftfreq(128)[:, None], torch.fft.fftfreq(128)[None])
     near, far = (spectrum[(f > low) & (f < 2 * low)].mean() for low in (0.05, 0.2))
     assert near / far == pytest.approx(4, rel=0.15)
-    colour = waves.picture(waves.draw(3, (64, 64), 0.3, torch.Generator().manual_seed(0)), (64, 64))[0]
+    colour = fourier_image.picture(fourier_image.draw(3, (64, 64), 0.3, torch.Generator().manual_seed(0)), (64, 64))[0]
     assert torch.corrcoef(colour.flatten(1))[0, 2] > 0.6
 
 

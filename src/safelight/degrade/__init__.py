@@ -4,7 +4,7 @@
 ``examples`` makes the inputs that networks are trained on.
 """
 
-from safelight.degrade.examples import (
+from safelight.degrade.degradations import (
     AsItIs,
     Degradation,
     Gray,

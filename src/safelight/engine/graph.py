@@ -22,8 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.fx.proxy import TraceError
 
-from safelight import blocks
 from safelight.engine.tracing import trace
+from safelight.nn import blocks
 
 
 class UnknownLayerError(NotImplementedError):

@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from safelight.blocks import Normalisation
 from safelight.engine.graph import UnknownLayerError
 from safelight.engine.tiles import Region
 from safelight.engine.tracing import trace
+from safelight.nn.blocks import Normalisation
 
 Size: TypeAlias = tuple[int, int]
 

@@ -25,11 +25,11 @@ from typing import overload
 import torch
 from torch import Tensor, nn
 
-from safelight.blocks import Moments, Normalisation, mirrored
 from safelight.engine.graph import UnknownLayerError
 from safelight.engine.places import Apply, Enlarge, Look, Size, lower, reads
 from safelight.engine.sizes import affordable
 from safelight.engine.tiles import Region, Renderer, Tick
+from safelight.nn.blocks import Moments, Normalisation, mirrored
 
 _NEAR = 24 << 20  # bytes of a tile that mostly stays in a processor's cache
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from safelight import ops
-from safelight.blocks import extended
+from safelight.nn.blocks import extended
 from safelight.ops.resampling import Kernel
 
 Tick = Callable[[float], None]  # told the fraction of a piece of work that is done, in [0, 1]

@@ -54,7 +54,7 @@ def ssim(
 
 
 @dataclass(frozen=True)
-class Moments:
+class LocalMoments:
     """Weighted means, population variances and covariance around each place, all `(B, C, H - 10, W - 10)`."""
 
     mean_x: Tensor
@@ -69,7 +69,7 @@ class Moments:
         return (2 * x * y + C1) / (x * x + y * y + C1)
 
 
-def moments(x: Tensor, y: Tensor) -> Moments:
+def moments(x: Tensor, y: Tensor) -> LocalMoments:
     """Look at two pictures through the window, wherever it fits whole.
 
     Args:
@@ -82,7 +82,7 @@ def moments(x: Tensor, y: Tensor) -> Moments:
         0.5
     """
     mean_x, mean_y = _window_mean(x), _window_mean(y)
-    return Moments(
+    return LocalMoments(
         mean_x=mean_x,
         mean_y=mean_y,
         variance_x=_window_mean(x * x) - mean_x * mean_x,

@@ -22,17 +22,17 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from safelight.blocks import Chain
 from safelight.card import Card, Paper, Promise, Recipe, Score, Trained, Weights
 from safelight.degrade import Degradation, Jpeg, Mixture, Noise, Shrink
-from safelight.optim import Soap
+from safelight.nn.blocks import ResidualChain
+from safelight.nn.soap import Soap
 from safelight.options import NoOptions
 from safelight.steps import Regression
 
 D = 20  # the depth (section IV-A)
 
 
-class DnCNN3(Chain):
+class DnCNN3(ResidualChain):
     """(B, 1, H, W), degraded, enlarged by the bicubic kernel if it was small, to (B, 1, H, W)."""
 
     def __init__(self, options: NoOptions, scale: int) -> None:  # noqa: ARG002 - one network for everything

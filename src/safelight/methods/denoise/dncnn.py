@@ -30,10 +30,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from safelight.blocks import Chain
 from safelight.card import Adopted, Card, ForeignLayout, LayoutError, Paper, Promise, Recipe, Score, Trained, Weights
 from safelight.degrade import Degradation, Noise
-from safelight.optim import Soap
+from safelight.nn.blocks import ResidualChain
+from safelight.nn.soap import Soap
 from safelight.options import option
 from safelight.steps import Regression
 from safelight.tasks import Task
@@ -54,7 +54,7 @@ class Options:
     )
 
 
-class DnCNN(Chain):
+class DnCNN(ResidualChain):
     """(B, C, H, W), noisy, to (B, C, H, W); C is 3 for ``CB`` and else 1."""
 
     def __init__(self, options: Options, scale: int) -> None:  # noqa: ARG002 - the size stays

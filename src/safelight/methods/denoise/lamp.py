@@ -20,10 +20,10 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.blocks import Chain
 from safelight.card import Card, Recipe, Trained, Weights
 from safelight.degrade import Degradation, Gray, Jpeg, Mixture, Noise
-from safelight.optim import Soap
+from safelight.nn.blocks import ResidualChain
+from safelight.nn.soap import Soap
 from safelight.options import NoOptions
 from safelight.steps import Regression
 
@@ -31,7 +31,7 @@ s = 2  # the side of a cell, in pixels
 N, C = 10, 64
 
 
-class Lamp(Chain):
+class Lamp(ResidualChain):
     """(B, 3, H, W), of sides that are multiples of s, to (B, 3, H, W)."""
 
     def __init__(self, options: NoOptions, scale: int) -> None:  # noqa: ARG002 - one network for everything

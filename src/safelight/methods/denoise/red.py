@@ -27,10 +27,10 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.blocks import begin_as_identity
 from safelight.card import Card, Paper, Promise, Recipe, Score, Trained, Weights
 from safelight.degrade import Degradation, Mixture, Noise, Shrink
-from safelight.optim import Soap
+from safelight.nn.blocks import begin_as_identity
+from safelight.nn.soap import Soap
 from safelight.options import option
 from safelight.steps import Regression
 from safelight.tasks import Task

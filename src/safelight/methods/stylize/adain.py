@@ -37,12 +37,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from safelight import losses, ops
-from safelight.blocks import EPSILON, Moments, Normalisation, extended, moments
 from safelight.card import Batch, Card, Paper, Perceptual, Recipe, Trained, Weights
 from safelight.degrade import AsItIs
 from safelight.features.backbone import Backbone
+from safelight.nn.blocks import EPSILON, Moments, Normalisation, extended, moments
+from safelight.nn.soap import Soap
 from safelight.ops import color
-from safelight.optim import Soap
 from safelight.options import CardError, option
 from safelight.problem import Problem, Style
 

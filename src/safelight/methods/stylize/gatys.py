@@ -48,8 +48,18 @@ from safelight.features import Backbone, facts
 from safelight.losses import content_loss, gram, gram_loss, total_variation
 from safelight.ops.color import match_covariance
 from safelight.options import CardError, option
-from safelight.painting import Optimizer, Way, descend, field, least_side, levels, padded, unbordered, weighted_layers
 from safelight.problem import Problem, Report, Solution, Step, Style
+from safelight.solvers.image_descent import (
+    Optimizer,
+    Parametrization,
+    descend,
+    field,
+    least_side,
+    levels,
+    padded,
+    unbordered,
+    weighted_layers,
+)
 
 COARSE = 3  # times what the network sees at once: the longer side that is solved without a coarser one
 LUMA = (0.299, 0.587, 0.114)  # Y of YIQ
@@ -268,13 +278,13 @@ def run(problem: Problem, options: Options, report: Report) -> Solution:
     plan = levels((y.shape[-2], y.shape[-1]), options.coarse or COARSE * least, options.iterations)
     network, done, end = unbordered(backbone), 0, ""
     for at, level in enumerate(plan):
-        way = Way(plan, at)
+        way = Parametrization(plan, at)
         x = ops.resize(x, level.size).clamp(0, 1)
         target = ops.resize(content, level.size).clamp(0, 1) if at < len(plan) - 1 else content
         fitted = at_size(styles, level.size, options.style_scale, least)
         likeness = Likeness(network, target, fitted, style_layers, content_layers, options)
 
-        def look(iteration: int, x: Tensor, loss: float, way: Way = way) -> bool:
+        def look(iteration: int, x: Tensor, loss: float, way: Parametrization = way) -> bool:
             return report(Step(fraction=way.fraction(iteration), x=shown(x), remark=way.remark(iteration, loss)))
 
         found = descend(x, likeness, look, optimizer=options.optimizer, iterations=level.iterations)

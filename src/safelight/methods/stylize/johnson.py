@@ -37,11 +37,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from safelight import losses, ops
-from safelight.blocks import InstanceNorm, grain
 from safelight.card import Batch, Card, Paper, Perceptual, Recipe, Trained, Weights
 from safelight.degrade import AsItIs
 from safelight.features.backbone import Backbone
-from safelight.optim import Soap
+from safelight.nn.blocks import InstanceNorm, grain
+from safelight.nn.soap import Soap
 from safelight.options import option
 from safelight.tasks import Task
 

@@ -37,9 +37,10 @@ from safelight.card import Card, Optimised, Paper
 from safelight.features import Backbone, facts
 from safelight.losses import gram, gram_loss, statistics, total_variation
 from safelight.options import option
-from safelight.painting import (
+from safelight.problem import Problem, Report, Solution, Step
+from safelight.solvers.image_descent import (
     Optimizer,
-    Way,
+    Parametrization,
     descend,
     field,
     least_side,
@@ -49,7 +50,6 @@ from safelight.painting import (
     unbordered,
     weighted_layers,
 )
-from safelight.problem import Problem, Report, Solution, Step
 
 COARSE = 3  # times what the network sees at once: the longer side that is solved without a coarser one
 GRAIN = 4  # pixels, of the noise: finer one is never quite lost on the way
@@ -168,7 +168,7 @@ def run(problem: Problem, options: Options, report: Report) -> Solution:
     x = noise(example, plan[0].size, problem.seed, round_about=round_about)
     network, done, end = unbordered(backbone), 0, ""
     for at, level in enumerate(plan):
-        way = Way(plan, at)
+        way = Parametrization(plan, at)
         if at:
             x = enlarged(x, level.size, round_about=round_about)
         zoom = max(level.size[0] / size[0], least / min(example.shape[-2:]))
@@ -177,7 +177,7 @@ def run(problem: Problem, options: Options, report: Report) -> Solution:
             small = ops.resize(example, (round(example.shape[-2] * zoom), round(example.shape[-1] * zoom))).clamp(0, 1)
         resemblance = Resemblance(network, small, layers, options)
 
-        def look(iteration: int, x: Tensor, loss: float, way: Way = way) -> bool:
+        def look(iteration: int, x: Tensor, loss: float, way: Parametrization = way) -> bool:
             return report(Step(fraction=way.fraction(iteration), x=shown(x), remark=way.remark(iteration, loss)))
 
         found = descend(

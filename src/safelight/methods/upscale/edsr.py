@@ -28,7 +28,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.blocks import begin_apart, part
 from safelight.card import (
     Adopted,
     Card,
@@ -43,7 +42,8 @@ from safelight.card import (
     promised,
 )
 from safelight.layouts import channels, count, rename
-from safelight.optim import Soap
+from safelight.nn.blocks import begin_apart, part
+from safelight.nn.soap import Soap
 from safelight.options import option
 from safelight.steps import Regression
 

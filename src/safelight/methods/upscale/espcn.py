@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from safelight.card import Card, Paper, Recipe, Score, Trained, Weights, promised
-from safelight.optim import Soap
+from safelight.nn.soap import Soap
 from safelight.options import NoOptions
 from safelight.steps import Regression
 

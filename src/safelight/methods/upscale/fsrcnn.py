@@ -29,10 +29,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.blocks import dot_enlarged, pass_on, sub_pixel
 from safelight.card import Adopted, Card, ForeignLayout, Paper, Recipe, Score, Trained, Weights, promised
 from safelight.layouts import channels, count, rename
-from safelight.optim import Soap
+from safelight.nn.blocks import dot_enlarged, pass_on, sub_pixel
+from safelight.nn.soap import Soap
 from safelight.options import option
 from safelight.steps import Regression
 

@@ -27,9 +27,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.blocks import begin_near_identity, dot_enlarged
 from safelight.card import Card, Promise, Recipe, Trained, Weights
-from safelight.optim import Soap
+from safelight.nn.blocks import begin_near_identity, dot_enlarged
+from safelight.nn.soap import Soap
 from safelight.options import option
 from safelight.steps import Regression
 

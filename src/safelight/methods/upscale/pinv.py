@@ -22,12 +22,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from safelight import inverse
 from safelight.card import Card, Optimised, Paper
 from safelight.degrade import forward_model
-from safelight.inverse import Spectrum
 from safelight.options import option
 from safelight.problem import Problem, Report, Solution, Step
+from safelight.solvers import linear_inverse
+from safelight.solvers.linear_inverse import Spectrum
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def stop_at(model: Spectrum, y: Tensor, options: Options, sigma: float | None) -
     """Find the residual to stop at, in units of [0, 1], and say why; y lies on the canvas, without its mean."""
     if options.strength is not None:
         return options.strength / 255, f"a residual of {options.strength:g}, as told"
-    fit = inverse.fit(model, model.analyse(y), sigma, least=inverse.ROUNDING)
+    fit = linear_inverse.fit(model, model.analyse(y), sigma, least=linear_inverse.ROUNDING)
     residual = math.sqrt(fit.residual / y.numel())
     return residual, f"a residual of {255 * residual:.2g}, that of Tikhonov's solution {fit.why}"
 
@@ -52,10 +52,10 @@ def stop_at(model: Spectrum, y: Tensor, options: Options, sigma: float | None) -
 def run(problem: Problem, options: Options, report: Report) -> Solution:
     """Iterate on the whole picture, all channels at once."""
     size = (problem.y.shape[-2], problem.y.shape[-1])
-    model = inverse.spectrum(size, problem.scale, problem.blur, problem.y.device)
+    model = linear_inverse.spectrum(size, problem.scale, problem.blur, problem.y.device)
     H = forward_model(problem.scale, problem.blur, "mirror" if model.mirrored else "circular")
     c = problem.y.mean(dim=(-2, -1), keepdim=True)
-    y = inverse.lay(model, problem.y - c)
+    y = linear_inverse.lay(model, problem.y - c)
     enough, why = stop_at(model, y, options, problem.sigma)
 
     r = y  # y - H x

@@ -27,9 +27,9 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.blocks import pass_on
 from safelight.card import Card, Paper, Recipe, Score, Trained, Weights, promised
-from safelight.optim import Soap
+from safelight.nn.blocks import pass_on
+from safelight.nn.soap import Soap
 from safelight.options import option
 from safelight.steps import Regression
 

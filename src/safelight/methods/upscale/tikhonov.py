@@ -8,7 +8,7 @@ on Computers 1973::
     x = argmin 1/2 |H x - y|^2 + tau/2 |D x|^2  =  (H'H + tau D'D)^-1 H'y         H = S B: blur, then sample
 
 Where B is circular, or its border a mirror, the matrix falls apart into one small system for each frequency of y: the
-s * s frequencies of x that fold onto it. Woodbury's formula solves each in a line (``safelight.inverse``)::
+s * s frequencies of x that fold onto it. Woodbury's formula solves each in a line (``safelight.solvers.linear_inverse``)::
 
     X = conj(b) / l * unfold(Y / (g + tau)),       l = |D|^2,   g = fold_squared(|b|^2 / l)
 
@@ -24,10 +24,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from safelight import inverse
 from safelight.card import Card, ClosedForm, Paper
 from safelight.options import option
 from safelight.problem import Problem, Solution
+from safelight.solvers import linear_inverse
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,22 +37,22 @@ class Options:
     strength: float | None = option(
         None,
         "weight of the squared gradient; auto finds it from the noise",
-        low=inverse.WEAKEST,
-        high=inverse.STRONGEST,
+        low=linear_inverse.WEAKEST,
+        high=linear_inverse.STRONGEST,
     )
 
 
 def solve(problem: Problem, options: Options) -> Solution:
     """Restore the whole picture, each channel alone with the same strength."""
     y = problem.y
-    model = inverse.spectrum((y.shape[-2], y.shape[-1]), problem.scale, problem.blur, y.device)
+    model = linear_inverse.spectrum((y.shape[-2], y.shape[-1]), problem.scale, problem.blur, y.device)
     mean = y.mean(dim=(-2, -1), keepdim=True)
-    Y = model.analyse(inverse.lay(model, y - mean))
+    Y = model.analyse(linear_inverse.lay(model, y - mean))
     tau, notes = options.strength, ()
     if tau is None:
-        fit = inverse.fit(model, Y, problem.sigma)
+        fit = linear_inverse.fit(model, Y, problem.sigma)
         tau, notes = fit.strength, (f"strength {fit.strength:.3g}, {fit.why}",)
-    x = model.crop(model.synthesise(inverse.tikhonov(model, Y, tau))) + mean
+    x = model.crop(model.synthesise(linear_inverse.tikhonov(model, Y, tau))) + mean
     return Solution(x=x.contiguous(), notes=notes)
 
 

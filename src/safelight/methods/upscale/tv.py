@@ -13,7 +13,7 @@ dual variable p has the slopes' shape, |p| <= strength at each pixel::
     p~ = project(p + sigma D (2 x~ - x)),                   tau sigma |D|^2 <= 1, |D|^2 <= 8
     (x, p) <- (x, p) + 1.9 ((x~, p~) - (x, p))              over-relaxed, as Condat 2013 proves it right
 
-The prox is exact, in the basis of ``safelight.inverse``, where H H' is diagonal. It starts at Tikhonov's solution.
+The prox is exact, in the basis of ``safelight.solvers.linear_inverse``, where H H' is diagonal. It starts at Tikhonov's solution.
 
 It stops at a relative duality gap. For every r and every p of slopes with H'r + D'p = 0 and |p| <= strength, P(x) is at
 least ``-1/2 |r|^2 - <r, y>`` for all x. Such a pair is made of r = H x~ - y without its mean and of p~, corrected by
@@ -34,11 +34,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from safelight import inverse
 from safelight.card import Card, Optimised, Paper
-from safelight.inverse import Spectrum
 from safelight.options import option
 from safelight.problem import Problem, Report, Solution, Step
+from safelight.solvers import linear_inverse
+from safelight.solvers.linear_inverse import Spectrum
 
 RELAX = 1.9
 CHECK = 10  # iterations between two looks at the gap and the residual
@@ -50,7 +50,10 @@ class Options:
     """How much variation is taken away, and how exactly."""
 
     strength: float | None = option(
-        None, "weight of the variation; auto finds it from the noise", low=inverse.WEAKEST, high=inverse.STRONGEST
+        None,
+        "weight of the variation; auto finds it from the noise",
+        low=linear_inverse.WEAKEST,
+        high=linear_inverse.STRONGEST,
     )
     tolerance: float = option(1e-3, "relative duality gap at which it stops", low=1e-9, high=1)
     steps: int = option(1000, "most iterations", low=1, high=1_000_000)
@@ -120,7 +123,7 @@ class Iteration:
 
     def residual(self) -> float:
         """|H x~ - y|^2."""
-        return float(inverse.power(self.r).sum())
+        return float(linear_inverse.power(self.r).sum())
 
     def primal(self) -> float:
         """P(x~)."""
@@ -136,24 +139,24 @@ class Iteration:
         e = e * torch.where(model.rough > 0, 1 / model.rough, 0.0).to(e.real.dtype)
         p = self.p_next - slopes(model.synthesise(e), model.mirrored)
         fits = self.strength / max(float(lengths(p).max()), 1e-30)
-        size = float(inverse.power(r).sum())
+        size = float(linear_inverse.power(r).sum())
         along = float((r.conj() * self.Y).real.double().sum())
         scale = min(max(-along / max(size, 1e-30), -fits), fits)
         return -scale * scale * size / 2 - scale * along
 
     def strengthen(self, factor: float) -> None:
         """Change the strength; p keeps its share of it."""
-        self.strength = min(max(self.strength * factor, inverse.WEAKEST), inverse.STRONGEST)
+        self.strength = min(max(self.strength * factor, linear_inverse.WEAKEST), linear_inverse.STRONGEST)
         self.p = self.p * factor
 
 
 def start(model: Spectrum, Y: Tensor, tau: float, strength: float | None) -> Iteration:
     """Start at Tikhonov's solution, whose slopes, times its strength tau, are a dual variable but for their bound."""
-    x = model.synthesise(inverse.tikhonov(model, Y, tau))
+    x = model.synthesise(linear_inverse.tikhonov(model, Y, tau))
     p = tau * slopes(x, model.mirrored)
     size = lengths(p)
     if strength is None:
-        strength = max(float(size.double().mean()), inverse.WEAKEST)
+        strength = max(float(size.double().mean()), linear_inverse.WEAKEST)
     return Iteration(model, Y, x, p / (size / strength).clamp(min=1), strength)
 
 
@@ -161,12 +164,12 @@ def run(problem: Problem, options: Options, report: Report) -> Solution:
     """Iterate on the whole picture, all channels together."""
     y = problem.y
     mean = y.mean(dim=(-2, -1), keepdim=True)
-    model = inverse.spectrum((y.shape[-2], y.shape[-1]), problem.scale, problem.blur, y.device)
-    Y = model.analyse(inverse.lay(model, y - mean))
-    if float(inverse.power(Y).mean()) < 1e-12:  # no gap is small against an objective of nothing
+    model = linear_inverse.spectrum((y.shape[-2], y.shape[-1]), problem.scale, problem.blur, y.device)
+    Y = model.analyse(linear_inverse.lay(model, y - mean))
+    if float(linear_inverse.power(Y).mean()) < 1e-12:  # no gap is small against an objective of nothing
         x = mean.expand(*y.shape[:2], y.shape[-2] * problem.scale, y.shape[-1] * problem.scale)
         return Solution(x=x.clone(), notes=("the picture is flat, and stays so",))
-    fit = inverse.fit(model, Y, problem.sigma, least=inverse.ROUNDING)
+    fit = linear_inverse.fit(model, Y, problem.sigma, least=linear_inverse.ROUNDING)
     iteration = start(model, Y, fit.strength, options.strength)
     settled = options.strength is not None
 

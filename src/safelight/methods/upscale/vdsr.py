@@ -23,10 +23,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from safelight.blocks import Chain, grow
 from safelight.card import Adopted, Card, ForeignLayout, Paper, Recipe, Score, Stage, Trained, Weights, promised
 from safelight.layouts import rename
-from safelight.optim import Soap
+from safelight.nn.blocks import ResidualChain, grow
+from safelight.nn.soap import Soap
 from safelight.options import NoOptions
 from safelight.steps import Regression
 
@@ -34,7 +34,7 @@ D = 20  # the depth: "twenty weight layers"
 STAGES = (Stage(width=0.25, steps=0.925, time=0.6), Stage(width=1, steps=0.075, time=0.4))
 
 
-class VDSR(Chain):
+class VDSR(ResidualChain):
     """(B, 1, H, W), the luma enlarged by the bicubic kernel, to (B, 1, H, W)."""
 
     def __init__(self, options: NoOptions, scale: int) -> None:  # noqa: ARG002 - one network for every scale

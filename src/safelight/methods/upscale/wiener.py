@@ -22,11 +22,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from safelight import inverse
 from safelight.card import Card, ClosedForm, Paper
-from safelight.inverse import Spectrum
 from safelight.options import option
 from safelight.problem import Problem, Solution
+from safelight.solvers import linear_inverse
+from safelight.solvers.linear_inverse import Spectrum
 
 SLOPES = tuple(1.5 + 0.25 * i for i in range(11))
 """The slopes that are tried: half to twice that of natural pictures."""
@@ -39,8 +39,8 @@ class Options:
     strength: float | None = option(
         None,
         "variance of the noise over that of the picture; auto fits it",
-        low=inverse.WEAKEST,
-        high=inverse.STRONGEST,
+        low=linear_inverse.WEAKEST,
+        high=linear_inverse.STRONGEST,
     )
     slope: float | None = option(None, "how fast the power falls with the frequency; auto fits it", low=0, high=6)
 
@@ -60,16 +60,16 @@ def unlikelihood(energy: Tensor, g: Tensor, channels: int, A: float, noise: floa
 
 def fit(model: Spectrum, Y: Tensor, options: Options, sigma: float | None) -> tuple[float, float]:
     """Find the strength and the slope under which the coefficients (1, C, h, w) are most likely."""
-    energy, channels = inverse.power(Y), Y.shape[1]
+    energy, channels = linear_inverse.power(Y), Y.shape[1]
     slopes = SLOPES if options.slope is None else (options.slope,)
     given = options.strength
     if given is None and sigma == 0:
-        given = inverse.WEAKEST
+        given = linear_inverse.WEAKEST
     found: list[tuple[float, float, float]] = []
     for slope in slopes:
         g = model.gram(spectrum_of_pictures(model, slope))
         cost = _cost(energy, g, channels, sigma if given is None else None)
-        strength = inverse.best(cost) if given is None else given
+        strength = linear_inverse.best(cost) if given is None else given
         found.append((cost(strength), strength, slope))
     _, strength, slope = min(found)
     return strength, slope
@@ -89,9 +89,9 @@ def _cost(energy: Tensor, g: Tensor, channels: int, sigma: float | None) -> Call
 def solve(problem: Problem, options: Options) -> Solution:
     """Restore the whole picture, each channel alone by the same filter."""
     y = problem.y
-    model = inverse.spectrum((y.shape[-2], y.shape[-1]), problem.scale, problem.blur, y.device)
+    model = linear_inverse.spectrum((y.shape[-2], y.shape[-1]), problem.scale, problem.blur, y.device)
     mean = y.mean(dim=(-2, -1), keepdim=True)
-    Y = model.analyse(inverse.lay(model, y - mean))
+    Y = model.analyse(linear_inverse.lay(model, y - mean))
     strength, slope = fit(model, Y, options, problem.sigma)
     S = spectrum_of_pictures(model, slope)
     X = model.adjoint(Y / (model.gram(S) + strength).to(Y.real.dtype)) * S.to(Y.real.dtype)

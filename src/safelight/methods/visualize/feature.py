@@ -29,12 +29,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from safelight import waves
 from safelight.card import Paper
 from safelight.features.subject import Subject
 from safelight.ops.drawing import Section, Tile, enlarged, sheet
 from safelight.options import CardError, option
 from safelight.problem import Report, Step
+from safelight.solvers import fourier_image
 from safelight.view import Drawing, Scene, View
 
 SIZE = 96  # pixels: the side of the picture, if nobody says
@@ -96,7 +96,7 @@ def climb(
     """
     drawn = torch.Generator().manual_seed(seed)
     square = (size, size)
-    z = waves.draw(subject.channels, square, SPREAD, drawn).to(subject.device).requires_grad_()
+    z = fourier_image.draw(subject.channels, square, SPREAD, drawn).to(subject.device).requires_grad_()
     adam = torch.optim.Adam([z], lr=RATE)
 
     before = subject.layers[max(subject.layers.index(layer) - 1, 0)]
@@ -115,16 +115,16 @@ def climb(
         return into.topk(max(1, len(into) // 10)).values.mean()
 
     with torch.no_grad():
-        first = float(score(waves.picture(z, square)))
+        first = float(score(fourier_image.picture(z, square)))
     for step in range(1, options.iterations + 1):
-        x = waves.picture(z, square)
+        x = fourier_image.picture(z, square)
         loss = -climbed(transformed(x, drawn) if options.transforms == "yes" else x)
         (z.grad,) = torch.autograd.grad(loss, z)
         adam.step()
         if not report(Step(fraction=step / options.iterations, x=x.detach())):
             break
     with torch.no_grad():
-        x = waves.picture(z, square)
+        x = fourier_image.picture(z, square)
         return x, first, float(score(x))
 
 

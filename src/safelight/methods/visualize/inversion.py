@@ -26,12 +26,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from safelight import waves
 from safelight.card import Paper
 from safelight.features.subject import Subject
 from safelight.ops.drawing import Section, Tile, enlarged, sheet
 from safelight.options import option
 from safelight.problem import Report, Step
+from safelight.solvers import fourier_image
 from safelight.view import Drawing, Scene, View
 
 B = 0.5  # half of the range of sample values
@@ -84,14 +84,14 @@ def invert(scene: Scene, layer: str, x0: Tensor, options: Options, report: Repor
     norm0 = phi0.square().sum().clamp_min(1e-12)
     size = (x0.shape[-2], x0.shape[-1])
     drawn = torch.Generator().manual_seed(scene.seed)
-    z = waves.draw(x0.shape[1], size, SPREAD, drawn).to(x0.device).requires_grad_()
+    z = fourier_image.draw(x0.shape[1], size, SPREAD, drawn).to(x0.device).requires_grad_()
     method = torch.optim.LBFGS(
         [z], max_iter=1, max_eval=SEARCH, tolerance_grad=0, tolerance_change=0, line_search_fn="strong_wolfe"
     )
     distances: list[float] = []
 
     def evaluate() -> Tensor:
-        x = waves.picture(z, size)
+        x = fourier_image.picture(z, size)
         distance = (scene.subject.maps(x, [layer])[layer] - phi0).square().sum() / norm0
         distances.append(float(distance.detach()))
         loss = distance + options.norm * alpha_norm(x) + tv * variation(x, options.beta)
@@ -100,10 +100,10 @@ def invert(scene: Scene, layer: str, x0: Tensor, options: Options, report: Repor
 
     for step in range(1, options.iterations + 1):
         method.step(evaluate)
-        x = waves.picture(z.detach(), size)
+        x = fourier_image.picture(z.detach(), size)
         if not report(Step(fraction=step / options.iterations, x=x, remark=f"distance {distances[-1]:.2e}")):
             break
-    return waves.picture(z.detach(), size), distances[0], distances[-1]
+    return fourier_image.picture(z.detach(), size), distances[0], distances[-1]
 
 
 def usual_tv(subject: Subject, layer: str) -> float:

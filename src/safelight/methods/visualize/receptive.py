@@ -28,13 +28,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from safelight import waves
 from safelight.card import Paper
 from safelight.features.subject import OUTPUT, Layer, Subject
 from safelight.ops.drawing import Curve, Section, Tile, boxed, chart, enlarged, heat, sheet
 from safelight.ops.drawing.chart import BLUE, RED
 from safelight.options import CardError, option
 from safelight.problem import Report, Step
+from safelight.solvers import fourier_image
 from safelight.view import Drawing, Scene, View
 
 MARGIN = 8  # pixels drawn around the theoretical field
@@ -142,7 +142,9 @@ def _input(subject: Subject, picture: Tensor | None, side: int, drawn: torch.Gen
     """Take a crop of the picture at random, or noise of a natural spectrum if there is none; (1, C, side, side)."""
     if picture is None:
         square = (side, side)
-        return waves.picture(waves.draw(subject.channels, square, CONTRAST, drawn), square).to(subject.device)
+        return fourier_image.picture(fourier_image.draw(subject.channels, square, CONTRAST, drawn), square).to(
+            subject.device
+        )
     need = math.ceil(side / subject.zoom)  # pixels of the picture
     height, width = picture.shape[-2:]
     if min(height, width) < need:

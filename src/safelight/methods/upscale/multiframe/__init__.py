@@ -37,13 +37,13 @@ from torch import Tensor
 
 from safelight import ops
 from safelight.card import Card, Optimised, Paper
-from safelight.inverse import ROUNDING
 from safelight.methods.upscale.multiframe.alignment import LEAST, Aligned, Canvas, align, refine, typical_slope
 from safelight.methods.upscale.multiframe.fusion import Joint
 from safelight.ops import noise
 from safelight.ops.color import rgb_to_ycbcr
 from safelight.options import CardError, option
 from safelight.problem import Problem, Report, Solution, Step
+from safelight.solvers.linear_inverse import ROUNDING
 
 _STEPS = 40
 _EVERY = 3  # steps between two completions of what frames did not see

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from safelight import ops
-from safelight.inverse import ROUNDING, point_spread
 from safelight.methods.upscale.multiframe.fusion import Joint, smooth_size
 from safelight.methods.upscale.multiframe.registration import register
+from safelight.solvers.linear_inverse import ROUNDING, point_spread
 
 LEAST = 16  # sides of a frame that can be registered
 _ALIKE = 0.6  # other scenes reach 0.4, the same scene under a noise of 20 has 0.8

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from safelight import ops
-from safelight.inverse import point_spread
+from safelight.solvers.linear_inverse import point_spread
 
 _CHUNK = 1 << 18  # numbers of small systems that are inverted at once
 

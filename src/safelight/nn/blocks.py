@@ -67,7 +67,7 @@ def begin_apart(layer: nn.Conv2d, n_in: int, n_out: int) -> None:
     nn.init.zeros_(layer.weight[:n_out, n_in:])
 
 
-class Chain(nn.Module):
+class ResidualChain(nn.Module):
     """Layers of 3x3 convolutions without branches, a ReLU between them, which compute a residual.
 
     It can grow: with ``n`` below the width, its first n channels are all that there is, and when the others join them,
@@ -109,7 +109,7 @@ class Chain(nn.Module):
         return part(self.last, r, n, self.last.out_channels)
 
 
-def grow(network: Chain, width: float) -> None:
+def grow(network: ResidualChain, width: float) -> None:
     """Train a share of the channels."""
     network.n = int(network.first.out_channels * width)
 

@@ -357,7 +357,7 @@ def lay(model: Spectrum, y: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
+class SpectrumFit:
     """Tikhonov's solution of automatic strength, and what follows for other penalties.
 
     Attributes:
@@ -371,7 +371,7 @@ class Fit:
     why: str
 
 
-def fit(model: Spectrum, y: Tensor, sigma: float | None, least: float = 0.0) -> Fit:
+def fit(model: Spectrum, y: Tensor, sigma: float | None, least: float = 0.0) -> SpectrumFit:
     """Choose the strength: by the discrepancy principle where the noise is told, else by cross-validation.
 
     Args:
@@ -390,9 +390,9 @@ def fit(model: Spectrum, y: Tensor, sigma: float | None, least: float = 0.0) -> 
         noise = math.sqrt(residual / freedom / channels)
         why = f"by generalised cross-validation, which estimates a noise of {255 * noise:.2g}"
         if noise >= least:
-            return Fit(strength, residual, why)
+            return SpectrumFit(strength, residual, why)
     noise = max(least, 0.0 if sigma is None else sigma)
     strength = discrepancy(energy, gain, channels * noise**2)
     left = strength / (gain + strength)
     why = f"by the discrepancy principle for a noise of {255 * noise:.2g}"
-    return Fit(strength, float((energy * left.square()).sum()), why)
+    return SpectrumFit(strength, float((energy * left.square()).sum()), why)

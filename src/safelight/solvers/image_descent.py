@@ -141,7 +141,7 @@ def levels(size: Size, most: int, iterations: int) -> tuple[Level, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class Parametrization:
     """Where a descent stands on the way from coarse to fine."""
 
     levels: tuple[Level, ...]

@@ -1,0 +1,1 @@
+"""Layers, initial weights and the optimiser that several networks share."""
