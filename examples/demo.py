@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from safelight import catalog, image, infer, report, score
-from safelight.card import Card
+from safelight.core.card import Card
+from safelight.core.options import CardError
 from safelight.degrade import Downsample
 from safelight.engine.samples import to_tensor
 from safelight.metrics import SR_NEWER
-from safelight.options import CardError
 
 SCALE = 4
 SAMPLE = "data/coffee.png"  # 600 x 400, in the public domain

@@ -3,10 +3,10 @@
 import signal
 
 from safelight import catalog
-from safelight.card import Card, ClosedForm, Extra, Interpolation, Optimised
+from safelight.core.card import Card, ClosedForm, Interpolation, Optimised, OptionalPackage
+from safelight.core.options import NoOptions
+from safelight.core.solver_input import SolverProgress, SolverResult
 from safelight.ops.resampling import CUBIC
-from safelight.options import NoOptions
-from safelight.problem import Solution, Step
 
 STEPS = 20
 
@@ -18,19 +18,19 @@ def card(task, name, method, **facts):
 
 def darken(problem, options):
     """Half of the picture, and what was told of it in a note."""
-    return Solution(x=problem.y / 2, notes=(f"sigma {problem.sigma}",))
+    return SolverResult(x=problem.y / 2, notes=(f"sigma {problem.sigma}",))
 
 
 def fill(problem, options):
     """White where the mask is."""
-    return Solution(x=problem.y * (1 - problem.mask) + problem.mask)
+    return SolverResult(x=problem.y * (1 - problem.mask) + problem.mask)
 
 
 def mean(problem, options):
     """The mean of all frames, each pixel a block."""
     x = sum(problem.frames, problem.y) / (1 + len(problem.frames))
     x = x.repeat_interleave(problem.scale, -1).repeat_interleave(problem.scale, -2)
-    return Solution(x=x, notes=(f"{1 + len(problem.frames)} frames",))
+    return SolverResult(x=x, notes=(f"{1 + len(problem.frames)} frames",))
 
 
 class Climb:
@@ -47,16 +47,18 @@ class Climb:
             if step == self.at and self.runs == 1:
                 for _ in range(self.times):
                     signal.raise_signal(signal.SIGINT)
-            if not report(Step(fraction=step / STEPS, x=x, remark=f"loss {step}")):
+            if not report(SolverProgress(fraction=step / STEPS, x=x, remark=f"loss {step}")):
                 break
             x = x + 1 / STEPS
-        return Solution(x=x)
+        return SolverResult(x=x)
 
 
 DARKEN = card("denoise", "darken", ClosedForm(solve=darken, bytes=8), takes=frozenset({"sigma"}), also=("deblock",))
 FILL = card("inpaint", "fill", ClosedForm(solve=fill, bytes=8), takes=frozenset({"mask"}))
 MEAN = card("upscale", "mean", ClosedForm(solve=mean, bytes=8), takes=frozenset({"frames", "blur", "sigma"}))
-LACKING = card("denoise", "lacking", Interpolation(kernel=CUBIC), extra=Extra(module="no_such_package", name="classic"))
+LACKING = card(
+    "denoise", "lacking", Interpolation(kernel=CUBIC), extra=OptionalPackage(module="no_such_package", name="classic")
+)
 
 
 def climbing(climb):

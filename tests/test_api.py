@@ -11,7 +11,7 @@ from PIL import Image
 import safelight
 from restore_support import DARKEN, FILL, MEAN, install
 from safelight import image, infer
-from safelight.options import CardError
+from safelight.core.options import CardError
 
 
 @pytest.fixture

@@ -16,12 +16,12 @@ from safelight.bench import records, verdict
 from safelight.bench.plot import draw
 from safelight.bench.quality import Quality
 from safelight.bench.tracks import TRACKS
-from safelight.card import Trained, Weights
 from safelight.checkpoint import Header
+from safelight.core.card import Trained, Weights
+from safelight.core.options import CardError, make_options
 from safelight.data import DataError
 from safelight.engine import device as devices
 from safelight.image import Picture
-from safelight.options import CardError, make_options
 
 UPSCALE = TRACKS["upscale"]
 

@@ -15,12 +15,12 @@ from safelight import model as models
 from safelight.bench import quality, records, speed, verdict
 from safelight.bench.records import Missing
 from safelight.bench.tracks import TRACKS
-from safelight.card import Card, ClosedForm, Interpolation, Optimised, Promise, Score, Weights
 from safelight.checkpoint import Header
+from safelight.core.card import Card, ClosedForm, Interpolation, Optimised, Promise, Score, Weights
+from safelight.core.options import make_options
+from safelight.core.solver_input import SolverProgress, SolverResult
 from safelight.data import DataError
 from safelight.ops.resampling import CUBIC
-from safelight.options import make_options
-from safelight.problem import Solution, Step
 
 DENOISE, DEBLOCK, UPSCALE = TRACKS["denoise"], TRACKS["deblock"], TRACKS["upscale"]
 
@@ -38,16 +38,16 @@ def mean_of(problem, options):
     x = problem.y + (problem.y.mean() - problem.y) / 3
     if problem.scale > 1:
         x = x.repeat_interleave(problem.scale, -1).repeat_interleave(problem.scale, -2)
-    return Solution(x=x, notes=(f"sigma {problem.sigma}",))
+    return SolverResult(x=x, notes=(f"sigma {problem.sigma}",))
 
 
 def in_steps(problem, options, report):
     x = problem.y.clone()
     for i in range(4):
         x = x + (problem.y.mean() - x) / 12
-        if not report(Step(fraction=(i + 1) / 4, x=x)):
+        if not report(SolverProgress(fraction=(i + 1) / 4, x=x)):
             break
-    return Solution(x=x)
+    return SolverResult(x=x)
 
 
 def whole(name, method, **other):
@@ -234,9 +234,9 @@ def test_what_takes_too_long_runs_only_when_it_is_named(sets, tmp_path, monkeypa
 
 
 def test_a_missing_package_is_a_reason(monkeypatch):
-    from safelight.card import Extra
+    from safelight.core.card import OptionalPackage
 
-    card = dataclasses.replace(FORMULA, extra=Extra(module="no_such_module", name="classic"))
+    card = dataclasses.replace(FORMULA, extra=OptionalPackage(module="no_such_module", name="classic"))
     found = quality.enter(DENOISE, card, {}, 15)
     assert isinstance(found, Missing)
     assert found.reason == "it needs a package that is not installed; pip install 'safelight[classic]'"

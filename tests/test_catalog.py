@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from safelight import catalog
-from safelight.catalog import CARDS, DEFAULTS, VIEWS, find, of_task
-from safelight.options import CardError
+from safelight.catalog import CARDS, DEFAULTS, INSPECTORS, find, of_task
+from safelight.core.options import CardError
 
 RESULTS = Path(__file__).parent.parent / "results" / "upscale.json"
 LIMIT = 40_000  # multiply-adds per output pixel that the default may need
@@ -31,8 +31,8 @@ def test_unknown_names_list_the_close_ones(name, close):
 def test_every_method_file_is_in_the_catalog():
     home = Path(catalog.__file__).parent / "methods"
     files = {f"{path.parent.name}/{path.stem}" for path in home.glob("*/*") if not path.name.startswith(("_", "."))}
-    assert files == {record.id for record in (*CARDS, *VIEWS)}
-    assert len(CARDS) + len(VIEWS) == len(files)
+    assert files == {record.id for record in (*CARDS, *INSPECTORS)}
+    assert len(CARDS) + len(INSPECTORS) == len(files)
 
 
 def test_a_method_is_found_under_each_of_its_tasks():

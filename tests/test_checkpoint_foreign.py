@@ -16,10 +16,11 @@ from torch import nn
 import safelight
 import weights_support as public
 from legacy_support import old_file
-from safelight import checkpoint, convert, layouts, model
-from safelight.card import LayoutError
+from safelight import checkpoint, convert, model
 from safelight.catalog import CARDS, find
 from safelight.checkpoint import CheckpointError
+from safelight.core import key_maps
+from safelight.core.card import LayoutError
 from safelight.methods.upscale import edsr, fsrcnn
 
 LAYOUTS = {
@@ -298,6 +299,6 @@ def test_the_cache_is_the_users(monkeypatch, tmp_path):
 
 def test_key_maps_know_every_tensor():
     with pytest.raises(LayoutError, match=r"'b\.weight', which this network does not have"):
-        layouts.rename({"b.weight": torch.zeros(1)}, {"a": "c"})
+        key_maps.rename({"b.weight": torch.zeros(1)}, {"a": "c"})
     with pytest.raises(LayoutError, match="without a"):
-        layouts.channels({}, "a")
+        key_maps.channels({}, "a")

@@ -19,8 +19,8 @@ from safelight import catalog, image, infer
 from safelight import model as models
 from safelight.batch.manifest import NAME
 from safelight.cli import app, options, shell
+from safelight.core.options import option_facts
 from safelight.engine import device as devices
-from safelight.options import option_facts
 from safelight.tasks import TASKS
 
 

@@ -17,9 +17,9 @@ from safelight.batch.cluster import Order, plan
 from safelight.batch.cluster.worker import Worker
 from safelight.batch.manifest import NAME, settings_of
 from safelight.cli import app, options
+from safelight.core.options import option, option_facts
 from safelight.image import Picture
 from safelight.infer import Settings
-from safelight.options import option, option_facts
 
 
 @dataclass(frozen=True)

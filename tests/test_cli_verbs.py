@@ -13,9 +13,9 @@ import safelight
 from restore_support import DARKEN, LACKING, card, install
 from safelight import bench, catalog, checkpoint, image, train
 from safelight.bench import AnchorError
-from safelight.card import ClosedForm
 from safelight.cli import app
-from safelight.problem import Solution
+from safelight.core.card import ClosedForm
+from safelight.core.solver_input import SolverResult
 
 
 def run(*arguments):
@@ -128,7 +128,7 @@ def test_compare_tells_what_cannot_be_measured(tmp_path):
 
 
 def test_compare_does_what_all_the_methods_do(tmp_path, monkeypatch):
-    other = card("denoise", "same", ClosedForm(solve=lambda problem, options: Solution(x=problem.y), bytes=8))
+    other = card("denoise", "same", ClosedForm(solve=lambda problem, options: SolverResult(x=problem.y), bytes=8))
     install(monkeypatch, DARKEN, other)
     a, out = draw(tmp_path / "a.png"), tmp_path / "report.html"
     result = run("compare", "darken", "denoise/same", "-i", a, "-r", a, "-o", out, "--sigma", "3", "--json")

@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from safelight import infer, ops
-from safelight.card import Trained
 from safelight.catalog import CARDS, find
+from safelight.core.card import Trained
+from safelight.core.options import CardError
 from safelight.engine.consistent import LEAST_ZOOM, Consistent, inverse_taps
 from safelight.engine.samples import to_tensor
 from safelight.engine.tiles import Region, Renderer
 from safelight.image import Picture
 from safelight.infer import Settings
-from safelight.options import CardError
 from tests_support import random_runner
 
 UPSCALERS = [card for card in CARDS if card.task == "upscale" and isinstance(card.method, Trained)]

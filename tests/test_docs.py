@@ -15,9 +15,9 @@ from safelight import catalog, image
 from safelight.bench import quality, records, verdict
 from safelight.bench.quality import Quality
 from safelight.bench.tracks import TRACKS
-from safelight.card import Trained
 from safelight.cli import app
-from safelight.options import make_options
+from safelight.core.card import Trained
+from safelight.core.options import make_options
 from safelight.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from safelight import catalog
-from safelight.card import Trained
+from safelight.core.card import Trained
 from safelight.engine import device, graph, tiles
 from safelight.engine.cost import measure
 from safelight.engine.tiles import Local, OutOfMemoryError, Region, Renderer, Resample

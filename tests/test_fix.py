@@ -11,13 +11,13 @@ import safelight
 from restore_support import card, install
 from safelight import catalog, image, needs
 from safelight.batch.manifest import NAME
-from safelight.card import ClosedForm
 from safelight.cli import app
+from safelight.core.card import ClosedForm
+from safelight.core.options import CardError
+from safelight.core.solver_input import SolverResult
 from safelight.image import Picture
 from safelight.infer import Settings
 from safelight.needs import Fixer, look
-from safelight.options import CardError
-from safelight.problem import Solution
 
 
 def run(*arguments, stdin=None):
@@ -33,7 +33,7 @@ def adds(task, change):
     return card(
         task,
         f"{task.removesuffix('e')}er",
-        ClosedForm(solve=lambda problem, options: Solution(x=change(problem.y)), bytes=8),
+        ClosedForm(solve=lambda problem, options: SolverResult(x=change(problem.y)), bytes=8),
     )
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from safelight import infer
-from safelight.card import Trained
 from safelight.catalog import CARDS
+from safelight.core.card import Trained
 from safelight.image import Picture
 from safelight.infer import Settings
 

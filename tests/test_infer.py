@@ -13,12 +13,12 @@ from safelight import checkpoint, infer, ops
 from safelight import model as models
 from safelight.catalog import find
 from safelight.checkpoint import CheckpointError, Header
+from safelight.core.options import CardError
 from safelight.engine.samples import to_tensor
 from safelight.engine.sizes import SizeError, chain, target_size
 from safelight.image import Picture
 from safelight.infer import NumericError, Settings
 from safelight.ops.color import rgb_to_ycbcr
-from safelight.options import CardError
 from tests_support import random_network, random_runner
 
 BICUBIC, ESPCN, EDSR, VDSR, SHARPEN = (find(name) for name in ("bicubic", "espcn", "edsr", "vdsr", "sharpen"))

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from safelight import backbones, checkpoint, ops
 from safelight.backbones import SHIPPED
 from safelight.features import lens
-from safelight.features.backbone import Sight
+from safelight.features.backbone import ReceptiveField
 
 ROOT = Path(__file__).parents[1]
 RELUS = ["relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3", "relu4_1"]
@@ -59,10 +59,10 @@ def test_it_is_made_of_convolutions_alone():
 @pytest.mark.parametrize(
     ("layer", "sight"),
     [
-        ("relu1_2", Sight(32, 1, 5)),
-        ("relu2_2", Sight(64, 2, 14)),
-        ("relu3_3", Sight(128, 4, 40)),
-        ("relu4_1", Sight(256, 8, 60)),
+        ("relu1_2", ReceptiveField(32, 1, 5)),
+        ("relu2_2", ReceptiveField(64, 2, 14)),
+        ("relu3_3", ReceptiveField(128, 4, 40)),
+        ("relu4_1", ReceptiveField(256, 8, 60)),
     ],
 )
 def test_what_a_layer_sees(layer, sight):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from safelight import catalog
-from safelight.card import Trained, channels_of
+from safelight.core.card import Trained, channels_of
 from safelight.engine import strips as module
 from safelight.engine.graph import Convolve, UnknownLayerError, lower
 from safelight.engine.strips import Strips

@@ -10,14 +10,14 @@ import torch
 
 from safelight import checkpoint, data, image, ops, train
 from safelight import model as models
-from safelight.card import Batch, Stage
 from safelight.catalog import find
 from safelight.checkpoint import CheckpointError
+from safelight.core.card import Batch, GrowthStage
+from safelight.core.training import Regression
 from safelight.data import Crops, DataError
 from safelight.degrade import Jpeg, Noise, Shrink
 from safelight.engine import device as devices
 from safelight.ops.color import rgb_to_y
-from safelight.steps import Regression
 from safelight.train import Plan
 
 ESPCN, VDSR, EDSR = find("espcn"), find("vdsr"), find("edsr")
@@ -232,7 +232,7 @@ def test_the_rate_warms_up_and_falls_to_zero():
 
 
 def test_the_rate_follows_the_time_of_a_network_that_grows():
-    stages = (Stage(width=0.25, steps=0.8, time=0.5), Stage(width=1, steps=0.2, time=0.5))
+    stages = (GrowthStage(width=0.25, steps=0.8, time=0.5), GrowthStage(width=1, steps=0.2, time=0.5))
     recipe = dataclasses.replace(ESPCN.method.recipe, steps=1000, warmup=0, stages=stages)
     rates = [train.learning_rate(recipe, step) for step in range(1001)]
     assert rates[0] == 1
@@ -246,7 +246,7 @@ def test_the_rate_follows_the_time_of_a_network_that_grows():
 
 def test_a_network_grows_where_its_recipe_says_so(folder, tmp_path):
     made = plan(folder, tmp_path / "a", steps=8, card=VDSR)
-    stages = (Stage(width=0.25, steps=0.75, time=0.5), Stage(width=1, steps=0.25, time=0.5))
+    stages = (GrowthStage(width=0.25, steps=0.75, time=0.5), GrowthStage(width=1, steps=0.25, time=0.5))
     made = dataclasses.replace(made, recipe=dataclasses.replace(made.recipe, stages=stages))
     widths = []
     method = dataclasses.replace(VDSR.method, grow=lambda network, width: widths.append(width))

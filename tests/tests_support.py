@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from safelight import backbones, infer
-from safelight.card import Trained
+from safelight.core.card import Trained
 from safelight.image import Picture
 from safelight.model import Model
 from safelight.settings import Settings, StylePicture

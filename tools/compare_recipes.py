@@ -24,12 +24,12 @@ from measure_training import Ours
 from torch import Tensor, nn
 
 from safelight import data, lessons, model, provenance, train
-from safelight.card import Card, Recipe, Trained, Training, channels_of
+from safelight.core.card import Card, Recipe, Trained, Training, channels_of
+from safelight.core.options import make_options
+from safelight.core.training import Regression
 from safelight.engine import device as devices
 from safelight.methods.upscale import edsr, espcn, fsrcnn, lamp, srcnn, vdsr
 from safelight.nn.soap import Soap
-from safelight.options import make_options
-from safelight.steps import Regression
 
 RESULTS = Path(__file__).parent.parent / "results" / "recipes.json"
 
@@ -87,7 +87,7 @@ class Sized(lamp.Lamp):
     """Lamp of another size."""
 
     def __init__(self, layers: int, channels: int) -> None:
-        lamp.SIZES["base"], kept = lamp.Size(N=layers, C=channels), lamp.SIZES["base"]
+        lamp.SIZES["base"], kept = lamp.LampSize(N=layers, C=channels), lamp.SIZES["base"]
         super().__init__(lamp.Options(), 4)
         lamp.SIZES["base"] = kept
         self.setup(channels)
@@ -174,18 +174,20 @@ def sized(kind: type[Sized], layers: int, channels: int) -> Callable[[Any, int],
 
 def squared(network: lamp.Lamp, recipe: Recipe) -> Regression:
     """Lamp's step with another loss."""
-    return Regression(lamp.InTraining(network), Soap(network.parameters(), lr=recipe.rate), F.mse_loss)
+    return Regression(lamp.LampInTraining(network), Soap(network.parameters(), lr=recipe.rate), F.mse_loss)
 
 
 def lamp_by_adam(network: lamp.Lamp, recipe: Recipe) -> Regression:
     """Lamp's step with the field's optimiser."""
     adam = torch.optim.Adam(network.parameters(), lr=recipe.rate, betas=(0.9, 0.99))
-    return Regression(lamp.InTraining(network), adam, F.l1_loss)
+    return Regression(lamp.LampInTraining(network), adam, F.l1_loss)
 
 
 def fsrcnn_by_adam(network: fsrcnn.FSRCNN, recipe: Recipe) -> Regression:
     """FSRCNN's step with the field's optimiser."""
-    return Regression(fsrcnn.InTraining(network), torch.optim.Adam(network.parameters(), lr=recipe.rate), F.mse_loss)
+    return Regression(
+        fsrcnn.FSRCNNInTraining(network), torch.optim.Adam(network.parameters(), lr=recipe.rate), F.mse_loss
+    )
 
 
 AS_IT_IS = "as it is"

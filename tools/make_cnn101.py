@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from safelight import image
 from safelight.engine.samples import to_samples
-from safelight.features.subject import OUTPUT, Subject
+from safelight.features.inspected_network import OUTPUT, InspectedNetwork
 from safelight.ops.drawing import Curve, Section, Tile, chart, enlarged, sheet, stretched, symmetric
 from safelight.ops.drawing.chart import BLUE, RED
 from safelight.views import load
@@ -281,10 +281,10 @@ def depth() -> list[str]:
     rows = ["| layers | rule | measured |", "| --- | --: | --: |"]
     for count in (1, 2, 5, 10):
         stack = nn.Sequential(*(nn.Conv2d(1, 1, 3, padding=1) for _ in range(count)))
-        seen = Subject(stack, "stack", channels=1).layer(OUTPUT).field
+        seen = InspectedNetwork(stack, "stack", channels=1).layer(OUTPUT).field
         rows.append(f"| {count} of 3x3 | 2 · {count} + 1 = {2 * count + 1} | {seen} |")
     pooled = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.AvgPool2d(2), nn.Conv2d(1, 1, 3, padding=1))
-    seen = Subject(pooled, "stack", channels=1).layer(OUTPUT).field
+    seen = InspectedNetwork(pooled, "stack", channels=1).layer(OUTPUT).field
     rows.append(f"| 3x3, pooling by 2, 3x3 | 3 + 1 + 2 · 2 = {3 + 1 + 2 * 2} | {seen} |")
     return rows
 

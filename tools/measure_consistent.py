@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from safelight import catalog, image, infer, ops, provenance
-from safelight.card import Card
+from safelight.core.card import Card
 from safelight.degrade import Downsample
 from safelight.engine.samples import to_samples, to_tensor
 from safelight.image import Picture

@@ -23,13 +23,13 @@ import numpy as np
 import torch
 
 from safelight import image, ops, provenance
-from safelight.card import Optimised
+from safelight.core.card import Optimised
+from safelight.core.solver_input import SolverInput, SolverProgress
 from safelight.degrade import Downsample
 from safelight.engine import device as devices
 from safelight.engine.samples import to_samples, to_tensor
 from safelight.methods.denoise import dip
 from safelight.metrics.psnr import psnr
-from safelight.problem import Problem, Step
 
 Row: TypeAlias = dict[str, Any]
 
@@ -76,7 +76,7 @@ def measure(
             "curve": curve,
         }
 
-    def watch(step: Step) -> bool:
+    def watch(step: SolverProgress) -> bool:
         times.append(clock())
         if len(times) % EVERY == 1:
             curve.append((len(times) - 1, score(step.x)))
@@ -86,7 +86,7 @@ def measure(
     bicubic = score(ops.resize(small, (target.shape[-2], target.shape[-1])))
     method = dip.CARD.method
     assert isinstance(method, Optimised)
-    made = method.run(Problem(task="upscale", y=small.to(device), scale=scale), options, watch)
+    made = method.run(SolverInput(task="upscale", y=small.to(device), scale=scale), options, watch)
     return row(made.x)
 
 

@@ -22,21 +22,21 @@ import torch
 from torch import Tensor
 
 from safelight import image, ops, provenance
+from safelight.core.solver_input import SolverInput, SolverProgress
 from safelight.degrade import add_noise, blur_kernel, forward_model
 from safelight.engine.samples import to_tensor
 from safelight.methods.upscale import pinv, tikhonov, tv, wiener
 from safelight.metrics.psnr import psnr
-from safelight.problem import Problem, Step
 from safelight.solvers import linear_inverse
 
 OUT = Path(__file__).parent.parent / "results" / "inverse.json"
 BLUR, NOISE = "gaussian:1.6", 2.0
 SHAVE = 3
 
-Solve = Callable[[Problem, float | None], Tensor]
+Solve = Callable[[SolverInput, float | None], Tensor]
 
 
-def _go_on(step: Step) -> bool:  # noqa: ARG001 - nobody looks
+def _go_on(step: SolverProgress) -> bool:  # noqa: ARG001 - nobody looks
     return True
 
 
@@ -66,7 +66,7 @@ METHODS: Mapping[str, tuple[Solve, tuple[float, ...]]] = {
 """How each method is run, and the strengths that the oracle tries."""
 
 
-def morozov(problem: Problem) -> float:
+def morozov(problem: SolverInput) -> float:
     """Tikhonov's strength by |H x - y|^2 = n sigma^2."""
     assert problem.sigma is not None
     y = problem.y - problem.y.mean(dim=(-2, -1), keepdim=True)
@@ -104,8 +104,8 @@ def rows(name: str, original: Tensor, scale: int, seed: int, oracle: bool) -> li
         "none",
         score(ops.resize(y, size), original),
     )
-    told = Problem(task="upscale", y=y, scale=scale, sigma=NOISE / 255, blur=blur_kernel(BLUR))
-    silent = Problem(task="upscale", y=y, scale=scale, blur=blur_kernel(BLUR))
+    told = SolverInput(task="upscale", y=y, scale=scale, sigma=NOISE / 255, blur=blur_kernel(BLUR))
+    silent = SolverInput(task="upscale", y=y, scale=scale, blur=blur_kernel(BLUR))
     add("tikhonov", "auto, plain Morozov", score(METHODS["tikhonov"][0](told, morozov(told)), original))
     for method, (solve, strengths) in METHODS.items():
         for choice, problem in (("auto, sigma told", told), ("auto, sigma not told", silent)):

@@ -22,13 +22,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from safelight import image, ops, provenance
+from safelight.core.solver_input import SolverInput, SolverProgress
 from safelight.degrade import Downsample, add_noise
 from safelight.engine.samples import to_tensor
 from safelight.methods.upscale.multiframe import Options, fuse
 from safelight.methods.upscale.multiframe.alignment import align
 from safelight.metrics.psnr import psnr
 from safelight.ops.color import rgb_to_ycbcr
-from safelight.problem import Problem, Step
 
 OUT = Path(__file__).parent.parent / "results" / "multiframe.json"
 CASES = ((3, 4, 2.0), (3, 8, 2.0), (3, 16, 2.0), (2, 8, 2.0), (4, 16, 2.0), (3, 8, 10.0))  # scale, frames, sigma
@@ -72,7 +72,7 @@ def score(x: Tensor, target: Tensor, scale: int) -> float:
     return float(psnr(x.clamp(0, 1), target, channel="y", shave=scale, rounding="8-bit-y"))
 
 
-def go_on(step: Step) -> bool:  # noqa: ARG001 - nobody looks
+def go_on(step: SolverProgress) -> bool:  # noqa: ARG001 - nobody looks
     """Never stop."""
     return True
 
@@ -87,8 +87,8 @@ def case(pictures: list[Tensor], scale: int, count: int, sigma: float) -> dict[s
     for number, picture in enumerate(pictures):
         frames, target, shifts = burst(ops.crop_to_multiple(picture, scale), scale, count, sigma, 1.5, 1 + number)
         y, others = frames[:1], tuple(frames[k : k + 1] for k in range(1, len(frames)))
-        problem = Problem(task="upscale", y=y, scale=scale, frames=others, sigma=sigma / 255)
-        unknown = Problem(task="upscale", y=y, scale=scale, frames=others)
+        problem = SolverInput(task="upscale", y=y, scale=scale, frames=others, sigma=sigma / 255)
+        unknown = SolverInput(task="upscale", y=y, scale=scale, frames=others)
         bicubic.append(score(ops.resize(y, (target.shape[-2], target.shape[-1])), target, scale))
         known.append(score(fuse(problem, Options(), go_on, shifts).x, target, scale))
         start = time.perf_counter()
@@ -123,7 +123,7 @@ def photograph(file: Path) -> dict[str, Any]:
     frames = ops.round_half_up(frames.clamp(0, 1) * 255) / 255
     y, others = frames[:1], tuple(frames[k : k + 1] for k in range(1, len(frames)))
     start, used = time.perf_counter(), time.process_time()
-    made = fuse(Problem(task="upscale", y=y, scale=2, frames=others), Options(), go_on)
+    made = fuse(SolverInput(task="upscale", y=y, scale=2, frames=others), Options(), go_on)
     seconds, used = time.perf_counter() - start, time.process_time() - used
     aligned = align([rgb_to_ycbcr(frame[None])[0, :1] for frame in frames], 2, None, None)
     error = (aligned.shifts - shifts[list(aligned.numbers)]).abs().max()

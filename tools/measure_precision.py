@@ -20,13 +20,13 @@ from safelight.bench import quality
 from safelight.bench.quality import Original, PictureSet
 from safelight.bench.records import Missing, Values, label
 from safelight.bench.tracks import TRACKS, Sample, Track
-from safelight.card import Card, Trained, channels_of
+from safelight.core.card import Card, Trained, channels_of
+from safelight.core.options import make_options
 from safelight.engine.samples import to_samples, to_tensor
 from safelight.image import Picture
 from safelight.metrics import Protocol
 from safelight.metrics.psnr import psnr
 from safelight.model import Model, load
-from safelight.options import make_options
 from safelight.tasks import Task
 
 OUT = Path(__file__).parent.parent / "results" / "precision.json"

@@ -66,7 +66,7 @@ from safelight import catalog, infer
 from safelight.nn.blocks import extended, grain
 from safelight.image import Picture
 from safelight.model import load
-from safelight.problem import Style
+from safelight.core.solver_input import Style
 from safelight.settings import StylePicture
 
 card = catalog.find(sys.argv[1], "stylize")

@@ -30,10 +30,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from safelight import catalog, data, lessons, provenance, train
-from safelight.card import Card, Stage, Trained, channels_of
+from safelight.core.card import Card, GrowthStage, Trained, channels_of
+from safelight.core.options import make_options
 from safelight.engine import device as devices
 from safelight.engine.cost import measure
-from safelight.options import make_options
 
 RESULTS = Path(__file__).parent.parent / "results" / "training.json"
 NETWORKS = (("srcnn", 3), ("fsrcnn", 3), ("espcn", 3), ("vdsr", 3), ("edsr", 2), ("lamp", 4))
@@ -103,7 +103,7 @@ class Ours:
     def seconds(self) -> tuple[float, float]:
         """Time a step: of the whole network, and the mean over the recipe."""
         mean = whole = 0.0
-        for stage in self.recipe.stages or (Stage(width=1, steps=1, time=1),):
+        for stage in self.recipe.stages or (GrowthStage(width=1, steps=1, time=1),):
             if self.method.grow is not None:
                 self.method.grow(self.network, stage.width)
             whole = timed(self.step)  # the last stage has all channels

@@ -24,9 +24,9 @@ import torch
 from torch import Tensor
 
 from safelight import backbones, image, provenance
+from safelight.core.solver_input import SolverInput, SolverProgress, Style
 from safelight.engine import device as devices
 from safelight.methods.stylize import gatys, johnson
-from safelight.problem import Problem, Step, Style
 
 Row: TypeAlias = dict[str, Any]
 
@@ -80,12 +80,12 @@ def iterations(side: int, count: int, name: str, device: torch.device) -> float:
     backbone = backbones.load(name, random=0, device=device)
     clock, times = clock_of(device), list[float]()
 
-    def look(step: Step) -> bool:
+    def look(step: SolverProgress) -> bool:
         assert step.x.shape[-1] == side
         times.append(clock())
         return True
 
-    problem = Problem(
+    problem = SolverInput(
         task="stylize", y=drawn(side, 0, device), styles=(Style(x=drawn(side, 1, device)),), backbone=backbone
     )
     gatys.run(problem, gatys.Options(iterations=WARM + count, coarse=max(side, 64)), look)

@@ -24,10 +24,10 @@ import torch
 from safelight import catalog, checkpoint, data
 from safelight.bench import quality
 from safelight.bench.tracks import TRACKS, Track
-from safelight.card import Card, Channels, Trained, channels_of
 from safelight.checkpoint import Header
+from safelight.core.card import Card, Channels, Trained, channels_of
+from safelight.core.options import make_options
 from safelight.model import SHIPPED
-from safelight.options import make_options
 
 LICENCE = "Apache-2.0; trained on pictures of which some are for research use only (see trained_on)"
 LOGS = Path(__file__).parent.parent / "results" / "training"

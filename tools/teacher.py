@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from safelight import checkpoint, features
 from safelight.features import Backbone
-from safelight.features.backbone import Step
+from safelight.features.backbone import BackboneLayer
 
 Maps = Mapping[str, Tensor]
 
@@ -75,10 +75,12 @@ def squeezenet(folder: Path) -> Teacher:
 def darknet(folder: Path) -> Teacher:
     """Load ``tiny_darknet.safetensors``, up to its stride of 8; its normalisation is merged into the convolutions."""
     tensors, _ = checkpoint.read_file(folder / "tiny_darknet.safetensors")
-    steps, n, number = list[Step](), 3, 0
+    steps, n, number = list[BackboneLayer](), 3, 0
     for size in DARKNET[:13]:
         if isinstance(size, str):
-            steps.append(Step(name=f"pool{len(steps)}", module=nn.MaxPool2d(2), channels=n, kernel=2, stride=2))
+            steps.append(
+                BackboneLayer(name=f"pool{len(steps)}", module=nn.MaxPool2d(2), channels=n, kernel=2, stride=2)
+            )
             continue
         number += 1
         name = f"features.conv{number}"
@@ -92,7 +94,7 @@ def darknet(folder: Path) -> Teacher:
         conv.load_state_dict({"weight": weight * factor.view(-1, 1, 1, 1), "bias": offset - mean * factor})
         n = size
         module = nn.Sequential(conv, nn.LeakyReLU(0.1))
-        steps.append(Step(name=f"conv{number}", module=module, channels=n, kernel=side))
+        steps.append(BackboneLayer(name=f"conv{number}", module=module, channels=n, kernel=side))
     network = Backbone(
         "tiny darknet", nn.ModuleList(step.module for step in steps), steps, mean=(0, 0, 0), std=(1, 1, 1)
     )

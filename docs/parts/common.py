@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from safelight.card import Card, Trained
 from safelight.catalog import CARDS
+from safelight.core.card import Card, Trained
 from safelight.tasks import Task
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,9 +10,9 @@ from parts.methods import cost
 from safelight.bench import quality
 from safelight.bench.records import Missing, Values, label
 from safelight.bench.tracks import TRACKS, Track
-from safelight.card import Card, Promise, Recipe, Trained
 from safelight.catalog import find
-from safelight.options import make_options, option_facts
+from safelight.core.card import Card, Promise, Recipe, Trained
+from safelight.core.options import make_options, option_facts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

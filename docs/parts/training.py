@@ -6,7 +6,7 @@ from parts.common import NO_WEIGHTS, NONE, called, missing, stored, table, train
 from safelight import checkpoint, model
 from safelight.bench.records import label
 from safelight.bench.tracks import TRACKS
-from safelight.card import Recipe
+from safelight.core.card import Recipe
 
 
 def recipes() -> str:

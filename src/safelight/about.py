@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from safelight import checkpoint, model
-from safelight.card import Card, ClosedForm, Interpolation, Optimised, Trained, channels_of
+from safelight.core.card import Card, ClosedForm, Interpolation, Optimised, Trained, channels_of
+from safelight.core.options import option_facts
 from safelight.engine.cost import Cost
 from safelight.model import Model
-from safelight.options import option_facts
 from safelight.tasks import Task
 
 # The one measurement that stands for a task: words of its name in the headers of weights.

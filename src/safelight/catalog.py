@@ -6,7 +6,9 @@ import difflib
 from collections.abc import Mapping
 from typing import Final
 
-from safelight.card import Card
+from safelight.core.card import Card
+from safelight.core.inspector import Inspector
+from safelight.core.options import CardError
 from safelight.methods.deblock import dncnn3
 from safelight.methods.denoise import dip, dncnn, nlm, red, wavelet
 from safelight.methods.denoise import lamp as denoise_lamp
@@ -32,9 +34,7 @@ from safelight.methods.upscale import (
 from safelight.methods.upscale import tv as upscale_tv
 from safelight.methods.upscale import wiener as upscale_wiener
 from safelight.methods.visualize import activations, attribution, feature, filters, inversion, receptive
-from safelight.options import CardError
 from safelight.tasks import Task
-from safelight.view import View
 
 CARDS: Final[tuple[Card, ...]] = (
     nearest.CARD,
@@ -68,13 +68,13 @@ CARDS: Final[tuple[Card, ...]] = (
     adain.CARD,
 )
 
-VIEWS: Final[tuple[View, ...]] = (
-    filters.VIEW,
-    activations.VIEW,
-    inversion.VIEW,
-    feature.VIEW,
-    receptive.VIEW,
-    attribution.VIEW,
+INSPECTORS: Final[tuple[Inspector, ...]] = (
+    filters.INSPECTOR,
+    activations.INSPECTOR,
+    inversion.INSPECTOR,
+    feature.INSPECTOR,
+    receptive.INSPECTOR,
+    attribution.INSPECTOR,
 )
 
 DEFAULTS: Final[Mapping[Task, Card]] = {
@@ -122,7 +122,7 @@ def find(name: str, task: Task | None = None) -> Card:
     raise CardError(f"no {kind} is called {name!r}; did you mean {', '.join(close)}?")
 
 
-def find_view(name: str) -> View:
+def find_inspector(name: str) -> Inspector:
     """Find a way to look into networks by its name.
 
     Raises:
@@ -132,8 +132,8 @@ def find_view(name: str) -> View:
         >>> find_view("receptive").title
         'Receptive field'
     """
-    names = [view.name for view in VIEWS]
+    names = [view.name for view in INSPECTORS]
     if name in names:
-        return VIEWS[names.index(name)]
+        return INSPECTORS[names.index(name)]
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or names
     raise CardError(f"expected a way to look into a network, got {name!r}; did you mean {', '.join(close)}?")

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 
 from safelight import checkpoint
-from safelight.card import Card, ForeignLayout, LayoutError, Trained
 from safelight.checkpoint import CheckpointError, Header, name_of
-from safelight.options import CardError, make_options
+from safelight.core.card import Card, ForeignLayout, LayoutError, Trained
+from safelight.core.options import CardError, make_options
 
 MAX_BYTES = 512 << 20  # of a published file
 SECONDS = 30.0  # for the process that reads it

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from safelight import image, ops
-from safelight.card import Batch, Channels
+from safelight.core.card import Batch, Channels
 from safelight.degrade import Degradation
 from safelight.metrics.protocol import round_to_8_bits
 from safelight.ops.color import rgb_to_y

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from safelight import ops
-from safelight.card import Card, ClosedForm, Interpolation, Optimised, Trained
+from safelight.core.card import Card, ClosedForm, Interpolation, Optimised, Trained
+from safelight.core.solver_input import ProgressCallback, SolverProgress
 from safelight.engine import device as devices
 from safelight.engine.consistent import Consistent
 from safelight.engine.samples import to_samples, to_tensor
@@ -27,7 +28,6 @@ from safelight.engine.window import Held, Window
 from safelight.image import Frame, Picture, Rows, picture_of
 from safelight.model import Model
 from safelight.ops.resampling import CUBIC
-from safelight.problem import Report, Step
 from safelight.settings import Settings, check
 from safelight.tasks import Task
 from safelight.ways import Formula, Network, Tile, Way, Whole
@@ -96,7 +96,7 @@ class Runner:
     def __init__(self, card: Card, settings: Settings, models: Mapping[int, Model] | None = None) -> None:
         self.card, self.settings = card, settings
         self.task: Task = card.task if settings.task is None else settings.task
-        self.observer: Report = _go_on
+        self.observer: ProgressCallback = _go_on
         self.device = devices.choose(settings.device)
         check(card, self.task, settings)
         match card.method:
@@ -239,7 +239,7 @@ class Runner:
         window = Window(source, warn)
         whole = Region(0, before.height, 0, before.width)
 
-        def report(step: Step) -> bool:
+        def report(step: SolverProgress) -> bool:
             progress(min(step.fraction, 1.0))
             return self.observer(step)
 
@@ -278,7 +278,7 @@ def _put(band: NDArray[Any], top: int, region: Region, x: Tensor) -> None:
     band[region.top - top : region.bottom - top, region.left : region.right] = to_samples(x, band.dtype)
 
 
-def _go_on(step: Step) -> bool:  # noqa: ARG001 - nobody looks
+def _go_on(step: SolverProgress) -> bool:  # noqa: ARG001 - nobody looks
     return True
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from safelight import backbones, data, infer, ops
-from safelight.card import Batch, Card, Judged, Perceptual, Recipe, Trained, Training
+from safelight.core.card import Batch, Card, Judged, Perceptual, Recipe, Trained, Training
 from safelight.degrade import AsItIs, Degradation, Shrink, single
 from safelight.engine import device as devices
 from safelight.engine.samples import to_tensor

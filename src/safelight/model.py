@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from safelight import backbones, checkpoint, convert, ops
-from safelight.card import Card, Precision, Trained, Weights, channels_of
+from safelight.core.card import Card, Precision, Trained, Weights, channels_of
+from safelight.core.options import CardError, make_options, weights_options
+from safelight.core.solver_input import SolverInput, Style
 from safelight.engine import device as devices
 from safelight.engine.cost import Cost, measure
 from safelight.engine.graph import UnknownLayerError, lower
@@ -23,8 +25,6 @@ from safelight.engine.strips import Strips
 from safelight.features.backbone import Backbone, BackboneError
 from safelight.nn.blocks import extended, grain
 from safelight.ops.color import rgb_to_ycbcr, ycbcr_to_rgb
-from safelight.options import CardError, make_options, weights_options
-from safelight.problem import Problem, Style
 from safelight.tasks import Task
 
 PrecisionChoice = Literal["exact", "fast"]
@@ -94,7 +94,7 @@ class Model:
             name = method.backbone(self.options)
             backbone = self._backbone(name) if random is None else backbones.load(name, random=random)
             backbone = backbone.to(y.device)
-        problem = Problem(task=self.task, y=y, styles=styles, backbone=backbone)
+        problem = SolverInput(task=self.task, y=y, styles=styles, backbone=backbone)
         return method.complete(self.network, self.options, problem).eval()
 
     def _backbone(self, name: str) -> Backbone:

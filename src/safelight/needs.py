@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safelight import catalog
+from safelight.core.options import CardError
 from safelight.engine.samples import to_tensor
 from safelight.image import Frame, Picture, Rows, frame_of, picture_of, to_depth
 from safelight.infer import Runner, Settings, prepare
 from safelight.ops import noise
-from safelight.options import CardError
 from safelight.tasks import Task
 
 QUALITY: Final = 70

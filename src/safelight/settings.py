@@ -10,14 +10,14 @@ from pathlib import Path
 
 from torch import Tensor
 
-from safelight.card import Card, MissingPackageError, Trained
+from safelight.core.card import Card, MissingPackageError, Trained
+from safelight.core.options import CardError
+from safelight.core.solver_input import Condition, Style
 from safelight.engine.device import Device
 from safelight.engine.samples import to_tensor
 from safelight.features.backbone import Backbone
 from safelight.image import Picture
 from safelight.model import PrecisionChoice
-from safelight.options import CardError
-from safelight.problem import Condition, Style
 from safelight.tasks import Task
 
 

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from safelight import checkpoint, data, provenance
-from safelight.card import Recipe, Trained, channels_of
 from safelight.checkpoint import CheckpointError, Header
+from safelight.core.card import Recipe, Trained, channels_of
 from safelight.engine import device as devices
 from safelight.lessons import Lesson, Plan
 

@@ -15,24 +15,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from safelight import backbones, catalog, features, model
-from safelight.card import Trained
+from safelight.core.card import Trained
+from safelight.core.inspector import Inspector, InspectorInput, InspectorOutput, Take
+from safelight.core.options import CardError, make_options
+from safelight.core.solver_input import ProgressCallback, SolverProgress
 from safelight.engine import device as devices
 from safelight.engine.samples import to_tensor
 from safelight.features.backbone import Backbone
-from safelight.features.subject import Subject
+from safelight.features.inspected_network import InspectedNetwork
 from safelight.image import Picture
 from safelight.model import Model
-from safelight.options import CardError, make_options
-from safelight.problem import Report, Step
 from safelight.tasks import Task
-from safelight.view import Drawing, Scene, Take, View
 
 LEAST, MOST = 16, 2048  # pixels: the sides that pictures may be asked for in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """What a user asks of a view; see ``Scene``. ``options`` are the view's own, loose; ``side`` is 16 if not said."""
+    """What a user asks of a view; see ``InspectorInput``. ``options`` are the view's own, loose; ``side`` is 16 if not said."""
 
     layers: tuple[str, ...] = ()
     channels: tuple[int, ...] = ()
@@ -71,7 +71,7 @@ def load(
     weights: Path | None = None,
     device: devices.Device = "auto",
     gray: bool = False,
-) -> Subject:
+) -> InspectedNetwork:
     """Load a network to be looked into.
 
     Args:
@@ -112,24 +112,24 @@ def load(
     return of_model(model.load(card, scale=scale, options=options, weights=weights, device=device, task=task))
 
 
-def of_backbone(backbone: Backbone) -> Subject:
+def of_backbone(backbone: Backbone) -> InspectedNetwork:
     """Look into a backbone that is loaded."""
-    return Subject(backbone, backbone.name)
+    return InspectedNetwork(backbone, backbone.name)
 
 
-def of_model(loaded: Model) -> Subject:
+def of_model(loaded: Model) -> InspectedNetwork:
     """Look into a network that restores."""
     zoom = loaded.scale if loaded.method.input == "interpolated" else 1
     name = loaded.card.id if loaded.scale == 1 else f"{loaded.card.id} x{loaded.scale}"
-    return Subject(loaded.network, name, channels=1 if loaded.channels == "y" else 3, zoom=zoom)
+    return InspectedNetwork(loaded.network, name, channels=1 if loaded.channels == "y" else 3, zoom=zoom)
 
 
 def subject_of(
-    network: str | Backbone | Model | Subject,
-    load_named: Callable[[str], Subject],
-) -> Subject:
+    network: str | Backbone | Model | InspectedNetwork,
+    load_named: Callable[[str], InspectedNetwork],
+) -> InspectedNetwork:
     """Take a network that is loaded, or load the one that is named."""
-    if isinstance(network, Subject):
+    if isinstance(network, InspectedNetwork):
         return network
     if isinstance(network, Backbone):
         return of_backbone(network)
@@ -139,7 +139,9 @@ def subject_of(
 # --- the sheet --------------------------------------------------------------------------------------------------------
 
 
-def draw(view: View, subject: Subject, picture: Picture | None, look: Look, report: Report) -> Drawing:
+def draw(
+    view: Inspector, subject: InspectedNetwork, picture: Picture | None, look: Look, report: ProgressCallback
+) -> InspectorOutput:
     """Look into a network.
 
     Args:
@@ -159,7 +161,7 @@ def draw(view: View, subject: Subject, picture: Picture | None, look: Look, repo
     x, notes = None, tuple[str, ...]()
     if picture is not None:
         x, notes = _fitted(to_tensor(picture.pixels).clamp(0, 1), look.size or view.longest)
-    scene = Scene(
+    scene = InspectorInput(
         subject=subject, picture=None if x is None else x.to(subject.device), layers=look.layers,
         channels=look.channels, at=look.at, side=16 if look.side is None else look.side, size=look.size, seed=look.seed,
     )  # fmt: skip
@@ -167,10 +169,10 @@ def draw(view: View, subject: Subject, picture: Picture | None, look: Look, repo
         made = view.draw(scene, options, report)
     if not bool(torch.isfinite(made.sheet).all()):
         raise CardError(f"{view.id}: expected numbers, got NaN or infinity in {subject.name}; are its weights sound?")
-    return Drawing(sheet=made.sheet, facts=made.facts, notes=(*notes, *made.notes))
+    return InspectorOutput(sheet=made.sheet, facts=made.facts, notes=(*notes, *made.notes))
 
 
-def _check(view: View, subject: Subject, picture: Picture | None, look: Look) -> None:
+def _check(view: Inspector, subject: InspectedNetwork, picture: Picture | None, look: Look) -> None:
     if view.restorers_only and not subject.restores:
         raise CardError(
             f"{view.id}: expected a network that makes pictures, such as upscale/edsr, got {subject.name}, which tells "
@@ -197,7 +199,7 @@ def _check(view: View, subject: Subject, picture: Picture | None, look: Look) ->
         raise CardError(f"{view.id}: expected a size of {LEAST} to {MOST} pixels, got {look.size}")
 
 
-def _hint(take: Take, subject: Subject) -> str:
+def _hint(take: Take, subject: InspectedNetwork) -> str:
     if take == "picture":
         return "name one"
     return f"`safelight visualize layers` lists them, such as {subject.layers[len(subject.layers) // 2]}"
@@ -229,6 +231,6 @@ class _frozen:  # noqa: N801 - used as a function
             parameter.requires_grad_(True)
 
 
-def go_on(step: Step) -> bool:  # noqa: ARG001 - as every report
+def go_on(step: SolverProgress) -> bool:  # noqa: ARG001 - as every report
     """Tell nobody, and never stop."""
     return True

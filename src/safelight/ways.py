@@ -16,7 +16,9 @@ import torch
 from torch import Tensor
 
 from safelight import backbones, ops
-from safelight.card import Card, ClosedForm, Interpolation, Optimised, Precision, Trained
+from safelight.core.card import Card, ClosedForm, Interpolation, Optimised, Precision, Trained
+from safelight.core.options import CardError, make_options
+from safelight.core.solver_input import ProgressCallback, SolverInput, SolverResult
 from safelight.degrade import BlurError, blur_kernel
 from safelight.engine import device as devices
 from safelight.engine.consistent import Consistent
@@ -29,8 +31,6 @@ from safelight.features.backbone import Backbone
 from safelight.model import Model, choose_precision, load, open_weights, served_scales
 from safelight.nn.blocks import grain
 from safelight.ops.resampling import CUBIC
-from safelight.options import CardError, make_options
-from safelight.problem import Problem, Report, Solution
 from safelight.settings import Settings, begin_of, frame_of, mask_of, styles_of
 from safelight.tasks import Task
 
@@ -218,7 +218,7 @@ class Whole:
         least = max(1, math.ceil(max(target[0] / size[0], target[1] / size[1]) - 1e-9))
         return min((scale for scale in self.scales if scale >= least), default=max(self.scales, default=least))
 
-    def solve(self, y: Tensor, target: tuple[int, int], report: Report) -> Solution:
+    def solve(self, y: Tensor, target: tuple[int, int], report: ProgressCallback) -> SolverResult:
         """Restore a picture, (1, C, h, w).
 
         Raises:
@@ -239,7 +239,7 @@ class Whole:
             )
         y = y.to(self.device)
         settings = self.settings
-        problem = Problem(
+        problem = SolverInput(
             task=self.task, y=y, scale=zoom, seed=settings.seed, blur=self.blur,
             sigma=None if settings.sigma is None else settings.sigma / 255,
             mask=None if settings.mask is None else (mask_of(settings.mask, size) >= 0.5).float().to(self.device),
@@ -257,7 +257,7 @@ class Whole:
             x = ops.resize(x, target)
         if self.settings.strength != 1:
             x = y + self.settings.strength * (x - y)
-        return Solution(x=x, notes=made.notes)
+        return SolverResult(x=x, notes=made.notes)
 
 
 def backbone_for(card: Card, settings: Settings, device: torch.device) -> Backbone | None:

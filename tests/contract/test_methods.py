@@ -10,16 +10,16 @@ import torch
 
 from safelight import backbones, checkpoint, degrade, infer, ops, ways
 from safelight import model as models
-from safelight.card import Batch, ClosedForm, Interpolation, Optimised, Perceptual, Trained, channels_of
 from safelight.catalog import CARDS, find
+from safelight.core.card import Batch, ClosedForm, Interpolation, Optimised, Perceptual, Trained, channels_of
+from safelight.core.options import CardError, make_options, option_facts
+from safelight.core.solver_input import Style
 from safelight.engine.cost import measure
 from safelight.engine.samples import to_tensor
 from safelight.engine.tiles import OutOfMemoryError, Region, Renderer
 from safelight.features import BACKBONES
 from safelight.image import Picture
 from safelight.nn.blocks import Normalisation, extended, grain, mirrored
-from safelight.options import CardError, make_options, option_facts
-from safelight.problem import Style
 from safelight.settings import StylePicture
 from safelight.tasks import TASKS
 from tests_support import random_network as network

@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from safelight import backbones, image, infer, losses, train
-from safelight.card import Batch
 from safelight.catalog import DEFAULTS, find
 from safelight.checkpoint import Header, save
+from safelight.core.card import Batch
+from safelight.core.options import CardError
+from safelight.core.solver_input import SolverInput, Style
 from safelight.features import BackboneError
 from safelight.image import Picture
 from safelight.methods.stylize.adain import (
@@ -18,8 +20,8 @@ from safelight.methods.stylize.adain import (
     MARGIN,
     MULTIPLE,
     AdaIN,
-    Decoder,
     Options,
+    StyleDecoder,
     Transferring,
     complete,
     renormalised,
@@ -28,8 +30,6 @@ from safelight.methods.stylize.adain import (
 from safelight.model import Model, load
 from safelight.nn.blocks import extended, moments
 from safelight.ops.color import match_covariance
-from safelight.options import CardError
-from safelight.problem import Problem, Style
 from safelight.settings import StylePicture
 
 CARD = find("stylize/adain")
@@ -49,11 +49,11 @@ def backbone():
 @pytest.fixture(scope="module")
 def decoder():
     torch.manual_seed(0)
-    return Decoder(Options(), 1).eval()
+    return StyleDecoder(Options(), 1).eval()
 
 
 def made(decoder, backbone, x, styles, **options):
-    problem = Problem(task="stylize", y=x, styles=styles, backbone=backbone)
+    problem = SolverInput(task="stylize", y=x, styles=styles, backbone=backbone)
     with torch.no_grad():
         return within(complete(decoder, Options(**options), problem).eval(), x)
 
@@ -92,17 +92,17 @@ def test_a_picture_in_its_own_style_stays_as_it_is(backbone):
 
 def test_the_decoder_mirrors_the_encoder(backbone):
     """As many convolutions as up to relu4_1, with the channels backwards, and three times twice the size."""
-    convolutions = [layer for layer in Decoder(Options(), 1).layers if isinstance(layer, torch.nn.Conv2d)]
+    convolutions = [layer for layer in StyleDecoder(Options(), 1).layers if isinstance(layer, torch.nn.Conv2d)]
     encoder = [layer for layer in backbone.until(LAYER) if isinstance(layer, torch.nn.Conv2d)]
     assert [(b.out_channels, b.in_channels) for b in reversed(encoder)] == [
         (b.in_channels, b.out_channels) for b in convolutions
     ]
-    assert Decoder(Options(), 1)(torch.rand(1, 256, 4, 5)).shape == (1, 3, 32, 40)
+    assert StyleDecoder(Options(), 1)(torch.rand(1, 256, 4, 5)).shape == (1, 3, 32, 40)
 
 
 def test_the_papers_decoder_has_its_3_5_million_numbers():
     """Nine convolutions from 512 to 3 channels, as in the code: 3,505,219 numbers."""
-    assert sum(p.numel() for p in Decoder(Options(encoder="vgg19"), 1).parameters()) == 3_505_219
+    assert sum(p.numel() for p in StyleDecoder(Options(encoder="vgg19"), 1).parameters()) == 3_505_219
 
 
 def test_alpha_goes_from_the_content_to_the_style(decoder, backbone):
@@ -188,7 +188,7 @@ def test_options_of_use_need_no_weights_of_their_own(decoder):
 
 def test_training_brings_the_terms_down(backbone):
     torch.manual_seed(0)
-    network = Decoder(Options(), 1).train()
+    network = StyleDecoder(Options(), 1).train()
     training = Transferring(network, dataclasses.replace(CARD.method.recipe, rate=1e-3), backbone, ())
     batch = Batch(input=smooth(1, 32, 32).repeat(2, 1, 1, 1), target=smooth(1, 32, 32), style=torch.rand(2, 3, 32, 32))
     before = float(training.judge(network, batch).detach())
@@ -210,7 +210,7 @@ def test_a_decoder_is_used_with_the_weights_that_it_was_trained_with(tmp_path, d
 
 def test_a_decoder_is_trained_with_its_own_encoder(backbone):
     with pytest.raises(CardError, match="train with --encoder lens --backbone lens"):
-        Transferring(Decoder(Options(encoder="vgg19"), 1), CARD.method.recipe, backbone, ())
+        Transferring(StyleDecoder(Options(encoder="vgg19"), 1), CARD.method.recipe, backbone, ())
 
 
 def test_styles_are_drawn_for_each_batch(tmp_path):

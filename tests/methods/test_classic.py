@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from safelight import infer, settings
-from safelight.card import MissingPackageError
+from safelight.core.card import MissingPackageError
+from safelight.core.solver_input import SolverInput
 from safelight.image import Picture
 from safelight.infer import Settings
 from safelight.methods.denoise import nlm, tv, wavelet, wiener
 from safelight.ops import color
-from safelight.problem import Problem
 
 CARDS = [nlm.CARD, tv.CARD, wavelet.CARD, wiener.CARD]
 ids = [card.name for card in CARDS]
@@ -41,7 +41,7 @@ def psnr(x, clean):
 
 
 def solve(card, y, sigma=None, **options):
-    return card.method.solve(Problem(task="denoise", y=y, sigma=sigma), card.options(**options))
+    return card.method.solve(SolverInput(task="denoise", y=y, sigma=sigma), card.options(**options))
 
 
 @every
@@ -176,7 +176,7 @@ def test_opponent_colours_keep_white_noise_white():
 def test_the_seed_and_the_input_are_left_alone(card):
     y = noisy(drawn(3), 15)
     before = y.clone()
-    problem = Problem(task="denoise", y=y, sigma=15 / 255)
+    problem = SolverInput(task="denoise", y=y, sigma=15 / 255)
     first = card.method.solve(problem, card.options()).x
     second = card.method.solve(replace(problem, seed=5), card.options()).x
     assert torch.equal(first, second)

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from safelight import infer, ops
+from safelight.core.options import CardError
+from safelight.core.solver_input import SolverInput
 from safelight.image import Picture
 from safelight.infer import Settings
 from safelight.methods.denoise import dip
-from safelight.options import CardError
-from safelight.problem import Problem
 
 
 def drawn(side=64, channels=1):
@@ -32,7 +32,7 @@ def psnr(x, clean):
 
 def run(y, task="denoise", report=lambda step: True, *, sigma=None, scale=1, mask=None, seed=0, **options):
     options = {"network": "light", **options}
-    problem = Problem(task=task, y=y, sigma=sigma, scale=scale, mask=mask, seed=seed)
+    problem = SolverInput(task=task, y=y, sigma=sigma, scale=scale, mask=mask, seed=seed)
     return dip.run(problem, dip.Options(**options), report)
 
 
@@ -98,7 +98,7 @@ def watched():
     """A noisy drawing, the network's outputs along the iterations, and their running averages."""
     clean = drawn()
     y = clean + SIGMA * torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
-    fit = dip.Fit(y, torch.ones_like(y), 1, 32, dip.setup("denoise", 1), seed=0)
+    fit = dip.PriorFit(y, torch.ones_like(y), 1, 32, dip.setup("denoise", 1), seed=0)
     averages, outputs = [fit.average], []
     for _ in range(LONG):
         outputs.append(fit.step(autocast=False))
@@ -154,7 +154,7 @@ def test_variance_finds_a_valley():
 
 def test_a_fall_is_undone():
     y = drawn()
-    fit = dip.Fit(y, torch.ones_like(y), 1, 32, dip.setup("denoise", 1), seed=0)
+    fit = dip.PriorFit(y, torch.ones_like(y), 1, 32, dip.setup("denoise", 1), seed=0)
     weights = [p.detach().clone() for p in fit.network.parameters()]
     fit.step(autocast=False)
     with torch.no_grad():

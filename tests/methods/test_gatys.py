@@ -11,12 +11,12 @@ import torch
 import safelight
 from safelight import backbones, infer, losses
 from safelight.catalog import find
+from safelight.core.options import CardError
+from safelight.core.solver_input import SolverInput, Style
 from safelight.features import BackboneError
 from safelight.image import Picture
 from safelight.infer import Settings
 from safelight.methods.stylize import gatys
-from safelight.options import CardError
-from safelight.problem import Problem, Style
 from safelight.settings import StylePicture
 from safelight.solvers import image_descent
 
@@ -41,7 +41,7 @@ def stripes(height=64, width=64, period=8, color=(0.9, 0.5, 0.1)):
 def run(y=None, *styles, report=lambda step: True, seed=0, backbone=LENS, **options):
     options = {"iterations": 8, **options}
     styles = styles or (Style(x=stripes()),)
-    problem = Problem(
+    problem = SolverInput(
         task="stylize", y=content() if y is None else y, styles=styles, backbone=backbone, seed=seed
     )  # fmt: skip
     return gatys.run(problem, gatys.Options(**options), report).x
@@ -197,7 +197,7 @@ def test_it_stops_with_the_best_so_far():
         steps.append(step)
         return len(steps) < 3
 
-    problem = Problem(task="stylize", y=content(), styles=(Style(x=stripes()),), backbone=LENS)
+    problem = SolverInput(task="stylize", y=content(), styles=(Style(x=stripes()),), backbone=LENS)
     solution = gatys.run(problem, gatys.Options(iterations=50), report)
     assert len(steps) == 3
     torch.testing.assert_close(solution.x, steps[-1].x)
@@ -234,7 +234,7 @@ def test_it_starts_where_it_is_told_and_draws_by_the_seed():
 def test_it_begins_with_a_given_picture():
     y, given = content(32, 40), stripes(32, 40, period=12)
     for colors in ("style", "luminance"):
-        problem = Problem(task="stylize", y=y, styles=(Style(x=stripes()),), backbone=LENS, begin=given)
+        problem = SolverInput(task="stylize", y=y, styles=(Style(x=stripes()),), backbone=LENS, begin=given)
         found = gatys.run(problem, gatys.Options(iterations=1, colors=colors), lambda step: True).x
         away = [gatys.luminance(found - x).abs().mean() for x in (given, y)]
         assert away[0] < 0.5 * away[1]

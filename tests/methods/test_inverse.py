@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from safelight import infer, ops
+from safelight.core.options import CardError
+from safelight.core.solver_input import SolverInput
 from safelight.degrade import Blur, Decimate, Downsample, Mask, Then, add_noise, blur_kernel, forward_model
 from safelight.image import Picture
 from safelight.infer import Settings
 from safelight.methods.upscale import pinv, tikhonov, tv, wiener
-from safelight.options import CardError
-from safelight.problem import Problem
 from safelight.solvers import linear_inverse
 
 GAUSS = blur_kernel("gaussian:0.8")
@@ -37,7 +37,7 @@ def problem(scale=1, blur=GAUSS, sigma=0.01, told=True, size=16, channels=1, noi
     x = torch.stack([0.2 + 0.5 * edge + 0.01 * (c + 1) * yy * 16 / size for c in range(channels)])[None]
     clean = forward_model(scale, blur)(x)
     y = add_noise(clean, 255 * (sigma if noise is None else noise), torch.Generator().manual_seed(0))
-    return x, Problem(task="upscale", y=y.double(), scale=scale, sigma=sigma if told else None, blur=blur)
+    return x, SolverInput(task="upscale", y=y.double(), scale=scale, sigma=sigma if told else None, blur=blur)
 
 
 def matrix(function, size):
@@ -161,7 +161,7 @@ def test_tv_is_what_another_algorithm_finds_and_its_gap_is_a_bound(scale, blur, 
     """The other one is iteratively reweighted least squares on dense matrices, with the slopes smoothed by 1e-7."""
     size, strength = 15 if scale == 3 else 16, 3e-3
     _, given = problem(scale, blur, size=size, channels=channels)
-    H, _, _, _ = dense(Problem(task="upscale", y=given.y[:, :1], scale=scale, blur=blur))
+    H, _, _, _ = dense(SolverInput(task="upscale", y=given.y[:, :1], scale=scale, blur=blur))
     down = matrix(lambda x: torch.nn.functional.pad(x[:, :, 1:] - x[:, :, :-1], (0, 0, 0, 1)), size)
     right = matrix(lambda x: torch.nn.functional.pad(x.diff(dim=-1), (0, 1)), size)
     y = given.y[0].flatten(1).T
@@ -295,7 +295,7 @@ def test_a_motion_blur_of_a_cropped_scene_does_not_ring(name):
     generator = torch.Generator().manual_seed(0)
     scene = ops.gaussian_blur(torch.rand(1, 1, 96, 96, generator=generator), 1.5) * 4 - 1.5
     y = add_noise(Blur(kernel)(scene), 1, generator)[..., 16:80, 16:80].contiguous()
-    x = run(name, Problem(task="upscale", y=y, sigma=1 / 255, blur=kernel)).x
+    x = run(name, SolverInput(task="upscale", y=y, sigma=1 / 255, blur=kernel)).x
     before, after = ((z - scene[..., 16:80, 16:80]).square() for z in (y, x))
     assert after.mean() < 0.5 * before.mean()
     frame = torch.ones(64, 64, dtype=torch.bool)

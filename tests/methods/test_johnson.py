@@ -8,13 +8,13 @@ import torch
 
 from safelight import backbones, image, infer, losses, train
 from safelight import model as models
-from safelight.card import Batch
 from safelight.catalog import find
 from safelight.checkpoint import CheckpointError
+from safelight.core.card import Batch
+from safelight.core.options import CardError
 from safelight.engine.samples import to_tensor
 from safelight.methods.stylize import johnson
 from safelight.methods.stylize.johnson import Johnson, Options, PerceptualLoss, pick
-from safelight.options import CardError
 
 CARD = find("stylize/johnson")
 

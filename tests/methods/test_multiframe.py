@@ -9,6 +9,8 @@ import torch.nn.functional as F
 
 from safelight import infer, ops
 from safelight.catalog import find
+from safelight.core.options import CardError
+from safelight.core.solver_input import SolverInput
 from safelight.degrade import Downsample
 from safelight.image import Picture
 from safelight.infer import Settings
@@ -16,8 +18,6 @@ from safelight.methods.upscale.multiframe import Options, fuse, run
 from safelight.methods.upscale.multiframe.alignment import Canvas, align
 from safelight.methods.upscale.multiframe.fusion import Joint
 from safelight.methods.upscale.multiframe.registration import register
-from safelight.options import CardError
-from safelight.problem import Problem
 
 SHIFTS = torch.tensor(
     [(0, 0), (0.3, -0.6), (-0.7, 0.25), (1.4, 0.8), (-1.2, -1.35), (0.55, 1.1), (-0.1, 0.5), (0.8, -1)]
@@ -62,7 +62,7 @@ def frames(scale=3, count=8, sigma=2.0, channels=1, side=48, shifts=SHIFTS):
 
 def problem(made, scale=3, sigma=2.0, **more):
     told = None if sigma is None else sigma / 255
-    return Problem(task="upscale", y=made[0], frames=tuple(made[1:]), scale=scale, sigma=told, **more)
+    return SolverInput(task="upscale", y=made[0], frames=tuple(made[1:]), scale=scale, sigma=told, **more)
 
 
 def solve(made, **more):

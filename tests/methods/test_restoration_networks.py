@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from safelight import checkpoint
-from safelight.card import LayoutError
 from safelight.catalog import find
+from safelight.core.card import LayoutError
+from safelight.core.options import make_options
 from safelight.degrade import Jpeg, Noise, Shrink
 from safelight.engine.cost import measure
 from safelight.methods.deblock import dncnn3
 from safelight.methods.denoise import dncnn, red
 from safelight.model import SHIPPED
-from safelight.options import make_options
 
 
 def cost(card, **options):

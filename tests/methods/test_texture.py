@@ -5,10 +5,10 @@ import torch
 
 import safelight
 from safelight import backbones, losses
+from safelight.core.solver_input import SolverInput
 from safelight.features import BackboneError
 from safelight.image import Picture
 from safelight.methods.stylize import texture
-from safelight.problem import Problem
 from safelight.solvers import image_descent
 
 LENS = backbones.load("lens", random=0)
@@ -24,7 +24,7 @@ def bricks(height=64, width=64):
 
 def run(y=None, *, size=None, seed=0, report=lambda step: True, backbone=LENS, **options):
     options = {"iterations": 8, **options}
-    problem = Problem(
+    problem = SolverInput(
         task="stylize", y=bricks() if y is None else y, size=size, backbone=backbone, seed=seed
     )  # fmt: skip
     return texture.run(problem, texture.Options(**options), report)

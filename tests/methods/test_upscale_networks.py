@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 
 from safelight import ops
-from safelight.card import Trained
 from safelight.catalog import CARDS, find
+from safelight.core.card import Trained
 from safelight.engine.cost import measure
 from safelight.methods.upscale import edsr, espcn, fsrcnn, lamp, srcnn, vdsr
 
@@ -130,7 +130,7 @@ def test_fsrcnn_in_training_is_the_same_function(scale):
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     Y = torch.rand(2, 1, 9, 13)
-    answers = [form(Y) for form in (net, fsrcnn.InTraining(net))]
+    answers = [form(Y) for form in (net, fsrcnn.FSRCNNInTraining(net))]
     torch.testing.assert_close(*answers, rtol=1e-4, atol=1e-5)
     slopes = [torch.autograd.grad(answer.square().sum(), list(net.parameters())) for answer in answers]
     for plain, ours in zip(*slopes, strict=True):

@@ -15,14 +15,14 @@ import safelight
 from safelight import backbones, catalog, image, views
 from safelight.cli import app
 from safelight.cli.visualize import complete_subject, complete_view
+from safelight.core.inspector import InspectorInput
+from safelight.core.options import CardError, make_options, option_facts
 from safelight.features.backbone import BackboneError
-from safelight.features.subject import OUTPUT, Subject
+from safelight.features.inspected_network import OUTPUT, InspectedNetwork
 from safelight.methods.visualize import attribution, feature, inversion
 from safelight.ops import drawing
 from safelight.ops.drawing import Section, Tile, letters
-from safelight.options import CardError, make_options, option_facts
 from safelight.solvers import fourier_image
-from safelight.view import Scene
 from tests_support import random_network
 
 
@@ -35,7 +35,7 @@ def plain(*layers, channels=1, name="net"):
             nn.init.zeros_(parameter)
         else:
             nn.init.normal_(parameter, std=1 / math.sqrt(parameter[0].numel()))
-    return Subject(network, name, channels=channels)
+    return InspectedNetwork(network, name, channels=channels)
 
 
 def conv(inputs, outputs, side, **other):
@@ -52,7 +52,7 @@ def picture(side=32, channels=1):
 
 def draw(kind, subject, x=None, report=views.go_on, **asked):
     shown = None if x is None else image.Picture(pixels=x[0].permute(1, 2, 0).contiguous().numpy())
-    return views.draw(catalog.find_view(kind), subject, shown, views.Look(**asked), report)
+    return views.draw(catalog.find_inspector(kind), subject, shown, views.Look(**asked), report)
 
 
 # --- the subject ------------------------------------------------------------------------------------------------------
@@ -84,7 +84,7 @@ def test_a_layer_that_sees_everything_says_so():
         def forward(self, x):
             return self.conv(x) - x.mean(dim=(2, 3), keepdim=True)
 
-    subject = Subject(Centred(), "net", channels=1)
+    subject = InspectedNetwork(Centred(), "net", channels=1)
     assert (subject.layer("conv").field, subject.layer(OUTPUT).field) == (3, None)
 
 
@@ -92,7 +92,7 @@ def test_behind_a_normalisation_of_whole_maps_everything_is_seen():
     """Deeper layers too, which a row of light through equal weights does not reach."""
     names = [f"blocks.{i}.conv2" for i in range(5)]
     card = catalog.find("stylize/johnson")
-    subject = Subject(random_network(card, 1), "johnson", channels=3)
+    subject = InspectedNetwork(random_network(card, 1), "johnson", channels=3)
     assert [subject.layer(name).field for name in ("c9", "norm_c9", "d1", *names, OUTPUT)] == [9, *[None] * 8]
 
 
@@ -100,7 +100,7 @@ def test_behind_a_normalisation_of_whole_maps_everything_is_seen():
 def test_networks_see_as_far_as_their_cards_declare(name):
     card = catalog.find(name)
     scale = max(card.method.scales)
-    subject = Subject(random_network(card, scale), name, channels=1)
+    subject = InspectedNetwork(random_network(card, scale), name, channels=1)
     declared, made = 2 * card.method.reach(card.options(), scale) + 1, subject.layer(OUTPUT)
     assert made.stride == (1 if card.method.input == "interpolated" else 1 / scale)
     # FSRCNN's card counts for a whole pixel of the input, of which no single pixel of the result sees all.
@@ -138,11 +138,11 @@ def test_maps_are_those_before_a_layer_that_works_in_place():
 
 def test_a_picture_is_brought_to_what_the_network_takes():
     x = picture(channels=3)
-    luma = Subject(plain(conv(1, 1, 1)).network, "net", channels=1, zoom=2).prepare(x)
+    luma = InspectedNetwork(plain(conv(1, 1, 1)).network, "net", channels=1, zoom=2).prepare(x)
     assert luma.shape == (1, 1, 64, 64)
     expected = (16 + 65.481 * x[:, 0] + 128.553 * x[:, 1] + 24.966 * x[:, 2]) / 255
     assert torch.allclose(luma[0, 0, 20:40, 20:40].mean(), expected[0, 10:20, 10:20].mean(), atol=1e-2)
-    assert Subject(nn.Identity(), "net", channels=3).prepare(picture()).shape == (1, 3, 32, 32)
+    assert InspectedNetwork(nn.Identity(), "net", channels=3).prepare(picture()).shape == (1, 3, 32, 32)
 
 
 @pytest.mark.parametrize("name", ["lens", "vgg16", "alexnet", "squeezenet"])
@@ -226,7 +226,7 @@ def test_a_silent_channel_is_woken_or_told():
 def test_inversion_of_an_early_layer_recovers_the_picture():
     subject = plain(conv(3, 12, 3), nn.ReLU(), conv(12, 12, 3), nn.ReLU(), nn.AvgPool2d(4), channels=3)
     x0 = picture(channels=3)
-    scene = Scene(subject=subject, picture=x0)
+    scene = InspectorInput(subject=subject, picture=x0)
     seen = []
 
     def report(step):
@@ -584,9 +584,9 @@ def test_bad_input_on_the_command_line_is_one_line(arguments, message, tmp_path,
 
 def test_kinds_and_layers_are_listed():
     text = run().stdout
-    assert all(view.summary in text for view in catalog.VIEWS)
+    assert all(view.summary in text for view in catalog.INSPECTORS)
     kinds = [json.loads(line)["view"] for line in run("--list", "--json").stdout.splitlines()]
-    assert kinds == [view.name for view in catalog.VIEWS]
+    assert kinds == [view.name for view in catalog.INSPECTORS]
     lines = [json.loads(line) for line in run("layers", "upscale/fsrcnn", "--scale", "3", "--json").stdout.splitlines()]
     assert lines[0] == {"layer": "extract.0", "channels": 56, "stride": 1.0, "field": 5}
     assert lines[-1] == {"layer": "output", "channels": 1, "stride": 1 / 3, "field": 15}
@@ -595,7 +595,7 @@ def test_kinds_and_layers_are_listed():
 
 def test_names_complete():
     assert complete_view("fe") == ["feature"]
-    assert set(complete_view("")) == {*(view.name for view in catalog.VIEWS), "layers"}
+    assert set(complete_view("")) == {*(view.name for view in catalog.INSPECTORS), "layers"}
     assert complete_subject("upscale/fs") == ["upscale/fsrcnn"]
 
 
@@ -603,13 +603,13 @@ def test_flags_of_views_hide_none_of_the_verb():
     from typer.main import get_command
 
     taken = {name for param in get_command(app).commands["visualize"].params for name in (param.name, *param.opts)}
-    for view in catalog.VIEWS:
+    for view in catalog.INSPECTORS:
         make_options(view, {})
         for fact in option_facts(view.options):
             assert not {fact.name, f"--{fact.name.replace('_', '-')}"} & taken, f"{view.id}: {fact.name}"
 
 
-@pytest.mark.parametrize("view", catalog.VIEWS, ids=lambda view: view.name)
+@pytest.mark.parametrize("view", catalog.INSPECTORS, ids=lambda view: view.name)
 def test_every_view_takes_a_gray_and_a_colour_network(view):
     """Of each there is a sheet in [0, 1], the same each time."""
     quick = {"iterations": 2, "steps": 2, "samples": 1}
@@ -640,8 +640,8 @@ def test_every_kind_and_option_is_explained():
     page = Path(__file__).parents[2] / "docs" / "visualize.md"
     text = page.read_text(encoding="utf-8").partition("## The options")[2]
     rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", text, re.MULTILINE))
-    assert list(rows) == [view.name for view in catalog.VIEWS]
-    for view in catalog.VIEWS:
+    assert list(rows) == [view.name for view in catalog.INSPECTORS]
+    for view in catalog.INSPECTORS:
         for fact in option_facts(view.options):
             assert f"`--{fact.name}`" in rows[view.name], view.id
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from safelight import features
-from safelight.features.backbone import Backbone, BackboneError, Step
+from safelight.features.backbone import Backbone, BackboneError, BackboneLayer
 from safelight.metrics import METRICS, FeatureMetric, Protocol, find, heads_of, label, lpips
 from safelight.metrics.bands import maps_in_bands
 
@@ -19,11 +19,11 @@ def tiny() -> Backbone:
         nn.init.normal_(conv.weight, 0, 0.5, generator)
         nn.init.normal_(conv.bias, 0, 0.1, generator)
     steps = [
-        Step(name="conv1", module=first, channels=4, kernel=3),
-        Step(name="relu1", module=nn.ReLU(), channels=4),
-        Step(name="pool1", module=nn.AvgPool2d(2), channels=4, kernel=2, stride=2, least=2),
-        Step(name="conv2", module=second, channels=5, kernel=3),
-        Step(name="relu2", module=nn.ReLU(), channels=5),
+        BackboneLayer(name="conv1", module=first, channels=4, kernel=3),
+        BackboneLayer(name="relu1", module=nn.ReLU(), channels=4),
+        BackboneLayer(name="pool1", module=nn.AvgPool2d(2), channels=4, kernel=2, stride=2, least=2),
+        BackboneLayer(name="conv2", module=second, channels=5, kernel=3),
+        BackboneLayer(name="relu2", module=nn.ReLU(), channels=5),
     ]
     network = nn.ModuleList([first, second])
     made = Backbone("tiny", network, steps, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))

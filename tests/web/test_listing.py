@@ -4,7 +4,7 @@ import time
 
 import safelight
 from safelight import catalog, image
-from safelight.options import option_facts
+from safelight.core.options import option_facts
 from safelight.tasks import TASKS
 from web_support import a_file, drawn
 

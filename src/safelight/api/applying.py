@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from safelight.card import Card
+    from safelight.core.card import Card
     from safelight.infer import Settings
     from safelight.tasks import Task
 
@@ -17,7 +17,7 @@ def card_of(method: str | None, task: Task) -> Card:
         CardError: There is no such method, or none is the usual one.
     """
     from safelight import catalog
-    from safelight.options import CardError
+    from safelight.core.options import CardError
 
     if method is not None:
         return catalog.find(method, task)

@@ -48,7 +48,7 @@ def load(
     Example:
         >>> load("upscale/bicubic")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        safelight.options.CardError: upscale/bicubic has no network...
+        safelight.core.options.CardError: upscale/bicubic has no network...
     """
     from pathlib import Path
 

@@ -201,7 +201,7 @@ def denoise(
         >>> import numpy as np
         >>> denoise(np.zeros((8, 10), np.uint8), sigma=-1)
         Traceback (most recent call last):
-        safelight.options.CardError: expected a sigma of at least 0, in units of 0 to 255, got -1
+        safelight.core.options.CardError: expected a sigma of at least 0, in units of 0 to 255, got -1
     """
     from pathlib import Path
 
@@ -282,7 +282,7 @@ def deblock(
         >>> import numpy as np
         >>> deblock(np.zeros((8, 10), np.uint8), strength=2)
         Traceback (most recent call last):
-        safelight.options.CardError: expected a strength from 0 (the input) to 1 (the result), got 2
+        safelight.core.options.CardError: expected a strength from 0 (the input) to 1 (the result), got 2
     """
     from pathlib import Path
 
@@ -367,7 +367,7 @@ def inpaint(
         >>> import numpy as np
         >>> inpaint(np.zeros((8, 10), np.uint8), np.zeros((8, 10), np.uint8), method="bicubic")
         Traceback (most recent call last):
-        safelight.options.CardError: no method of inpaint is called 'bicubic'; ...
+        safelight.core.options.CardError: no method of inpaint is called 'bicubic'; ...
     """
     from pathlib import Path
 

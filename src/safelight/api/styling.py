@@ -112,12 +112,12 @@ def stylize(
         >>> import numpy as np
         >>> stylize(np.zeros((8, 10), np.uint8), method="bicubic")
         Traceback (most recent call last):
-        safelight.options.CardError: no method of stylize is called 'bicubic'; ...
+        safelight.core.options.CardError: no method of stylize is called 'bicubic'; ...
     """
     from pathlib import Path
 
     from safelight import image, infer
-    from safelight.options import CardError
+    from safelight.core.options import CardError
     from safelight.settings import StylePicture
 
     given = () if style is None else tuple(style) if isinstance(style, (list, tuple)) else (style,)

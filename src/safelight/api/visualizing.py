@@ -70,10 +70,10 @@ def visualize(
     from safelight import catalog, image, views
     from safelight.engine.samples import to_samples
 
-    view = catalog.find_view(kind)
+    view = catalog.find_inspector(kind)
     shown = None if picture is None else image.from_any(picture)
 
-    def load(name: str) -> views.Subject:
+    def load(name: str) -> views.InspectedNetwork:
         return views.load(
             name, scale=scale, network=network, weights=None if weights is None else Path(weights), device=device,
             gray=shown is not None and shown.channels == 1,

@@ -19,10 +19,10 @@ from typing import Any, Literal
 from safelight import image, needs
 from safelight.batch.outputs import Job
 from safelight.batch.restorer import FIX, Restorer
-from safelight.card import Trained
+from safelight.core.card import Trained
+from safelight.core.options import make_options
 from safelight.image.picture import shown
 from safelight.infer import Runner
-from safelight.options import make_options
 
 NAME = ".safelight-manifest.jsonl"
 VERSION = 1

@@ -9,13 +9,13 @@ from typing import Literal
 from safelight import image
 from safelight.batch.inputs import STREAM, BatchError
 from safelight.batch.outputs import Job
-from safelight.card import MissingPackageError
 from safelight.checkpoint import CheckpointError
+from safelight.core.card import MissingPackageError
+from safelight.core.options import CardError
 from safelight.engine.device import DeviceError
 from safelight.features.backbone import BackboneError
 from safelight.image.picture import shown
 from safelight.infer import NumericError
-from safelight.options import CardError
 
 Status = Literal["planned", "done", "skipped", "failed"]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from safelight.card import Optimised
+from safelight.core.card import Optimised
+from safelight.core.solver_input import ProgressCallback
 from safelight.image import Frame
 from safelight.infer import Runner
 from safelight.needs import Fixer
-from safelight.problem import Report
 
 Restorer: TypeAlias = Runner | Fixer
 
@@ -25,7 +25,7 @@ def iterates(restorer: Restorer) -> bool:
     return isinstance(restorer, Runner) and isinstance(restorer.card.method, Optimised)
 
 
-def observe(restorer: Restorer, observer: Report) -> None:
+def observe(restorer: Restorer, observer: ProgressCallback) -> None:
     """Let somebody follow an iteration, and end it."""
     assert isinstance(restorer, Runner)
     restorer.observer = observer

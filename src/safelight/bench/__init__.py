@@ -20,10 +20,10 @@ from safelight.bench.quality import Entry, PictureSet, Quality
 from safelight.bench.records import Comparison, Earlier, ResizeProof, Results, Row, Run, Shortfall, label, read
 from safelight.bench.speed import CLOCK, Clock, Timing
 from safelight.bench.tracks import TRACKS, Track
-from safelight.card import Card, Score
 from safelight.checkpoint import write_atomic
+from safelight.core.card import Card, Score
+from safelight.core.options import make_options
 from safelight.data import DataError
-from safelight.options import make_options
 from safelight.tasks import Task
 
 __all__ = ["AnchorError", "Clock", "run", "tables"]

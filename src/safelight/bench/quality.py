@@ -15,11 +15,11 @@ from torch import Tensor
 from safelight import data, degrade, image, infer, metrics, model
 from safelight.bench.records import DataSet, Missing, Values
 from safelight.bench.tracks import INPUT, Kind, Sample, SetSpec, Track, fingerprint
-from safelight.card import Card, Channels, Trained, channels_of
+from safelight.core.card import Card, Channels, Trained, channels_of
+from safelight.core.options import CardError, make_options, option_facts
 from safelight.data import DataError
 from safelight.engine.cost import measure
 from safelight.engine.samples import to_tensor
-from safelight.options import CardError, make_options, option_facts
 from safelight.tasks import Task
 
 _LEAST_SIDE = 32  # pixels: cut, shaved and with SSIM's window, a smaller one leaves nothing at x4

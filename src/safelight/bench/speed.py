@@ -17,7 +17,7 @@ from safelight import ops, provenance
 from safelight.bench.quality import Entry
 from safelight.bench.records import Comparison, Machine, Race
 from safelight.bench.tracks import Track
-from safelight.card import ClosedForm, Optimised, Trained
+from safelight.core.card import ClosedForm, Optimised, Trained
 from safelight.engine import device as devices
 from safelight.engine.samples import to_tensor
 from safelight.image import Picture

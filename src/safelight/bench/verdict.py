@@ -10,8 +10,8 @@ from safelight.bench import quality
 from safelight.bench.quality import Quality
 from safelight.bench.records import Anchor, Comparison, Missing, Promise, Row, Shortfall, label
 from safelight.bench.tracks import Track
-from safelight.card import Card, Trained
-from safelight.options import make_options
+from safelight.core.card import Card, Trained
+from safelight.core.options import make_options
 
 
 def anchors(track: Track, measured: Mapping[tuple[str, int], Quality]) -> tuple[Anchor, ...]:

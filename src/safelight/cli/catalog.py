@@ -29,7 +29,7 @@ from safelight.cli.shell import (
 from safelight.tasks import TASKS, Task
 
 if TYPE_CHECKING:
-    from safelight.card import Card, Extra
+    from safelight.core.card import Card, OptionalPackage
 
 
 def add(app: typer.Typer) -> None:
@@ -99,7 +99,7 @@ def info(
 ) -> int:
     """Tell all about one method: paper, options, cost, weights, published numbers."""
     from safelight import about
-    from safelight.options import option_facts
+    from safelight.core.options import option_facts
 
     card = the_card(method, None)
     facts = about.facts(card, whole=True)
@@ -274,7 +274,7 @@ def _format(name: str) -> str:
     return "reads and writes"
 
 
-def _extra(extra: Extra) -> str:
+def _extra(extra: OptionalPackage) -> str:
     if importlib.util.find_spec(extra.module) is not None:
         return f"{extra.module} is installed"
     return f"{extra.module} is not installed; if you want it: pip install 'safelight[{extra.name}]'"
@@ -282,7 +282,7 @@ def _extra(extra: Extra) -> str:
 
 def _shipped(card: Card, i: int) -> str:
     from safelight import model
-    from safelight.card import Trained
+    from safelight.core.card import Trained
 
     assert isinstance(card.method, Trained)
     weights = card.method.weights[i]

@@ -11,7 +11,7 @@ from safelight.cli.shell import UsageError
 from safelight.cli.work import Ask
 
 if TYPE_CHECKING:
-    from safelight.card import Card
+    from safelight.core.card import Card
     from safelight.image import Decoder, Header, Picture
     from safelight.settings import StylePicture
 
@@ -136,7 +136,7 @@ def check_preview(path: Path, card: Card, ask: Ask, *, on_cluster: bool) -> None
         UsageError: It is so.
     """
     from safelight import image
-    from safelight.card import Optimised
+    from safelight.core.card import Optimised
 
     if not isinstance(card.method, Optimised):
         raise UsageError(f"expected --preview with a method that iterates, got {card.id}; leave it out")

@@ -32,7 +32,7 @@ from safelight.cli.shell import (
 from safelight.tasks import TASKS, Task
 
 if TYPE_CHECKING:
-    from safelight.card import Card
+    from safelight.core.card import Card
     from safelight.image import Picture
     from safelight.infer import Settings
 
@@ -205,7 +205,7 @@ def _make(card: Card, small: Picture, settings: Settings) -> tuple[Picture, floa
     from dataclasses import replace
 
     from safelight import infer
-    from safelight.card import Optimised
+    from safelight.core.card import Optimised
 
     if "sigma" not in card.takes:
         settings = replace(settings, sigma=None)

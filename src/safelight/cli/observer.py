@@ -10,7 +10,7 @@ from safelight.cli.reporter import Gauge
 from safelight.cli.shell import Bar, Stop, note
 
 if TYPE_CHECKING:
-    from safelight.problem import Step
+    from safelight.core.solver_input import SolverProgress
 
 _PAUSE = 3.0  # seconds between two previews
 
@@ -29,7 +29,7 @@ class Observer:
         self._gauge, self._bar, self._stop, self._preview = gauge, bar, stop, preview
         self._next = 0.0
 
-    def __call__(self, step: Step) -> bool:
+    def __call__(self, step: SolverProgress) -> bool:
         """Take a step in, and tell whether the iteration may go on."""
         self._gauge.remark(step.remark)
         if self._preview is not None and time.monotonic() >= self._next:
@@ -42,7 +42,7 @@ class Observer:
         return True
 
 
-def write_preview(step: Step, path: Path) -> None:
+def write_preview(step: SolverProgress, path: Path) -> None:
     """Write a picture as it forms, in place of the one before."""
     import numpy as np
 

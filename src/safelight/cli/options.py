@@ -15,11 +15,11 @@ from safelight.tasks import TASKS
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
-    from safelight.card import Card
-    from safelight.options import OptionFact
-    from safelight.view import View
+    from safelight.core.card import Card
+    from safelight.core.inspector import Inspector
+    from safelight.core.options import OptionFact
 
-_META = "safelight.options"
+_META = "safelight.core.options"
 
 
 class MethodVerb(Verb):
@@ -57,23 +57,23 @@ def method_options(ctx: typer.Context) -> dict[str, str]:
     return dict(ctx.meta.get(_META, {}))
 
 
-def cards_of(verb: str | None) -> Sequence[Card | View]:
+def cards_of(verb: str | None) -> Sequence[Card | Inspector]:
     """List the methods whose options a verb takes: those of its task; of ``train``, those that are trained.
 
     Of ``visualize`` they are the ways to look into networks.
     """
-    from safelight.card import Trained
-    from safelight.catalog import CARDS, VIEWS
+    from safelight.catalog import CARDS, INSPECTORS
+    from safelight.core.card import Trained
 
     if verb == "visualize":
-        return VIEWS
+        return INSPECTORS
     if verb in TASKS:
         return [card for card in CARDS if verb in card.tasks]
     return [card for card in CARDS if isinstance(card.method, Trained)]
 
 
 def _flags(verb: str | None) -> Sequence[Any]:
-    from safelight.options import option_facts
+    from safelight.core.options import option_facts
 
     helps: dict[str, list[str]] = {}
     kinds: dict[str, str] = {}
@@ -103,7 +103,7 @@ def extent(fact: OptionFact) -> str:
     """Say what an option may be, and what it is if it is not given.
 
     Example:
-        >>> from safelight.options import OptionFact
+        >>> from safelight.core.options import OptionFact
         >>> extent(OptionFact(name="strength", kind=float, default=None, help="", low=0))
         'auto, or at least 0; default auto'
         >>> extent(OptionFact(name="layers", kind=str, default=None, help=""))

@@ -81,7 +81,7 @@ def serve(
     if secret is not None and len(secret) < 8:
         raise UsageError("--token: expected 8 characters at least, got fewer; take a long random one")
     if missing := [name for name in ("fastapi", "uvicorn", "prometheus_client") if find_spec(name) is None]:
-        from safelight.card import MissingPackageError
+        from safelight.core.card import MissingPackageError
 
         raise MissingPackageError(
             f"serve needs {missing[0]}, which is not installed; get it with: pip install 'safelight[web]'"
@@ -128,7 +128,7 @@ def _remote(address: str, replicas: str, cpus: float, gpus: float, limits: Limit
     if not (colon and least.isdecimal() and most.isdecimal() and int(least) <= int(most) and int(most) > 0):
         raise UsageError(f"--replicas: expected MIN:MAX, such as 0:4, got {replicas!r}")
     if find_spec("ray") is None:
-        from safelight.card import MissingPackageError
+        from safelight.core.card import MissingPackageError
 
         raise MissingPackageError(
             "serve --cluster needs ray, which is not installed; get it with: pip install 'safelight[cluster]'"

@@ -20,7 +20,7 @@ from typer.core import TyperCommand, TyperGroup
 from safelight.tasks import Task
 
 if TYPE_CHECKING:
-    from safelight.card import Card
+    from safelight.core.card import Card
 
 FAILED, USAGE, ENVIRONMENT, INTERRUPTED = 1, 2, 3, 130
 
@@ -202,12 +202,12 @@ def explain(error: Exception) -> tuple[str, int]:
     if isinstance(error, UsageError):
         return str(error), USAGE
     from safelight import batch
-    from safelight.card import MissingPackageError
     from safelight.checkpoint import CheckpointError
+    from safelight.core.card import MissingPackageError
+    from safelight.core.options import CardError
     from safelight.data import DataError
     from safelight.features.backbone import BackboneError
     from safelight.fetch import FetchError
-    from safelight.options import CardError
 
     if isinstance(error, DataError | CardError | BackboneError | CheckpointError | batch.BatchError):
         return str(error), USAGE

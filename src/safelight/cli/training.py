@@ -29,7 +29,7 @@ from safelight.cli.shell import (
 from safelight.tasks import TASKS, Task
 
 if TYPE_CHECKING:
-    from safelight.card import Card, Recipe, Trained
+    from safelight.core.card import Card, Recipe, Trained
     from safelight.train import Plan, Progress
 
 
@@ -131,7 +131,7 @@ def train(
 
 
 def _network(card: Card) -> Trained:
-    from safelight.card import Trained
+    from safelight.core.card import Trained
 
     if not isinstance(card.method, Trained):
         raise UsageError(f"expected a method that is trained, got {card.id}, no network; see: safelight methods")
@@ -153,7 +153,7 @@ def _scales(card: Card, network: Trained, scale: int | None) -> tuple[int, ...]:
 
 
 def _check_styles(card: Card, network: Trained, style: list[Path] | None, backbone: str | None) -> None:
-    from safelight.card import Perceptual
+    from safelight.core.card import Perceptual
 
     if isinstance(network.training, Perceptual) and not style:
         raise UsageError(f"{card.id}: expected a picture of the style, got none; give one by --style")
@@ -166,8 +166,8 @@ def _list(scales: tuple[int, ...]) -> str:
 
 
 def _options(card: Card, given: dict[str, str]) -> Any:  # noqa: ANN401 - each method has its own Options class
-    from safelight.card import Perceptual, Trained
-    from safelight.options import make_options
+    from safelight.core.card import Perceptual, Trained
+    from safelight.core.options import make_options
 
     options = make_options(card, given)
     method = card.method

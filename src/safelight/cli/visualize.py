@@ -20,10 +20,10 @@ from safelight.cli.shell import Bar, Debug, DeviceFlag, Json, Quiet, Stop, Usage
 from safelight.tasks import TASKS
 
 if TYPE_CHECKING:
-    from safelight.features.subject import Subject
+    from safelight.core.inspector import InspectorOutput
+    from safelight.core.solver_input import SolverProgress
+    from safelight.features.inspected_network import InspectedNetwork
     from safelight.image import Picture
-    from safelight.problem import Step
-    from safelight.view import Drawing
 
 _PAUSE = 3.0  # seconds between two previews
 LAYERS = "layers"
@@ -139,9 +139,9 @@ def visualize(
         _refuse(picture=picture, out=out, layer=layer, channel=channel, at=at, side=side, size=size)
         return _list_layers(_load(subject, scale, network, weights, device, gray=False), json=json)
     from safelight import catalog, views
-    from safelight.options import make_options
+    from safelight.core.options import make_options
 
-    view = catalog.find_view(kind)
+    view = catalog.find_inspector(kind)
     options = method_options(ctx)
     make_options(view, options)  # refused before anything is loaded
     look = views.Look(
@@ -189,7 +189,7 @@ class _Watcher:
         self._bar, self._stop, self._preview = bar, stop, preview
         self._next = 0.0
 
-    def __call__(self, step: Step) -> bool:
+    def __call__(self, step: SolverProgress) -> bool:
         self._bar.show(step.fraction, step.remark)
         if self._preview is not None and time.monotonic() >= self._next:
             write_preview(step, self._preview)
@@ -208,7 +208,7 @@ def _load(
     device: DeviceFlag,
     *,
     gray: bool,
-) -> Subject:
+) -> InspectedNetwork:
     if name is None:
         raise UsageError("expected the name of a network, got none; such as lens or upscale/edsr")
     from safelight import views
@@ -323,7 +323,7 @@ def _check_preview(path: Path, target: Path | str, *, replace: bool) -> None:
         raise UsageError(f"--preview: expected a file of its own that is not there yet, got {path}; choose another")
 
 
-def _write(drawing: Drawing, target: Path | str, *, replace: bool) -> None:
+def _write(drawing: InspectorOutput, target: Path | str, *, replace: bool) -> None:
     import numpy as np
 
     from safelight import image
@@ -343,7 +343,7 @@ def _list(*, json: bool) -> int:
     from safelight import catalog
 
     rows: list[tuple[str, str, str]] = []
-    for view in catalog.VIEWS:
+    for view in catalog.INSPECTORS:
         if json:
             say_json(
                 {
@@ -363,7 +363,7 @@ def _list(*, json: bool) -> int:
     return 0
 
 
-def _list_layers(subject: Subject, *, json: bool) -> int:
+def _list_layers(subject: InspectedNetwork, *, json: bool) -> int:
     layers = [subject.layer(name) for name in subject.layers]
     if json:
         for layer in layers:

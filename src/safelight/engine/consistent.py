@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from safelight import ops
+from safelight.core.options import CardError
 from safelight.engine.tiles import Region, Stage, Tick, compute
 from safelight.ops.resampling import Taps
-from safelight.options import CardError
 
 REACH = 16  # pixels of the input: the weights beyond sum to 1e-7
 LEAST_ZOOM = 1.05  # below, D D' is nearly singular: a rounding of the input would become stripes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from itertools import combinations_with_replacement
 
-from safelight.options import CardError
+from safelight.core.options import CardError
 
 LARGEST_ZOOM = 32  # a larger one is a slip of the keyboard, and asks for a thousand times the pixels
 

@@ -6,7 +6,7 @@ import difflib
 
 from safelight.features import lens
 from safelight.features.alexnet import ALEXNET
-from safelight.features.backbone import Backbone, BackboneError, Pooling, Sight, Step
+from safelight.features.backbone import Backbone, BackboneError, BackboneLayer, Pooling, ReceptiveField
 from safelight.features.inception import INCEPTION
 from safelight.features.published import Facts, Published
 from safelight.features.squeezenet import SQUEEZENET, SQUEEZENET1_0
@@ -27,7 +27,7 @@ LENS = Facts(
 BACKBONES: tuple[Facts, ...] = (LENS, VGG16, VGG19, SQUEEZENET, SQUEEZENET1_0, ALEXNET, INCEPTION)
 
 __all__ = [
-    "BACKBONES", "Backbone", "BackboneError", "Facts", "Pooling", "Published", "Sight", "Step", "facts",
+    "BACKBONES", "Backbone", "BackboneError", "Facts", "Pooling", "Published", "ReceptiveField", "BackboneLayer", "facts",
 ]  # fmt: skip
 
 

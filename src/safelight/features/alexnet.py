@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from safelight.features.backbone import Backbone, Pooling, Step
+from safelight.features.backbone import Backbone, BackboneLayer, Pooling
 from safelight.features.pooling import pool
 from safelight.features.published import Facts, Published
 
@@ -31,14 +31,18 @@ def build_alexnet(pooling: Pooling) -> Backbone:
         nn.Conv2d(384, 256, 3, padding=1),
         nn.Conv2d(256, 256, 3, padding=1),
     )
-    steps: list[Step] = []
+    steps: list[BackboneLayer] = []
     for number, conv in enumerate(convs, 1):
         n, side, stride = conv.out_channels, conv.kernel_size[0], conv.stride[0]
         least = side - 2 * int(conv.padding[0])
-        steps.append(Step(name=f"conv{number}", module=conv, channels=n, kernel=side, stride=stride, least=least))
-        steps.append(Step(name=f"relu{number}", module=nn.ReLU(), channels=n))
+        steps.append(
+            BackboneLayer(name=f"conv{number}", module=conv, channels=n, kernel=side, stride=stride, least=least)
+        )
+        steps.append(BackboneLayer(name=f"relu{number}", module=nn.ReLU(), channels=n))
         if number in (1, 2, 5):
-            steps.append(Step(name=f"pool{number}", module=pool(pooling, 3), channels=n, kernel=3, stride=2, least=3))
+            steps.append(
+                BackboneLayer(name=f"pool{number}", module=pool(pooling, 3), channels=n, kernel=3, stride=2, least=3)
+            )
     network = nn.ModuleDict({"features": nn.Sequential(*(step.module for step in steps))})
     return Backbone("alexnet", network, steps, mean=MEAN, std=STD)
 

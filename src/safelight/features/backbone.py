@@ -23,7 +23,7 @@ class BackboneError(ValueError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class BackboneLayer:
     """One step of a backbone, from the maps of the step before to its own.
 
     Attributes:
@@ -44,7 +44,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class ReceptiveField:
     """What a layer sees: its channels, how many pixels lie between two values, and the side of the square seen."""
 
     channels: int
@@ -74,7 +74,7 @@ class Backbone(nn.Module):
         self,
         name: str,
         network: nn.Module,
-        steps: Sequence[Step],
+        steps: Sequence[BackboneLayer],
         *,
         mean: tuple[float, float, float],
         std: tuple[float, float, float],
@@ -111,7 +111,7 @@ class Backbone(nn.Module):
                 close = difflib.get_close_matches(layer, self.layers, n=4, cutoff=0.4) or self.layers
                 raise BackboneError(f"{self.name} has no layer {layer!r}; did you mean {', '.join(close)}?")
 
-    def sight(self, layer: str) -> Sight:
+    def sight(self, layer: str) -> ReceptiveField:
         """Tell what a layer sees.
 
         Raises:
@@ -123,7 +123,7 @@ class Backbone(nn.Module):
             field += (step.kernel - 1) * stride
             stride *= step.stride
             if step.name == layer:
-                return Sight(step.channels, stride, field)
+                return ReceptiveField(step.channels, stride, field)
         raise AssertionError  # check would have raised
 
     def until(self, layer: str) -> nn.Sequential:

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.features.backbone import Backbone, Pooling, Step
+from safelight.features.backbone import Backbone, BackboneLayer, Pooling
 from safelight.features.pooling import pool
 from safelight.features.published import Facts, Published
 
@@ -199,26 +199,26 @@ class BlockE(nn.Module):
 def build_inception(pooling: Pooling) -> Backbone:
     """Make the network with random weights; ``pooling`` is of ``pool1`` and ``pool2``, for blocks have their own."""
     steps = [
-        Step(name="resize", module=Resize(), channels=3),
-        Step(name="Conv2d_1a_3x3", module=Conv(3, 32, 3, stride=2), channels=32, kernel=3, stride=2),
-        Step(name="Conv2d_2a_3x3", module=Conv(32, 32, 3), channels=32, kernel=3),
-        Step(name="Conv2d_2b_3x3", module=Conv(32, 64, 3, padding=1), channels=64, kernel=3),
-        Step(name="pool1", module=pool(pooling, 3), channels=64, kernel=3, stride=2),
-        Step(name="Conv2d_3b_1x1", module=Conv(64, 80, 1), channels=80),
-        Step(name="Conv2d_4a_3x3", module=Conv(80, 192, 3), channels=192, kernel=3),
-        Step(name="pool2", module=pool(pooling, 3), channels=192, kernel=3, stride=2),
-        Step(name="Mixed_5b", module=BlockA(192, 32), channels=256, kernel=5),
-        Step(name="Mixed_5c", module=BlockA(256, 64), channels=288, kernel=5),
-        Step(name="Mixed_5d", module=BlockA(288, 64), channels=288, kernel=5),
-        Step(name="Mixed_6a", module=BlockB(288), channels=768, kernel=5, stride=2),
-        Step(name="Mixed_6b", module=BlockC(768, 128), channels=768, kernel=13),
-        Step(name="Mixed_6c", module=BlockC(768, 160), channels=768, kernel=13),
-        Step(name="Mixed_6d", module=BlockC(768, 160), channels=768, kernel=13),
-        Step(name="Mixed_6e", module=BlockC(768, 192), channels=768, kernel=13),
-        Step(name="Mixed_7a", module=BlockD(768), channels=1280, kernel=9, stride=2),
-        Step(name="Mixed_7b", module=BlockE(1280, greatest=False), channels=2048, kernel=5),
-        Step(name="Mixed_7c", module=BlockE(2048, greatest=True), channels=2048, kernel=5),
-        Step(name="pool3", module=nn.AdaptiveAvgPool2d(1), channels=2048, kernel=8, stride=8),
+        BackboneLayer(name="resize", module=Resize(), channels=3),
+        BackboneLayer(name="Conv2d_1a_3x3", module=Conv(3, 32, 3, stride=2), channels=32, kernel=3, stride=2),
+        BackboneLayer(name="Conv2d_2a_3x3", module=Conv(32, 32, 3), channels=32, kernel=3),
+        BackboneLayer(name="Conv2d_2b_3x3", module=Conv(32, 64, 3, padding=1), channels=64, kernel=3),
+        BackboneLayer(name="pool1", module=pool(pooling, 3), channels=64, kernel=3, stride=2),
+        BackboneLayer(name="Conv2d_3b_1x1", module=Conv(64, 80, 1), channels=80),
+        BackboneLayer(name="Conv2d_4a_3x3", module=Conv(80, 192, 3), channels=192, kernel=3),
+        BackboneLayer(name="pool2", module=pool(pooling, 3), channels=192, kernel=3, stride=2),
+        BackboneLayer(name="Mixed_5b", module=BlockA(192, 32), channels=256, kernel=5),
+        BackboneLayer(name="Mixed_5c", module=BlockA(256, 64), channels=288, kernel=5),
+        BackboneLayer(name="Mixed_5d", module=BlockA(288, 64), channels=288, kernel=5),
+        BackboneLayer(name="Mixed_6a", module=BlockB(288), channels=768, kernel=5, stride=2),
+        BackboneLayer(name="Mixed_6b", module=BlockC(768, 128), channels=768, kernel=13),
+        BackboneLayer(name="Mixed_6c", module=BlockC(768, 160), channels=768, kernel=13),
+        BackboneLayer(name="Mixed_6d", module=BlockC(768, 160), channels=768, kernel=13),
+        BackboneLayer(name="Mixed_6e", module=BlockC(768, 192), channels=768, kernel=13),
+        BackboneLayer(name="Mixed_7a", module=BlockD(768), channels=1280, kernel=9, stride=2),
+        BackboneLayer(name="Mixed_7b", module=BlockE(1280, greatest=False), channels=2048, kernel=5),
+        BackboneLayer(name="Mixed_7c", module=BlockE(2048, greatest=True), channels=2048, kernel=5),
+        BackboneLayer(name="pool3", module=nn.AdaptiveAvgPool2d(1), channels=2048, kernel=8, stride=8),
     ]
     network = nn.ModuleDict({step.name: step.module for step in steps})
     return Backbone("inception", network, steps, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))

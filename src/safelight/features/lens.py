@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from safelight.features.backbone import Backbone, Pooling, Step
+from safelight.features.backbone import Backbone, BackboneLayer, Pooling
 from safelight.features.pooling import pool
 
 WIDTHS = (32, 64, 128, 256)
@@ -66,14 +66,14 @@ def build(pooling: Pooling) -> Backbone:
         Layers ``conv1_1 relu1_1 ... pool3 conv4_1 relu4_1``, each convolution before its ReLU.
     """
     network = Lens()
-    steps: list[Step] = []
+    steps: list[BackboneLayer] = []
     for block, (width, depth) in enumerate(zip(WIDTHS, DEPTHS, strict=True), start=1):
         for place in range(1, depth + 1):
             name = f"{block}_{place}"
             steps.append(
-                Step(name=f"conv{name}", module=network.get_submodule(f"conv{name}"), channels=width, kernel=3)
+                BackboneLayer(name=f"conv{name}", module=network.get_submodule(f"conv{name}"), channels=width, kernel=3)
             )
-            steps.append(Step(name=f"relu{name}", module=nn.ReLU(), channels=width))
+            steps.append(BackboneLayer(name=f"relu{name}", module=nn.ReLU(), channels=width))
         if block < len(WIDTHS):
-            steps.append(Step(name=f"pool{block}", module=pool(pooling), channels=width, kernel=2, stride=2))
+            steps.append(BackboneLayer(name=f"pool{block}", module=pool(pooling), channels=width, kernel=2, stride=2))
     return Backbone("lens", network, steps, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))

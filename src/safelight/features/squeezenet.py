@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.features.backbone import Backbone, Pooling, Step
+from safelight.features.backbone import Backbone, BackboneLayer, Pooling
 from safelight.features.pooling import pool
 from safelight.features.published import Facts, Published
 
@@ -61,17 +61,19 @@ def _build(name: str, conv: nn.Conv2d, pools: Sequence[int], pooling: Pooling) -
     """Make the network; ``pools`` are the numbers of the layers that a pool follows, the convolution's being 1."""
     n, side = conv.out_channels, conv.kernel_size[0]
     steps = [
-        Step(name="conv1", module=conv, channels=n, kernel=side, stride=2, least=side),
-        Step(name="relu1", module=nn.ReLU(), channels=n),
+        BackboneLayer(name="conv1", module=conv, channels=n, kernel=side, stride=2, least=side),
+        BackboneLayer(name="relu1", module=nn.ReLU(), channels=n),
     ]
     for number, (n_squeeze, n_out) in enumerate(((0, 0), *FIRES), 1):
         if number > 1:
-            steps.append(Step(name=f"fire{number}", module=Fire(n, n_squeeze, n_out), channels=2 * n_out, kernel=3))
+            steps.append(
+                BackboneLayer(name=f"fire{number}", module=Fire(n, n_squeeze, n_out), channels=2 * n_out, kernel=3)
+            )
             n = 2 * n_out
         if number in pools:
             # A square that the border cuts off counts, so a side of 2 still has one.
             module = pool(pooling, 3, up=True)
-            steps.append(Step(name=f"pool{number}", module=module, channels=n, kernel=3, stride=2))
+            steps.append(BackboneLayer(name=f"pool{number}", module=module, channels=n, kernel=3, stride=2))
     network = nn.ModuleDict({"features": nn.Sequential(*(step.module for step in steps))})
     return Backbone(name, network, steps, mean=MEAN, std=STD)
 

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from safelight.features.backbone import Backbone, Pooling, Step
+from safelight.features.backbone import Backbone, BackboneLayer, Pooling
 from safelight.features.pooling import pool
 from safelight.features.published import Facts, Published
 
@@ -38,15 +38,15 @@ def build_vgg19(pooling: Pooling) -> Backbone:
 
 
 def _build(name: str, convolutions: Sequence[int], pooling: Pooling) -> Backbone:
-    steps: list[Step] = []
+    steps: list[BackboneLayer] = []
     n_in = 3
     for block, (n_out, count) in enumerate(zip(CHANNELS, convolutions, strict=True), 1):
         for i in range(1, count + 1):
             conv = nn.Conv2d(n_in, n_out, 3, padding=1)
-            steps.append(Step(name=f"conv{block}_{i}", module=conv, channels=n_out, kernel=3))
-            steps.append(Step(name=f"relu{block}_{i}", module=nn.ReLU(), channels=n_out))
+            steps.append(BackboneLayer(name=f"conv{block}_{i}", module=conv, channels=n_out, kernel=3))
+            steps.append(BackboneLayer(name=f"relu{block}_{i}", module=nn.ReLU(), channels=n_out))
             n_in = n_out
-        steps.append(Step(name=f"pool{block}", module=pool(pooling), channels=n_out, kernel=2, stride=2))
+        steps.append(BackboneLayer(name=f"pool{block}", module=pool(pooling), channels=n_out, kernel=2, stride=2))
     network = nn.ModuleDict({"features": nn.Sequential(*(step.module for step in steps))})
     return Backbone(name, network, steps, mean=MEAN, std=STD)
 

@@ -18,7 +18,7 @@ from typing import get_args
 import torch
 
 from safelight import batch, image, infer
-from safelight.card import Optimised
+from safelight.core.card import Optimised
 from safelight.engine import device as devices
 from safelight.engine.device import Device
 from safelight.web.asking import Ask

@@ -11,10 +11,10 @@ from functools import cache
 from typing import Final, Literal, get_args
 
 from safelight import catalog, features, image
-from safelight.card import Card, Trained
+from safelight.core.card import Card, Trained
+from safelight.core.options import OptionFact, option_facts
+from safelight.core.solver_input import Condition
 from safelight.model import PrecisionChoice
-from safelight.options import OptionFact, option_facts
-from safelight.problem import Condition
 from safelight.tasks import TASKS, Task
 
 FIX: Final = "fix"

@@ -12,9 +12,9 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from safelight.card import Optimised
+from safelight.core.card import Optimised
+from safelight.core.solver_input import SolverProgress
 from safelight.engine.samples import to_samples
-from safelight.problem import Step
 from safelight.web.asking import Ask
 from safelight.web.problems import Refusal
 
@@ -225,7 +225,7 @@ class Job:
         if time.monotonic() - self._told >= _PACE:
             self._tell()
 
-    def observe(self, step: Step) -> bool:
+    def observe(self, step: SolverProgress) -> bool:
         """Take in where an iteration stands, and say whether it may go on."""
         self.remark = step.remark
         self.cut = self.cut or self.lasted > self._patience

@@ -13,8 +13,8 @@ from anyio import to_thread
 from fastapi import APIRouter
 
 from safelight import about, catalog, image
-from safelight.card import Card, Optimised, Trained
-from safelight.options import CardError
+from safelight.core.card import Card, Optimised, Trained
+from safelight.core.options import CardError
 from safelight.tasks import TASKS, Task
 from safelight.web import openapi
 from safelight.web.asking import ask_of

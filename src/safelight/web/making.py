@@ -12,9 +12,9 @@ from typing import Protocol
 import torch
 
 from safelight import batch, image, infer
+from safelight.core.solver_input import SolverProgress
 from safelight.infer import Settings
 from safelight.needs import Fixer
-from safelight.problem import Step
 from safelight.web.asking import Ask, with_pictures
 from safelight.web.job import Job, Made
 from safelight.web.limits import Limits
@@ -40,7 +40,7 @@ class Work(Protocol):
         """Take in what is done; it may raise to end the work."""
         ...
 
-    def observe(self, step: Step) -> bool:
+    def observe(self, step: SolverProgress) -> bool:
         """Take in where an iteration stands, and say whether it may go on."""
         ...
 

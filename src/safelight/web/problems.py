@@ -8,11 +8,11 @@ from typing import NoReturn
 from starlette.responses import JSONResponse, Response
 
 from safelight import image
-from safelight.card import MissingPackageError
 from safelight.checkpoint import CheckpointError
+from safelight.core.card import MissingPackageError
+from safelight.core.options import CardError
 from safelight.features.backbone import BackboneError
 from safelight.infer import NumericError
-from safelight.options import CardError
 
 GONE = Response(status_code=499)
 """To nobody: the client hung up."""

@@ -22,12 +22,12 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from safelight.card import Card, Paper, Promise, Recipe, Score, Trained, Weights
+from safelight.core.card import Card, Paper, Promise, Recipe, Score, Trained, Weights
+from safelight.core.options import NoOptions
+from safelight.core.training import Regression
 from safelight.degrade import Degradation, Jpeg, Mixture, Noise, Shrink
 from safelight.nn.blocks import ResidualChain
 from safelight.nn.soap import Soap
-from safelight.options import NoOptions
-from safelight.steps import Regression
 
 D = 20  # the depth (section IV-A)
 

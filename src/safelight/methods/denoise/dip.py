@@ -41,10 +41,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.card import Card, Optimised, Paper, Score
+from safelight.core.card import Card, Optimised, Paper, Score
+from safelight.core.options import CardError, option
+from safelight.core.solver_input import ProgressCallback, SolverInput, SolverProgress, SolverResult
 from safelight.ops import noise
-from safelight.options import CardError, option
-from safelight.problem import Problem, Report, Solution, Step
 from safelight.tasks import Task
 
 SCALES = 5
@@ -141,7 +141,7 @@ def norm(channels: int) -> nn.BatchNorm2d:
 # --- the fit ----------------------------------------------------------------------------------------------------------
 
 
-class Fit:
+class PriorFit:
     """A network that is being fitted to one picture.
 
     Args:
@@ -270,7 +270,7 @@ class Variance:
         return self._count - self.at >= self.patience
 
 
-def run(problem: Problem, options: Options, report: Report) -> Solution:
+def run(problem: SolverInput, options: Options, report: ProgressCallback) -> SolverResult:
     """Fit the network until the rule or ``report`` says stop.
 
     Raises:
@@ -281,14 +281,14 @@ def run(problem: Problem, options: Options, report: Report) -> Solution:
     if not bool(known.any()):
         raise CardError("expected a mask that leaves some of the picture, got one that covers all; draw it anew")
     if (task == "inpaint" and bool(known.all())) or (task == "denoise" and problem.sigma == 0):
-        return Solution(x=y, notes=("nothing was to be done: the picture is as it was",))
+        return SolverResult(x=y, notes=("nothing was to be done: the picture is as it was",))
     how, stop, sigma = setup(task, problem.scale), options.stop, problem.sigma
     if stop == "auto":
         stop = "discrepancy" if sigma is not None else "variance" if task == "denoise" else "never"
     if stop == "discrepancy":
         sigma, notes = noise.settle(y, sigma)
     iterations = how.iterations if options.iterations is None else options.iterations
-    fit = Fit(y, known, problem.scale, 128 if options.network == "paper" else 32, how, problem.seed)
+    fit = PriorFit(y, known, problem.scale, 128 if options.network == "paper" else 32, how, problem.seed)
     rule = Variance(patience=math.ceil(iterations / 3))
     best, end = y, f"ran all of {iterations} iterations"
     for count in range(1, iterations + 1):
@@ -306,12 +306,12 @@ def run(problem: Problem, options: Options, report: Report) -> Solution:
                 end = f"stopped after {count} of {iterations} iterations: what is left is as large as the noise"
         if task == "inpaint":
             best = torch.where(known > 0, y, best)
-        if not report(Step(fraction=count / iterations, x=best, remark=f"iteration {count} of {iterations}")):
+        if not report(SolverProgress(fraction=count / iterations, x=best, remark=f"iteration {count} of {iterations}")):
             end = f"stopped as asked after {count} of {iterations} iterations"
             break
         if reached:
             break
-    return Solution(x=best, notes=(*notes, end))
+    return SolverResult(x=best, notes=(*notes, end))
 
 
 CARD = Card(

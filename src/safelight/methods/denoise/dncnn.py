@@ -30,12 +30,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from safelight.card import Adopted, Card, ForeignLayout, LayoutError, Paper, Promise, Recipe, Score, Trained, Weights
+from safelight.core.card import (
+    Card,
+    ConvertedWeights,
+    ForeignLayout,
+    LayoutError,
+    Paper,
+    Promise,
+    Recipe,
+    Score,
+    Trained,
+    Weights,
+)
+from safelight.core.options import option
+from safelight.core.training import Regression
 from safelight.degrade import Degradation, Noise
 from safelight.nn.blocks import ResidualChain
 from safelight.nn.soap import Soap
-from safelight.options import option
-from safelight.steps import Regression
 from safelight.tasks import Task
 
 LEVELS: Mapping[Literal["S15", "S25", "S50"], int] = {"S15": 15, "S25": 25, "S50": 50}  # of DnCNN-S, of 255
@@ -151,7 +162,7 @@ WEIGHTS = (
 )
 
 
-def adopt(tensors: Mapping[str, Tensor]) -> Adopted:
+def adopt(tensors: Mapping[str, Tensor]) -> ConvertedWeights:
     """Take weights of the authors' PyTorch code, whose batch normalisation is merged into the convolutions.
 
     Their names are numbers in a sequence, after a ``model.`` that is taken off before.
@@ -173,7 +184,7 @@ def adopt(tensors: Mapping[str, Tensor]) -> Adopted:
         weight = tensors[f"{place}.weight"]
         ours[f"{name}.weight"] = weight
         ours[f"{name}.bias"] = tensors.get(f"{place}.bias", torch.zeros(weight.shape[0]))
-    return Adopted(tensors=ours, options={"variant": variant}, scales=(1,))
+    return ConvertedWeights(tensors=ours, options={"variant": variant}, scales=(1,))
 
 
 FOREIGN = (

@@ -20,18 +20,18 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.card import Card, Recipe, Trained, Weights
+from safelight.core.card import Card, Recipe, Trained, Weights
+from safelight.core.options import NoOptions
+from safelight.core.training import Regression
 from safelight.degrade import Degradation, Gray, Jpeg, Mixture, Noise
 from safelight.nn.blocks import ResidualChain
 from safelight.nn.soap import Soap
-from safelight.options import NoOptions
-from safelight.steps import Regression
 
 s = 2  # the side of a cell, in pixels
 N, C = 10, 64
 
 
-class Lamp(ResidualChain):
+class LampDenoiser(ResidualChain):
     """(B, 3, H, W), of sides that are multiples of s, to (B, 3, H, W)."""
 
     def __init__(self, options: NoOptions, scale: int) -> None:  # noqa: ARG002 - one network for everything
@@ -50,7 +50,7 @@ def examples(options: NoOptions) -> tuple[Degradation, ...]:  # noqa: ARG001 - i
     return (Mixture((Noise(0, 50), Jpeg(30, 100, halved=True), Jpeg(30, 100, halved=True, noise=50), Gray(gray))),)
 
 
-def training(network: Lamp, recipe: Recipe) -> Regression:
+def training(network: LampDenoiser, recipe: Recipe) -> Regression:
     """L1."""
     return Regression(network, Soap(network.parameters(), lr=recipe.rate), F.l1_loss)
 
@@ -77,10 +77,10 @@ WEIGHTS = (
 
 CARD = Card(
     module=__name__,
-    title="Lamp",
+    title="LampDenoiser",
     summary="Against noise and JPEG artefacts in colour, blind to both, made for processors; this project's own.",
     method=Trained(
-        network=Lamp,
+        network=LampDenoiser,
         input="low-resolution",
         channels="rgb",
         scales=(1,),

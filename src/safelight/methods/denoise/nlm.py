@@ -19,10 +19,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from safelight.card import Card, ClosedForm, Extra, Paper
+from safelight.core.card import Card, ClosedForm, OptionalPackage, Paper
+from safelight.core.options import option
+from safelight.core.solver_input import SolverInput, SolverResult
 from safelight.ops import noise
-from safelight.options import option
-from safelight.problem import Problem, Solution
 
 DISTANCE = 6  # pixels from p to the farthest q along an axis
 LEAST = 8  # pixels of a side: a smaller picture is mirrored
@@ -38,14 +38,14 @@ class Options:
     )
 
 
-def solve(problem: Problem, options: Options) -> Solution:
+def solve(problem: SolverInput, options: Options) -> SolverResult:
     """Average over the window."""
     from skimage.restoration import denoise_nl_means
 
     y = problem.y
     sigma, notes = noise.settle(y, problem.sigma)
     if sigma == 0:
-        return Solution(x=y, notes=notes)
+        return SolverResult(x=y, notes=notes)
     colour = y.shape[1] == 3
     smoothing = (0.6 if colour else 0.65) if options.smoothing is None else options.smoothing
     height, width = y.shape[-2:]
@@ -61,7 +61,7 @@ def solve(problem: Problem, options: Options) -> Solution:
     )
     x = torch.from_numpy(x.astype(np.float32)).to(y.device)
     x = x.permute(2, 0, 1) if colour else x[None]
-    return Solution(x=x[None, :, :height, :width].contiguous(), notes=notes)
+    return SolverResult(x=x[None, :, :height, :width].contiguous(), notes=notes)
 
 
 CARD = Card(
@@ -77,5 +77,5 @@ CARD = Card(
     method=ClosedForm(solve=solve, bytes=48),
     options=Options,
     takes=frozenset({"sigma"}),
-    extra=Extra(module="skimage", name="classic"),
+    extra=OptionalPackage(module="skimage", name="classic"),
 )

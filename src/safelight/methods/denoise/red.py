@@ -27,12 +27,12 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.card import Card, Paper, Promise, Recipe, Score, Trained, Weights
+from safelight.core.card import Card, Paper, Promise, Recipe, Score, Trained, Weights
+from safelight.core.options import option
+from safelight.core.training import Regression
 from safelight.degrade import Degradation, Mixture, Noise, Shrink
 from safelight.nn.blocks import begin_as_identity
 from safelight.nn.soap import Soap
-from safelight.options import option
-from safelight.steps import Regression
 from safelight.tasks import Task
 
 

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from safelight.card import Card, ClosedForm, Extra, Paper
+from safelight.core.card import Card, ClosedForm, OptionalPackage, Paper
+from safelight.core.options import option
+from safelight.core.solver_input import SolverInput, SolverResult
 from safelight.ops import color, noise
-from safelight.options import option
-from safelight.problem import Problem, Solution
 
 CHROMA = 1.5  # times the weight of the first opponent colour
 
@@ -37,14 +37,14 @@ class Options:
     )
 
 
-def solve(problem: Problem, options: Options) -> Solution:
+def solve(problem: SolverInput, options: Options) -> SolverResult:
     """Minimise for each channel."""
     from skimage.restoration import denoise_tv_chambolle
 
     y = problem.y
     sigma, notes = noise.settle(y, problem.sigma)
     if sigma == 0:
-        return Solution(x=y, notes=notes)
+        return SolverResult(x=y, notes=notes)
     smoothing = 0.3 * (255 * sigma) ** 0.3 if options.smoothing is None else options.smoothing
     o = color.rgb_to_opponent(y) if y.shape[1] == 3 else y
     planes = [
@@ -52,7 +52,7 @@ def solve(problem: Problem, options: Options) -> Solution:
         for i, plane in enumerate(o[0].cpu().numpy())
     ]
     x = torch.from_numpy(np.stack(planes)[None].astype(np.float32)).to(y.device)
-    return Solution(x=color.opponent_to_rgb(x) if y.shape[1] == 3 else x, notes=notes)
+    return SolverResult(x=color.opponent_to_rgb(x) if y.shape[1] == 3 else x, notes=notes)
 
 
 CARD = Card(
@@ -68,5 +68,5 @@ CARD = Card(
     method=ClosedForm(solve=solve, bytes=48),
     options=Options,
     takes=frozenset({"sigma"}),
-    extra=Extra(module="skimage", name="classic"),
+    extra=OptionalPackage(module="skimage", name="classic"),
 )

@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from safelight.card import Card, ClosedForm, Extra, Paper
+from safelight.core.card import Card, ClosedForm, OptionalPackage, Paper
+from safelight.core.options import option
+from safelight.core.solver_input import SolverInput, SolverResult
 from safelight.ops import color, noise
-from safelight.options import option
-from safelight.problem import Problem, Solution
 
 LEVELS = 4
 MARGIN = 28  # pixels of mirrored border: room for the shifts, and for the levels however small the picture is
@@ -39,16 +39,16 @@ class Options:
     )
 
 
-def solve(problem: Problem, options: Options) -> Solution:
+def solve(problem: SolverInput, options: Options) -> SolverResult:
     """Shrink the coefficients of each channel."""
     y = problem.y
     sigma, notes = noise.settle(y, problem.sigma)
     if sigma == 0:
-        return Solution(x=y, notes=notes)
+        return SolverResult(x=y, notes=notes)
     o = color.rgb_to_opponent(y) if y.shape[1] == 3 else y
     planes = [shrink(plane, sigma, options.shifts) for plane in o[0].cpu().numpy()]
     x = torch.from_numpy(np.stack(planes)[None].astype(np.float32)).to(y.device)
-    return Solution(x=color.opponent_to_rgb(x) if y.shape[1] == 3 else x, notes=notes)
+    return SolverResult(x=color.opponent_to_rgb(x) if y.shape[1] == 3 else x, notes=notes)
 
 
 def shrink(y: NDArray[np.float32], sigma: float, shifts: int) -> NDArray[np.float32]:
@@ -82,5 +82,5 @@ CARD = Card(
     method=ClosedForm(solve=solve, bytes=40),
     options=Options,
     takes=frozenset({"sigma"}),
-    extra=Extra(module="pywt", name="classic"),
+    extra=OptionalPackage(module="pywt", name="classic"),
 )

@@ -21,10 +21,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from safelight.card import Card, ClosedForm, Paper
+from safelight.core.card import Card, ClosedForm, Paper
+from safelight.core.options import option
+from safelight.core.solver_input import SolverInput, SolverResult
 from safelight.ops import color, noise
-from safelight.options import option
-from safelight.problem import Problem, Solution
 
 RADII = ((8, 1), (20, 2), (40, 3))  # below so much noise, of 255, such a radius
 LARGEST = 4
@@ -40,21 +40,21 @@ class Options:
     )
 
 
-def solve(problem: Problem, options: Options) -> Solution:
+def solve(problem: SolverInput, options: Options) -> SolverResult:
     """Filter each channel."""
     y = problem.y
     sigma, notes = noise.settle(y, problem.sigma)
     if sigma == 0:
-        return Solution(x=y, notes=notes)
+        return SolverResult(x=y, notes=notes)
     radius, chroma = options.radius, options.radius
     if radius is None or chroma is None:
         radius = next((radius for level, radius in RADII if 255 * sigma < level), LARGEST)
         chroma = radius + CHROMA
     if y.shape[1] == 1:
-        return Solution(x=local_wiener(y, sigma, radius), notes=notes)
+        return SolverResult(x=local_wiener(y, sigma, radius), notes=notes)
     o = color.rgb_to_opponent(y)
     parts = (local_wiener(o[:, :1], sigma, radius), local_wiener(o[:, 1:], sigma, chroma))
-    return Solution(x=color.opponent_to_rgb(torch.cat(parts, dim=1)), notes=notes)
+    return SolverResult(x=color.opponent_to_rgb(torch.cat(parts, dim=1)), notes=notes)
 
 
 def local_wiener(y: Tensor, sigma: float, radius: int) -> Tensor:

@@ -37,14 +37,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from safelight import losses, ops
-from safelight.card import Batch, Card, Paper, Perceptual, Recipe, Trained, Weights
+from safelight.core.card import Batch, Card, Paper, Perceptual, Recipe, Trained, Weights
+from safelight.core.options import CardError, option
+from safelight.core.solver_input import SolverInput, Style
 from safelight.degrade import AsItIs
 from safelight.features.backbone import Backbone
 from safelight.nn.blocks import EPSILON, Moments, Normalisation, extended, moments
 from safelight.nn.soap import Soap
 from safelight.ops import color
-from safelight.options import CardError, option
-from safelight.problem import Problem, Style
 
 LAYER = "relu4_1"
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
@@ -104,7 +104,7 @@ def renormalised(x: Tensor, given: Moments, mean: Tensor, deviation: Tensor) -> 
     return deviation * (x - given.mean) * (variance + EPSILON).rsqrt() + mean
 
 
-class Decoder(nn.Module):
+class StyleDecoder(nn.Module):
     """g: maps of relu4_1, (B, C, h, w), to pictures (B, 3, 8 h, 8 w). The encoder's convolutions backwards."""
 
     def __init__(self, options: Options, scale: int) -> None:  # noqa: ARG002 - the size stays
@@ -137,7 +137,7 @@ def conv(n_in: int, n_out: int) -> nn.Conv2d:
 class Transfer(nn.Module):
     """T: pictures (1, 3, H, W) to the same in a style; H and W are multiples of 8, and 16 at least."""
 
-    def __init__(self, encoder: nn.Sequential, adain: AdaIN, decoder: Decoder) -> None:
+    def __init__(self, encoder: nn.Sequential, adain: AdaIN, decoder: StyleDecoder) -> None:
         super().__init__()
         self.encoder, self.adain, self.decoder = encoder, adain, decoder
 
@@ -146,7 +146,7 @@ class Transfer(nn.Module):
         return self.decoder(self.adain(self.encoder(c)))
 
 
-def complete(decoder: Decoder, options: Options, problem: Problem) -> Transfer:
+def complete(decoder: StyleDecoder, options: Options, problem: SolverInput) -> Transfer:
     """Build T for one picture and its styles.
 
     Raises:
@@ -201,7 +201,7 @@ class Transferring:
 
     def __init__(
         self,
-        network: Decoder,
+        network: StyleDecoder,
         recipe: Recipe,
         backbone: Backbone,
         styles: Sequence[Tensor],  # noqa: ARG002 - each batch has its own
@@ -279,7 +279,7 @@ CARD = Card(
         link="https://arxiv.org/abs/1703.06868",
     ),
     method=Trained(
-        network=Decoder,
+        network=StyleDecoder,
         input="low-resolution",
         channels="rgb",
         scales=(1,),

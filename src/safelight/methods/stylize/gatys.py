@@ -43,12 +43,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from safelight import ops
-from safelight.card import Card, Optimised, Paper
+from safelight.core.card import Card, Optimised, Paper
+from safelight.core.options import CardError, option
+from safelight.core.solver_input import ProgressCallback, SolverInput, SolverProgress, SolverResult, Style
 from safelight.features import Backbone, facts
 from safelight.losses import content_loss, gram, gram_loss, total_variation
 from safelight.ops.color import match_covariance
-from safelight.options import CardError, option
-from safelight.problem import Problem, Report, Solution, Step, Style
 from safelight.solvers.image_descent import (
     Optimizer,
     Parametrization,
@@ -245,7 +245,7 @@ def check_sizes(styles: Sequence[Style], backbone: Backbone, layers: Sequence[st
 # --- the method -------------------------------------------------------------------------------------------------------
 
 
-def run(problem: Problem, options: Options, report: Report) -> Solution:
+def run(problem: SolverInput, options: Options, report: ProgressCallback) -> SolverResult:
     """Descend from coarse to fine until the iterations are done or ``report`` says stop.
 
     Raises:
@@ -285,7 +285,9 @@ def run(problem: Problem, options: Options, report: Report) -> Solution:
         likeness = Likeness(network, target, fitted, style_layers, content_layers, options)
 
         def look(iteration: int, x: Tensor, loss: float, way: Parametrization = way) -> bool:
-            return report(Step(fraction=way.fraction(iteration), x=shown(x), remark=way.remark(iteration, loss)))
+            return report(
+                SolverProgress(fraction=way.fraction(iteration), x=shown(x), remark=way.remark(iteration, loss))
+            )
 
         found = descend(x, likeness, look, optimizer=options.optimizer, iterations=level.iterations)
         x, done = found.x, done + found.iterations
@@ -293,7 +295,7 @@ def run(problem: Problem, options: Options, report: Report) -> Solution:
         if found.stopped:
             end = f"stopped as asked at {end}"
             break
-    return Solution(x=shown(x), notes=(end,))
+    return SolverResult(x=shown(x), notes=(end,))
 
 
 CARD = Card(

@@ -37,12 +37,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from safelight import losses, ops
-from safelight.card import Batch, Card, Paper, Perceptual, Recipe, Trained, Weights
+from safelight.core.card import Batch, Card, Paper, Perceptual, Recipe, Trained, Weights
+from safelight.core.options import option
 from safelight.degrade import AsItIs
 from safelight.features.backbone import Backbone
 from safelight.nn.blocks import InstanceNorm, grain
 from safelight.nn.soap import Soap
-from safelight.options import option
 from safelight.tasks import Task
 
 STYLE = ("relu1_2", "relu2_2", "relu3_3", "relu4_1")  # of lens and of VGG

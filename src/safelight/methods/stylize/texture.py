@@ -33,11 +33,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from safelight import ops
-from safelight.card import Card, Optimised, Paper
+from safelight.core.card import Card, Optimised, Paper
+from safelight.core.options import option
+from safelight.core.solver_input import ProgressCallback, SolverInput, SolverProgress, SolverResult
 from safelight.features import Backbone, facts
 from safelight.losses import gram, gram_loss, statistics, total_variation
-from safelight.options import option
-from safelight.problem import Problem, Report, Solution, Step
 from safelight.solvers.image_descent import (
     Optimizer,
     Parametrization,
@@ -145,7 +145,7 @@ def enlarged(x: Tensor, size: tuple[int, int], *, round_about: bool) -> Tensor:
     return large[..., top : top + size[0], left : left + size[1]].clamp(0, 1)
 
 
-def run(problem: Problem, options: Options, report: Report) -> Solution:
+def run(problem: SolverInput, options: Options, report: ProgressCallback) -> SolverResult:
     """Descend from noise, from coarse to fine, until the iterations are done or ``report`` says stop.
 
     Raises:
@@ -178,7 +178,9 @@ def run(problem: Problem, options: Options, report: Report) -> Solution:
         resemblance = Resemblance(network, small, layers, options)
 
         def look(iteration: int, x: Tensor, loss: float, way: Parametrization = way) -> bool:
-            return report(Step(fraction=way.fraction(iteration), x=shown(x), remark=way.remark(iteration, loss)))
+            return report(
+                SolverProgress(fraction=way.fraction(iteration), x=shown(x), remark=way.remark(iteration, loss))
+            )
 
         found = descend(
             x, resemblance, look, optimizer=options.optimizer, iterations=level.iterations, round_about=round_about
@@ -189,7 +191,7 @@ def run(problem: Problem, options: Options, report: Report) -> Solution:
             end = f"stopped as asked at {end}"
             break
     x = x if x.shape[-2:] == size else enlarged(x, size, round_about=round_about)
-    return Solution(x=x, notes=(*notes, end))
+    return SolverResult(x=x, notes=(*notes, end))
 
 
 CARD = Card(

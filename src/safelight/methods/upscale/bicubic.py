@@ -14,7 +14,7 @@ It is ``ops.CUBIC``, since data sets are degraded by it as well. Differs from MA
 
 from __future__ import annotations
 
-from safelight.card import Card, Interpolation, Paper, Score
+from safelight.core.card import Card, Interpolation, Paper, Score
 from safelight.ops.resampling import CUBIC
 
 CARD = Card(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from safelight.card import Card, Interpolation
+from safelight.core.card import Card, Interpolation
 from safelight.ops.resampling import Kernel
 
 

@@ -28,26 +28,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.card import (
-    Adopted,
+from safelight.core.card import (
     Card,
+    ConvertedWeights,
     ForeignLayout,
+    GrowthStage,
     LayoutError,
     Paper,
     Recipe,
     Score,
-    Stage,
     Trained,
     Weights,
     promised,
 )
-from safelight.layouts import channels, count, rename
+from safelight.core.key_maps import channels, count, rename
+from safelight.core.options import option
+from safelight.core.training import Regression
 from safelight.nn.blocks import begin_apart, part
 from safelight.nn.soap import Soap
-from safelight.options import option
-from safelight.steps import Regression
 
-STAGES = (Stage(width=0.25, steps=0.86, time=0.5), Stage(width=1, steps=0.14, time=0.5))
+STAGES = (GrowthStage(width=0.25, steps=0.86, time=0.5), GrowthStage(width=1, steps=0.14, time=0.5))
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)  # RGB mean of the paper's training pictures, in [0, 1]
 
 
@@ -61,7 +61,7 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Size:
+class EDSRSize:
     """B blocks of F channels, whose residual is scaled."""
 
     B: int
@@ -69,7 +69,7 @@ class Size:
     res_scale: float
 
 
-SIZES = {"baseline": Size(B=16, F=64, res_scale=1.0), "full": Size(B=32, F=256, res_scale=0.1)}
+SIZES = {"baseline": EDSRSize(B=16, F=64, res_scale=1.0), "full": EDSRSize(B=32, F=256, res_scale=0.1)}
 
 
 class ResBlock(nn.Module):
@@ -218,7 +218,7 @@ WEIGHTS = (
 )
 
 
-def adopt_authors(tensors: Mapping[str, Tensor]) -> Adopted:
+def adopt_authors(tensors: Mapping[str, Tensor]) -> ConvertedWeights:
     """Take weights from the authors' code in PyTorch, whose mean and range are layers of their own."""
     rest = {name: tensor for name, tensor in tensors.items() if not name.startswith(("sub_mean.", "add_mean."))}
     B = count(tensors, r"body\.\d+\.body\.0\.weight")
@@ -246,7 +246,7 @@ def _range(tensors: Mapping[str, Tensor]) -> float:
     return float(white) if abs(white - 255) > 1e-2 else 255.0
 
 
-def adopt_basicsr(tensors: Mapping[str, Tensor]) -> Adopted:
+def adopt_basicsr(tensors: Mapping[str, Tensor]) -> ConvertedWeights:
     """Take weights from BasicSR, whose mean and range are those of the paper and not in the file."""
     B = count(tensors, r"body\.\d+\.conv1\.weight")
     layers = {"conv_first": "head", "conv_after_body": "body_last", "conv_last": "tail"}
@@ -255,7 +255,7 @@ def adopt_basicsr(tensors: Mapping[str, Tensor]) -> Adopted:
     return _adopted(rename(tensors, layers), B)
 
 
-def _adopted(ours: Mapping[str, Tensor], B: int) -> Adopted:
+def _adopted(ours: Mapping[str, Tensor], B: int) -> ConvertedWeights:
     features = channels(ours, "head.weight")
     variant = next((name for name, size in SIZES.items() if (B, features) == (size.B, size.F)), None)
     if variant is None:
@@ -265,7 +265,7 @@ def _adopted(ours: Mapping[str, Tensor], B: int) -> Adopted:
     scale = {(4 * features, False): 2, (9 * features, False): 3, (4 * features, True): 4}.get(steps)
     if scale is None:
         raise LayoutError("one with an upsampler of another scale than 2, 3 and 4")
-    return Adopted(tensors=ours, options={"variant": variant}, scales=(scale,))
+    return ConvertedWeights(tensors=ours, options={"variant": variant}, scales=(scale,))
 
 
 FOREIGN = (

@@ -19,10 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.card import Card, Paper, Recipe, Score, Trained, Weights, promised
+from safelight.core.card import Card, Paper, Recipe, Score, Trained, Weights, promised
+from safelight.core.options import NoOptions
+from safelight.core.training import Regression
 from safelight.nn.soap import Soap
-from safelight.options import NoOptions
-from safelight.steps import Regression
 
 
 class ESPCN(nn.Module):

@@ -29,12 +29,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.card import Adopted, Card, ForeignLayout, Paper, Recipe, Score, Trained, Weights, promised
-from safelight.layouts import channels, count, rename
+from safelight.core.card import Card, ConvertedWeights, ForeignLayout, Paper, Recipe, Score, Trained, Weights, promised
+from safelight.core.key_maps import channels, count, rename
+from safelight.core.options import option
+from safelight.core.training import Regression
 from safelight.nn.blocks import dot_enlarged, pass_on, sub_pixel
 from safelight.nn.soap import Soap
-from safelight.options import option
-from safelight.steps import Regression
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class FSRCNN(nn.Module):
         return self.deconv(x)
 
 
-class InTraining(nn.Module):
+class FSRCNNInTraining(nn.Module):
     """The same function of the same weights, in operations that a processor differentiates faster.
 
     A PReLU of slopes a is x + (a - 1) min(0, x), and the deconvolution is a convolution to cells.
@@ -122,7 +122,7 @@ def reach(options: Options, scale: int) -> int:
 
 def training(network: FSRCNN, recipe: Recipe) -> Regression:
     """Mean squared error (section 3.2)."""
-    return Regression(InTraining(network), Soap(network.parameters(), lr=recipe.rate), F.mse_loss)
+    return Regression(FSRCNNInTraining(network), Soap(network.parameters(), lr=recipe.rate), F.mse_loss)
 
 
 PUBLISHED = (
@@ -169,7 +169,7 @@ WEIGHTS = (
 )
 
 
-def adopt_parts(tensors: Mapping[str, Tensor]) -> Adopted:
+def adopt_parts(tensors: Mapping[str, Tensor]) -> ConvertedWeights:
     """Take weights from code with three parts, of which the middle one holds all small layers in a row."""
     m = count(tensors, r"mid_part\.\d+\.bias") - 2  # shrinking and expanding are in the row too; a PReLU has no bias
     layers = {f"first_part.{i}": f"extract.{i}" for i in (0, 1)} | {"last_part": "deconv"}
@@ -178,7 +178,7 @@ def adopt_parts(tensors: Mapping[str, Tensor]) -> Adopted:
     return _adopted(tensors, layers, d="first_part.0.weight", s="mid_part.0.weight", m=m)
 
 
-def adopt_layers(tensors: Mapping[str, Tensor]) -> Adopted:
+def adopt_layers(tensors: Mapping[str, Tensor]) -> ConvertedWeights:
     """Take weights from code that calls the layers as the paper does."""
     m = count(tensors, r"map\.\d+\.bias")
     names = {"feature_extraction": "extract", "shrink": "shrink", "expand": "expand"}
@@ -187,11 +187,11 @@ def adopt_layers(tensors: Mapping[str, Tensor]) -> Adopted:
     return _adopted(tensors, layers, d="feature_extraction.0.weight", s="shrink.0.weight", m=m)
 
 
-def _adopted(tensors: Mapping[str, Tensor], layers: Mapping[str, str], d: str, s: str, m: int) -> Adopted:
+def _adopted(tensors: Mapping[str, Tensor], layers: Mapping[str, str], d: str, s: str, m: int) -> ConvertedWeights:
     # The luma in [0, 1] and a deconvolution with padding 4 and output padding scale - 1, as here. Its kernel is 9x9 at
     # each scale, so the tensors do not tell the scale.
     options = {"d": channels(tensors, d), "s": channels(tensors, s), "m": m}
-    return Adopted(tensors=rename(tensors, layers), options=options, scales=(2, 3, 4))
+    return ConvertedWeights(tensors=rename(tensors, layers), options=options, scales=(2, 3, 4))
 
 
 FOREIGN = (

@@ -27,11 +27,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.card import Card, Promise, Recipe, Trained, Weights
+from safelight.core.card import Card, Promise, Recipe, Trained, Weights
+from safelight.core.options import option
+from safelight.core.training import Regression
 from safelight.nn.blocks import begin_near_identity, dot_enlarged
 from safelight.nn.soap import Soap
-from safelight.options import option
-from safelight.steps import Regression
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +44,14 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Size:
+class LampSize:
     """N layers of C channels."""
 
     N: int
     C: int
 
 
-SIZES = {"base": Size(N=8, C=32), "small": Size(N=8, C=16)}
+SIZES = {"base": LampSize(N=8, C=32), "small": LampSize(N=8, C=16)}
 
 
 class Lamp(nn.Module):
@@ -92,7 +92,7 @@ class Lamp(nn.Module):
         return self.shuffle(self.correction(x) + self.enlarge(x))
 
 
-class InTraining(nn.Module):
+class LampInTraining(nn.Module):
     """The same function, of which the enlargement computes in float32 where the rest may in bfloat16.
 
     The chain makes a correction, but this the picture: in bfloat16 it would round each sample to 8 bits or fewer.
@@ -116,7 +116,7 @@ def reach(options: Options, scale: int) -> int:  # noqa: ARG001 - alike at each 
 
 def training(network: Lamp, recipe: Recipe) -> Regression:
     """L1."""
-    return Regression(InTraining(network), Soap(network.parameters(), lr=recipe.rate), F.l1_loss)
+    return Regression(LampInTraining(network), Soap(network.parameters(), lr=recipe.rate), F.l1_loss)
 
 
 RECIPE = Recipe(

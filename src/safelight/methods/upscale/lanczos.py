@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from safelight.card import Card, Interpolation, Paper
+from safelight.core.card import Card, Interpolation, Paper
 from safelight.ops.resampling import Kernel
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from safelight.card import Card, Interpolation
+from safelight.core.card import Card, Interpolation
 from safelight.ops.resampling import Kernel
 
 

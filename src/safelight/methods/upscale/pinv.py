@@ -22,10 +22,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from safelight.card import Card, Optimised, Paper
+from safelight.core.card import Card, Optimised, Paper
+from safelight.core.options import option
+from safelight.core.solver_input import ProgressCallback, SolverInput, SolverProgress, SolverResult
 from safelight.degrade import forward_model
-from safelight.options import option
-from safelight.problem import Problem, Report, Solution, Step
 from safelight.solvers import linear_inverse
 from safelight.solvers.linear_inverse import Spectrum
 
@@ -49,7 +49,7 @@ def stop_at(model: Spectrum, y: Tensor, options: Options, sigma: float | None) -
     return residual, f"a residual of {255 * residual:.2g}, that of Tikhonov's solution {fit.why}"
 
 
-def run(problem: Problem, options: Options, report: Report) -> Solution:
+def run(problem: SolverInput, options: Options, report: ProgressCallback) -> SolverResult:
     """Iterate on the whole picture, all channels at once."""
     size = (problem.y.shape[-2], problem.y.shape[-1])
     model = linear_inverse.spectrum(size, problem.scale, problem.blur, problem.y.device)
@@ -77,12 +77,12 @@ def run(problem: Problem, options: Options, report: Report) -> Solution:
         before, gamma = gamma, float(s.square().sum())
         p = s + (gamma / before) * p
         remark = f"residual {255 * float(r.square().mean().sqrt()):.3g}"
-        if not report(Step(fraction=(k + 1) / options.steps, x=model.crop(x) + c, remark=remark)):
+        if not report(SolverProgress(fraction=(k + 1) / options.steps, x=model.crop(x) + c, remark=remark)):
             reason = f"stopped when told to, at {remark} after {k + 1} iterations"
             break
     else:
         reason = f"stopped after {options.steps} iterations, short of {why}"
-    return Solution(x=model.crop(x) + c, notes=(reason,))
+    return SolverResult(x=model.crop(x) + c, notes=(reason,))
 
 
 CARD = Card(

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from safelight.card import Card, Interpolation
+from safelight.core.card import Card, Interpolation
+from safelight.core.options import option
 from safelight.ops.resampling import CUBIC, gaussian_blur, gaussian_reach
-from safelight.options import option
 
 
 @dataclass(frozen=True, slots=True)

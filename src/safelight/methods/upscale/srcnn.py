@@ -27,11 +27,11 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.card import Card, Paper, Recipe, Score, Trained, Weights, promised
+from safelight.core.card import Card, Paper, Recipe, Score, Trained, Weights, promised
+from safelight.core.options import option
+from safelight.core.training import Regression
 from safelight.nn.blocks import pass_on
 from safelight.nn.soap import Soap
-from safelight.options import option
-from safelight.steps import Regression
 
 Kernels = Literal["9-1-5", "9-3-5", "9-5-5"]
 

@@ -24,9 +24,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from safelight.card import Card, ClosedForm, Paper
-from safelight.options import option
-from safelight.problem import Problem, Solution
+from safelight.core.card import Card, ClosedForm, Paper
+from safelight.core.options import option
+from safelight.core.solver_input import SolverInput, SolverResult
 from safelight.solvers import linear_inverse
 
 
@@ -42,7 +42,7 @@ class Options:
     )
 
 
-def solve(problem: Problem, options: Options) -> Solution:
+def solve(problem: SolverInput, options: Options) -> SolverResult:
     """Restore the whole picture, each channel alone with the same strength."""
     y = problem.y
     model = linear_inverse.spectrum((y.shape[-2], y.shape[-1]), problem.scale, problem.blur, y.device)
@@ -53,7 +53,7 @@ def solve(problem: Problem, options: Options) -> Solution:
         fit = linear_inverse.fit(model, Y, problem.sigma)
         tau, notes = fit.strength, (f"strength {fit.strength:.3g}, {fit.why}",)
     x = model.crop(model.synthesise(linear_inverse.tikhonov(model, Y, tau))) + mean
-    return Solution(x=x.contiguous(), notes=notes)
+    return SolverResult(x=x.contiguous(), notes=notes)
 
 
 CARD = Card(

@@ -34,9 +34,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from safelight.card import Card, Optimised, Paper
-from safelight.options import option
-from safelight.problem import Problem, Report, Solution, Step
+from safelight.core.card import Card, Optimised, Paper
+from safelight.core.options import option
+from safelight.core.solver_input import ProgressCallback, SolverInput, SolverProgress, SolverResult
 from safelight.solvers import linear_inverse
 from safelight.solvers.linear_inverse import Spectrum
 
@@ -160,7 +160,7 @@ def start(model: Spectrum, Y: Tensor, tau: float, strength: float | None) -> Ite
     return Iteration(model, Y, x, p / (size / strength).clamp(min=1), strength)
 
 
-def run(problem: Problem, options: Options, report: Report) -> Solution:
+def run(problem: SolverInput, options: Options, report: ProgressCallback) -> SolverResult:
     """Iterate on the whole picture, all channels together."""
     y = problem.y
     mean = y.mean(dim=(-2, -1), keepdim=True)
@@ -168,7 +168,7 @@ def run(problem: Problem, options: Options, report: Report) -> Solution:
     Y = model.analyse(linear_inverse.lay(model, y - mean))
     if float(linear_inverse.power(Y).mean()) < 1e-12:  # no gap is small against an objective of nothing
         x = mean.expand(*y.shape[:2], y.shape[-2] * problem.scale, y.shape[-1] * problem.scale)
-        return Solution(x=x.clone(), notes=("the picture is flat, and stays so",))
+        return SolverResult(x=x.clone(), notes=("the picture is flat, and stays so",))
     fit = linear_inverse.fit(model, Y, problem.sigma, least=linear_inverse.ROUNDING)
     iteration = start(model, Y, fit.strength, options.strength)
     settled = options.strength is not None
@@ -197,12 +197,12 @@ def run(problem: Problem, options: Options, report: Report) -> Solution:
                 if settled or k >= options.steps / 2:
                     reason = "converged"
         remark = f"strength {iteration.strength:.3g}, {state}"
-        if not report(Step(fraction=k / options.steps, x=model.crop(best) + mean, remark=remark)):
+        if not report(SolverProgress(fraction=k / options.steps, x=model.crop(best) + mean, remark=remark)):
             reason = reason or "stopped when told to"
     notes = (f"{reason or 'stopped'}, at {state} after {k} iterations",)
     if options.strength is None:
         notes = (f"strength {iteration.strength:.3g}, with the residual of Tikhonov's solution {fit.why}", *notes)
-    return Solution(x=(model.crop(best) + mean).contiguous(), notes=notes)
+    return SolverResult(x=(model.crop(best) + mean).contiguous(), notes=notes)
 
 
 CARD = Card(

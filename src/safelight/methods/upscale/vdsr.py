@@ -23,15 +23,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from safelight.card import Adopted, Card, ForeignLayout, Paper, Recipe, Score, Stage, Trained, Weights, promised
-from safelight.layouts import rename
+from safelight.core.card import (
+    Card,
+    ConvertedWeights,
+    ForeignLayout,
+    GrowthStage,
+    Paper,
+    Recipe,
+    Score,
+    Trained,
+    Weights,
+    promised,
+)
+from safelight.core.key_maps import rename
+from safelight.core.options import NoOptions
+from safelight.core.training import Regression
 from safelight.nn.blocks import ResidualChain, grow
 from safelight.nn.soap import Soap
-from safelight.options import NoOptions
-from safelight.steps import Regression
 
 D = 20  # the depth: "twenty weight layers"
-STAGES = (Stage(width=0.25, steps=0.925, time=0.6), Stage(width=1, steps=0.075, time=0.4))
+STAGES = (GrowthStage(width=0.25, steps=0.925, time=0.6), GrowthStage(width=1, steps=0.075, time=0.4))
 
 
 class VDSR(ResidualChain):
@@ -83,7 +94,7 @@ WEIGHTS = (
 )
 
 
-def adopt(tensors: Mapping[str, Tensor], first: str, middle: str, last: str) -> Adopted:
+def adopt(tensors: Mapping[str, Tensor], first: str, middle: str, last: str) -> ConvertedWeights:
     """Take weights from code that names the layers so; ``middle`` has a ``{}`` for the number, from 0.
 
     All of them compute on the luma in [0, 1], as here, and most leave the biases out: those are zero.
@@ -92,7 +103,7 @@ def adopt(tensors: Mapping[str, Tensor], first: str, middle: str, last: str) -> 
     ours = rename(tensors, layers)
     for layer in layers.values():
         ours.setdefault(f"{layer}.bias", torch.zeros(1 if layer == "last" else 64))
-    return Adopted(tensors=ours, options={}, scales=(2, 3, 4))
+    return ConvertedWeights(tensors=ours, options={}, scales=(2, 3, 4))
 
 
 FOREIGN = (

@@ -22,9 +22,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from safelight.card import Card, ClosedForm, Paper
-from safelight.options import option
-from safelight.problem import Problem, Solution
+from safelight.core.card import Card, ClosedForm, Paper
+from safelight.core.options import option
+from safelight.core.solver_input import SolverInput, SolverResult
 from safelight.solvers import linear_inverse
 from safelight.solvers.linear_inverse import Spectrum
 
@@ -86,7 +86,7 @@ def _cost(energy: Tensor, g: Tensor, channels: int, sigma: float | None) -> Call
     return cost
 
 
-def solve(problem: Problem, options: Options) -> Solution:
+def solve(problem: SolverInput, options: Options) -> SolverResult:
     """Restore the whole picture, each channel alone by the same filter."""
     y = problem.y
     model = linear_inverse.spectrum((y.shape[-2], y.shape[-1]), problem.scale, problem.blur, y.device)
@@ -100,7 +100,7 @@ def solve(problem: Problem, options: Options) -> Solution:
     if options.strength is None:
         how = "with the noise fitted" if problem.sigma is None else f"for a noise of {255 * problem.sigma:g}"
         notes = (f"strength {strength:.3g} and slope {slope:g}, the likeliest {how}",)
-    return Solution(x=x.contiguous(), notes=notes)
+    return SolverResult(x=x.contiguous(), notes=notes)
 
 
 CARD = Card(

@@ -23,12 +23,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from safelight.card import Paper
-from safelight.features.subject import OUTPUT, Subject
+from safelight.core.card import Paper
+from safelight.core.inspector import Inspector, InspectorInput, InspectorOutput
+from safelight.core.options import option
+from safelight.core.solver_input import ProgressCallback, SolverProgress
+from safelight.features.inspected_network import OUTPUT, InspectedNetwork
 from safelight.ops.drawing import Section, Tile, enlarged, sheet, stretched
-from safelight.options import option
-from safelight.problem import Report, Step
-from safelight.view import Drawing, Scene, View
 
 LAYERS = 6  # drawn where none is named
 
@@ -43,7 +43,7 @@ class Options:
     shades: Literal["map", "layer"] = option("map", "black and white are the range of a map, or of the layer")
 
 
-def draw(scene: Scene, options: Options, report: Report) -> Drawing:
+def draw(scene: InspectorInput, options: Options, report: ProgressCallback) -> InspectorOutput:
     """Draw the maps of the layers, or of a few over the whole depth if none is named."""
     assert scene.picture is not None
     subject = scene.subject
@@ -57,11 +57,11 @@ def draw(scene: Scene, options: Options, report: Report) -> Drawing:
     for count, layer in enumerate(layers, start=1):
         maps = made[layer][0].float().cpu()
         sections.append(_section(layer, maps, scene.channels, options, side))
-        report(Step(fraction=count / len(layers), x=x, remark=layer))
-    return Drawing(sheet=sheet(sections), facts={"layers": " ".join(layers)})
+        report(SolverProgress(fraction=count / len(layers), x=x, remark=layer))
+    return InspectorOutput(sheet=sheet(sections), facts={"layers": " ".join(layers)})
 
 
-def spread(subject: Subject) -> tuple[str, ...]:
+def spread(subject: InspectedNetwork) -> tuple[str, ...]:
     """Choose layers over the whole depth; of a backbone those after a ReLU, if they are named so."""
     named = [name for name in subject.layers if name.startswith("relu")] or [
         name for name in subject.layers if name != OUTPUT
@@ -88,7 +88,7 @@ def _section(layer: str, maps: Tensor, channels: tuple[int, ...], options: Optio
     return Section(tiles, options.columns, f"{layer}: {count} maps of {maps.shape[-1]}x{maps.shape[-2]}")
 
 
-VIEW = View(
+INSPECTOR = Inspector(
     module=__name__,
     title="Maps",
     summary="What each layer makes of a picture: its maps, layer by layer.",

@@ -30,13 +30,13 @@ import torch
 from torch import Tensor
 
 from safelight import ops
-from safelight.card import Paper
-from safelight.features.subject import OUTPUT, Subject
+from safelight.core.card import Paper
+from safelight.core.inspector import Inspector, InspectorInput, InspectorOutput
+from safelight.core.options import CardError, option
+from safelight.core.solver_input import ProgressCallback, SolverProgress
+from safelight.features.inspected_network import OUTPUT, InspectedNetwork
 from safelight.ops.color import rgb_to_ycbcr
 from safelight.ops.drawing import Section, Tile, boxed, enlarged, sheet
-from safelight.options import CardError, option
-from safelight.problem import Report, Step
-from safelight.view import Drawing, Scene, View
 
 SIZE = 128  # pixels: the longest side of the part of the picture that is drawn, if nobody says
 SEEN = 1e-3  # of the largest share: smaller ones are not drawn
@@ -71,7 +71,7 @@ class Shares:
     corner: tuple[int, int]
 
 
-def draw(scene: Scene, options: Options, report: Report) -> Drawing:
+def draw(scene: InspectorInput, options: Options, report: ProgressCallback) -> InspectorOutput:
     """Find the shares of the pixels in one patch, and draw them over the picture."""
     assert scene.picture is not None
     subject, side = scene.subject, scene.side
@@ -102,16 +102,21 @@ def draw(scene: Scene, options: Options, report: Report) -> Drawing:
     )
     heading = f"{subject.name}: a patch of {side}x{side} px at {x},{y}; diffusion index {index:.2g}"
     tiles = _tiles(picture[0].cpu(), shares, found, scale, (x, y), side, scene.size or SIZE)
-    return Drawing(sheet=sheet([Section(tiles, 3, heading)]), facts=facts, notes=notes)
+    return InspectorOutput(sheet=sheet([Section(tiles, 3, heading)]), facts=facts, notes=notes)
 
 
-def scale_of(subject: Subject) -> int:
+def scale_of(subject: InspectedNetwork) -> int:
     """How many pixels of the result there are for one of the picture, along a side."""
     return round(subject.zoom / subject.layer(OUTPUT).stride)
 
 
 def attribute(
-    subject: Subject, picture: Tensor, at: tuple[int, int], side: int, options: Options, report: Report
+    subject: InspectedNetwork,
+    picture: Tensor,
+    at: tuple[int, int],
+    side: int,
+    options: Options,
+    report: ProgressCallback,
 ) -> Shares:
     """Integrate the gradients along the path.
 
@@ -160,7 +165,7 @@ def attribute(
         middle = gamma((k - 0.5) / options.steps).requires_grad_()
         (gradient,) = torch.autograd.grad(detail(middle), middle)
         share += gradient * (gamma(k / options.steps) - gamma((k - 1) / options.steps))
-        if not report(Step(fraction=k / options.steps, x=middle.detach())):
+        if not report(SolverProgress(fraction=k / options.steps, x=middle.detach())):
             break
     with torch.no_grad():
         ends = float(detail(gamma(1))), float(detail(gamma(0)))
@@ -195,9 +200,9 @@ def _tiles(
     high, wide = min(size, height), min(size, width)
     middle_x, middle_y = (2 * at[0] + side) // (2 * scale), (2 * at[1] + side) // (2 * scale)
     left, top = min(max(middle_x - wide // 2, 0), width - wide), min(max(middle_y - high // 2, 0), height - high)
-    seen = Window(top, left, high, wide)
+    seen = Patch(top, left, high, wide)
     rows, columns = ((shares > SEEN * shares.max()).sum(dim).nonzero().flatten() for dim in (1, 0))
-    near = Window(int(rows[0]), int(columns[0]), int(rows[-1] - rows[0]) + 1, int(columns[-1] - columns[0]) + 1)
+    near = Patch(int(rows[0]), int(columns[0]), int(rows[-1] - rows[0]) + 1, int(columns[-1] - columns[0]) + 1)
     # The root lets small shares be seen; red covers a gray picture.
     strength = (near.of(shares) / shares.max()).sqrt()
     red = torch.tensor([1.0, 0.0, 0.0])[:, None, None]
@@ -216,7 +221,7 @@ def _tiles(
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class Patch:
     """A part of the picture."""
 
     top: int
@@ -239,7 +244,7 @@ class Window:
         return boxed(enlarged(part, factor), top, left, side, side, colour)
 
 
-VIEW = View(
+INSPECTOR = Inspector(
     module=__name__,
     title="Local attribution",
     summary="Which pixels of the input a patch of the restored picture depends on, and how far they are spread.",

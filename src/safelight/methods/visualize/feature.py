@@ -29,13 +29,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from safelight.card import Paper
-from safelight.features.subject import Subject
+from safelight.core.card import Paper
+from safelight.core.inspector import Inspector, InspectorInput, InspectorOutput
+from safelight.core.options import CardError, option
+from safelight.core.solver_input import ProgressCallback, SolverProgress
+from safelight.features.inspected_network import InspectedNetwork
 from safelight.ops.drawing import Section, Tile, enlarged, sheet
-from safelight.options import CardError, option
-from safelight.problem import Report, Step
 from safelight.solvers import fourier_image
-from safelight.view import Drawing, Scene, View
 
 SIZE = 96  # pixels: the side of the picture, if nobody says
 RATE = 0.05  # of Adam
@@ -56,7 +56,7 @@ class Options:
     transforms: Literal["yes", "no"] = option("yes", "whether the picture is seen through random transformations")
 
 
-def draw(scene: Scene, options: Options, report: Report) -> Drawing:
+def draw(scene: InspectorInput, options: Options, report: ProgressCallback) -> InspectorOutput:
     """Find the picture of each channel, one after the other."""
     subject, layer = scene.subject, scene.layers[0]
     if options.objective != "layer" and not scene.channels:
@@ -74,8 +74,8 @@ def draw(scene: Scene, options: Options, report: Report) -> Drawing:
     for count, channel in enumerate(channels):
         name = layer if channel is None else f"{layer} {channel}"
 
-        def told(step: Step, count: int = count, name: str = name) -> bool:
-            return report(Step(fraction=(count + step.fraction) / len(channels), x=step.x, remark=name))
+        def told(step: SolverProgress, count: int = count, name: str = name) -> bool:
+            return report(SolverProgress(fraction=(count + step.fraction) / len(channels), x=step.x, remark=name))
 
         x, first, last = climb(subject, layer, channel, size, options, scene.seed, told)
         facts |= {f"{name}.first": first, f"{name}.last": last}
@@ -83,11 +83,17 @@ def draw(scene: Scene, options: Options, report: Report) -> Drawing:
             notes.append(f"{name} is silent: no picture was found that excites it")
         factor = max(1, 192 // size)
         tiles.append(Tile(enlarged(x[0], factor), f"{name}{' -' if options.sign == 'negative' else ''}"))
-    return Drawing(sheet=sheet([Section(tiles, 6, subject.name)]), facts=facts, notes=tuple(notes))
+    return InspectorOutput(sheet=sheet([Section(tiles, 6, subject.name)]), facts=facts, notes=tuple(notes))
 
 
 def climb(
-    subject: Subject, layer: str, channel: int | None, size: int, options: Options, seed: int, report: Report
+    subject: InspectedNetwork,
+    layer: str,
+    channel: int | None,
+    size: int,
+    options: Options,
+    seed: int,
+    report: ProgressCallback,
 ) -> tuple[Tensor, float, float]:
     """Find the picture of one objective.
 
@@ -121,7 +127,7 @@ def climb(
         loss = -climbed(transformed(x, drawn) if options.transforms == "yes" else x)
         (z.grad,) = torch.autograd.grad(loss, z)
         adam.step()
-        if not report(Step(fraction=step / options.iterations, x=x.detach())):
+        if not report(SolverProgress(fraction=step / options.iterations, x=x.detach())):
             break
     with torch.no_grad():
         x = fourier_image.picture(z, square)
@@ -154,7 +160,7 @@ def transformed(x: Tensor, drawn: torch.Generator) -> Tensor:
     return x[..., top : height - 2 * LAST_SHIFT + top, left : width - 2 * LAST_SHIFT + left]
 
 
-VIEW = View(
+INSPECTOR = Inspector(
     module=__name__,
     title="Feature visualisation",
     summary="The picture that excites a channel, a neuron or a whole layer most.",

@@ -25,11 +25,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from safelight.card import Paper
+from safelight.core.card import Paper
+from safelight.core.inspector import Inspector, InspectorInput, InspectorOutput
+from safelight.core.options import option
+from safelight.core.solver_input import ProgressCallback
 from safelight.ops.drawing import Section, Tile, enlarged, sheet, symmetric
-from safelight.options import option
-from safelight.problem import Report
-from safelight.view import Drawing, Scene, View
 
 TILE = 40  # pixels: the least width of a kernel as drawn
 SMALL = 20  # and of one in a grid of many
@@ -44,7 +44,7 @@ class Options:
     shades: Literal["kernel", "layer"] = option("kernel", "black and white are the most of a kernel, or of the layer")
 
 
-def draw(scene: Scene, options: Options, report: Report) -> Drawing:  # noqa: ARG001 - it takes no time
+def draw(scene: InspectorInput, options: Options, report: ProgressCallback) -> InspectorOutput:  # noqa: ARG001 - it takes no time
     """Draw the kernels of the layer, of the first one if none is named."""
     name, weights = scene.subject.kernels(scene.layers[0] if scene.layers else None)
     weights = weights.float().cpu()
@@ -62,20 +62,20 @@ def draw(scene: Scene, options: Options, report: Report) -> Drawing:  # noqa: AR
     if height == width == 1:
         matrix = shown(weights[list(chosen), :, 0, 0])[None]
         tile = Tile(enlarged(matrix, max(1, 480 // max(matrix.shape))), "rows: channels of the result")
-        return Drawing(sheet=sheet([Section([tile], 1, heading)]), facts=facts)
+        return InspectorOutput(sheet=sheet([Section([tile], 1, heading)]), facts=facts)
     if inputs in (1, 3):
         factor = max(1, -(-TILE // width))
         tiles = [Tile(enlarged(shown(weights[i]), factor), str(i)) for i in chosen]
-        return Drawing(sheet=sheet([Section(tiles, 16, heading)]), facts=facts)
+        return InspectorOutput(sheet=sheet([Section(tiles, 16, heading)]), facts=facts)
     factor, columns = max(1, -(-SMALL // width)), min(inputs, options.inputs)
     sections = [Section([Tile(torch.ones(1, 1, 1))], 1, f"{heading}; a row: inputs 0 to {columns - 1} of one channel")]
     for i in chosen[: len(chosen) if scene.channels else 16]:
         tiles = [Tile(enlarged(shown(weights[i, j])[None], factor)) for j in range(columns)]
         sections.append(Section(tiles, columns, f"channel {i}"))
-    return Drawing(sheet=sheet(sections), facts=facts)
+    return InspectorOutput(sheet=sheet(sections), facts=facts)
 
 
-VIEW = View(
+INSPECTOR = Inspector(
     module=__name__,
     title="Kernels",
     summary="The weights of a convolution as pictures: the first layer's, or any other's.",

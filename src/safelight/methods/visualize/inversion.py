@@ -26,13 +26,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from safelight.card import Paper
-from safelight.features.subject import Subject
+from safelight.core.card import Paper
+from safelight.core.inspector import Inspector, InspectorInput, InspectorOutput
+from safelight.core.options import option
+from safelight.core.solver_input import ProgressCallback, SolverProgress
+from safelight.features.inspected_network import InspectedNetwork
 from safelight.ops.drawing import Section, Tile, enlarged, sheet
-from safelight.options import option
-from safelight.problem import Report, Step
 from safelight.solvers import fourier_image
-from safelight.view import Drawing, Scene, View
 
 B = 0.5  # half of the range of sample values
 V = B / 6.5  # how far neighbouring pixels differ in natural pictures
@@ -51,7 +51,7 @@ class Options:
     norm: float = option(1e-3, "lambda_a, the weight of the 6-norm; more stays nearer to gray", low=0, high=10)
 
 
-def draw(scene: Scene, options: Options, report: Report) -> Drawing:
+def draw(scene: InspectorInput, options: Options, report: ProgressCallback) -> InspectorOutput:
     """Invert the maps of each layer, one after the other."""
     assert scene.picture is not None
     subject = scene.subject
@@ -61,18 +61,20 @@ def draw(scene: Scene, options: Options, report: Report) -> Drawing:
     facts: dict[str, float | int | str | None] = {}
     for count, layer in enumerate(scene.layers):
 
-        def told(step: Step, count: int = count, layer: str = layer) -> bool:
+        def told(step: SolverProgress, count: int = count, layer: str = layer) -> bool:
             fraction = (count + step.fraction) / len(scene.layers)
-            return report(Step(fraction=fraction, x=step.x, remark=f"{layer}, {step.remark}"))
+            return report(SolverProgress(fraction=fraction, x=step.x, remark=f"{layer}, {step.remark}"))
 
         x, first, last = invert(scene, layer, x0, options, told)
         psnr = -10 * math.log10(max(float((x.clamp(0, 1) - x0).square().mean()), 1e-12))
         facts |= {f"{layer}.psnr": psnr, f"{layer}.distance": last, f"{layer}.distance_at_first": first}
         tiles.append(Tile(enlarged(x[0], factor), f"{layer}: {psnr:.1f} dB"))
-    return Drawing(sheet=sheet([Section(tiles, 6, subject.name)]), facts=facts)
+    return InspectorOutput(sheet=sheet([Section(tiles, 6, subject.name)]), facts=facts)
 
 
-def invert(scene: Scene, layer: str, x0: Tensor, options: Options, report: Report) -> tuple[Tensor, float, float]:
+def invert(
+    scene: InspectorInput, layer: str, x0: Tensor, options: Options, report: ProgressCallback
+) -> tuple[Tensor, float, float]:
     """Find a picture whose maps are those of x0.
 
     Returns:
@@ -101,12 +103,12 @@ def invert(scene: Scene, layer: str, x0: Tensor, options: Options, report: Repor
     for step in range(1, options.iterations + 1):
         method.step(evaluate)
         x = fourier_image.picture(z.detach(), size)
-        if not report(Step(fraction=step / options.iterations, x=x, remark=f"distance {distances[-1]:.2e}")):
+        if not report(SolverProgress(fraction=step / options.iterations, x=x, remark=f"distance {distances[-1]:.2e}")):
             break
     return fourier_image.picture(z.detach(), size), distances[0], distances[-1]
 
 
-def usual_tv(subject: Subject, layer: str) -> float:
+def usual_tv(subject: InspectedNetwork, layer: str) -> float:
     """Settle lambda_b where nobody says it: the more pixels a value of the layer sees, the more is left open."""
     field = subject.layer(layer).field
     return MOST_TV if field is None else min(LEAST_TV * field**2, MOST_TV)
@@ -124,7 +126,7 @@ def variation(x: Tensor, beta: float) -> Tensor:
     return ((dx.square() + dy.square()) / V**2 + 1e-8).pow(beta / 2).mean()
 
 
-VIEW = View(
+INSPECTOR = Inspector(
     module=__name__,
     title="Inversion",
     summary="A picture made from its features alone: what a layer knows of it.",

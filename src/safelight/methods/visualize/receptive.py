@@ -28,14 +28,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from safelight.card import Paper
-from safelight.features.subject import OUTPUT, Layer, Subject
+from safelight.core.card import Paper
+from safelight.core.inspector import Inspector, InspectorInput, InspectorOutput
+from safelight.core.options import CardError, option
+from safelight.core.solver_input import ProgressCallback, SolverProgress
+from safelight.features.inspected_network import OUTPUT, InspectedLayer, InspectedNetwork
 from safelight.ops.drawing import Curve, Section, Tile, boxed, chart, enlarged, heat, sheet
 from safelight.ops.drawing.chart import BLUE, RED
-from safelight.options import CardError, option
-from safelight.problem import Report, Step
 from safelight.solvers import fourier_image
-from safelight.view import Drawing, Scene, View
 
 MARGIN = 8  # pixels drawn around the theoretical field
 LARGEST = 320  # pixels: no larger input is taken
@@ -52,7 +52,7 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class MeasuredField:
     """What was measured, in pixels of the network's input.
 
     Attributes:
@@ -72,7 +72,7 @@ class Field:
     left: int
 
 
-def draw(scene: Scene, options: Options, report: Report) -> Drawing:
+def draw(scene: InspectorInput, options: Options, report: ProgressCallback) -> InspectorOutput:
     """Measure the field of a layer, of the result if none is named, and draw it beside the theoretical one."""
     subject = scene.subject
     name = scene.layers[0] if scene.layers else (OUTPUT if subject.restores else subject.layers[-1])
@@ -103,10 +103,12 @@ def draw(scene: Scene, options: Options, report: Report) -> Drawing:
         "effective": field.effective, "half_radius": field.half,
     }  # fmt: skip
     notes = () if subject.zoom == 1 else (f"pixels are those of the picture enlarged x{subject.zoom}, its input",)
-    return Drawing(sheet=sheet([Section(tiles, 3, heading)]), facts=facts, notes=notes)
+    return InspectorOutput(sheet=sheet([Section(tiles, 3, heading)]), facts=facts, notes=notes)
 
 
-def measure(scene: Scene, layer: Layer, side: int, options: Options, report: Report) -> Field:
+def measure(
+    scene: InspectorInput, layer: InspectedLayer, side: int, options: Options, report: ProgressCallback
+) -> MeasuredField:
     """Average the gradients of the middle value over inputs and channels."""
     subject, drawn = scene.subject, torch.Generator().manual_seed(scene.seed)
     channels = scene.channels or tuple(range(min(layer.channels, CHANNELS)))
@@ -118,12 +120,12 @@ def measure(scene: Scene, layer: Layer, side: int, options: Options, report: Rep
         for channel in channels:
             (gradient,) = torch.autograd.grad(middle[channel], x, retain_graph=True)
             total += gradient[0].abs().sum(0).float().cpu()
-        if not report(Step(fraction=count / options.samples, x=x.detach())):
+        if not report(SolverProgress(fraction=count / options.samples, x=x.detach())):
             break
     return _field(total)
 
 
-def _field(weights: Tensor) -> Field:
+def _field(weights: Tensor) -> MeasuredField:
     if not weights.any():
         raise CardError("expected a value that depends on the input, got one that is silent; take another channel")
     rows, columns = (weights.sum(dim).nonzero().flatten() for dim in (1, 0))
@@ -135,10 +137,10 @@ def _field(weights: Tensor) -> Field:
     order = distance.argsort()
     within = weights.flatten()[order].cumsum(0) / weights.sum()
     half = float(distance[order][int((within < 0.5).sum())])
-    return Field(weights, measured, effective, half, int(rows[0]), int(columns[0]))
+    return MeasuredField(weights, measured, effective, half, int(rows[0]), int(columns[0]))
 
 
-def _input(subject: Subject, picture: Tensor | None, side: int, drawn: torch.Generator) -> Tensor:
+def _input(subject: InspectedNetwork, picture: Tensor | None, side: int, drawn: torch.Generator) -> Tensor:
     """Take a crop of the picture at random, or noise of a natural spectrum if there is none; (1, C, side, side)."""
     if picture is None:
         square = (side, side)
@@ -167,7 +169,7 @@ def _profile(shown: Tensor, theory: int | None) -> Tensor:
     return chart(curves, x=(-reach, reach), y=(0, 1), size=(280, 192), ticks=5)
 
 
-VIEW = View(
+INSPECTOR = Inspector(
     module=__name__,
     title="Receptive field",
     summary="Which pixels a value really depends on, and how much, beside those that it could.",

@@ -2,7 +2,7 @@
 
 S. Farsiu, M. D. Robinson, M. Elad, P. Milanfar, "Fast and Robust Multiframe Super Resolution", IEEE Transactions on
 Image Processing 2004. Frame k is seen through y_k = S B W_k x + noise: the scene x shifted by W_k, blurred by B (the
-``Problem``'s kernel, or the field's bicubic) and sampled by S. What is solved is::
+``SolverInput``'s kernel, or the field's bicubic) and sampled by S. What is solved is::
 
     x = argmin  1/2 sum_k |S B W_k x - y_k|^2 + strength * TV(x)           TV: the slopes of all channels together
 
@@ -36,13 +36,13 @@ import torch
 from torch import Tensor
 
 from safelight import ops
-from safelight.card import Card, Optimised, Paper
+from safelight.core.card import Card, Optimised, Paper
+from safelight.core.options import CardError, option
+from safelight.core.solver_input import ProgressCallback, SolverInput, SolverProgress, SolverResult
 from safelight.methods.upscale.multiframe.alignment import LEAST, Aligned, Canvas, align, refine, typical_slope
 from safelight.methods.upscale.multiframe.fusion import Joint
 from safelight.ops import noise
 from safelight.ops.color import rgb_to_ycbcr
-from safelight.options import CardError, option
-from safelight.problem import Problem, Report, Solution, Step
 from safelight.solvers.linear_inverse import ROUNDING
 
 _STEPS = 40
@@ -62,7 +62,9 @@ class Options:
     )
 
 
-def fuse(problem: Problem, options: Options, report: Report, shifts: Tensor | None = None) -> Solution:
+def fuse(
+    problem: SolverInput, options: Options, report: ProgressCallback, shifts: Tensor | None = None
+) -> SolverResult:
     """Make one picture of the frames.
 
     Args:
@@ -93,15 +95,15 @@ def fuse(problem: Problem, options: Options, report: Report, shifts: Tensor | No
     if sigma is None:
         sigma = _noise(kept, aligned, problem)
     x = _minimise(kept, aligned.shifts, max(sigma, ROUNDING), problem, options, report)
-    return Solution(x=x, notes=_notes(aligned, sigma, problem))
+    return SolverResult(x=x, notes=_notes(aligned, sigma, problem))
 
 
-def run(problem: Problem, options: Options, report: Report) -> Solution:
+def run(problem: SolverInput, options: Options, report: ProgressCallback) -> SolverResult:
     """Make one picture of the frames, their shifts unknown."""
     return fuse(problem, options, report)
 
 
-def _noise(frames: list[Tensor], aligned: Aligned, problem: Problem) -> float:
+def _noise(frames: list[Tensor], aligned: Aligned, problem: SolverInput) -> float:
     """Estimate sigma from what the smooth fit leaves; few frames leave little, and then flat patches may say less."""
     sigma = aligned.sigma
     if len(frames[0]) == 3:
@@ -110,7 +112,7 @@ def _noise(frames: list[Tensor], aligned: Aligned, problem: Problem) -> float:
 
 
 def _minimise(
-    frames: list[Tensor], shifts: Tensor, sigma: float, problem: Problem, options: Options, report: Report
+    frames: list[Tensor], shifts: Tensor, sigma: float, problem: SolverInput, options: Options, report: ProgressCallback
 ) -> Tensor:
     """ADMM, as in the head of this file."""
     scale, reference = problem.scale, frames[0]
@@ -136,7 +138,9 @@ def _minimise(
         folded = joint.apply(inverse, observed + joint.spectrum(rho * _slopes_adjoint(v - u)))
         x = joint.picture(folded)
         shown = canvas.crop(x, scale)[None]
-        if not report(Step(fraction=(step + 1) / _STEPS, x=shown, remark=f"{len(frames)} frames, step {step + 1}")):
+        if not report(
+            SolverProgress(fraction=(step + 1) / _STEPS, x=shown, remark=f"{len(frames)} frames, step {step + 1}")
+        ):
             break
     return canvas.crop(x, scale)[None]
 
@@ -151,7 +155,7 @@ def _slopes_adjoint(v: Tensor) -> Tensor:
     return v[0].roll(1, -2) - v[0] + v[1].roll(1, -1) - v[1]
 
 
-def _notes(aligned: Aligned, sigma: float, problem: Problem) -> tuple[str, ...]:
+def _notes(aligned: Aligned, sigma: float, problem: SolverInput) -> tuple[str, ...]:
     notes: list[str] = []
     if not problem.frames:
         notes.append("one picture alone holds no more of the scene: give several, taken by hand")

@@ -14,11 +14,11 @@ from typing import Any, Literal, Protocol
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from safelight.core.options import NoOptions
+from safelight.core.solver_input import Condition, ProgressCallback, SolverInput, SolverResult
 from safelight.degrade import Degradation
 from safelight.features.backbone import Backbone
 from safelight.ops.resampling import Kernel
-from safelight.options import NoOptions
-from safelight.problem import Condition, Problem, Report, Solution
 from safelight.tasks import TASKS, Task
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -139,7 +139,7 @@ class Perceptual:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
+class GrowthStage:
     """A part of the training of a network that grows: a narrow one sees many more pixels in an hour, and learns more.
 
     ``width`` is the share of the channels that are there, ``steps`` the share of the steps, and ``time`` that of the
@@ -175,7 +175,7 @@ class Recipe:
     start: int | None = None
     steps_after_start: int | None = None
     exact: float = 0.0
-    stages: tuple[Stage, ...] = ()
+    stages: tuple[GrowthStage, ...] = ()
     time: str
     promises: tuple[Promise, ...]
 
@@ -199,7 +199,7 @@ class LayoutError(ValueError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Adopted:
+class ConvertedWeights:
     """Weights of somebody else's code, under our names: what ``checkpoint`` would have read from a file of ours.
 
     ``scales`` are those that the tensors fit. Where a network looks the same at each scale, they are several, and the
@@ -223,7 +223,7 @@ class ForeignLayout:
     name: str
     link: str
     keys: tuple[str, ...]
-    adopt: Callable[[Mapping[str, Tensor]], Adopted]
+    adopt: Callable[[Mapping[str, Tensor]], ConvertedWeights]
 
 
 # --- kinds of method --------------------------------------------------------------------------------------------------
@@ -251,7 +251,7 @@ class ClosedForm:
     another size follows by a resize.
     """
 
-    solve: Callable[[Problem, Any], Solution]
+    solve: Callable[[SolverInput, Any], SolverResult]
     bytes: int
     scales: tuple[int, ...] = ()
 
@@ -263,7 +263,7 @@ class Optimised:
     ``bytes`` and ``scales`` are as in ``ClosedForm``; ``pixel_bytes`` come on top, per pixel of any channels.
     """
 
-    run: Callable[[Problem, Any, Report], Solution]
+    run: Callable[[SolverInput, Any, ProgressCallback], SolverResult]
     bytes: int = 0
     pixel_bytes: int = 0
     scales: tuple[int, ...] = ()
@@ -314,7 +314,7 @@ class Trained:
     multiple: int = 1
     margin: int = 0
     noise: float = 0.0
-    complete: Callable[[Any, Any, Problem], nn.Module] | None = None
+    complete: Callable[[Any, Any, SolverInput], nn.Module] | None = None
     backbone: Callable[[Any], str] | None = None
 
 
@@ -327,7 +327,7 @@ def channels_of(method: Trained, options: Any) -> Channels:  # noqa: ANN401 - ea
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Extra:
+class OptionalPackage:
     """An optional package: the module to import, and the extra of ``pip install 'safelight[NAME]'`` that has it."""
 
     module: str
@@ -352,7 +352,7 @@ class Card:
     published: tuple[Score, ...] = ()
     also: tuple[Task, ...] = ()
     takes: frozenset[Condition] = frozenset()
-    extra: Extra | None = None
+    extra: OptionalPackage | None = None
 
     @property
     def tasks(self) -> tuple[Task, ...]:

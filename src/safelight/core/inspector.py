@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from safelight.card import Paper
-from safelight.features.subject import Subject
-from safelight.options import NoOptions
-from safelight.problem import Report
+from safelight.core.card import Paper
+from safelight.core.options import NoOptions
+from safelight.core.solver_input import ProgressCallback
+from safelight.features.inspected_network import InspectedNetwork
 
 Take = Literal["picture", "layer", "layers", "channels", "at", "side", "size"]
 """What a user may tell a view beside its options: a picture, one layer or several, channels of it, a place, the side of
@@ -19,7 +19,7 @@ a square there, the size of the pictures."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scene:
+class InspectorInput:
     """What a view looks at; everything is checked.
 
     Attributes:
@@ -34,7 +34,7 @@ class Scene:
         seed: Of whatever is drawn at random.
     """
 
-    subject: Subject
+    subject: InspectedNetwork
     picture: Tensor | None = None
     layers: tuple[str, ...] = ()
     channels: tuple[int, ...] = ()
@@ -45,7 +45,7 @@ class Scene:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Drawing:
+class InspectorOutput:
     """What a view makes.
 
     Attributes:
@@ -60,7 +60,7 @@ class Drawing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class Inspector:
     """The facts of one way to look into a network; every face derives from them, as from the ``Card`` of a method.
 
     Attributes:
@@ -80,7 +80,7 @@ class View:
     module: str
     title: str
     summary: str
-    draw: Callable[[Scene, Any, Report], Drawing]
+    draw: Callable[[InspectorInput, Any, ProgressCallback], InspectorOutput]
     options: type[Any] = NoOptions
     paper: Paper | None = None
     takes: frozenset[Take] = frozenset()

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
-from safelight.card import Batch
+from safelight.core.card import Batch
 
 
 class Regression:

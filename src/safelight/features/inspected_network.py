@@ -31,7 +31,7 @@ _Convolution = nn.Conv2d | nn.ConvTranspose2d
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class InspectedLayer:
     """What a layer is.
 
     Attributes:
@@ -51,7 +51,7 @@ class _Enough(Exception):  # noqa: N818 - no error: it ends a run when the last 
     """The maps that were asked for are there."""
 
 
-class Subject:
+class InspectedNetwork:
     """A network to be looked at.
 
     Args:
@@ -114,7 +114,7 @@ class Subject:
                 close = difflib.get_close_matches(layer, known, n=4, cutoff=0.4) or known[:8]
                 raise BackboneError(f"{self.name} has no layer {layer!r}; did you mean {', '.join(close)}?")
 
-    def layer(self, name: str) -> Layer:
+    def layer(self, name: str) -> InspectedLayer:
         """Tell what a layer is.
 
         Raises:
@@ -123,9 +123,9 @@ class Subject:
         self.check([name])
         if isinstance(self.network, Backbone):
             sight = self.network.sight(name)
-            return Layer(name, sight.channels, sight.stride, sight.field)
+            return InspectedLayer(name, sight.channels, sight.stride, sight.field)
         channels, stride = self._found[name]
-        return Layer(name, channels, stride, self._fields[name])
+        return InspectedLayer(name, channels, stride, self._fields[name])
 
     def channels_of(self, name: str) -> int:
         """Count the channels of a layer.
@@ -308,7 +308,7 @@ class Subject:
         neighbouring rows as lie between two values of the coarsest layer. A strip of the picture is enough, since no
         layer here treats rows and columns differently.
         """
-        opened = Subject(self._open, self.name, channels=self.channels)
+        opened = InspectedNetwork(self._open, self.name, channels=self.channels)
         rows = max(1, math.ceil(max(stride for _, stride in self._found.values())))
         left, fields = list(self.layers), dict[str, int | None]()
         length, wide = 2 * _PROBE, _WIDE
@@ -350,7 +350,7 @@ class Subject:
         one = torch.rand(1, self.channels, length, wide, dtype=torch.float64, generator=drawn)
         other, row = one.clone(), length // 2
         other[:, :, row] = 1 - other[:, :, row]
-        subject = Subject(copy.deepcopy(self.network).cpu().double(), self.name, channels=self.channels)
+        subject = InspectedNetwork(copy.deepcopy(self.network).cpu().double(), self.name, channels=self.channels)
         with torch.no_grad():
             made = subject.maps(torch.cat([one, other]), list(fields))
         found: set[str] = set()

@@ -35,7 +35,7 @@ class Style:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class SolverInput:
     """A picture to be worked on whole, and what is known of how it came to be.
 
     Attributes:
@@ -70,7 +70,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class SolverProgress:
     """Where an iterative method stands: the fraction that is done, the best picture so far, and a remark."""
 
     fraction: float
@@ -78,12 +78,12 @@ class Step:
     remark: str = ""
 
 
-Report: TypeAlias = Callable[[Step], bool]
+ProgressCallback: TypeAlias = Callable[[SolverProgress], bool]
 """Told where a method stands, as often as it likes to; ``False`` asks it to stop now, with the best so far."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Solution:
+class SolverResult:
     """The result of a whole-picture method, and what the user should know of it: one sentence each."""
 
     x: Tensor
