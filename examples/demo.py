@@ -15,11 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from safelight import catalog, image, infer, report, score
+from safelight import catalog, infer, report, score
 from safelight.core.card import Card
 from safelight.core.options import CardError
 from safelight.degrade import Downsample
 from safelight.engine.samples import to_tensor
+from safelight.media import image
 from safelight.metrics import SR_NEWER
 
 SCALE = 4

@@ -6,9 +6,9 @@ import sys
 
 import numpy as np
 
-from safelight import image
 from safelight.batch.manifest import NAME
-from safelight.image import Picture
+from safelight.media import image
+from safelight.media.image import Picture
 
 # The program; at its end, its largest resident memory in MiB goes to standard error. (getrusage would also count what
 # the process that started it held.)

@@ -3,8 +3,9 @@
 import numpy as np
 import torch
 
-from safelight import bench, image
-from safelight.image import Picture
+from safelight import bench
+from safelight.media import image
+from safelight.media.image import Picture
 
 CLOCK = bench.Clock(width=48, height=24, rounds=1)
 

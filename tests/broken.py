@@ -12,8 +12,8 @@ import zlib
 import numpy as np
 from PIL import Image
 
-from safelight import image
-from safelight.image import Picture
+from safelight.media import image
+from safelight.media.image import Picture
 
 
 def smooth(height=48, width=64):

@@ -12,7 +12,7 @@ def decoders(parent=None, besides=()):
         try:
             state, ppid = (place / "stat").read_text().rpartition(")")[2].split()[:2]
             ours = int(ppid) == (parent or os.getpid()) and state != "Z"
-            if ours and b"safelight.image.worker" in (place / "cmdline").read_bytes():
+            if ours and b"safelight.media.image.decode_worker" in (place / "cmdline").read_bytes():
                 found.append(int(place.name))
         except (FileNotFoundError, ProcessLookupError):
             pass

@@ -10,8 +10,9 @@ from PIL import Image
 
 import safelight
 from restore_support import DARKEN, FILL, MEAN, install
-from safelight import image, infer
+from safelight import infer
 from safelight.core.options import CardError
+from safelight.media import image
 
 
 @pytest.fixture

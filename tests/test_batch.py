@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from safelight import batch, image
+from safelight import batch
 from safelight.batch import BatchError, Done, Job, Source
+from safelight.media import image
 
 
 def touch(folder: Path, *names: str) -> None:

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from safelight import batch, catalog, image, infer
+from safelight import batch, catalog, infer
 from safelight.batch.manifest import NAME
 from safelight.cli import app
+from safelight.media import image
 from safelight.settings import StylePicture
 
 SETTINGS = {"method": "upscale/nearest", "scale": 2.0}

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from safelight import batch, image
+from safelight import batch
 from safelight.batch.manifest import NAME
 from safelight.cli import app
+from safelight.media import image
 
 LONG = "x" * 246 + ".png"  # 250 bytes; 255 is the most that common file systems hold
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from safelight import batch, image
+from safelight import batch
 from safelight.batch import Files, Job, Pipeline, Source
-from safelight.image.frame import Frame
 from safelight.infer import NumericError
+from safelight.media import image
+from safelight.media.image.spec import ImageSpec
 
 WAIT = 20.0  # seconds, for what must happen at once
 
@@ -20,7 +21,7 @@ class Rows:
     """A picture of ``height`` rows, whose reading may take time or fail."""
 
     def __init__(self, height, *, seconds=0.0, breaks_at=None):
-        self.frame = Frame(width=4, height=height, channels=1, depth="8-bit", format="png")
+        self.frame = ImageSpec(width=4, height=height, channels=1, depth="8-bit", format="png")
         self._seconds, self._breaks_at, self._row = seconds, breaks_at, 0
 
     def read(self, count):

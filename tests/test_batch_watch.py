@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from safelight import batch, image
+from safelight import batch
+from safelight.media import image
 
 
 def put(path: Path, content: bytes = b"x", age: float = 100.0, now: float = 1000.0) -> Path:

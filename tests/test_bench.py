@@ -10,7 +10,7 @@ import torch
 from skimage.metrics import structural_similarity
 
 from bench_support import CLOCK, silent, texture
-from safelight import bench, catalog, checkpoint, image, ops
+from safelight import bench, catalog, checkpoint, ops
 from safelight import model as models
 from safelight.bench import records, verdict
 from safelight.bench.plot import draw
@@ -21,7 +21,8 @@ from safelight.core.card import Trained, Weights
 from safelight.core.options import CardError, make_options
 from safelight.data import DataError
 from safelight.engine import device as devices
-from safelight.image import Picture
+from safelight.media import image
+from safelight.media.image import Picture
 
 UPSCALE = TRACKS["upscale"]
 

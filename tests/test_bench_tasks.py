@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bench_support import CLOCK, silent, to_pixels, write_sets
-from safelight import bench, catalog, checkpoint, image
+from safelight import bench, catalog, checkpoint
 from safelight import model as models
 from safelight.bench import quality, records, speed, verdict
 from safelight.bench.records import Missing
@@ -20,6 +20,7 @@ from safelight.core.card import Card, ClosedForm, Interpolation, Optimised, Prom
 from safelight.core.options import make_options
 from safelight.core.solver_input import SolverProgress, SolverResult
 from safelight.data import DataError
+from safelight.media import image
 from safelight.ops.resampling import CUBIC
 
 DENOISE, DEBLOCK, UPSCALE = TRACKS["denoise"], TRACKS["deblock"], TRACKS["upscale"]

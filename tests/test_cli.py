@@ -15,12 +15,13 @@ import pytest
 from PIL import Image, ImageCms
 from typer.testing import CliRunner
 
-from safelight import catalog, image, infer
+from safelight import catalog, infer
 from safelight import model as models
 from safelight.batch.manifest import NAME
 from safelight.cli import app, options, shell
 from safelight.core.options import option_facts
 from safelight.engine import device as devices
+from safelight.media import image
 from safelight.tasks import TASKS
 
 

@@ -12,14 +12,15 @@ from typer.testing import CliRunner
 
 import safelight
 from restore_support import DARKEN, FILL, LACKING, MEAN, STEPS, Climb, climbing, install
-from safelight import batch, image, infer
+from safelight import batch, infer
 from safelight.batch.cluster import Order, plan
 from safelight.batch.cluster.worker import Worker
 from safelight.batch.manifest import NAME, settings_of
 from safelight.cli import app, options
 from safelight.core.options import option, option_facts
-from safelight.image import Picture
 from safelight.infer import Settings
+from safelight.media import image
+from safelight.media.image import Picture
 
 
 @dataclass(frozen=True)

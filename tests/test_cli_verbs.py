@@ -11,11 +11,12 @@ from typer.testing import CliRunner
 
 import safelight
 from restore_support import DARKEN, LACKING, card, install
-from safelight import bench, catalog, checkpoint, image, train
+from safelight import bench, catalog, checkpoint, train
 from safelight.bench import AnchorError
 from safelight.cli import app
 from safelight.core.card import ClosedForm
 from safelight.core.solver_input import SolverResult
+from safelight.media import image
 
 
 def run(*arguments):

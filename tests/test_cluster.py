@@ -17,12 +17,13 @@ from typer.testing import CliRunner
 
 import safelight
 from batch_support import run
-from safelight import batch, catalog, image, infer
+from safelight import batch, catalog, infer
 from safelight.batch import BatchError, Files, cluster, remote
 from safelight.batch.cluster import ClusterError, Order, Pool
 from safelight.batch.cluster.worker import Worker
 from safelight.batch.manifest import NAME
 from safelight.cli import app
+from safelight.media import image
 
 SETTINGS = infer.Settings(scale=2)
 FILES = Files()

@@ -13,8 +13,8 @@ from safelight.core.options import CardError
 from safelight.engine.consistent import LEAST_ZOOM, Consistent, inverse_taps
 from safelight.engine.samples import to_tensor
 from safelight.engine.tiles import Region, Renderer
-from safelight.image import Picture
 from safelight.infer import Settings
+from safelight.media.image import Picture
 from tests_support import random_runner
 
 UPSCALERS = [card for card in CARDS if card.task == "upscale" and isinstance(card.method, Trained)]

@@ -17,9 +17,9 @@ from PIL import Image
 
 from broken import DAMAGES, gif, mutants, pil_bytes, png, samples, smooth
 from processes import decoders, eventually
-from safelight import image
-from safelight.image import Decoder, Picture, pipe
-from safelight.image.frame import frame_of, picture_of
+from safelight.media import image
+from safelight.media.image import Decoder, Picture, worker_protocol
+from safelight.media.image.spec import picture_of, spec_of
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
 
@@ -299,7 +299,7 @@ def test_memory_is_limited(tmp_path):
 
 _BUSY = """
 import sys, time
-from safelight.image import Decoder
+from safelight.media.image import Decoder
 with Decoder(workers=2) as decoder:
     files = [decoder.open(path) for path in sys.argv[1:]]
     print(files[0].frame.width, flush=True)
@@ -333,7 +333,7 @@ def test_a_worker_told_to_stop_by_the_keyboard_goes_on(decoder):
 
 def test_a_worker_loads_neither_torch_nor_what_is_above_pictures():
     code = (
-        "import sys, safelight.image.worker; from safelight.image.vips import libvips; libvips();"
+        "import sys, safelight.media.image.decode_worker; from safelight.media.image.vips import libvips; libvips();"
         "print([m for m in sys.modules if m == 'torch' or m.startswith('safelight.')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -382,19 +382,19 @@ def test_a_frame_comes_through_and_one_that_can_not_be_is_refused():
     picture = Picture(
         pixels=smooth(), alpha=smooth()[..., 0], exif=exif, icc=b"\0\xff", dpi=(1.0, 2.0), warnings=("a",)
     )
-    frame, stream = frame_of(picture), io.BytesIO()
-    pipe.send_frame(stream, frame)
+    frame, stream = spec_of(picture), io.BytesIO()
+    worker_protocol.send_spec(stream, frame)
     stream.seek(0)
-    message = pipe.receive(stream)
+    message = worker_protocol.receive(stream)
     blobs = stream.read()
-    assert pipe.receive_frame(io.BytesIO(blobs), message, 10**6) == frame
+    assert worker_protocol.receive_spec(io.BytesIO(blobs), message, 10**6) == frame
     strange = [{"frame": message["frame"] | {key: value}} for key, values in _STRANGE.items() for value in values]
     strange += [{"blobs": {"icc": length}} for length in (-1, 2**40, 3, "1")] + [{"blobs": {"width": 1}}]
     strange += [{"frame": None}, {"blobs": None}]
     for change in strange:
-        with pytest.raises(pipe.PipeError):
-            pipe.receive_frame(io.BytesIO(b"ab"), message | change, 10**6)
-    loud = pipe.receive_frame(
+        with pytest.raises(worker_protocol.PipeError):
+            worker_protocol.receive_spec(io.BytesIO(b"ab"), message | change, 10**6)
+    loud = worker_protocol.receive_spec(
         io.BytesIO(blobs), message | {"frame": message["frame"] | {"warnings": ["\x1b[2J"]}}, 10**6
     )
     assert loud.warnings == (r"\x1b[2J",)
@@ -402,13 +402,13 @@ def test_a_frame_comes_through_and_one_that_can_not_be_is_refused():
 
 def test_a_stream_that_is_damaged_is_refused_or_gives_a_frame():
     stream = io.BytesIO()
-    pipe.send_frame(stream, frame_of(Picture(pixels=smooth(), icc=b"profile", dpi=(300.0, 300.0))))
+    worker_protocol.send_spec(stream, spec_of(Picture(pixels=smooth(), icc=b"profile", dpi=(300.0, 300.0))))
     rng, refused = random.Random(3), 0
     for _ in range(2000):
         mutant = io.BytesIO(rng.choice(DAMAGES)(stream.getvalue(), rng, [stream.getvalue()]))
         try:
-            frame = pipe.receive_frame(mutant, pipe.receive(mutant), 10**6)
+            frame = worker_protocol.receive_spec(mutant, worker_protocol.receive(mutant), 10**6)
             assert frame.width * frame.height <= 10**6
-        except pipe.PipeError:
+        except worker_protocol.PipeError:
             refused += 1
     assert refused > 1000

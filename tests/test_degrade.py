@@ -6,9 +6,10 @@ import pyvips
 import scipy.fft
 import torch
 
-from safelight import degrade, image, ops
+from safelight import degrade, ops
 from safelight.degrade import BlurError, Jpeg, Noise, Shrink, blur_kernel
-from safelight.image import Picture
+from safelight.media import image
+from safelight.media.image import Picture
 from safelight.ops.color import rgb_to_ycbcr
 
 

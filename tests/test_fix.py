@@ -9,14 +9,15 @@ from typer.testing import CliRunner
 
 import safelight
 from restore_support import card, install
-from safelight import catalog, image, needs
+from safelight import catalog, needs
 from safelight.batch.manifest import NAME
 from safelight.cli import app
 from safelight.core.card import ClosedForm
 from safelight.core.options import CardError
 from safelight.core.solver_input import SolverResult
-from safelight.image import Picture
 from safelight.infer import Settings
+from safelight.media import image
+from safelight.media.image import Picture
 from safelight.needs import Fixer, look
 
 

@@ -13,8 +13,8 @@ import pytest
 from safelight import infer
 from safelight.catalog import CARDS
 from safelight.core.card import Trained
-from safelight.image import Picture
 from safelight.infer import Settings
+from safelight.media.image import Picture
 
 GOLDEN = Path(__file__).parent / "golden" / "methods.json"
 WRITE = os.environ.get("SAFELIGHT_GOLDEN") == "write"

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from safelight import image
-from safelight.image import Picture
+from safelight.media import image
+from safelight.media.image import Picture
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -35,7 +35,7 @@ def pil_bytes(img, kind, **options):
 
 
 def test_the_module_imports_neither_pyvips_nor_pil_nor_torch():
-    code = "import sys, safelight.image; print([m for m in ('pyvips', 'PIL', 'torch') if m in sys.modules])"
+    code = "import sys, safelight.media.image; print([m for m in ('pyvips', 'PIL', 'torch') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from broken import chunk, gif, jpeg, pil_bytes, png, smooth, text, tiff
-from safelight import image
-from safelight.image import Picture
+from safelight.media import image
+from safelight.media.image import Picture
 
 
 def refused(source, words=""):

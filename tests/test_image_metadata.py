@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps
 
-from safelight import image
-from safelight.image import Picture, containers
-from safelight.image import exif as exif_block
+from safelight.media import image
+from safelight.media.image import Picture, containers
+from safelight.media.image import exif as exif_block
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6" dc:title="night"/></x:xmpmeta>'

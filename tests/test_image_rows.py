@@ -11,9 +11,9 @@ import pyvips
 from PIL import Image
 
 from broken import mutants, pil_bytes, png, samples, smooth
-from safelight import image
-from safelight.image import Picture
-from safelight.image.frame import picture_of
+from safelight.media import image
+from safelight.media.image import Picture
+from safelight.media.image.spec import picture_of
 
 
 def gathered(source, count, **options):
@@ -135,7 +135,7 @@ def test_the_limits_of_read_hold():
 _MEASURED = """
 import sys, time
 from safelight import image
-from safelight.image import Picture
+from safelight.media.image import Picture
 
 def peak():
     return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) / 1024

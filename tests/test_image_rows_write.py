@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 import torch
 
-from safelight import image
-from safelight.image import Frame, Picture, reduction
-from safelight.image.exif import with_resolution
-from safelight.image.frame import picture_of
-from safelight.image.vips import libvips
+from safelight.media import image
+from safelight.media.image import ImageSpec, Picture, reduction
+from safelight.media.image.exif import with_resolution
+from safelight.media.image.spec import picture_of
+from safelight.media.image.vips import libvips
 
 STREAMED = ["png", "tiff", "jpeg"]
 GENERATOR = np.random.default_rng(3)
@@ -33,7 +33,9 @@ def noise(height, width, bands, dtype):
 def frame(rows, **facts):
     depth = {"uint8": "8-bit", "uint16": "16-bit", "float32": "float"}[rows.dtype.name]
     height, width, bands = rows.shape
-    return Frame(width=width, height=height, channels=1 if bands < 3 else 3, depth=depth, alpha=bands % 2 == 0, **facts)
+    return ImageSpec(
+        width=width, height=height, channels=1 if bands < 3 else 3, depth=depth, alpha=bands % 2 == 0, **facts
+    )
 
 
 def banded(rows, *heights):
@@ -322,7 +324,7 @@ CHILD = """
 import resource, signal, sys
 import numpy as np
 from safelight import image
-from safelight.image import Frame
+from safelight.media.image import ImageSpec
 
 def rows(height, width=4000):
     band = np.random.default_rng(0).integers(0, 256, (100, width, 3), np.uint8)
@@ -330,7 +332,7 @@ def rows(height, width=4000):
         yield band
 
 def frame(height, width=4000):
-    return Frame(width=width, height=height, channels=3, depth="8-bit")
+    return ImageSpec(width=width, height=height, channels=3, depth="8-bit")
 """
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from safelight import image
-from safelight.image import Picture, writing
+from safelight.media import image
+from safelight.media.image import Picture, writing
 
 PICTURE = Picture(pixels=np.arange(48 * 64 * 3, dtype=np.uint32).astype(np.uint8).reshape(48, 64, 3))
 
@@ -149,7 +149,7 @@ def test_a_picture_that_does_not_encode_leaves_nothing_and_names_the_file(tmp_pa
 def test_a_file_size_limit_is_a_target_error(tmp_path):
     code = (
         "import resource, signal, sys, numpy as np\n"
-        "from safelight import image\n"
+        "from safelight.media import image\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
         "noise = np.random.default_rng(0).integers(0, 256, (100, 100, 3), np.uint8)\n"
@@ -230,7 +230,7 @@ def test_permissions(tmp_path):
 def test_a_killed_writer_never_leaves_part_of_a_file(tmp_path):
     code = (
         "import sys, numpy as np\n"
-        "from safelight import image\n"
+        "from safelight.media import image\n"
         "noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)\n"
         "picture = image.Picture(pixels=noise)\n"
         "print('ready', flush=True)\n"

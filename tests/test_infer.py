@@ -16,8 +16,8 @@ from safelight.checkpoint import CheckpointError, Header
 from safelight.core.options import CardError
 from safelight.engine.samples import to_tensor
 from safelight.engine.sizes import SizeError, chain, target_size
-from safelight.image import Picture
 from safelight.infer import NumericError, Settings
+from safelight.media.image import Picture
 from safelight.ops.color import rgb_to_ycbcr
 from tests_support import random_network, random_runner
 

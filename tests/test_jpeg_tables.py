@@ -10,8 +10,8 @@ import pyvips
 from PIL import Image
 
 import safelight
-from safelight import image
-from safelight.image import JpegQuality, Picture, jpeg_quality
+from safelight.media import image
+from safelight.media.image import JpegQuality, Picture, jpeg_quality
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 40, 3), np.uint8)
 

@@ -53,7 +53,7 @@ WHOLE = (
 import sys
 import numpy as np
 from safelight import catalog, infer
-from safelight.image import Picture
+from safelight.media.image import Picture
 
 side = round(50e6 ** 0.5 / 4)
 picture = Picture(pixels=np.random.default_rng(0).integers(0, 255, (side, side, 3), dtype=np.uint8))

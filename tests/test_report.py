@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from safelight import report
-from safelight.image import Picture
+from safelight.media.image import Picture
 
 
 def page(*names: str, **options) -> str:

@@ -11,9 +11,10 @@ import torch
 from typer.testing import CliRunner
 
 import safelight
-from safelight import backbones, image, metrics, scoring
+from safelight import backbones, metrics, scoring
 from safelight.cli import app
 from safelight.features.backbone import BackboneError
+from safelight.media import image
 from safelight.metrics import Protocol
 
 USUAL = ["psnr", "ssim", "ms_ssim", "ifc", "nqm", "wpsnr", "lpips[lens]"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from safelight import checkpoint, data, image, ops, train
+from safelight import checkpoint, data, ops, train
 from safelight import model as models
 from safelight.catalog import find
 from safelight.checkpoint import CheckpointError
@@ -17,6 +17,7 @@ from safelight.core.training import Regression
 from safelight.data import Crops, DataError
 from safelight.degrade import Jpeg, Noise, Shrink
 from safelight.engine import device as devices
+from safelight.media import image
 from safelight.ops.color import rgb_to_y
 from safelight.train import Plan
 

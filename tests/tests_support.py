@@ -5,7 +5,7 @@ import torch
 
 from safelight import backbones, infer
 from safelight.core.card import Trained
-from safelight.image import Picture
+from safelight.media.image import Picture
 from safelight.model import Model
 from safelight.settings import Settings, StylePicture
 

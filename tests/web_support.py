@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 import uvicorn
 
-from safelight import image
+from safelight.media import image
 from safelight.web.app import build
 from safelight.web.limits import Limits
 from safelight.web.server import LOOPBACK

@@ -27,9 +27,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight import catalog, image, provenance
+from safelight import catalog, provenance
 from safelight.bench.speed import machine
 from safelight.engine.graph import Convolve, lower
+from safelight.media import image
 from safelight.model import Model, load
 
 RESULTS = Path(__file__).parent.parent / "results"

@@ -17,9 +17,10 @@ import numpy as np
 from gallery_style import OUT, PAINTINGS, PHOTOGRAPHS, reduced
 from torch import Tensor
 
-from safelight import backbones, catalog, image, infer
+from safelight import backbones, catalog, infer
 from safelight.engine.samples import to_samples, to_tensor
 from safelight.features import Backbone
+from safelight.media import image
 from safelight.ops.drawing.sheet import Section, Tile, sheet
 from safelight.settings import Settings, StylePicture
 

@@ -21,8 +21,9 @@ import numpy as np
 from torch import Tensor
 
 import safelight
-from safelight import image, ops
+from safelight import ops
 from safelight.engine.samples import to_samples, to_tensor
+from safelight.media import image
 from safelight.ops.drawing.sheet import Section, Tile, sheet
 
 OUT = Path(__file__).parent.parent / "docs" / "gallery"

@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight import image
 from safelight.engine.samples import to_samples
 from safelight.features.inspected_network import OUTPUT, InspectedNetwork
+from safelight.media import image
 from safelight.ops.drawing import Curve, Section, Tile, chart, enlarged, sheet, stretched, symmetric
 from safelight.ops.drawing.chart import BLUE, RED
 from safelight.views import load

@@ -25,7 +25,7 @@ from torch import Tensor
 from safelight import catalog, data, degrade, infer, ops, provenance
 from safelight.bench import speed
 from safelight.engine.samples import to_tensor
-from safelight.image import Picture
+from safelight.media.image import Picture
 from safelight.metrics import psnr
 from safelight.tasks import Task
 

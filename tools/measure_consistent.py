@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from safelight import catalog, image, infer, ops, provenance
+from safelight import catalog, infer, ops, provenance
 from safelight.core.card import Card
 from safelight.degrade import Downsample
 from safelight.engine.samples import to_samples, to_tensor
-from safelight.image import Picture
+from safelight.media import image
+from safelight.media.image import Picture
 from safelight.metrics.psnr import psnr
 
 OUT = Path(__file__).parent.parent / "results" / "consistent.json"

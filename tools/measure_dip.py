@@ -22,12 +22,13 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
-from safelight import image, ops, provenance
+from safelight import ops, provenance
 from safelight.core.card import Optimised
 from safelight.core.solver_input import SolverInput, SolverProgress
 from safelight.degrade import Downsample
 from safelight.engine import device as devices
 from safelight.engine.samples import to_samples, to_tensor
+from safelight.media import image
 from safelight.methods.denoise import dip
 from safelight.metrics.psnr import psnr
 

@@ -27,10 +27,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from safelight import catalog, image, provenance
+from safelight import catalog, provenance
 from safelight.bench.speed import machine
 from safelight.engine import device as devices
-from safelight.image import Picture
+from safelight.media import image
+from safelight.media.image import Picture
 from safelight.model import Model, load
 
 RESULTS = Path(__file__).parent.parent / "results"

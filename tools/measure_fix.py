@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from safelight import image, needs
-from safelight.image import Picture
+from safelight import needs
+from safelight.media import image
+from safelight.media.image import Picture
 
 SETS = ("BSD100", "Set14")
 QUALITIES = (96, 88, 75)

@@ -21,10 +21,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from safelight import image, ops, provenance
+from safelight import ops, provenance
 from safelight.core.solver_input import SolverInput, SolverProgress
 from safelight.degrade import add_noise, blur_kernel, forward_model
 from safelight.engine.samples import to_tensor
+from safelight.media import image
 from safelight.methods.upscale import pinv, tikhonov, tv, wiener
 from safelight.metrics.psnr import psnr
 from safelight.solvers import linear_inverse

@@ -19,9 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from safelight import image, metrics, ops, provenance
+from safelight import metrics, ops, provenance
 from safelight.degrade import Downsample
 from safelight.engine.samples import to_tensor
+from safelight.media import image
 from safelight.metrics.protocol import round_to_8_bits
 from safelight.ops import color
 from safelight.scoring import Scorer

@@ -21,10 +21,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from safelight import image, ops, provenance
+from safelight import ops, provenance
 from safelight.core.solver_input import SolverInput, SolverProgress
 from safelight.degrade import Downsample, add_noise
 from safelight.engine.samples import to_tensor
+from safelight.media import image
 from safelight.methods.upscale.multiframe import Options, fuse
 from safelight.methods.upscale.multiframe.alignment import align
 from safelight.metrics.psnr import psnr

@@ -17,9 +17,10 @@ from typing import Any
 
 import torch
 
-from safelight import image, provenance
+from safelight import provenance
 from safelight.degrade import add_noise
 from safelight.engine.samples import to_tensor
+from safelight.media import image
 from safelight.ops import noise
 
 OUT = Path(__file__).parent.parent / "results" / "noise.json"

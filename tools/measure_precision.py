@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from safelight import catalog, image, infer, provenance
+from safelight import catalog, infer, provenance
 from safelight.bench import quality
 from safelight.bench.quality import Original, PictureSet
 from safelight.bench.records import Missing, Values, label
@@ -23,7 +23,8 @@ from safelight.bench.tracks import TRACKS, Sample, Track
 from safelight.core.card import Card, Trained, channels_of
 from safelight.core.options import make_options
 from safelight.engine.samples import to_samples, to_tensor
-from safelight.image import Picture
+from safelight.media import image
+from safelight.media.image import Picture
 from safelight.metrics import Protocol
 from safelight.metrics.psnr import psnr
 from safelight.model import Model, load

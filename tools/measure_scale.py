@@ -27,9 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import safelight
-from safelight import catalog, image, infer, provenance
+from safelight import catalog, infer, provenance
 from safelight.batch import Files, cluster
 from safelight.batch.cluster.worker import Worker
+from safelight.media import image
 
 RESULTS = Path(__file__).parent.parent / "results"
 WIDTH, HEIGHT = 4000, 3000

@@ -28,7 +28,7 @@ import json, sys, time
 import numpy as np
 import torch
 from safelight import catalog, infer
-from safelight.image import Picture
+from safelight.media.image import Picture
 from safelight.settings import StylePicture
 
 name, width, height, threads = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
@@ -64,7 +64,7 @@ import dataclasses, sys
 import torch
 from safelight import catalog, infer
 from safelight.nn.blocks import extended, grain
-from safelight.image import Picture
+from safelight.media.image import Picture
 from safelight.model import load
 from safelight.core.solver_input import Style
 from safelight.settings import StylePicture

@@ -23,9 +23,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from safelight import backbones, image, provenance
+from safelight import backbones, provenance
 from safelight.core.solver_input import SolverInput, SolverProgress, Style
 from safelight.engine import device as devices
+from safelight.media import image
 from safelight.methods.stylize import gatys, johnson
 
 Row: TypeAlias = dict[str, Any]

@@ -22,9 +22,10 @@ import numpy as np
 import torch
 from playwright.sync_api import Page, sync_playwright
 
-from safelight import degrade, image
+from safelight import degrade
 from safelight.degrade import Downsample
 from safelight.engine.samples import to_samples, to_tensor
+from safelight.media import image
 
 OUT: Final = Path(__file__).resolve().parent.parent / "docs/page"
 SCREENS: Final = {"dark": (1280, 900), "light": (1280, 900), "narrow-dark": (400, 860), "narrow-light": (400, 860)}

@@ -31,8 +31,9 @@ from typing import Any
 
 import numpy as np
 
-from safelight import image, provenance
+from safelight import provenance
 from safelight.engine import device as devices
+from safelight.media import image
 
 OUT = Path(__file__).parent.parent / "results" / "server.json"
 PATH = "/api/v1/upscale?scale=2&method=fsrcnn"

@@ -28,7 +28,7 @@ from safelight.api import (
 
 if TYPE_CHECKING:
     from safelight.client import Client
-    from safelight.image import Picture
+    from safelight.media.image import Picture
 
     __version__: str
 
@@ -58,7 +58,7 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - as the language has it
 
         return Client
     if name == "Picture":
-        from safelight.image import Picture
+        from safelight.media.image import Picture
 
         return Picture
     if name == "__version__":

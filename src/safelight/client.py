@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from safelight import image
+from safelight.media import image
 
 if TYPE_CHECKING:
     from safelight.api.restoring import Holder

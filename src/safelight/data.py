@@ -14,9 +14,10 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from safelight import image, ops
+from safelight import ops
 from safelight.core.card import Batch, Channels
 from safelight.degrade import Degradation
+from safelight.media import image
 from safelight.metrics.protocol import round_to_8_bits
 from safelight.ops.color import rgb_to_y
 

@@ -25,7 +25,7 @@ from safelight.engine.samples import to_samples, to_tensor
 from safelight.engine.sizes import target_size
 from safelight.engine.tiles import Region, Renderer, Resample, Stage, Tick, first_row
 from safelight.engine.window import Held, Window
-from safelight.image import Frame, Picture, Rows, picture_of
+from safelight.media.image import ImageSpec, Picture, Rows, picture_of
 from safelight.model import Model
 from safelight.ops.resampling import CUBIC
 from safelight.settings import Settings, check
@@ -150,7 +150,7 @@ class Runner:
 
     def stream(
         self, source: Rows, progress: Tick = _ignore, warn: Callable[[str], None] = _ignore_warning
-    ) -> tuple[Frame, Iterator[NDArray[Any]]]:
+    ) -> tuple[ImageSpec, Iterator[NDArray[Any]]]:
         """Run the method on a picture that comes in rows and goes in rows, so that neither lies in memory whole.
 
         Args:
@@ -183,7 +183,9 @@ class Runner:
             frame = replace(frame, channels=3, icc=None)  # a style has colours, and a profile of gray none
         return frame, self._bands(source, frame, progress, warn)
 
-    def _bands(self, source: Rows, frame: Frame, progress: Tick, warn: Callable[[str], None]) -> Iterator[NDArray[Any]]:
+    def _bands(
+        self, source: Rows, frame: ImageSpec, progress: Tick, warn: Callable[[str], None]
+    ) -> Iterator[NDArray[Any]]:
         if isinstance(self._way, Whole):
             yield from self._whole(self._way, source, frame, progress, warn)
             return
@@ -232,7 +234,7 @@ class Runner:
                 warn(stage.remark())
 
     def _whole(
-        self, way: Whole, source: Rows, frame: Frame, progress: Tick, warn: Callable[[str], None]
+        self, way: Whole, source: Rows, frame: ImageSpec, progress: Tick, warn: Callable[[str], None]
     ) -> Iterator[NDArray[Any]]:
         """Read the whole picture, restore it, and give it row by row."""
         before = source.frame

@@ -21,7 +21,7 @@ from safelight.core.card import Batch, Card, Judged, Perceptual, Recipe, Trained
 from safelight.degrade import AsItIs, Degradation, Shrink, single
 from safelight.engine import device as devices
 from safelight.engine.samples import to_tensor
-from safelight.image import Picture
+from safelight.media.image import Picture
 from safelight.metrics import psnr
 from safelight.model import Model
 

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from safelight import catalog
 from safelight.core.options import CardError
 from safelight.engine.samples import to_tensor
-from safelight.image import Frame, Picture, Rows, frame_of, picture_of, to_depth
 from safelight.infer import Runner, Settings, prepare
+from safelight.media.image import ImageSpec, Picture, Rows, picture_of, spec_of, to_depth
 from safelight.ops import noise
 from safelight.tasks import Task
 
@@ -133,7 +133,7 @@ class Fixer:
 
     def stream(
         self, source: Rows, progress: Callable[[float], None] = _nothing, warn: Callable[[str], None] = _silence
-    ) -> tuple[Frame, Iterator[NDArray[Any]]]:
+    ) -> tuple[ImageSpec, Iterator[NDArray[Any]]]:
         """Do what a picture needs; as ``Runner.stream``, but that the whole picture is read first.
 
         The frame is the very one of the source where nothing is to be done.
@@ -182,7 +182,7 @@ def _gather(rows: Rows) -> Picture:
 
 
 def _rows(picture: Picture) -> Iterator[NDArray[Any]]:
-    frame = frame_of(picture)
+    frame = spec_of(picture)
     step = max(1, _PIECE // (frame.width * frame.bands * frame.dtype.itemsize))
     for top in range(0, frame.height, step):
         rows = picture.pixels[top : top + step]

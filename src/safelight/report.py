@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 
-from safelight import image
-from safelight.image import Picture
+from safelight.media import image
+from safelight.media.image import Picture
 
 _DECIBELS = ("PSNR", "NQM", "WPSNR")
 _MOST_AS_PNG = 8_000_000  # pixels; beyond it a browser would have to load 30 MB and more for each picture

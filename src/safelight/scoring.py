@@ -20,7 +20,7 @@ from safelight import backbones, checkpoint, convert, metrics
 from safelight.engine import device as devices
 from safelight.engine.samples import to_samples, to_tensor
 from safelight.features.backbone import Backbone, BackboneError
-from safelight.image import Picture
+from safelight.media.image import Picture
 from safelight.metrics import AnyMetric, FeatureMetric, Metric, Protocol, SetMetric
 from safelight.ops.drawing import Section, Tile, sheet
 

@@ -16,7 +16,7 @@ from safelight.core.solver_input import Condition, Style
 from safelight.engine.device import Device
 from safelight.engine.samples import to_tensor
 from safelight.features.backbone import Backbone
-from safelight.image import Picture
+from safelight.media.image import Picture
 from safelight.model import PrecisionChoice
 from safelight.tasks import Task
 

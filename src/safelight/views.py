@@ -23,7 +23,7 @@ from safelight.engine import device as devices
 from safelight.engine.samples import to_tensor
 from safelight.features.backbone import Backbone
 from safelight.features.inspected_network import InspectedNetwork
-from safelight.image import Picture
+from safelight.media.image import Picture
 from safelight.model import Model
 from safelight.tasks import Task
 

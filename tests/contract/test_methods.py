@@ -18,7 +18,7 @@ from safelight.engine.cost import measure
 from safelight.engine.samples import to_tensor
 from safelight.engine.tiles import OutOfMemoryError, Region, Renderer
 from safelight.features import BACKBONES
-from safelight.image import Picture
+from safelight.media.image import Picture
 from safelight.nn.blocks import Normalisation, extended, grain, mirrored
 from safelight.settings import StylePicture
 from safelight.tasks import TASKS

@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from safelight import backbones, image, infer, losses, train
+from safelight import backbones, infer, losses, train
 from safelight.catalog import DEFAULTS, find
 from safelight.checkpoint import Header, save
 from safelight.core.card import Batch
 from safelight.core.options import CardError
 from safelight.core.solver_input import SolverInput, Style
 from safelight.features import BackboneError
-from safelight.image import Picture
+from safelight.media import image
+from safelight.media.image import Picture
 from safelight.methods.stylize.adain import (
     LAYER,
     MARGIN,

@@ -10,8 +10,8 @@ import torch
 from safelight import infer, settings
 from safelight.core.card import MissingPackageError
 from safelight.core.solver_input import SolverInput
-from safelight.image import Picture
 from safelight.infer import Settings
+from safelight.media.image import Picture
 from safelight.methods.denoise import nlm, tv, wavelet, wiener
 from safelight.ops import color
 

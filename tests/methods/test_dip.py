@@ -9,8 +9,8 @@ import torch
 from safelight import infer, ops
 from safelight.core.options import CardError
 from safelight.core.solver_input import SolverInput
-from safelight.image import Picture
 from safelight.infer import Settings
+from safelight.media.image import Picture
 from safelight.methods.denoise import dip
 
 

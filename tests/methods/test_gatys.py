@@ -14,8 +14,8 @@ from safelight.catalog import find
 from safelight.core.options import CardError
 from safelight.core.solver_input import SolverInput, Style
 from safelight.features import BackboneError
-from safelight.image import Picture
 from safelight.infer import Settings
+from safelight.media.image import Picture
 from safelight.methods.stylize import gatys
 from safelight.settings import StylePicture
 from safelight.solvers import image_descent

@@ -10,8 +10,8 @@ from safelight import infer, ops
 from safelight.core.options import CardError
 from safelight.core.solver_input import SolverInput
 from safelight.degrade import Blur, Decimate, Downsample, Mask, Then, add_noise, blur_kernel, forward_model
-from safelight.image import Picture
 from safelight.infer import Settings
+from safelight.media.image import Picture
 from safelight.methods.upscale import pinv, tikhonov, tv, wiener
 from safelight.solvers import linear_inverse
 

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from safelight import backbones, image, infer, losses, train
+from safelight import backbones, infer, losses, train
 from safelight import model as models
 from safelight.catalog import find
 from safelight.checkpoint import CheckpointError
 from safelight.core.card import Batch
 from safelight.core.options import CardError
 from safelight.engine.samples import to_tensor
+from safelight.media import image
 from safelight.methods.stylize import johnson
 from safelight.methods.stylize.johnson import Johnson, Options, PerceptualLoss, pick
 

@@ -12,8 +12,8 @@ from safelight.catalog import find
 from safelight.core.options import CardError
 from safelight.core.solver_input import SolverInput
 from safelight.degrade import Downsample
-from safelight.image import Picture
 from safelight.infer import Settings
+from safelight.media.image import Picture
 from safelight.methods.upscale.multiframe import Options, fuse, run
 from safelight.methods.upscale.multiframe.alignment import Canvas, align
 from safelight.methods.upscale.multiframe.fusion import Joint

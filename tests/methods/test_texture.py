@@ -7,7 +7,7 @@ import safelight
 from safelight import backbones, losses
 from safelight.core.solver_input import SolverInput
 from safelight.features import BackboneError
-from safelight.image import Picture
+from safelight.media.image import Picture
 from safelight.methods.stylize import texture
 from safelight.solvers import image_descent
 

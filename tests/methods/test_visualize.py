@@ -12,13 +12,14 @@ from torch import nn
 from typer.testing import CliRunner
 
 import safelight
-from safelight import backbones, catalog, image, views
+from safelight import backbones, catalog, views
 from safelight.cli import app
 from safelight.cli.visualize import complete_subject, complete_view
 from safelight.core.inspector import InspectorInput
 from safelight.core.options import CardError, make_options, option_facts
 from safelight.features.backbone import BackboneError
 from safelight.features.inspected_network import OUTPUT, InspectedNetwork
+from safelight.media import image
 from safelight.methods.visualize import attribution, feature, inversion
 from safelight.ops import drawing
 from safelight.ops.drawing import Section, Tile, letters

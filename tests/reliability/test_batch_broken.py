@@ -11,8 +11,8 @@ import numpy as np
 
 from batch_support import Told, command, draw, results, run, stale
 from broken import corpus
-from safelight import image
-from safelight.image import Picture
+from safelight.media import image
+from safelight.media.image import Picture
 
 GOOD = 100
 BROKEN = 1000
@@ -61,7 +61,7 @@ def decoding(parent):
             words = (folder / "cmdline").read_bytes()
         except OSError:
             continue
-        if int(father) == parent and b"safelight.image" in words and state == "R":
+        if int(father) == parent and b"safelight.media.image" in words and state == "R":
             found.append(int(folder.name))
     return found
 

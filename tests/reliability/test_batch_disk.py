@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from batch_support import draw, results, run, stale
-from safelight import image
+from safelight.media import image
 
 
 @contextmanager

@@ -7,9 +7,10 @@ import numpy as np
 from skimage import data
 
 from batch_support import draw, run
-from safelight import image, ops
+from safelight import ops
 from safelight.engine.samples import to_samples, to_tensor
-from safelight.image import Picture
+from safelight.media import image
+from safelight.media.image import Picture
 
 PHOTOS = (data.astronaut, data.chelsea, data.coffee, data.rocket)
 

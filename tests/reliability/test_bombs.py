@@ -7,8 +7,8 @@ import pytest
 
 from broken import bombs, gif, png, smooth
 from processes import decoders, peak
-from safelight import image
-from safelight.image import Decoder, Picture
+from safelight.media import image
+from safelight.media.image import Decoder, Picture
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
 

@@ -11,8 +11,8 @@ import pytest
 
 from broken import corpus, mutants, png, samples, smooth
 from processes import decoders, peak
-from safelight import image
-from safelight.image import Decoder, Picture
+from safelight.media import image
+from safelight.media.image import Decoder, Picture
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
 
@@ -96,7 +96,7 @@ _READER = """
 import sys, time
 sys.path.insert(0, "tests")
 from processes import decoders, peak
-from safelight.image import Decoder
+from safelight.media.image import Decoder
 
 before = peak()
 with Decoder(workers=2) as decoder:

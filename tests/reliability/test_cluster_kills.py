@@ -18,11 +18,12 @@ import pytest
 
 from batch_support import run
 from processes import descendants
-from safelight import batch, catalog, image, infer
+from safelight import batch, catalog, infer
 from safelight.batch import Files, cluster
 from safelight.batch.cluster import Pool
 from safelight.batch.cluster.driver import TRIES
 from safelight.batch.manifest import NAME
+from safelight.media import image
 
 if not Path("/proc/self/stat").exists():
     pytest.skip("finds its processes in /proc", allow_module_level=True)

@@ -9,7 +9,7 @@ SCRIPT = """
 import sys
 import numpy as np
 from safelight import image
-from safelight.image import Frame
+from safelight.media.image import ImageSpec
 
 width, height = 24_000, int(sys.argv[3]) * 1_000_000 // 24_000
 # Rows that compress about as a photograph does: a slope under noise of two bits. Made without a peak of their own.
@@ -25,7 +25,7 @@ def peak():  # of this program: what getrusage tells begins with the peak of the
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
 before = peak()
-frame = Frame(width=width, height=height, channels=3, depth="8-bit")
+frame = ImageSpec(width=width, height=height, channels=3, depth="8-bit")
 image.write_rows(frame, rows(), sys.argv[1], format=sys.argv[2])
 print((peak() - before) / 1024)
 """

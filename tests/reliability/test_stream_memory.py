@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from safelight import image
+from safelight.media import image
 
 RUNS = {6: 3, 24: 1}  # by the megapixels of the input; the results have sixteen times as many
 

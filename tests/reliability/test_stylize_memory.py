@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from test_stream_memory import peak_of
 
-from safelight import catalog, checkpoint, image
+from safelight import catalog, checkpoint
+from safelight.media import image
 from safelight.methods.stylize import johnson
 from tests_support import random_network
 

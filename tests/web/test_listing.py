@@ -3,8 +3,9 @@
 import time
 
 import safelight
-from safelight import catalog, image
+from safelight import catalog
 from safelight.core.options import option_facts
+from safelight.media import image
 from safelight.tasks import TASKS
 from web_support import a_file, drawn
 

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 import safelight
-from safelight import catalog, image
+from safelight import catalog
+from safelight.media import image
 from safelight.web.fields import VERBS, fields_of
 from web_support import a_file, drawn, running
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import safelight
-from safelight import image
+from safelight.media import image
 from web_support import drawn
 
 TEXT = (Path(__file__).parents[2] / "docs" / "server.md").read_text()

@@ -28,6 +28,7 @@ def card_of(method: str | None, task: Task) -> Card:
 
 def apply(x: Any, card: Card, settings: Settings) -> Any:  # noqa: ANN401 - whatever kind comes, goes
     """Run a method on a picture of any kind, and give the result as the same kind."""
-    from safelight import image, infer
+    from safelight import infer
+    from safelight.media import image
 
     return image.to_kind(infer.apply(card, image.from_any(x), settings), x)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from safelight.api.restoring import Holder
     from safelight.engine.device import Device
-    from safelight.image import Picture
+    from safelight.media.image import Picture
     from safelight.metrics.protocol import Channel, Rounding
     from safelight.model import Model, PrecisionChoice
     from safelight.tasks import Task
@@ -72,7 +72,7 @@ def read(source: str | Path | bytes, *, max_pixels: int | None = None, lenient: 
     Raises:
         PictureError: No such file, no picture, damaged or too large.
     """
-    from safelight import image
+    from safelight.media import image
 
     most = image.DEFAULT_MAX_PIXELS if max_pixels is None else max_pixels
     return image.read(source, max_pixels=most, lenient=lenient)
@@ -105,7 +105,7 @@ def write(
         ...     read(f"{folder}/black.png").depth
         '16-bit'
     """
-    from safelight import image
+    from safelight.media import image
 
     image.write(image.from_any(picture), path, format=format, quality=quality, overwrite=overwrite)
 
@@ -152,7 +152,8 @@ def score(
     """
     from pathlib import Path
 
-    from safelight import image, metrics, scoring
+    from safelight import metrics, scoring
+    from safelight.media import image
     from safelight.metrics.protocol import Protocol
 
     found = metrics.find(metric)
@@ -203,7 +204,8 @@ def score_sets(
     """
     import warnings
 
-    from safelight import image, metrics, scoring
+    from safelight import metrics, scoring
+    from safelight.media import image
     from safelight.metrics.protocol import Protocol
 
     found = metrics.find(metric)

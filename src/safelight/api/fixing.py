@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from safelight.engine.device import Device
-    from safelight.image import Picture
+    from safelight.media.image import Picture
     from safelight.model import PrecisionChoice
 
     _Kind = TypeVar("_Kind", bytes, Picture, NDArray[np.generic], Tensor, PIL.Image.Image)
@@ -44,7 +44,8 @@ def fix(x: Any, *, device: Device = "auto", precision: PrecisionChoice = "exact"
         DeviceError: This machine has no such device.
         PictureError: ``x`` is no picture.
     """
-    from safelight import image, infer
+    from safelight import infer
+    from safelight.media import image
     from safelight.needs import Fixer
 
     fixer = Fixer(infer.Settings(device=device, precision=precision))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from safelight.engine.device import Device
-    from safelight.image import Picture
+    from safelight.media.image import Picture
     from safelight.model import PrecisionChoice
 
     Holder = str | Path | bytes | Picture | NDArray[np.generic] | Tensor | PIL.Image.Image
@@ -119,7 +119,8 @@ def upscale(
     """
     from pathlib import Path
 
-    from safelight import image, infer
+    from safelight import infer
+    from safelight.media import image
 
     settings = infer.Settings(
         task="upscale", scale=scale, size=size, sigma=sigma, blur=blur, consistent=consistent,
@@ -371,7 +372,8 @@ def inpaint(
     """
     from pathlib import Path
 
-    from safelight import image, infer
+    from safelight import infer
+    from safelight.media import image
 
     settings = infer.Settings(
         task="inpaint", sigma=sigma, mask=image.from_any(mask), options=options, ensemble=ensemble,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from safelight.engine.device import Device
     from safelight.features.backbone import Backbone
-    from safelight.image import Picture
+    from safelight.media.image import Picture
     from safelight.model import PrecisionChoice
 
     Holder = str | Path | bytes | Picture | NDArray[np.generic] | Tensor | PIL.Image.Image
@@ -116,8 +116,9 @@ def stylize(
     """
     from pathlib import Path
 
-    from safelight import image, infer
+    from safelight import infer
     from safelight.core.options import CardError
+    from safelight.media import image
     from safelight.settings import StylePicture
 
     given = () if style is None else tuple(style) if isinstance(style, (list, tuple)) else (style,)

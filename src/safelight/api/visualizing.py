@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from safelight.api.restoring import Holder
     from safelight.engine.device import Device
     from safelight.features.backbone import Backbone
-    from safelight.image import Picture
+    from safelight.media.image import Picture
     from safelight.model import Model
 
 
@@ -67,8 +67,9 @@ def visualize(
 
     import numpy as np
 
-    from safelight import catalog, image, views
+    from safelight import catalog, views
     from safelight.engine.samples import to_samples
+    from safelight.media import image
 
     view = catalog.find_inspector(kind)
     shown = None if picture is None else image.from_any(picture)

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from safelight import image
-from safelight.image.picture import shown
+from safelight.media import image
+from safelight.media.image.picture import shown
 
 STREAM = "-"  # as an input: what comes through a pipe; as an output: what goes into one
 

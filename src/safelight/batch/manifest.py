@@ -16,13 +16,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from safelight import image, needs
+from safelight import needs
 from safelight.batch.outputs import Job
 from safelight.batch.restorer import FIX, Restorer
 from safelight.core.card import Trained
 from safelight.core.options import make_options
-from safelight.image.picture import shown
 from safelight.infer import Runner
+from safelight.media import image
+from safelight.media.image.picture import shown
 
 NAME = ".safelight-manifest.jsonl"
 VERSION = 1

@@ -6,7 +6,6 @@ import traceback
 from dataclasses import dataclass, field
 from typing import Literal
 
-from safelight import image
 from safelight.batch.inputs import STREAM, BatchError
 from safelight.batch.outputs import Job
 from safelight.checkpoint import CheckpointError
@@ -14,8 +13,9 @@ from safelight.core.card import MissingPackageError
 from safelight.core.options import CardError
 from safelight.engine.device import DeviceError
 from safelight.features.backbone import BackboneError
-from safelight.image.picture import shown
 from safelight.infer import NumericError
+from safelight.media import image
+from safelight.media.image.picture import shown
 
 Status = Literal["planned", "done", "skipped", "failed"]
 

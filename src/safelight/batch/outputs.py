@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from safelight import image
 from safelight.batch.inputs import STREAM, BatchError, Found, Source, is_folder, is_picture_name
-from safelight.image.picture import shown
+from safelight.media import image
+from safelight.media.image.picture import shown
 
 OnExist = Literal["error", "skip", "overwrite", "rename"]
 

@@ -16,14 +16,14 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from safelight import image
 from safelight.batch.manifest import Manifest
 from safelight.batch.outcomes import Outcome, skipped
 from safelight.batch.outputs import Job
 from safelight.batch.restorer import Restorer, untouched
 from safelight.batch.work import Files, admit, make_way, opened, spare
 from safelight.batch.writer import Task, Writer
-from safelight.image.frame import Frame
+from safelight.media import image
+from safelight.media.image.spec import ImageSpec
 
 _AHEAD = 1  # files that are read while another is computed
 _BEHIND = 32  # outcomes that may wait for that of an earlier job
@@ -209,7 +209,7 @@ class _Timed:
         self._rows, self._clock = rows, clock
 
     @property
-    def frame(self) -> Frame:
+    def frame(self) -> ImageSpec:
         with self._clock.waiting():
             return self._rows.frame
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, cast
 
-from safelight import image
 from safelight.batch.inputs import BatchError
-from safelight.image.picture import shown
+from safelight.media import image
+from safelight.media.image.picture import shown
 
 # In these stores a file appears, whole, when its upload is complete. In all others it grows under its name.
 _WHOLE_AT_ONCE = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "memory"})

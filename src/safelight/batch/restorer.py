@@ -6,8 +6,8 @@ from typing import TypeAlias
 
 from safelight.core.card import Optimised
 from safelight.core.solver_input import ProgressCallback
-from safelight.image import Frame
 from safelight.infer import Runner
+from safelight.media.image import ImageSpec
 from safelight.needs import Fixer
 
 Restorer: TypeAlias = Runner | Fixer
@@ -31,6 +31,6 @@ def observe(restorer: Restorer, observer: ProgressCallback) -> None:
     restorer.observer = observer
 
 
-def untouched(restorer: Restorer, before: Frame, after: Frame) -> bool:
+def untouched(restorer: Restorer, before: ImageSpec, after: ImageSpec) -> bool:
     """Whether a picture needed nothing: a ``Fixer`` then gives the very frame back."""
     return isinstance(restorer, Fixer) and after is before

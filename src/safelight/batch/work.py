@@ -15,15 +15,15 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from safelight import image
 from safelight.batch.inputs import BatchError, Source
 from safelight.batch.manifest import Manifest, Stamp, stamp_of
 from safelight.batch.outcomes import Done, NotNeededError, Outcome, Status, failed, skipped, succeeded
 from safelight.batch.outputs import Job
 from safelight.batch.restorer import Restorer, untouched
-from safelight.image.formats import check_format
-from safelight.image.frame import Frame
-from safelight.image.picture import shown
+from safelight.media import image
+from safelight.media.image.formats import check_format
+from safelight.media.image.picture import shown
+from safelight.media.image.spec import ImageSpec
 from safelight.needs import Fixer
 
 _MOST_FROM_A_PIPE = 1 << 30  # bytes
@@ -155,7 +155,7 @@ def opened(source: Source, files: Files, decoder: image.Decoder | None) -> Abstr
     return open_rows(_content(source), max_pixels=files.max_pixels, lenient=files.lenient)
 
 
-def make_way(job: Job, runner: Restorer, frame: Frame) -> str:
+def make_way(job: Job, runner: Restorer, frame: ImageSpec) -> str:
     """Check all that can be checked before the work, make the folder of the result, and return the result's format.
 
     Raises:
@@ -169,7 +169,7 @@ def make_way(job: Job, runner: Restorer, frame: Frame) -> str:
     return format
 
 
-def store(job: Job, frame: Frame, bands: Iterable[NDArray[Any]], format: str, files: Files) -> Done:  # noqa: A002
+def store(job: Job, frame: ImageSpec, bands: Iterable[NDArray[Any]], format: str, files: Files) -> Done:  # noqa: A002
     """Write a result, from its rows as they come, into its file or the pipe: whole, or not at all.
 
     Raises:
@@ -189,7 +189,7 @@ def store(job: Job, frame: Frame, bands: Iterable[NDArray[Any]], format: str, fi
     return Done(width=frame.width, height=frame.height, warnings=warnings)
 
 
-def spare(job: Job, frame: Frame, files: Files, format: str, why: Sequence[str]) -> Done | None:  # noqa: A002
+def spare(job: Job, frame: ImageSpec, files: Files, format: str, why: Sequence[str]) -> Done | None:  # noqa: A002
     """Deal with a picture that needs nothing: a folder of results gets the very file, without any loss.
 
     Args:

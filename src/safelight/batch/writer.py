@@ -16,7 +16,7 @@ from safelight.batch.manifest import Manifest, Stamp
 from safelight.batch.outcomes import Done, Outcome, failed, succeeded
 from safelight.batch.outputs import Job
 from safelight.batch.work import Files, store
-from safelight.image.frame import Frame
+from safelight.media.image.spec import ImageSpec
 
 _HELD = 64 << 20  # bytes of rows that may wait to be written
 _LOOK = 0.1  # seconds after which one who waits looks up
@@ -64,7 +64,7 @@ class _AbandonedError(Exception):
     """The work ends here, and what is being written is thrown away."""
 
 
-_Item = tuple[Task, Frame, str] | NDArray[Any] | Exception | None  # begin, rows, failure, end
+_Item = tuple[Task, ImageSpec, str] | NDArray[Any] | Exception | None  # begin, rows, failure, end
 
 
 class Writer:
@@ -100,7 +100,7 @@ class Writer:
 
     # --- the calling thread's side --------------------------------------------------------------------------------
 
-    def begin(self, task: Task, frame: Frame, format: str) -> None:  # noqa: A002
+    def begin(self, task: Task, frame: ImageSpec, format: str) -> None:  # noqa: A002
         """Announce the next result."""
         self._add((task, frame, format))
 
@@ -164,7 +164,7 @@ class Writer:
             self._changed.notify_all()
             return item
 
-    def _write(self, task: Task, frame: Frame, format: str) -> None:  # noqa: A002
+    def _write(self, task: Task, frame: ImageSpec, format: str) -> None:  # noqa: A002
         rows = _Rows(self._take)
         outcome: Outcome | None = None
         fatal: BaseException | None = None

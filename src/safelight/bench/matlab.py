@@ -6,9 +6,10 @@ from pathlib import Path
 
 import torch
 
-from safelight import image, ops
+from safelight import ops
 from safelight.bench.records import ResizeProof
 from safelight.data import DataError
+from safelight.media import image
 
 FOLDER = "LR_bicubic"  # with SET/X2/NAMEx2.png, as the field's archives have it
 

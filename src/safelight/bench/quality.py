@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from safelight import data, degrade, image, infer, metrics, model
+from safelight import data, degrade, infer, metrics, model
 from safelight.bench.records import DataSet, Missing, Values
 from safelight.bench.tracks import INPUT, Kind, Sample, SetSpec, Track, fingerprint
 from safelight.core.card import Card, Channels, Trained, channels_of
@@ -20,6 +20,7 @@ from safelight.core.options import CardError, make_options, option_facts
 from safelight.data import DataError
 from safelight.engine.cost import measure
 from safelight.engine.samples import to_tensor
+from safelight.media import image
 from safelight.tasks import Task
 
 _LEAST_SIDE = 32  # pixels: cut, shaved and with SSIM's window, a smaller one leaves nothing at x4

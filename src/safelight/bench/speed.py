@@ -20,7 +20,7 @@ from safelight.bench.tracks import Track
 from safelight.core.card import ClosedForm, Optimised, Trained
 from safelight.engine import device as devices
 from safelight.engine.samples import to_tensor
-from safelight.image import Picture
+from safelight.media.image import Picture
 from safelight.model import Model, load
 
 

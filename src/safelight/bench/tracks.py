@@ -11,8 +11,9 @@ from typing import Final, Literal
 import torch
 from torch import Tensor
 
-from safelight import catalog, degrade, image, metrics, ops
-from safelight.image import Picture
+from safelight import catalog, degrade, metrics, ops
+from safelight.media import image
+from safelight.media.image import Picture
 from safelight.tasks import Task
 
 Kind = Literal["luma", "gray", "rgb"]

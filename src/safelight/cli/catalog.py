@@ -197,7 +197,7 @@ def doctor(
     check("bfloat16", _bfloat16)
     check("memory", _memory)
     check("disk", lambda: f"{shutil.disk_usage(Path.cwd()).free / 2**30:.1f} GiB free at {Path.cwd()}")
-    from safelight.image import FORMATS
+    from safelight.media.image import FORMATS
 
     for name in FORMATS:
         check(f"format {name}", lambda name=name: _format(name))
@@ -234,7 +234,7 @@ def _torch() -> str:
 
 
 def _libvips() -> str:
-    from safelight.image.vips import libvips
+    from safelight.media.image.vips import libvips
 
     vips = libvips()
     return f"{vips.version(0)}.{vips.version(1)}.{vips.version(2)}, pyvips {vips.__version__}"
@@ -265,7 +265,7 @@ def _memory() -> str:
 def _format(name: str) -> str:
     import numpy as np
 
-    from safelight import image
+    from safelight.media import image
 
     pixels = np.full((16, 16, 3), 128, np.uint8)
     back = image.read(image.encode(image.Picture(pixels=pixels), name))

@@ -12,7 +12,7 @@ from safelight.cli.work import Ask
 
 if TYPE_CHECKING:
     from safelight.core.card import Card
-    from safelight.image import Decoder, Header, Picture
+    from safelight.media.image import Decoder, ImageHeader, Picture
     from safelight.settings import StylePicture
 
 
@@ -22,7 +22,7 @@ def read_picture(path: Path, flag: str) -> Picture:
     Raises:
         UsageError: It can't be read.
     """
-    from safelight import image
+    from safelight.media import image
 
     try:
         return image.read(path)
@@ -64,7 +64,7 @@ def check_mask(mask: Picture, ask: Ask) -> None:
     Raises:
         UsageError: It has another size.
     """
-    from safelight import image
+    from safelight.media import image
 
     if ask.listed is not None or len(ask.inputs) != 1 or not Path(ask.inputs[0]).is_file():
         return
@@ -90,7 +90,8 @@ def take_frames(ask: Ask, decoder: Decoder) -> tuple[Ask, tuple[Picture, ...]]:
         BatchError: There is no picture.
         DecodeError: One of them can't be read.
     """
-    from safelight import batch, image
+    from safelight import batch
+    from safelight.media import image
 
     if ask.watch:
         raise UsageError("expected the frames of one scene, got --watch; leave it out")
@@ -106,8 +107,8 @@ def take_frames(ask: Ask, decoder: Decoder) -> tuple[Ask, tuple[Picture, ...]]:
     return alone, () if ask.dry_run else tuple(_read(path, ask, decoder) for path in paths[1:])
 
 
-def _check_alike(paths: list[Path], headers: list[Header]) -> None:
-    from safelight.image.picture import shown
+def _check_alike(paths: list[Path], headers: list[ImageHeader]) -> None:
+    from safelight.media.image.picture import shown
 
     first = headers[0]
     for path, header in zip(paths, headers, strict=True):
@@ -123,7 +124,7 @@ def _check_alike(paths: list[Path], headers: list[Header]) -> None:
 
 
 def _read(path: Path, ask: Ask, decoder: Decoder) -> Picture:
-    from safelight import image
+    from safelight.media import image
 
     with decoder.open(path, max_pixels=ask.files.max_pixels, lenient=ask.files.lenient) as rows:
         return image.picture_of(rows.frame, rows.read(rows.frame.height))
@@ -135,8 +136,8 @@ def check_preview(path: Path, card: Card, ask: Ask, *, on_cluster: bool) -> None
     Raises:
         UsageError: It is so.
     """
-    from safelight import image
     from safelight.core.card import Optimised
+    from safelight.media import image
 
     if not isinstance(card.method, Optimised):
         raise UsageError(f"expected --preview with a method that iterates, got {card.id}; leave it out")

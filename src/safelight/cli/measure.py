@@ -33,8 +33,8 @@ from safelight.tasks import TASKS, Task
 
 if TYPE_CHECKING:
     from safelight.core.card import Card
-    from safelight.image import Picture
     from safelight.infer import Settings
+    from safelight.media.image import Picture
 
 
 def add(app: typer.Typer) -> None:
@@ -106,8 +106,9 @@ def compare(
     if scorer.of_sets:
         raise UsageError(f"expected metrics of two pictures, got {scorer.of_sets[0].title}; choose another")
 
-    from safelight import image, report
+    from safelight import report
     from safelight.infer import Settings
+    from safelight.media import image
 
     original = None if reference is None else image.read(reference)
     small = None if input is None else image.read(input)

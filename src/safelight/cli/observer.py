@@ -46,8 +46,8 @@ def write_preview(step: SolverProgress, path: Path) -> None:
     """Write a picture as it forms, in place of the one before."""
     import numpy as np
 
-    from safelight import image
     from safelight.engine.samples import to_samples
+    from safelight.media import image
 
     pixels = to_samples(step.x.detach(), np.dtype(np.uint8))
     image.write(image.Picture(pixels=pixels), path, overwrite=True)

@@ -20,8 +20,8 @@ from safelight.tasks import Task
 
 if TYPE_CHECKING:
     from safelight.batch import Restorer
-    from safelight.image import Decoder
     from safelight.infer import Settings
+    from safelight.media.image import Decoder
     from safelight.settings import StylePicture
 
 
@@ -217,7 +217,7 @@ def run(places: Places, flags: Work, talk: Talk, prepare: Prepare) -> int:
     most = None if flags.max_pixels is None else amount(flags.max_pixels, "--max-pixels", step=1000)
     amount(flags.memory, "--memory", step=1024)
 
-    from safelight import image
+    from safelight.media import image
 
     alone = flags.listed is None and len(inputs) == 1 and Path(inputs[0]).is_file()
     with image.Decoder(workers=1 if alone else 2) as decoder:

@@ -153,7 +153,7 @@ class Reporter:
         return ", ".join(f"{n} {status}" for status, n in self._counts.items() if n) or "nothing done"
 
     def _report(self, outcome: Outcome) -> None:
-        from safelight.image.picture import shown
+        from safelight.media.image.picture import shown
 
         if self._debug and outcome.trace:
             note(outcome.trace.rstrip())

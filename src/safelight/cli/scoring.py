@@ -29,7 +29,7 @@ from safelight.cli.shell import (
 )
 
 if TYPE_CHECKING:
-    from safelight.image import Picture
+    from safelight.media.image import Picture
     from safelight.scoring import Column, Scorer
 
 Channel = Literal["y", "rgb"]
@@ -230,7 +230,7 @@ def _pictures_in(folder: Path) -> dict[Path, Path]:
 
 
 def _measure(scorer: Scorer, pair: _Pair, *, alone: bool) -> dict[str, float]:
-    from safelight import image
+    from safelight.media import image
 
     original, made = image.read(pair.reference), image.read(pair.result)
     try:
@@ -255,7 +255,7 @@ def _sets(scorer: Scorer, reference: Path, result: Path, *, quiet: bool) -> tupl
 
 
 def _read(paths: Sequence[Path], bar: Bar, done: int) -> Iterator[Picture]:
-    from safelight import image
+    from safelight.media import image
 
     for i, path in enumerate(paths):
         bar.show(done + i, path.name)
@@ -310,7 +310,8 @@ def _check_worst(scorer: Scorer, folder: Path) -> None:
 
 def _show_worst(scorer: Scorer, rows: Sequence[tuple[_Pair, Mapping[str, float]]], folder: Path) -> list[Path]:
     """Write sheets of those with the worst figures of the first metric; the worst comes first."""
-    from safelight import image, scoring
+    from safelight import scoring
+    from safelight.media import image
 
     column = scorer.of_pairs[0]
     measured = [(figures[column.name], pair) for pair, figures in rows if column.name in figures]

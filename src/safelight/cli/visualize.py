@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from safelight.core.inspector import InspectorOutput
     from safelight.core.solver_input import SolverProgress
     from safelight.features.inspected_network import InspectedNetwork
-    from safelight.image import Picture
+    from safelight.media.image import Picture
 
 _PAUSE = 3.0  # seconds between two previews
 LAYERS = "layers"
@@ -273,8 +273,8 @@ def _target(out: str | None, picture: Path | None, on_exist: OnExist | None) -> 
         UsageError: There is no such place, or a sheet cannot go there.
         TargetExistsError: It exists, and nobody said what to do then.
     """
-    from safelight import image
-    from safelight.image.picture import shown
+    from safelight.media import image
+    from safelight.media.image.picture import shown
 
     if out is None:
         raise UsageError("expected -o FILE for the sheet, got none; such as -o sheet.png")
@@ -311,7 +311,7 @@ def _target(out: str | None, picture: Path | None, on_exist: OnExist | None) -> 
 
 
 def _check_preview(path: Path, target: Path | str, *, replace: bool) -> None:
-    from safelight import image
+    from safelight.media import image
 
     try:
         image.format_of(path)
@@ -326,8 +326,8 @@ def _check_preview(path: Path, target: Path | str, *, replace: bool) -> None:
 def _write(drawing: InspectorOutput, target: Path | str, *, replace: bool) -> None:
     import numpy as np
 
-    from safelight import image
     from safelight.engine.samples import to_samples
+    from safelight.media import image
 
     sheet: Picture = image.Picture(pixels=to_samples(drawing.sheet, np.dtype(np.uint8)))
     if isinstance(target, Path):

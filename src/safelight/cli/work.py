@@ -16,7 +16,7 @@ from safelight.cli.shell import Bar, Stop, UsageError, note
 
 if TYPE_CHECKING:
     from safelight.batch import Files, Found, Job, Manifest, OnExist, Outcome, Restorer, Watch
-    from safelight.image import Decoder
+    from safelight.media.image import Decoder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +79,7 @@ def work(ask: Ask, runner: Restorer, decoder: Decoder) -> int:
         TargetError: The folder of the results can't be used; nothing was done.
     """
     from safelight import batch
-    from safelight.image.picture import shown
+    from safelight.media.image.picture import shown
 
     found, watch = _find(ask)
     on_exist = "skip" if ask.watch else ask.on_exist or "error"

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from safelight.engine.samples import to_tensor
 from safelight.engine.tiles import Region
-from safelight.image import Picture, Rows, frame_of
+from safelight.media.image import Picture, Rows, spec_of
 
 
 class Held:
     """A picture in memory, as rows."""
 
     def __init__(self, picture: Picture) -> None:
-        self.frame = frame_of(picture)
+        self.frame = spec_of(picture)
         self._picture, self._next = picture, 0
 
     def read(self, count: int) -> NDArray[Any]:

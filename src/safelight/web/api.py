@@ -14,8 +14,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.requests import ClientDisconnect
 
-from safelight import batch, image
-from safelight.image.formats import HEAD, sniff
+from safelight import batch
+from safelight.media import image
+from safelight.media.image.formats import HEAD, sniff
 from safelight.web import bodies, openapi
 from safelight.web.asking import TYPES, Ask, acceptable, ask_of, read_fields
 from safelight.web.desk import Desk

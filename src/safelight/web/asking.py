@@ -9,12 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from safelight import catalog, image
+from safelight import catalog
 from safelight.core.card import Card
 from safelight.core.options import make_options
 from safelight.degrade import BlurError, blur_kernel
 from safelight.engine.device import Device
 from safelight.infer import Settings
+from safelight.media import image
 from safelight.settings import StylePicture
 from safelight.web.fields import Field, fields_of, task_of
 from safelight.web.problems import Refusal

@@ -17,10 +17,11 @@ from typing import get_args
 
 import torch
 
-from safelight import batch, image, infer
+from safelight import batch, infer
 from safelight.core.card import Optimised
 from safelight.engine import device as devices
 from safelight.engine.device import Device
+from safelight.media import image
 from safelight.web.asking import Ask
 from safelight.web.job import Held, Job, Lane, StoppedError
 from safelight.web.limits import Limits
@@ -166,7 +167,7 @@ class Desk:
 
     # --- taking in ---
 
-    def look(self, content: bytes) -> image.Frame:
+    def look(self, content: bytes) -> image.ImageSpec:
         """Read a picture's header, in another process.
 
         Raises:
@@ -226,7 +227,7 @@ class Desk:
         return job
 
     @staticmethod
-    def _size(ask: Ask, frame: image.Frame) -> tuple[int, int]:
+    def _size(ask: Ask, frame: image.ImageSpec) -> tuple[int, int]:
         if ask.card is None:
             return frame.width, frame.height
         task = ask.card.task if ask.settings.task is None else ask.settings.task

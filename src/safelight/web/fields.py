@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final, Literal, get_args
 
-from safelight import catalog, features, image
+from safelight import catalog, features
 from safelight.core.card import Card, Trained
 from safelight.core.options import OptionFact, option_facts
 from safelight.core.solver_input import Condition
+from safelight.media import image
 from safelight.model import PrecisionChoice
 from safelight.tasks import TASKS, Task
 

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
-from safelight import image
+from safelight.media import image
 from safelight.web.asking import Ask
 from safelight.web.job import Job, Made, StoppedError, iterates
 from safelight.web.limits import Limits

@@ -12,9 +12,10 @@ import numpy as np
 from anyio import to_thread
 from fastapi import APIRouter
 
-from safelight import about, catalog, image
+from safelight import about, catalog
 from safelight.core.card import Card, Optimised, Trained
 from safelight.core.options import CardError
+from safelight.media import image
 from safelight.tasks import TASKS, Task
 from safelight.web import openapi
 from safelight.web.asking import ask_of

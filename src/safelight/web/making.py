@@ -11,9 +11,10 @@ from typing import Protocol
 
 import torch
 
-from safelight import batch, image, infer
+from safelight import batch, infer
 from safelight.core.solver_input import SolverProgress
 from safelight.infer import Settings
+from safelight.media import image
 from safelight.needs import Fixer
 from safelight.web.asking import Ask, with_pictures
 from safelight.web.job import Job, Made

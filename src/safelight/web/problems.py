@@ -7,12 +7,12 @@ from typing import NoReturn
 
 from starlette.responses import JSONResponse, Response
 
-from safelight import image
 from safelight.checkpoint import CheckpointError
 from safelight.core.card import MissingPackageError
 from safelight.core.options import CardError
 from safelight.features.backbone import BackboneError
 from safelight.infer import NumericError
+from safelight.media import image
 
 GONE = Response(status_code=499)
 """To nobody: the client hung up."""

@@ -24,7 +24,7 @@ from typing import Any, BinaryIO, TextIO
 
 from safelight.batch.cluster.records import LOCAL, ClusterError, Errand, Order, Pool
 from safelight.batch.outcomes import Outcome, explain
-from safelight.image.picture import shown
+from safelight.media.image.picture import shown
 
 PATIENCE = 30.0  # seconds that Ray has to answer, and to end
 TRIES = 8  # of a picture during whose work actors die, before it is taken for the cause

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from safelight import image
 from safelight.batch import remote
 from safelight.batch.cluster.records import Errand
 from safelight.batch.inputs import STREAM, BatchError, Source, expand, is_picture_name
 from safelight.batch.outputs import Job, OnExist
 from safelight.batch.outputs import plan as plan_jobs
 from safelight.batch.remote import Place
-from safelight.image.picture import shown
+from safelight.media import image
+from safelight.media.image.picture import shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import IO, Any
 
 import safelight
-from safelight import image
 from safelight.batch import remote
 from safelight.batch.cluster.planning import Plan
 from safelight.batch.cluster.records import ClusterError, Errand, Order, Pool
@@ -27,8 +26,9 @@ from safelight.batch.manifest import Manifest, Stamp
 from safelight.batch.outcomes import Outcome, failed, skipped
 from safelight.batch.outputs import tidy
 from safelight.batch.work import Files, admit
-from safelight.image.picture import shown
 from safelight.infer import Settings
+from safelight.media import image
+from safelight.media.image.picture import shown
 
 _PATIENCE = 40.0  # seconds that the process that drives Ray has to end; it takes itself 30 at most
 _TICK = 0.2  # seconds between two looks whether the user wants to stop

@@ -12,14 +12,15 @@ from pathlib import Path
 import torch
 
 import safelight
-from safelight import catalog, image, infer
+from safelight import catalog, infer
 from safelight.batch import remote
 from safelight.batch.cluster.records import ClusterError, Errand, Order
 from safelight.batch.outcomes import Done, NotNeededError, Outcome, explain, succeeded
 from safelight.batch.outputs import Job
 from safelight.batch.restorer import FIX, Restorer
 from safelight.batch.work import preview, process
-from safelight.image.picture import shown
+from safelight.media import image
+from safelight.media.image.picture import shown
 from safelight.needs import Fixer
 
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from safelight.image import containers
-from safelight.image import exif as exif_block
-from safelight.image.formats import ABILITIES, HEAD, FormatName, foreign, is_sequence, sniff
-from safelight.image.jpeg import jpeg_quality
-from safelight.image.picture import DamagedError, DecodeError, Depth, name_of
-from safelight.image.vips import Vips, failures, libvips, reason, starved
+from safelight.media.image import containers
+from safelight.media.image import exif as exif_block
+from safelight.media.image.formats import ABILITIES, HEAD, FormatName, foreign, is_sequence, sniff
+from safelight.media.image.jpeg import jpeg_quality
+from safelight.media.image.picture import DamagedError, DecodeError, Depth, name_of
+from safelight.media.image.vips import Vips, failures, libvips, reason, starved
 
 _DEPTHS: dict[str, Depth] = {"uchar": "8-bit", "ushort": "16-bit", "float": "float", "uint": "float"}
 _PLAIN = ("b-w", "grey16", "srgb", "rgb16", "scrgb", "rgb", "multiband")
@@ -25,7 +25,7 @@ Colors = Literal["gray", "rgb", "cmyk", "other"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
+class ImageHeader:
     """What a file says about its picture before any pixel is decoded.
 
     Attributes:
@@ -82,7 +82,7 @@ class Opened:
     """A file whose header is read: libvips' image (nothing decoded yet) and the facts."""
 
     image: Vips
-    header: Header
+    header: ImageHeader
     icc: bytes | None
     exif: bytes | None
     xmp: bytes | None
@@ -211,7 +211,7 @@ def open_header(file: Input, fail_on: Literal["warning", "none"]) -> Opened:
         width, height = height, width
         dpi = None if dpi is None else (dpi[1], dpi[0])
     icc, xmp = _blob(image, fields, "icc-profile-data"), _blob(image, fields, "xmp-data")
-    header = Header(
+    header = ImageHeader(
         width=width,
         height=height,
         channels=1 if colors == "gray" else 3,

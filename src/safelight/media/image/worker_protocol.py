@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from io import RawIOBase
 from typing import Any, cast
 
-from safelight.image.frame import Frame
-from safelight.image.picture import DEPTHS, shown
+from safelight.media.image.picture import DEPTHS, shown
+from safelight.media.image.spec import ImageSpec
 
 MOST_METADATA = 64 << 20  # bytes of ICC, EXIF and XMP together
 
@@ -89,7 +89,7 @@ def fill(stream: RawIOBase, out: memoryview) -> None:
         rest = rest[count:]
 
 
-def send_frame(stream: RawIOBase, frame: Frame) -> None:
+def send_spec(stream: RawIOBase, frame: ImageSpec) -> None:
     """Send what a picture is.
 
     Raises:
@@ -100,11 +100,11 @@ def send_frame(stream: RawIOBase, frame: Frame) -> None:
     send(stream, {"frame": facts, "blobs": {name: len(blob) for name, blob in blobs.items()}}, *blobs.values())
 
 
-def receive_frame(stream: RawIOBase, message: Mapping[str, Any], max_pixels: int) -> Frame:
+def receive_spec(stream: RawIOBase, message: Mapping[str, Any], max_pixels: int) -> ImageSpec:
     """Receive the rest of what a picture is, behind its message.
 
     Raises:
-        PipeError: it is not such as a Frame can be.
+        PipeError: it is not such as a ImageSpec can be.
     """
     try:
         facts, lengths = message["frame"], message["blobs"]
@@ -121,7 +121,7 @@ def receive_frame(stream: RawIOBase, message: Mapping[str, Any], max_pixels: int
         )
         if not sound or sum(lengths.values()) > MOST_METADATA:
             raise PipeError("a picture that can't be")
-        return Frame(
+        return ImageSpec(
             width=width,
             height=height,
             channels=facts["channels"],

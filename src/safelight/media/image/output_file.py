@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-from safelight.image.picture import TargetError, TargetExistsError, shown
+from safelight.media.image.picture import TargetError, TargetExistsError, shown
 
 try:
     import fcntl

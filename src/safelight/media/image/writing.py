@@ -9,13 +9,13 @@ from typing import Any, BinaryIO
 
 from numpy.typing import NDArray
 
-from safelight.image.encoders import EncoderError, save
-from safelight.image.formats import check_format, format_of
-from safelight.image.frame import Frame, frame_of
-from safelight.image.picture import EncodeError, Picture, PictureError, shown
-from safelight.image.reduction import Reduction, row_step, rows_of
-from safelight.image.target import Sink, new_file, scratch, write_all
-from safelight.image.vips import libvips
+from safelight.media.image.encoders import EncoderError, save
+from safelight.media.image.formats import check_format, format_of
+from safelight.media.image.output_file import Sink, new_file, scratch, write_all
+from safelight.media.image.picture import EncodeError, Picture, PictureError, shown
+from safelight.media.image.reduction import Reduction, row_step, rows_of
+from safelight.media.image.spec import ImageSpec, spec_of
+from safelight.media.image.vips import libvips
 
 
 def encode(picture: Picture, format: str, *, quality: int | None = None) -> bytes:  # noqa: A002 - the public name
@@ -34,7 +34,7 @@ def encode(picture: Picture, format: str, *, quality: int | None = None) -> byte
         EncodeError: the format can't hold the picture, or the quality is out of range.
     """
     sink = io.BytesIO()
-    _encode(frame_of(picture), rows_of(picture), sink, format, quality)
+    _encode(spec_of(picture), rows_of(picture), sink, format, quality)
     return sink.getvalue()
 
 
@@ -63,11 +63,11 @@ def write(
         EncodeError: the format can't hold the picture.
         TargetError: the folder is missing or not writable, the disk is full, or (TargetExistsError) the file exists.
     """
-    write_rows(frame_of(picture), rows_of(picture), Path(path), format=format, quality=quality, overwrite=overwrite)
+    write_rows(spec_of(picture), rows_of(picture), Path(path), format=format, quality=quality, overwrite=overwrite)
 
 
 def write_rows(
-    frame: Frame,
+    frame: ImageSpec,
     rows: Iterable[NDArray[Any]],
     target: str | Path | BinaryIO,
     *,
@@ -101,7 +101,7 @@ def write_rows(
 
     Example:
         >>> import numpy as np
-        >>> frame = Frame(width=640, height=480, channels=1, depth="16-bit")
+        >>> spec = ImageSpec(width=640, height=480, channels=1, depth="16-bit")
         >>> band = np.zeros((160, 640, 1), np.uint16)
         >>> write_rows(frame, [band] * 3, io.BytesIO(), format="jpeg")
         ('16 bits rounded to 8: JPEG holds no more',)
@@ -125,7 +125,7 @@ def write_rows(
 
 
 def _encode(
-    frame: Frame,
+    frame: ImageSpec,
     rows: Iterable[NDArray[Any]],
     sink: Sink,
     target: str,
@@ -147,7 +147,9 @@ def _encode(
     return reduction.warnings
 
 
-def _reduced(frame: Frame, rows: Iterable[NDArray[Any]], reduction: Reduction, prefix: str) -> Iterator[NDArray[Any]]:
+def _reduced(
+    frame: ImageSpec, rows: Iterable[NDArray[Any]], reduction: Reduction, prefix: str
+) -> Iterator[NDArray[Any]]:
     """Yield the rows, a few at a time, as the format holds them.
 
     Raises:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from safelight.image import containers
-from safelight.image import exif as exif_block
-from safelight.image.formats import Ability, check_format
-from safelight.image.frame import Frame, frame_of, picture_of
-from safelight.image.picture import EncodeError, Picture, values_to_depth
+from safelight.media.image import containers
+from safelight.media.image import exif as exif_block
+from safelight.media.image.formats import Ability, check_format
+from safelight.media.image.picture import EncodeError, Picture, values_to_depth
+from safelight.media.image.spec import ImageSpec, picture_of, spec_of
 
 _CLASSIC_TIFF = 3_900_000_000  # bytes of pixels; with more, a TIFF file needs 64-bit offsets
 _PIECE = 4 << 20  # bytes
@@ -39,7 +39,7 @@ def conform(picture: Picture, format: str) -> Picture:  # noqa: A002 - the publi
         >>> conform(Picture(pixels=np.zeros((2, 2, 1), np.uint16)), "jpeg").warnings
         ('16 bits rounded to 8: JPEG holds no more',)
     """
-    reduction = Reduction(frame_of(picture), format)
+    reduction = Reduction(spec_of(picture), format)
     if reduction.keeps_rows:
         frame = replace(reduction.frame, warnings=reduction.warnings)
         return replace(picture, icc=frame.icc, exif=frame.exif, xmp=frame.xmp, dpi=frame.dpi, warnings=frame.warnings)
@@ -57,7 +57,7 @@ class Reduction:
         keeps_rows: whether the rows stay as they are.
     """
 
-    def __init__(self, frame: Frame, format: str) -> None:  # noqa: A002 - as above
+    def __init__(self, frame: ImageSpec, format: str) -> None:  # noqa: A002 - as above
         able, name = check_format(format), format.upper()
         side = max(frame.width, frame.height)
         if side > able.max_side:
@@ -81,7 +81,7 @@ class Reduction:
         self._notes = notes
         self.keeps_rows = held.depth == frame.depth and not self._flatten and not 8 < self._bits < 16
 
-    def _reduce_depth(self, able: Ability, name: str, notes: list[str]) -> Frame:
+    def _reduce_depth(self, able: Ability, name: str, notes: list[str]) -> ImageSpec:
         frame = self._given
         if frame.depth == "float" and not able.floats:
             notes += [f"float rounded to {min(able.bits, 16)} bits: {name} holds no more", _CLIPPED]
@@ -129,7 +129,7 @@ def _over_white(rows: NDArray[Any]) -> NDArray[Any]:
     return np.floor(mixed + 0.5).astype(rows.dtype)
 
 
-def _conform_metadata(frame: Frame, target: str, able: Ability, notes: list[str]) -> Frame:
+def _conform_metadata(frame: ImageSpec, target: str, able: Ability, notes: list[str]) -> ImageSpec:
     name = target.upper()
     held = {"ICC profile": frame.icc, "EXIF": frame.exif, "XMP": frame.xmp, "DPI": frame.dpi}
     if not able.metadata:
@@ -169,26 +169,26 @@ def _states_no(exif: bytes) -> bool:
     return exif_block.resolution(exif_block.reader(exif)) is None
 
 
-def needs_big_tiff(frame: Frame) -> bool:
+def needs_big_tiff(frame: ImageSpec) -> bool:
     """Tell whether a TIFF file of these pixels may grow past the 4 GB that 32-bit offsets reach."""
     return frame.width * frame.height * frame.bands * frame.dtype.itemsize > _CLASSIC_TIFF
 
 
-def row_step(frame: Frame) -> int:
+def row_step(frame: ImageSpec) -> int:
     """Return how many rows are worked on at a time: a few megabytes."""
     return max(_PIECE // (frame.width * frame.bands * frame.dtype.itemsize), 1)
 
 
 def rows_of(picture: Picture) -> Iterator[NDArray[Any]]:
     """Yield all rows of a picture, (h, width, bands), alpha last; a few at a time."""
-    step = row_step(frame_of(picture))
+    step = row_step(spec_of(picture))
     for top in range(0, picture.height, step):
         rows = picture.pixels[top : top + step]
         alpha = None if picture.alpha is None else picture.alpha[top : top + step, :, None]
         yield rows if alpha is None else np.concatenate((rows, alpha), axis=2)
 
 
-def gather(frame: Frame, rows: Iterable[NDArray[Any]]) -> NDArray[Any]:
+def gather(frame: ImageSpec, rows: Iterable[NDArray[Any]]) -> NDArray[Any]:
     """Put all rows of a picture together: (height, width, bands)."""
     whole = np.empty((frame.height, frame.width, frame.bands), frame.dtype)
     top = 0

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-from safelight.image.picture import PictureError, shown
+from safelight.media.image.picture import PictureError, shown
 
 FormatName = Literal["jpeg", "png", "webp", "tiff", "avif", "gif"]
 

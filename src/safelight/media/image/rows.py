@@ -11,11 +11,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from safelight.image.frame import Frame
-from safelight.image.header import Input, opened_input
-from safelight.image.picture import DecodeError
-from safelight.image.reading import DEFAULT_MAX_PIXELS, Plain, array_of, decode, prepare, turned, undecodable
-from safelight.image.vips import failures, libvips
+from safelight.media.image.header import Input, opened_input
+from safelight.media.image.picture import DecodeError
+from safelight.media.image.reading import DEFAULT_MAX_PIXELS, Plain, array_of, decode, prepare, turned, undecodable
+from safelight.media.image.spec import ImageSpec
+from safelight.media.image.vips import failures, libvips
 
 # Bytes that libvips is asked for at once. Larger pieces come from the system anew each time, where they took three
 # times as long and five times the memory (a 160-megapixel JPEG in pieces of 64 KB: 0.4 s, of 8 MB: 1.4 s).
@@ -26,7 +26,7 @@ class Rows(Protocol):
     """A picture that is being read, from top to bottom, once."""
 
     @property
-    def frame(self) -> Frame:
+    def frame(self) -> ImageSpec:
         """What the picture is, without its pixels."""
         ...
 
@@ -60,7 +60,7 @@ def open_rows(
             the header may show only when the rows are read.
 
     Example:
-        >>> from safelight.image import Picture, encode
+        >>> from safelight.media.image import Picture, encode
         >>> file = encode(Picture(pixels=np.zeros((5, 3, 1), np.uint8)), "png")
         >>> with open_rows(file) as rows:
         ...     rows.frame.height, [rows.read(2).shape for _ in range(3)]

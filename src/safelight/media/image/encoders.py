@@ -8,13 +8,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from safelight.image import containers
-from safelight.image import exif as exif_block
-from safelight.image.feed import Feed
-from safelight.image.frame import Frame
-from safelight.image.reduction import gather, needs_big_tiff
-from safelight.image.target import Data, Sink, write_all
-from safelight.image.vips import Vips, failures, libvips, reason
+from safelight.media.image import containers
+from safelight.media.image import exif as exif_block
+from safelight.media.image.output_file import Data, Sink, write_all
+from safelight.media.image.reduction import gather, needs_big_tiff
+from safelight.media.image.row_source import Feed
+from safelight.media.image.spec import ImageSpec
+from safelight.media.image.vips import Vips, failures, libvips, reason
 
 _KINDS = {"uint8": "uchar", "uint16": "ushort", "float32": "float"}
 
@@ -29,7 +29,7 @@ class EncoderError(Exception):
     """The encoder failed; the text says it in one line. Unlike an EncodeError, it never comes from the rows."""
 
 
-def save(frame: Frame, rows: Iterable[NDArray[Any]], sink: Sink, target: str, quality: int) -> None:
+def save(frame: ImageSpec, rows: Iterable[NDArray[Any]], sink: Sink, target: str, quality: int) -> None:
     """Encode a picture that its format can hold, as `Reduction` makes it, and put its metadata where they belong.
 
     What the rows or the sink raise comes out as it is.
@@ -74,7 +74,7 @@ def save(frame: Frame, rows: Iterable[NDArray[Any]], sink: Sink, target: str, qu
 
 
 def _stream(
-    frame: Frame, rows: Iterable[NDArray[Any]], sink: Sink, target: str, encode: Callable[[Vips, Vips], None]
+    frame: ImageSpec, rows: Iterable[NDArray[Any]], sink: Sink, target: str, encode: Callable[[Vips, Vips], None]
 ) -> None:
     """Let libvips encode in a thread what this one gets row by row.
 
@@ -113,7 +113,7 @@ def _stream(
             raise error
 
 
-def _told(frame: Frame, target: str, error: BaseException) -> BaseException:
+def _told(frame: ImageSpec, target: str, error: BaseException) -> BaseException:
     """Return what an exception of libvips means; others stay as they are."""
     if isinstance(error, MemoryError) or not isinstance(error, failures()):
         return error
@@ -193,7 +193,7 @@ class _Headed:
         return self._sink.seek(offset, whence)
 
 
-def _dressed(image: Vips, frame: Frame) -> Vips:
+def _dressed(image: Vips, frame: ImageSpec) -> Vips:
     """Return an image of a frame's pixels with its colour space and what libvips writes of its metadata."""
     deep = frame.depth == "16-bit"
     space = ("grey16" if deep else "b-w") if frame.channels == 1 else ("rgb16" if deep else "srgb")
@@ -209,7 +209,7 @@ def _attach(image: Vips, blobs: dict[str, bytes | None]) -> None:
             image.set_type(libvips().GValue.blob_type, name, blob)
 
 
-def _save_whole(frame: Frame, pixels: NDArray[Any], target: str, quality: int) -> bytes:
+def _save_whole(frame: ImageSpec, pixels: NDArray[Any], target: str, quality: int) -> bytes:
     pyvips = libvips()
     kind = _KINDS[pixels.dtype.name]
     memory = pyvips.Image.new_from_memory(pixels.data, frame.width, frame.height, frame.bands, kind)

@@ -1,4 +1,4 @@
-"""Frame: all that a picture is but its pixels, so that these can pass by in rows and never lie in memory whole."""
+"""ImageSpec: all that a picture is but its pixels, so that these can pass by in rows and never lie in memory whole."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from safelight.image.picture import DEPTHS, Depth, Picture
+from safelight.media.image.picture import DEPTHS, Depth, Picture
 
 _DTYPES = {depth: np.dtype(name) for name, depth in DEPTHS.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Frame:
+class ImageSpec:
     """What is known of a picture before its first row.
 
     The rows that belong to it are arrays (h, width, bands) of ``dtype``, from top to bottom, alpha the last band.
@@ -57,9 +57,9 @@ class Frame:
         return _DTYPES[self.depth]
 
 
-def frame_of(picture: Picture) -> Frame:
+def spec_of(picture: Picture) -> ImageSpec:
     """Return what a picture is, without its pixels."""
-    return Frame(
+    return ImageSpec(
         width=picture.width,
         height=picture.height,
         channels=picture.channels,
@@ -75,7 +75,7 @@ def frame_of(picture: Picture) -> Frame:
     )
 
 
-def picture_of(frame: Frame, rows: NDArray[np.generic]) -> Picture:
+def picture_of(frame: ImageSpec, rows: NDArray[np.generic]) -> Picture:
     """Put a frame and all of its rows, (height, width, bands), together; nothing is copied.
 
     Example:

@@ -15,8 +15,8 @@ from threading import Condition
 import numpy as np
 from numpy.typing import NDArray
 
-from safelight.image.frame import Frame
-from safelight.image.vips import Vips, libvips
+from safelight.media.image.spec import ImageSpec
+from safelight.media.image.vips import Vips, libvips
 
 _STRIP = 1 << 18  # bytes that libvips asks for at a time, roughly
 _MOST = 32 << 20  # bytes that wait to be encoded: a band, so that the next one is computed while one is encoded
@@ -31,7 +31,7 @@ class Feed:
     It holds 32 MB at most beside what is being put in.
     """
 
-    def __init__(self, frame: Frame) -> None:
+    def __init__(self, frame: ImageSpec) -> None:
         self._head, self._length = _head(frame)
         self._changed = Condition()
         self._waiting: deque[memoryview] = deque()
@@ -94,7 +94,7 @@ class Feed:
             return data[:count]
 
 
-def _head(frame: Frame) -> tuple[bytes, int]:
+def _head(frame: ImageSpec) -> tuple[bytes, int]:
     """Return all of a BigTIFF file that stands before its pixels, and the length of the whole file."""
     line = frame.width * frame.bands * frame.dtype.itemsize
     rows = min(max(_STRIP // line, 1), frame.height)

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from safelight.image import exif as exif_block
-from safelight.image.frame import Frame, picture_of
-from safelight.image.header import Header, Input, Opened, open_header, opened_input, unreadable
-from safelight.image.picture import DamagedError, DecodeError, Depth, Picture
-from safelight.image.vips import Vips, failures, libvips
+from safelight.media.image import exif as exif_block
+from safelight.media.image.header import ImageHeader, Input, Opened, open_header, opened_input, unreadable
+from safelight.media.image.picture import DamagedError, DecodeError, Depth, Picture
+from safelight.media.image.spec import ImageSpec, picture_of
+from safelight.media.image.vips import Vips, failures, libvips
 
 # 160 million pixels: the largest camera sensors (151 megapixels) pass, the usual bomb of 13,000 x 13,000 does not.
 DEFAULT_MAX_PIXELS = 160_000_000
@@ -42,7 +42,7 @@ def read(source: str | Path | bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, le
         return picture_of(plain.frame, upright(array, plain.orientation))
 
 
-def probe(source: str | Path | bytes) -> Header:
+def probe(source: str | Path | bytes) -> ImageHeader:
     """Read a picture's header only; no pixel is decoded, so this is quick and safe for a picture of any size.
 
     Raises:
@@ -66,7 +66,7 @@ class Plain:
 
     file: Input
     image: Vips
-    frame: Frame
+    frame: ImageSpec
     orientation: int
     spread: int
 
@@ -180,7 +180,7 @@ def cmyk_to_srgb(array: NDArray[Any], icc: bytes | None) -> tuple[NDArray[Any], 
     return out, bytes(image.get("icc-profile-data")), (note,)
 
 
-def _frame(opened: Opened, image: Vips, icc: bytes | None, warnings: tuple[str, ...]) -> Frame:
+def _frame(opened: Opened, image: Vips, icc: bytes | None, warnings: tuple[str, ...]) -> ImageSpec:
     header = opened.header
     exif = opened.exif
     if exif is not None:
@@ -189,7 +189,7 @@ def _frame(opened: Opened, image: Vips, icc: bytes | None, warnings: tuple[str, 
         except exif_block.MalformedExifError as error:
             exif = None
             warnings += (f"EXIF dropped: it is damaged ({error})",)
-    return Frame(
+    return ImageSpec(
         width=header.width,
         height=header.height,
         channels=1 if header.channels == 1 else 3,

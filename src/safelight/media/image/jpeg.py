@@ -64,7 +64,7 @@ def jpeg_quality(read: Callable[[int, int], bytes]) -> JpegQuality | None:
         None if the tables are missing, broken off or impossible, whatever else may be there.
 
     Example:
-        >>> from safelight.image import Picture, encode
+        >>> from safelight.media.image import Picture, encode
         >>> import numpy as np
         >>> file = encode(Picture(pixels=np.zeros((8, 8, 3), np.uint8)), "jpeg", quality=83)
         >>> jpeg_quality(lambda offset, length: file[offset : offset + length])

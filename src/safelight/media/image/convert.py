@@ -10,11 +10,11 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from safelight.image import exif as exif_block
-from safelight.image.formats import HEAD, sniff
-from safelight.image.picture import DEPTHS, Depth, Picture, PictureError, to_depth
-from safelight.image.reading import cmyk_to_srgb, read, upright
-from safelight.image.writing import encode
+from safelight.media.image import exif as exif_block
+from safelight.media.image.formats import HEAD, sniff
+from safelight.media.image.picture import DEPTHS, Depth, Picture, PictureError, to_depth
+from safelight.media.image.reading import cmyk_to_srgb, read, upright
+from safelight.media.image.writing import encode
 
 Foreign: TypeAlias = Any  # what belongs to PIL or torch, neither of which may be imported here
 

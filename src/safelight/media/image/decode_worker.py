@@ -1,4 +1,4 @@
-"""A process that decodes pictures for a Decoder: ``python -m safelight.image.worker BYTES``.
+"""A process that decodes pictures for a Decoder: ``python -m safelight.media.image.decode_worker BYTES``.
 
 It reads what to do from standard input and answers on standard output (see `pipe`): first that it is ready, then once
 for each message, "close" excepted. It ends when its input does. Its memory is bounded where the system can do that,
@@ -16,11 +16,11 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any, TypeAlias
 
-from safelight.image.header import opened_input
-from safelight.image.picture import DecodeError, PictureError
-from safelight.image.pipe import MOST_METADATA, PipeError, receive, send, send_frame, take
-from safelight.image.rows import Rows, rows_of
-from safelight.image.vips import libvips
+from safelight.media.image.header import opened_input
+from safelight.media.image.picture import DecodeError, PictureError
+from safelight.media.image.rows import Rows, rows_of
+from safelight.media.image.vips import libvips
+from safelight.media.image.worker_protocol import MOST_METADATA, PipeError, receive, send, send_spec, take
 
 _Task: TypeAlias = tuple[dict[str, Any], bytes]
 
@@ -92,7 +92,7 @@ def _serve(tasks: SimpleQueue[_Task], answers: RawIOBase) -> None:
                             f"{name}: expected at most {MOST_METADATA >> 20} MB of metadata, got "
                             f"{metadata / 2**20:.0f} MB; strip it if you trust the file"
                         )
-                    send_frame(answers, rows.frame)
+                    send_spec(answers, rows.frame)
                 elif rows is not None:
                     band = rows.read(task["count"])
                     send(answers, {"bytes": band.nbytes}, band.data.cast("B"))

@@ -7,7 +7,7 @@ import logging
 from functools import cache
 from typing import Any, TypeAlias
 
-from safelight.image.picture import PictureError, one_line, shown
+from safelight.media.image.picture import PictureError, one_line, shown
 
 Vips: TypeAlias = Any  # pyvips' module and images, whose methods are made at run time
 

@@ -18,9 +18,9 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from safelight.image.frame import Frame
-from safelight.image.picture import DamagedError, DecodeError, PictureError, shown
-from safelight.image.pipe import PipeError, fill, receive, receive_frame, send
+from safelight.media.image.picture import DamagedError, DecodeError, PictureError, shown
+from safelight.media.image.spec import ImageSpec
+from safelight.media.image.worker_protocol import PipeError, fill, receive, receive_spec, send
 
 _START = 120.0  # seconds: it takes 0.2, but from a network folder on a busy machine it may take long
 _TICK = 0.5  # seconds between two looks at the clock
@@ -30,7 +30,7 @@ _STARVED = ("SIGABRT", "SIGTRAP", "SIGKILL")
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class DecodeLimits:
     """What a worker may take.
 
     Attributes:
@@ -60,13 +60,13 @@ class Request:
 
 
 class WorkerProcess:
-    """A running ``safelight.image.worker``. One thread talks to it; any may kill it.
+    """A running ``safelight.media.image.decode_worker``. One thread talks to it; any may kill it.
 
     Attributes:
         hung: it was killed as it gave no answer in time.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: DecodeLimits) -> None:
         """Start it, and do not wait until it has started.
 
         Raises:
@@ -82,7 +82,7 @@ class WorkerProcess:
         path = os.pathsep.join(entry for entry in sys.path if entry)
         # numpy's threads would only take memory, as nothing here multiplies matrices.
         environment = {**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"}
-        command = [sys.executable, "-P", "-m", "safelight.image.worker", str(limits.memory)]
+        command = [sys.executable, "-P", "-m", "safelight.media.image.decode_worker", str(limits.memory)]
         pipe = subprocess.PIPE
         try:
             # In a session of its own, Ctrl-C in the terminal does not reach it.
@@ -119,13 +119,13 @@ class WorkerProcess:
             self.kill()
             said = (errors.readall() or b"").decode(errors="replace").strip().splitlines()
             raise PictureError(
-                f"expected a decoder to start ({Path(sys.executable).name} -m safelight.image.worker), "
+                f"expected a decoder to start ({Path(sys.executable).name} -m safelight.media.image.decode_worker), "
                 f"got {shown(said[-1]) if said else 'no answer'}; check the installation"
             ) from None
         finally:
             errors.close()
 
-    def open(self, request: Request) -> Frame:
+    def open(self, request: Request) -> ImageSpec:
         """Open a file, and return what picture it is.
 
         Raises:
@@ -138,9 +138,9 @@ class WorkerProcess:
         task |= {"name": request.name, "max_pixels": most, "lenient": request.lenient}
         with self._within(self._limits.patience):
             send(self._tasks, task, data)
-            return receive_frame(self._answers, self._answer(), most)
+            return receive_spec(self._answers, self._answer(), most)
 
-    def read(self, frame: Frame, count: int) -> NDArray[Any]:
+    def read(self, frame: ImageSpec, count: int) -> NDArray[Any]:
         """Return the next ``count`` rows of the open file; there must be so many.
 
         Raises:

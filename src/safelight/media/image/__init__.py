@@ -10,13 +10,13 @@ show the picture as it was before; so are comments, IPTC, further frames and pag
 Decoding costs the pixels once; a rotated picture costs one more copy of them for a moment.
 """
 
-from safelight.image.decoder import Decoder, OpenPicture
-from safelight.image.formats import FORMATS, SUFFIXES, format_of
-from safelight.image.frame import Frame, frame_of, picture_of
-from safelight.image.header import Header
-from safelight.image.jpeg import JpegQuality, jpeg_quality
-from safelight.image.kinds import from_any, to_kind
-from safelight.image.picture import (
+from safelight.media.image.convert import from_any, to_kind
+from safelight.media.image.decoder import Decoder, OpenPicture
+from safelight.media.image.formats import FORMATS, SUFFIXES, format_of
+from safelight.media.image.header import ImageHeader
+from safelight.media.image.jpeg import JpegQuality, jpeg_quality
+from safelight.media.image.output_file import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, clean, write_bytes
+from safelight.media.image.picture import (
     DamagedError,
     DecodeError,
     Depth,
@@ -27,11 +27,11 @@ from safelight.image.picture import (
     TargetExistsError,
     to_depth,
 )
-from safelight.image.reading import DEFAULT_MAX_PIXELS, probe, read
-from safelight.image.reduction import conform
-from safelight.image.rows import Rows, open_rows
-from safelight.image.target import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, clean, write_bytes
-from safelight.image.writing import encode, write, write_rows
+from safelight.media.image.reading import DEFAULT_MAX_PIXELS, probe, read
+from safelight.media.image.reduction import conform
+from safelight.media.image.rows import Rows, open_rows
+from safelight.media.image.spec import ImageSpec, picture_of, spec_of
+from safelight.media.image.writing import encode, write, write_rows
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
@@ -44,8 +44,8 @@ __all__ = [
     "Decoder",
     "Depth",
     "EncodeError",
-    "Frame",
-    "Header",
+    "ImageSpec",
+    "ImageHeader",
     "JpegQuality",
     "OpenPicture",
     "Picture",
@@ -57,7 +57,7 @@ __all__ = [
     "conform",
     "encode",
     "format_of",
-    "frame_of",
+    "spec_of",
     "from_any",
     "jpeg_quality",
     "open_rows",

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
-from safelight.image.target import Sink
+from safelight.media.image.output_file import Sink
 
 Read = Callable[[int, int], bytes]  # (offset, length) -> bytes, fewer at the end of the data
 

@@ -14,11 +14,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from safelight.image.frame import Frame
-from safelight.image.picture import DecodeError, PictureError, name_of
-from safelight.image.pipe import PipeError
-from safelight.image.process import Limits, Request, WorkerProcess
-from safelight.image.reading import DEFAULT_MAX_PIXELS
+from safelight.media.image.picture import DecodeError, PictureError, name_of
+from safelight.media.image.reading import DEFAULT_MAX_PIXELS
+from safelight.media.image.spec import ImageSpec
+from safelight.media.image.worker_process import DecodeLimits, Request, WorkerProcess
+from safelight.media.image.worker_protocol import PipeError
 
 _AHEAD = 32 << 20  # bytes of rows that wait to be read, of each file
 _BAND = 1 << 20  # bytes of rows that a worker is asked for at once
@@ -34,7 +34,7 @@ class Decoder:
     A process starts when it is needed. Its memory is bounded on Linux, its time everywhere.
 
     Example:
-        >>> from safelight.image import Picture, encode
+        >>> from safelight.media.image import Picture, encode
         >>> file = encode(Picture(pixels=np.zeros((5, 3, 1), np.uint8)), "png")
         >>> with Decoder(workers=1) as decoder, decoder.open(file) as rows:
         ...     rows.frame.width, rows.read(10).shape
@@ -52,7 +52,7 @@ class Decoder:
                 lying, and 120 of WebP and 100 of AVIF, which their decoders hold several times.
         """
         self._most = workers
-        self._limits = Limits(patience, memory)
+        self._limits = DecodeLimits(patience, memory)
         self._files: SimpleQueue[OpenPicture | None] = SimpleQueue()
         self._lanes: list[_Lane] = []
         self._lock = Lock()
@@ -123,7 +123,7 @@ class OpenPicture:
                 source = source.absolute()  # a worker is where this process was when it started
         self.request = Request(name, source, max_pixels, lenient)
         self._changed = Condition()
-        self._frame: Frame | None = None
+        self._frame: ImageSpec | None = None
         self._bands: deque[NDArray[Any]] = deque()
         self._held = 0  # bytes of them
         self._given = 0  # rows
@@ -132,7 +132,7 @@ class OpenPicture:
     # For the reader
 
     @property
-    def frame(self) -> Frame:
+    def frame(self) -> ImageSpec:
         """What the picture is; waits for the header.
 
         Raises:
@@ -196,7 +196,7 @@ class OpenPicture:
 
     # For the thread that fetches
 
-    def begin(self, frame: Frame) -> None:
+    def begin(self, frame: ImageSpec) -> None:
         """Take the header."""
         with self._changed:
             self._frame = frame
@@ -225,7 +225,7 @@ class OpenPicture:
 class _Lane:
     """A thread that takes files one by one and fetches them from a worker, which it replaces when it is lost."""
 
-    def __init__(self, files: SimpleQueue[OpenPicture | None], limits: Limits) -> None:
+    def __init__(self, files: SimpleQueue[OpenPicture | None], limits: DecodeLimits) -> None:
         self._files = files
         self._limits = limits
         self._lock = Lock()
@@ -286,7 +286,7 @@ class _Lane:
         finally:
             worker.close_file()
 
-    def _open(self, request: Request) -> tuple[WorkerProcess, Frame]:
+    def _open(self, request: Request) -> tuple[WorkerProcess, ImageSpec]:
         worker = self._worker
         if worker is not None and worker.alive:
             try:

@@ -1,0 +1,1 @@
+"""Files in and out: the only part that knows media libraries."""
