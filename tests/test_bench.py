@@ -10,13 +10,14 @@ import torch
 from skimage.metrics import structural_similarity
 
 from bench_support import CLOCK, silent, texture
-from safelight import bench, catalog, checkpoint, ops
+from safelight import bench, catalog, ops
 from safelight import model as models
 from safelight.bench import records, verdict
 from safelight.bench.plot import draw
 from safelight.bench.quality import Quality
 from safelight.bench.tracks import TRACKS
-from safelight.checkpoint import Header
+from safelight.checkpoints import weights_file
+from safelight.checkpoints.weights_file import WeightsHeader
 from safelight.core.card import Trained, Weights
 from safelight.core.options import CardError, make_options
 from safelight.data import DataError
@@ -233,7 +234,7 @@ def shipped(card, scale, folder, seed, options=None):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = card.method.network(made, scale)
-    checkpoint.save(path, network.state_dict(), Header(method=card.id, options=options or {}, scales=(scale,)))
+    weights_file.save(path, network.state_dict(), WeightsHeader(method=card.id, options=options or {}, scales=(scale,)))
     content = path.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
     weights = Weights(file=str(path), scales=(scale,), sha256=sha256, bytes=len(content), options=options or {})

@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from bench_support import CLOCK, silent, to_pixels, write_sets
-from safelight import bench, catalog, checkpoint
+from safelight import bench, catalog
 from safelight import model as models
 from safelight.bench import quality, records, speed, verdict
 from safelight.bench.records import Missing
 from safelight.bench.tracks import TRACKS
-from safelight.checkpoint import Header
+from safelight.checkpoints import weights_file
+from safelight.checkpoints.weights_file import WeightsHeader
 from safelight.core.card import Card, ClosedForm, Interpolation, Optimised, Promise, Score, Weights
 from safelight.core.options import make_options
 from safelight.core.solver_input import SolverProgress, SolverResult
@@ -67,7 +68,7 @@ def shipped(card, folder, options, scales=(1,)):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = card.method.network(make_options(card, options), scales[0])
-    checkpoint.save(path, network.state_dict(), Header(method=card.id, options=options, scales=scales))
+    weights_file.save(path, network.state_dict(), WeightsHeader(method=card.id, options=options, scales=scales))
     content = path.read_bytes()
     weights = Weights(
         file=str(path), scales=scales, sha256=hashlib.sha256(content).hexdigest(), bytes=len(content), options=options

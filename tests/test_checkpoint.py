@@ -10,10 +10,12 @@ import pytest
 import torch
 from safetensors.torch import save as serialise
 
-from safelight import checkpoint
-from safelight.checkpoint import CheckpointError, Header
+from safelight.checkpoints import weights_file
+from safelight.checkpoints.weights_file import CheckpointError, WeightsHeader
 
-HEADER = Header(method="upscale/espcn", options={}, scales=(2,), trained_on=("t91",), scores={"Set5 Y-PSNR": 36.5})
+HEADER = WeightsHeader(
+    method="upscale/espcn", options={}, scales=(2,), trained_on=("t91",), scores={"Set5 Y-PSNR": 36.5}
+)
 
 
 @pytest.fixture
@@ -23,9 +25,9 @@ def tensors():
 
 def test_round_trip(tmp_path, tensors):
     path = tmp_path / "w.safetensors"
-    checkpoint.save(path, tensors, HEADER)
-    loaded, header = checkpoint.load(path)
-    assert header == HEADER == checkpoint.read_header(path)
+    weights_file.save(path, tensors, HEADER)
+    loaded, header = weights_file.load(path)
+    assert header == HEADER == weights_file.read_header(path)
     assert all(torch.equal(loaded[name], tensor) for name, tensor in tensors.items())
     assert [p.name for p in tmp_path.iterdir()] == ["w.safetensors"]
     assert path.stat().st_mode & 0o777 == 0o644
@@ -33,8 +35,8 @@ def test_round_trip(tmp_path, tensors):
 
 def test_half_precision_is_stored_as_such_and_read_as_float32(tmp_path, tensors):
     path = tmp_path / "w.safetensors"
-    checkpoint.save(path, tensors, HEADER, dtype=torch.float16)
-    loaded, header = checkpoint.load(path)
+    weights_file.save(path, tensors, HEADER, dtype=torch.float16)
+    loaded, header = weights_file.load(path)
     assert header.precision == "float16"
     assert loaded["a.weight"].dtype == torch.float32
     assert torch.equal(loaded["a.weight"], tensors["a.weight"].half().float())
@@ -46,13 +48,13 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path.write_bytes(b"old")
     monkeypatch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(OSError, match="No space"):
-        checkpoint.write_atomic(path, b"new")
+        weights_file.write_atomic(path, b"new")
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["w"]
 
 
 def refused(path, match):
-    for read in (checkpoint.read_header, checkpoint.load):
+    for read in (weights_file.read_header, weights_file.load):
         with pytest.raises(CheckpointError, match=match) as caught:
             read(path)
         assert "\n" not in str(caught.value)
@@ -60,7 +62,7 @@ def refused(path, match):
 
 def test_broken_files_are_refused(tmp_path, tensors):
     path = tmp_path / "w.safetensors"
-    checkpoint.save(path, tensors, HEADER)
+    weights_file.save(path, tensors, HEADER)
     whole = path.read_bytes()
     cut = [whole[:n] for n in (0, 4, 8, 20, len(whole) - 1)]
     html = b"<!DOCTYPE html><html><body>404</body></html>"
@@ -73,7 +75,7 @@ def test_broken_files_are_refused(tmp_path, tensors):
 
 def test_foreign_headers_are_refused(tmp_path, tensors):
     path = tmp_path / "w.safetensors"
-    fields = {"format": checkpoint.FORMAT, **dataclasses.asdict(HEADER)}
+    fields = {"format": weights_file.FORMAT, **dataclasses.asdict(HEADER)}
     cases = {
         "without Safelight's header": None,
         "format 'other/9'": {**fields, "format": "other/9"},
@@ -95,9 +97,9 @@ def test_missing_files_and_folders_are_refused(tmp_path):
 def test_values_that_are_not_numbers_are_refused(tmp_path, tensors):
     tensors["a.bias"][1] = float("nan")
     path = tmp_path / "w.safetensors"
-    checkpoint.save(path, tensors, HEADER)
+    weights_file.save(path, tensors, HEADER)
     with pytest.raises(CheckpointError, match=r"a\.bias that are not finite"):
-        checkpoint.load(path)
+        weights_file.load(path)
 
 
 @pytest.mark.parametrize(
@@ -113,4 +115,4 @@ def test_fill_takes_all_or_nothing(change, match):
     tensors = {k: v.clone() for k, v in net.state_dict().items()}
     change(tensors)
     with pytest.raises(CheckpointError, match=match):
-        checkpoint.fill(net, tensors, Path("w.safetensors"))
+        weights_file.fill(net, tensors, Path("w.safetensors"))

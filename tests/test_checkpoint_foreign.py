@@ -16,9 +16,10 @@ from torch import nn
 import safelight
 import weights_support as public
 from legacy_support import old_file
-from safelight import checkpoint, convert, model
+from safelight import model
 from safelight.catalog import CARDS, find
-from safelight.checkpoint import CheckpointError
+from safelight.checkpoints import conversion, weights_file
+from safelight.checkpoints.weights_file import CheckpointError
 from safelight.core import key_maps
 from safelight.core.card import LayoutError
 from safelight.methods.upscale import edsr, fsrcnn
@@ -80,7 +81,7 @@ def test_a_published_checkpoint_gives_its_own_codes_output(tmp_path, cache, name
     assert (loaded.scale, loaded.network.training) == (scale, False)
     same(loaded, network)
     (kept,) = cache.iterdir()
-    header = checkpoint.read_header(kept)
+    header = weights_file.read_header(kept)
     assert header.method == find(name).id
     assert header.licence.startswith("unknown")
     assert header.converted["layout"] == layout
@@ -257,13 +258,13 @@ def test_a_file_of_another_network_is_refused_and_says_what_is_known(tmp_path):
 def test_a_file_is_converted_once(tmp_path, cache, monkeypatch):
     network = public.randomised(public.Vdsr2())
     path = written(tmp_path / "vdsr.pth", network.state_dict())
-    first = convert.ready(find("vdsr"), path)
+    first = conversion.ready(find("vdsr"), path)
     same(model.load(find("vdsr"), weights=first), network)  # a file of ours like any other
     monkeypatch.setattr(subprocess, "run", lambda *a, **k: pytest.fail("the file was read again"))
     before = first.stat().st_mtime_ns
     copy = tmp_path / "copy.pth"
     copy.write_bytes(path.read_bytes())
-    assert convert.ready(find("vdsr"), copy) == first
+    assert conversion.ready(find("vdsr"), copy) == first
     assert first.stat().st_mtime_ns == before
     assert [p.name for p in cache.iterdir()] == [first.name]
 
@@ -271,13 +272,13 @@ def test_a_file_is_converted_once(tmp_path, cache, monkeypatch):
 def test_what_is_kept_is_made_again_when_it_is_no_longer_right(tmp_path, cache):
     network = public.randomised(public.Vdsr2())
     path = written(tmp_path / "vdsr.pth", network.state_dict())
-    kept = convert.ready(find("vdsr"), path)
+    kept = conversion.ready(find("vdsr"), path)
     good = kept.read_bytes()
     kept.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
-    assert convert.ready(find("vdsr"), path).read_bytes() == good
-    tensors, header = checkpoint.load(kept)
-    checkpoint.save(kept, tensors, dataclasses.replace(header, converted={**header.converted, "rules": "0"}))
-    assert convert.ready(find("vdsr"), path).read_bytes() == good
+    assert conversion.ready(find("vdsr"), path).read_bytes() == good
+    tensors, header = weights_file.load(kept)
+    weights_file.save(kept, tensors, dataclasses.replace(header, converted={**header.converted, "rules": "0"}))
+    assert conversion.ready(find("vdsr"), path).read_bytes() == good
 
 
 def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
@@ -285,16 +286,16 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     path = written(tmp_path / "vdsr.pth", public.Vdsr1().state_dict())
     with pytest.raises(OSError, match=re.escape(str(tmp_path / "file")) + ".*set XDG_CACHE_HOME"):
-        convert.ready(find("vdsr"), path)
+        conversion.ready(find("vdsr"), path)
 
 
 def test_the_cache_is_the_users(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     for value in ("", "relative"):
         monkeypatch.setenv("XDG_CACHE_HOME", value)
-        assert convert.cache_folder("converted") == tmp_path / ".cache/safelight/converted"
+        assert conversion.cache_folder("converted") == tmp_path / ".cache/safelight/converted"
     monkeypatch.setenv("SAFELIGHT_CACHE", str(tmp_path / "own"))
-    assert convert.cache_folder("converted") == tmp_path / "own/converted"
+    assert conversion.cache_folder("converted") == tmp_path / "own/converted"
 
 
 def test_key_maps_know_every_tensor():

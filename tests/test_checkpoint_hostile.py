@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 import weights_support as public
-from safelight import checkpoint, convert, model
+from safelight import model
 from safelight.catalog import find
-from safelight.checkpoint import CheckpointError
+from safelight.checkpoints import conversion, weights_file
+from safelight.checkpoints.weights_file import CheckpointError
 
 ROWS = {
     "reduce.pth": "would run 'io.open'",
@@ -116,7 +117,7 @@ peaks = {}
 for name in sys.argv[2:]:
     start = time.perf_counter()
     worker = os.posix_spawn(
-        sys.executable, [sys.executable, "-P", "-m", "safelight.foreign.worker"], os.environ,
+        sys.executable, [sys.executable, "-P", "-m", "safelight.checkpoints.foreign.reader_process"], os.environ,
         file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.path.join(sys.argv[1], name), os.O_RDONLY, 0),
                       (os.POSIX_SPAWN_DUP2, int(os.environ["ANSWERS"]), 1)])
     _, status, usage = os.wait4(worker, 0)
@@ -151,7 +152,7 @@ def test_r9_memory(folder):
 
 def test_the_reader_can_open_write_and_start_nothing(tmp_path):
     code = (
-        "import os, sys\nfrom safelight.foreign import worker\nworker.confine()\n"
+        "import os, sys\nfrom safelight.checkpoints.foreign import reader_process as worker\nworker.confine()\n"
         "for act in (lambda: open('/etc/passwd'), lambda: os.open('made', os.O_CREAT | os.O_WRONLY), os.fork,\n"
         "            lambda: bytearray(worker.MEMORY)):\n"
         "    try: act()\n"
@@ -182,7 +183,7 @@ def test_a_reader_that_dies_or_hangs_costs_one_line(folder, monkeypatch):
         ("import time; time.sleep(60)", "more than 1 seconds"),
         ("print('nonsense')", "did not survive"),
     ):
-        monkeypatch.setattr(convert, "SECONDS", 1)
+        monkeypatch.setattr(conversion, "SECONDS", 1)
         monkeypatch.setattr(subprocess, "run", lambda a, code=code, **k: run([sys.executable, "-c", code], **k))
         with pytest.raises(CheckpointError, match=match):
             model.load(find("fsrcnn"), weights=folder / "good.pth", scale=3)
@@ -239,10 +240,10 @@ def test_mutated_pickles_a_few():
 
 def test_a_changed_bit_anywhere_in_a_file_of_ours_is_noticed(tmp_path):
     path = tmp_path / "w.safetensors"
-    tensors, header = checkpoint.load(model.SHIPPED / "fsrcnn-x3.safetensors")
-    checkpoint.save(path, tensors, header)
+    tensors, header = weights_file.load(model.SHIPPED / "fsrcnn-x3.safetensors")
+    weights_file.save(path, tensors, header)
     good = path.read_bytes()
     for at in range(8, len(good), 997):
         path.write_bytes(good[:at] + bytes([good[at] ^ 4]) + good[at + 1 :])
         with pytest.raises(CheckpointError):
-            checkpoint.load(path)
+            weights_file.load(path)

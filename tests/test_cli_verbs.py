@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 
 import safelight
 from restore_support import DARKEN, LACKING, card, install
-from safelight import bench, catalog, checkpoint, train
+from safelight import bench, catalog, train
 from safelight.bench import AnchorError
+from safelight.checkpoints import weights_file
 from safelight.cli import app
 from safelight.core.card import ClosedForm
 from safelight.core.solver_input import SolverResult
@@ -220,7 +221,7 @@ def test_train_then_use_the_weights(pictures, tmp_path):
     assert (first["step"], second["step"], second["steps"]) == (2, 4, 4)
     assert second["psnr"] > 0
     assert summary["options"] == {"d": 4, "s": 2, "m": 1}
-    assert checkpoint.read_header(out).recipe["batch"] == 2
+    assert weights_file.read_header(out).recipe["batch"] == 2
 
     small = draw(tmp_path / "small.png", size=(6, 8))
     result = run("upscale", small, "-m", "fsrcnn", "--scale", "2", "--weights", out, "--json")
@@ -259,7 +260,7 @@ def test_train_goes_on_where_it_stopped_and_keeps_finished_weights(pictures, tmp
         assert result.exit_code == 130
         assert "the same command again goes on" in result.stderr
     assert run(*base, halves).exit_code == 0
-    left, right = checkpoint.load(whole)[0], checkpoint.load(halves)[0]
+    left, right = weights_file.load(whole)[0], weights_file.load(halves)[0]
     assert all(np.array_equal(left[name], right[name]) for name in left)
 
     halves.with_suffix(".state").unlink()
@@ -293,7 +294,7 @@ def test_train_whole_trains_all_channels_from_the_first_step(pictures, tmp_path)
         path = tmp_path / f"{name}.safetensors"
         result = run("train", "edsr", *flags, *more, "-o", path, "--quiet")
         assert result.exit_code == 0, result.output
-        trained[name] = checkpoint.load(path)[0]["tail.weight"]
+        trained[name] = weights_file.load(path)[0]["tail.weight"]
     # The last layer's weights begin at zero where they read what joins later.
     assert trained["grown"][:, 16:].count_nonzero() == 0
     assert trained["whole"][:, 16:].count_nonzero() > 0
@@ -315,10 +316,10 @@ def test_train_of_a_denoiser_needs_no_scale_and_its_options_say_which_network(pi
     flags = ("--batch", "2", "--patch", "6", "--precision", "float32", "--steps", "1", "--json")
     result = run("train", "dncnn", "--data", pictures, "--variant", "S25", *flags)
     assert result.exit_code == 0, result.output
-    assert checkpoint.read_header(Path("dncnn-S25.safetensors")).options == {"variant": "S25"}
+    assert weights_file.read_header(Path("dncnn-S25.safetensors")).options == {"variant": "S25"}
     result = run("train", "denoise/dncnn", "--data", pictures, *flags)  # what depends on a picture: the gray one
     assert result.exit_code == 0, result.output
-    assert checkpoint.read_header(Path("dncnn-B.safetensors")).options == {"variant": "B"}
+    assert weights_file.read_header(Path("dncnn-B.safetensors")).options == {"variant": "B"}
     small = draw(tmp_path / "noisy.png", size=(6, 8))
     gray = tmp_path / "gray.png"
     image.write(image.Picture(pixels=image.read(small).pixels[..., :1].copy()), gray)

@@ -13,8 +13,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from legacy_support import old_file
-from safelight import backbones, checkpoint, convert, features, fetch
-from safelight.checkpoint import CheckpointError
+from safelight import features
+from safelight.checkpoints import backbones, conversion, download, weights_file
+from safelight.checkpoints.weights_file import CheckpointError
 from safelight.features import inception
 from safelight.features.backbone import BackboneError
 
@@ -38,7 +39,7 @@ PARAMETERS = {
 def cache(tmp_path, monkeypatch):
     """A cache of the test's own, and no network."""
     monkeypatch.setenv("SAFELIGHT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(fetch, "get", lambda *a, **k: pytest.fail("the network was used"))
+    monkeypatch.setattr(download, "get", lambda *a, **k: pytest.fail("the network was used"))
     return tmp_path / "cache"
 
 
@@ -383,7 +384,7 @@ def test_what_is_put_by_is_found(tmp_path, cache):
     assert kept.path == cache / "backbones/squeezenet.safetensors"
     assert (kept.source, kept.published) == ("mine.pth", False)
     assert kept.path.stat().st_size < 3_000_000  # without the end
-    assert checkpoint.read_header(kept.path).licence.startswith("unknown")
+    assert weights_file.read_header(kept.path).licence.startswith("unknown")
     backbone = backbones.load("squeezenet")
     assert backbone.weights == kept.words
     expected = backbones.load("squeezenet", random=1).network.state_dict()
@@ -402,13 +403,13 @@ def test_what_is_put_by_is_found(tmp_path, cache):
 def test_the_published_file_is_known_by_its_checksum(tmp_path, monkeypatch):
     source = written(tmp_path / "squeezenet.pth", state_of("squeezenet"))
     known = features.facts("squeezenet")
-    published = dataclasses.replace(known.published, sha256=fetch.digest(source)[:8])
+    published = dataclasses.replace(known.published, sha256=download.digest(source)[:8])
     monkeypatch.setattr(features, "BACKBONES", (dataclasses.replace(known, published=published),))
     assert backbones.load("squeezenet", weights=source).weights == "squeezenet.pth"
     kept = backbones.install("squeezenet", source)
     assert kept.published
-    assert checkpoint.read_header(kept.path).licence == published.licence
-    assert checkpoint.read_header(kept.path).converted["link"] == published.url
+    assert weights_file.read_header(kept.path).licence == published.licence
+    assert weights_file.read_header(kept.path).converted["link"] == published.url
     assert backbones.install("squeezenet") == kept  # and nothing is fetched: the fixture would fail
 
 
@@ -418,8 +419,8 @@ def test_what_is_kept_and_damaged_or_old_is_told(tmp_path):
     kept.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
     refused(CheckpointError, "damaged; run again: safelight fetch squeezenet", backbones.load, "squeezenet")
     kept.write_bytes(good)
-    tensors, header = checkpoint.load(kept)
-    checkpoint.save(kept, tensors, dataclasses.replace(header, converted={**header.converted, "rules": "0"}))
+    tensors, header = weights_file.load(kept)
+    weights_file.save(kept, tensors, dataclasses.replace(header, converted={**header.converted, "rules": "0"}))
     assert backbones.stored("squeezenet") is None
     refused(BackboneError, "another version; run again: safelight fetch", backbones.load, "squeezenet")
 
@@ -452,7 +453,7 @@ def test_the_patterns_of_the_end_spare_every_layer():
 def test_the_cache_is_one_for_all(monkeypatch, tmp_path):
     monkeypatch.delenv("SAFELIGHT_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert convert.cache_folder("backbones") == tmp_path / "safelight/backbones"
+    assert conversion.cache_folder("backbones") == tmp_path / "safelight/backbones"
 
 
 def test_the_document_tells_the_facts():

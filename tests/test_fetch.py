@@ -17,9 +17,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from safelight import backbones, features, fetch
+from safelight import features
+from safelight.checkpoints import backbones, download
+from safelight.checkpoints.download import FetchError
 from safelight.cli import app
-from safelight.fetch import FetchError
 
 CONTENT = random.Random(0).randbytes(1_500_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -92,7 +93,7 @@ def target(tmp_path):
 
 def get(server, target, **how):
     how = {"size": len(CONTENT), "waits": (0, 0)} | how
-    return fetch.get(how.pop("url", server.url), how.pop("sha256", SHA256), target, **how)
+    return download.get(how.pop("url", server.url), how.pop("sha256", SHA256), target, **how)
 
 
 def refused(server, target, match, **how):
@@ -273,7 +274,7 @@ def test_a_redirection_is_followed(server, target):
 
 
 def test_a_silent_server_is_left(server, target, monkeypatch):
-    monkeypatch.setattr(fetch, "SECONDS", 0.2)
+    monkeypatch.setattr(download, "SECONDS", 0.2)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -290,7 +291,7 @@ def test_a_full_disk_is_told_before_and_during(server, target, monkeypatch):
     def full(*facts):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(fetch, "_silent", full)
+    monkeypatch.setattr(download, "_silent", full)
     refused(server, target, "expected space for 2 MB")
 
 
@@ -306,7 +307,7 @@ def test_a_folder_that_cannot_be_written(server, tmp_path):
 def test_two_at_once_do_not_mix(server, target):
     target.parent.mkdir()
     with part_of(target).open("ab") as held:
-        assert fetch._lock(held)
+        assert download._lock(held)
         refused(server, target, "another process is fetching it")
     assert get(server, target).read_bytes() == CONTENT
 
@@ -336,7 +337,7 @@ def run(*arguments):
 def published(server, tmp_path, monkeypatch):
     """SqueezeNet's weights, published by the server on this machine."""
     monkeypatch.setenv("SAFELIGHT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(fetch, "WAITS", ())
+    monkeypatch.setattr(download, "WAITS", ())
     file = io.BytesIO()
     torch.save(
         backbones.load("squeezenet", random=5).network.state_dict() | {"classifier.1.bias": torch.zeros(1000)}, file

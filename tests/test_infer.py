@@ -9,10 +9,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safelight import checkpoint, infer, ops
+from safelight import infer, ops
 from safelight import model as models
 from safelight.catalog import find
-from safelight.checkpoint import CheckpointError, Header
+from safelight.checkpoints import weights_file
+from safelight.checkpoints.weights_file import CheckpointError, WeightsHeader
 from safelight.core.options import CardError
 from safelight.engine.samples import to_tensor
 from safelight.engine.sizes import SizeError, chain, target_size
@@ -178,8 +179,8 @@ def test_sharpen_sharpens():
 
 def save(path, card, scale, **changes):
     net = random_network(card, scale)
-    header = Header(method=card.id, options=dataclasses.asdict(card.options()), scales=(scale,))
-    checkpoint.save(path, net.state_dict(), dataclasses.replace(header, **changes))
+    header = WeightsHeader(method=card.id, options=dataclasses.asdict(card.options()), scales=(scale,))
+    weights_file.save(path, net.state_dict(), dataclasses.replace(header, **changes))
     return path
 
 

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from safelight import backbones, checkpoint, ops
-from safelight.backbones import SHIPPED
+from safelight import ops
+from safelight.checkpoints import backbones, weights_file
+from safelight.checkpoints.backbones import SHIPPED
 from safelight.features import lens
 from safelight.features.backbone import ReceptiveField
 
@@ -93,7 +94,7 @@ def test_the_shipped_file_is_the_one_that_was_measured():
 
 
 def test_its_header_tells_how_it_was_made():
-    header = checkpoint.read_header(SHIPPED / lens.FILE)
+    header = weights_file.read_header(SHIPPED / lens.FILE)
     assert (header.method, header.precision) == ("features/lens", "float16")
     assert header.steps > 0
     assert header.seconds > 0

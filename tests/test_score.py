@@ -11,7 +11,8 @@ import torch
 from typer.testing import CliRunner
 
 import safelight
-from safelight import backbones, metrics, scoring
+from safelight import metrics, scoring
+from safelight.checkpoints import backbones
 from safelight.cli import app
 from safelight.features.backbone import BackboneError
 from safelight.media import image

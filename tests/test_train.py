@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from safelight import checkpoint, data, ops, train
+from safelight import data, ops, train
 from safelight import model as models
 from safelight.catalog import find
-from safelight.checkpoint import CheckpointError
+from safelight.checkpoints import weights_file
+from safelight.checkpoints.weights_file import CheckpointError
 from safelight.core.card import Batch, GrowthStage
 from safelight.core.training import Regression
 from safelight.data import Crops, DataError
@@ -136,7 +137,7 @@ def test_it_learns_and_says_how_far_it_is(folder, tmp_path):
     assert seen[-1].step == seen[-1].steps == 150
     assert seen[-1].rate > 0
     assert seen[-1].seconds_left == 0
-    assert header == checkpoint.read_header(out)
+    assert header == weights_file.read_header(out)
     assert header.scores["validation PSNR"] == max(float(row["psnr"]) for row in log)
     assert header.trained_on == ("pictures (terms not stated)",)
     assert header.recipe["steps"] == 150
@@ -171,7 +172,7 @@ def test_resumption_is_exact(folder, tmp_path, card, scales, every):
                 with pytest.raises(StopError):
                     train.train(made, lambda progress: None)
         train.train(made, lambda progress: None)
-        return checkpoint.load(out)[0], out.with_suffix(".csv").read_text()
+        return weights_file.load(out)[0], out.with_suffix(".csv").read_text()
 
     (straight, log), (resumed, log2) = weights("a.safetensors", False), weights("b.safetensors", True)
     assert all(torch.equal(straight[name], resumed[name]) for name in straight)
@@ -198,7 +199,7 @@ def test_another_plan_does_not_resume(folder, tmp_path):
 def test_the_seed_decides(folder, tmp_path):
     def weights(name, seed):
         train.train(plan(folder, tmp_path / name, steps=5, seed=seed), lambda progress: None)
-        return checkpoint.load(tmp_path / name)[0]["conv1.weight"]
+        return weights_file.load(tmp_path / name)[0]["conv1.weight"]
 
     assert torch.equal(weights("a", 0), weights("b", 0))
     assert not torch.equal(weights("a", 0), weights("c", 1))
@@ -209,7 +210,7 @@ def test_start_takes_the_body_of_another_scale(folder, tmp_path):
     made = plan(folder, tmp_path / "x3", steps=1, scales=(3,), start=tmp_path / "x2")
     made = dataclasses.replace(made, recipe=dataclasses.replace(made.recipe, rate=0.0))
     train.train(made, lambda progress: None)
-    two, three = checkpoint.load(tmp_path / "x2")[0], checkpoint.load(tmp_path / "x3")[0]
+    two, three = weights_file.load(tmp_path / "x2")[0], weights_file.load(tmp_path / "x3")[0]
     assert torch.equal(two["conv1.weight"], three["conv1.weight"])
     assert three["conv3.weight"].shape[0] == 9
     with pytest.raises(CheckpointError, match="no tensor of it fits"):
@@ -256,8 +257,8 @@ def test_a_network_grows_where_its_recipe_says_so(folder, tmp_path):
     whole = dataclasses.replace(made, out=tmp_path / "b", recipe=dataclasses.replace(made.recipe, stages=()))
     train.train(whole, lambda progress: None)
     assert widths == [0.25] * 6 + [1] * 2 + [1] * 8
-    assert checkpoint.read_header(tmp_path / "a").recipe["stages"] == [[0.25, 0.75, 0.5], [1, 0.25, 0.5]]
-    assert "stages" not in checkpoint.read_header(tmp_path / "b").recipe
+    assert weights_file.read_header(tmp_path / "a").recipe["stages"] == [[0.25, 0.75, 0.5], [1, 0.25, 0.5]]
+    assert "stages" not in weights_file.read_header(tmp_path / "b").recipe
 
 
 @pytest.mark.parametrize(
@@ -291,7 +292,7 @@ def test_the_last_steps_compute_in_float32(folder, tmp_path, monkeypatch, precis
 
 def test_bfloat16_trains(folder, tmp_path):
     train.train(plan(folder, tmp_path / "w", steps=10, precision="bfloat16"), lambda progress: None)
-    assert "bfloat16" in checkpoint.read_header(tmp_path / "w").device
+    assert "bfloat16" in weights_file.read_header(tmp_path / "w").device
 
 
 def test_edsr_step_is_l1():
@@ -318,7 +319,7 @@ def test_a_denoiser_of_colour_is_trained_on_colour(folder, tmp_path):
     options = DNCNN.options("CB")
     chosen = plan(folder, tmp_path / "w.safetensors", card=DNCNN, options=options, scales=(1,), steps=2)
     train.train(chosen, lambda progress: None)
-    assert checkpoint.read_shapes(tmp_path / "w.safetensors")[0]["first.weight"] == (64, 3, 3, 3)
+    assert weights_file.read_shapes(tmp_path / "w.safetensors")[0]["first.weight"] == (64, 3, 3, 3)
 
 
 def test_one_network_is_trained_for_three_tasks(folder, tmp_path, monkeypatch):
@@ -348,7 +349,7 @@ def test_a_blind_networks_layers_start_one_for_a_single_level(folder, tmp_path):
         start=tmp_path / "b.safetensors", validate_every=1,
     )  # fmt: skip
     train.train(still, lambda progress: None)
-    before, after = (checkpoint.load(tmp_path / name)[0] for name in ("b.safetensors", "s.safetensors"))
+    before, after = (weights_file.load(tmp_path / name)[0] for name in ("b.safetensors", "s.safetensors"))
     torch.testing.assert_close(after["middle.14.weight"], before["middle.14.weight"], rtol=0, atol=0.05)
     assert "middle.15.weight" in before
     assert "middle.15.weight" not in after

@@ -3,7 +3,8 @@
 import numpy as np
 import torch
 
-from safelight import backbones, infer
+from safelight import infer
+from safelight.checkpoints import backbones
 from safelight.core.card import Trained
 from safelight.media.image import Picture
 from safelight.model import Model

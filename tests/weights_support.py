@@ -13,12 +13,13 @@ from safetensors.torch import save as serialise
 from torch import nn
 
 from legacy_support import hostile_legacy
-from safelight import checkpoint, model
+from safelight import model
 from safelight.catalog import find
-from safelight.checkpoint import CheckpointError
-from safelight.foreign import worker
-from safelight.foreign.archive import ForeignError
-from safelight.foreign.pickles import walk_from
+from safelight.checkpoints import weights_file
+from safelight.checkpoints.foreign import reader_process
+from safelight.checkpoints.foreign.archive import ForeignError
+from safelight.checkpoints.foreign.pickles import walk_from
+from safelight.checkpoints.weights_file import CheckpointError
 
 MEAN = (0.4488, 0.4371, 0.4040)
 
@@ -327,8 +328,8 @@ def mutate(folder, count, seed=0):
     (folder / "x3.pth").write_bytes(torch_bytes(state))
     (folder / "foreign_x3.safetensors").write_bytes(serialise(state))
     ours = model.load(card, weights=folder / "x3.pth")
-    header = checkpoint.Header(method=card.id, options={}, scales=(3,))
-    checkpoint.save(folder / "x3.safetensors", ours.network.state_dict(), header)
+    header = weights_file.WeightsHeader(method=card.id, options={}, scales=(3,))
+    weights_file.save(folder / "x3.safetensors", ours.network.state_dict(), header)
     (folder / "legacy_x3.pth").write_bytes(torch_bytes(state, _use_new_zipfile_serialization=False))
     names = ("x3.pth", "foreign_x3.safetensors", "x3.safetensors", "legacy_x3.pth")
     good = {name: (folder / name).read_bytes() for name in names}
@@ -377,7 +378,7 @@ def mutate_pickles(count, seed=0):
         else:
             content = zip_bytes(members | {name: mutation(good, generator)})
         try:
-            places = worker.read(io.BytesIO(content))
+            places = reader_process.read(io.BytesIO(content))
         except ForeignError:
             refused += 1
         else:

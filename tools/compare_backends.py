@@ -27,8 +27,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight import catalog, provenance
+from safelight import catalog
 from safelight.bench.speed import machine
+from safelight.checkpoints import provenance
 from safelight.engine.graph import Convolve, lower
 from safelight.media import image
 from safelight.model import Model, load

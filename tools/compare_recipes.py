@@ -23,7 +23,8 @@ import torch.nn.functional as F
 from measure_training import Ours
 from torch import Tensor, nn
 
-from safelight import data, lessons, model, provenance, train
+from safelight import data, lessons, model, train
+from safelight.checkpoints import provenance
 from safelight.core.card import Card, Recipe, Trained, Training, channels_of
 from safelight.core.options import make_options
 from safelight.core.training import Regression

@@ -17,7 +17,8 @@ import numpy as np
 from gallery_style import OUT, PAINTINGS, PHOTOGRAPHS, reduced
 from torch import Tensor
 
-from safelight import backbones, catalog, infer
+from safelight import catalog, infer
+from safelight.checkpoints import backbones
 from safelight.engine.samples import to_samples, to_tensor
 from safelight.features import Backbone
 from safelight.media import image

@@ -22,8 +22,9 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from safelight import catalog, data, degrade, infer, ops, provenance
+from safelight import catalog, data, degrade, infer, ops
 from safelight.bench import speed
+from safelight.checkpoints import provenance
 from safelight.engine.samples import to_tensor
 from safelight.media.image import Picture
 from safelight.metrics import psnr

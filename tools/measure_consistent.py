@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from safelight import catalog, infer, ops, provenance
+from safelight import catalog, infer, ops
+from safelight.checkpoints import provenance
 from safelight.core.card import Card
 from safelight.degrade import Downsample
 from safelight.engine.samples import to_samples, to_tensor

@@ -22,7 +22,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
-from safelight import ops, provenance
+from safelight import ops
+from safelight.checkpoints import provenance
 from safelight.core.card import Optimised
 from safelight.core.solver_input import SolverInput, SolverProgress
 from safelight.degrade import Downsample

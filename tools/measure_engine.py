@@ -27,8 +27,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from safelight import catalog, provenance
+from safelight import catalog
 from safelight.bench.speed import machine
+from safelight.checkpoints import provenance
 from safelight.engine import device as devices
 from safelight.media import image
 from safelight.media.image import Picture

@@ -21,7 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from safelight import ops, provenance
+from safelight import ops
+from safelight.checkpoints import provenance
 from safelight.core.solver_input import SolverInput, SolverProgress
 from safelight.degrade import add_noise, blur_kernel, forward_model
 from safelight.engine.samples import to_tensor

@@ -30,7 +30,8 @@ from distortions import KINDS
 from teacher import TEACHERS, distances, spearman
 from torch import Tensor
 
-from safelight import backbones, data, provenance
+from safelight import data
+from safelight.checkpoints import backbones, provenance
 from safelight.features import lens
 from safelight.metrics import psnr, ssim
 

@@ -19,7 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from safelight import metrics, ops, provenance
+from safelight import metrics, ops
+from safelight.checkpoints import provenance
 from safelight.degrade import Downsample
 from safelight.engine.samples import to_tensor
 from safelight.media import image

@@ -21,7 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from safelight import ops, provenance
+from safelight import ops
+from safelight.checkpoints import provenance
 from safelight.core.solver_input import SolverInput, SolverProgress
 from safelight.degrade import Downsample, add_noise
 from safelight.engine.samples import to_tensor

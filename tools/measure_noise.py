@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from safelight import provenance
+from safelight.checkpoints import provenance
 from safelight.degrade import add_noise
 from safelight.engine.samples import to_tensor
 from safelight.media import image

@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from safelight import catalog, infer, provenance
+from safelight import catalog, infer
 from safelight.bench import quality
 from safelight.bench.quality import Original, PictureSet
 from safelight.bench.records import Missing, Values, label
 from safelight.bench.tracks import TRACKS, Sample, Track
+from safelight.checkpoints import provenance
 from safelight.core.card import Card, Trained, channels_of
 from safelight.core.options import make_options
 from safelight.engine.samples import to_samples, to_tensor

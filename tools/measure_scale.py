@@ -27,9 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import safelight
-from safelight import catalog, infer, provenance
+from safelight import catalog, infer
 from safelight.batch import Files, cluster
 from safelight.batch.cluster.worker import Worker
+from safelight.checkpoints import provenance
 from safelight.media import image
 
 RESULTS = Path(__file__).parent.parent / "results"

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from safelight import provenance
+from safelight.checkpoints import provenance
 
 RESULTS = Path(__file__).parent.parent / "results" / "stylize.json"
 SIZES = ((512, 512), (4000, 3000))

@@ -29,7 +29,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight import catalog, data, lessons, provenance, train
+from safelight import catalog, data, lessons, train
+from safelight.checkpoints import provenance
 from safelight.core.card import Card, GrowthStage, Trained, channels_of
 from safelight.core.options import make_options
 from safelight.engine import device as devices

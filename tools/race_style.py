@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from safelight import backbones, provenance
+from safelight.checkpoints import backbones, provenance
 from safelight.core.solver_input import SolverInput, SolverProgress, Style
 from safelight.engine import device as devices
 from safelight.media import image

@@ -21,10 +21,11 @@ from pathlib import Path
 
 import torch
 
-from safelight import catalog, checkpoint, data
+from safelight import catalog, data
 from safelight.bench import quality
 from safelight.bench.tracks import TRACKS, Track
-from safelight.checkpoint import Header
+from safelight.checkpoints import weights_file
+from safelight.checkpoints.weights_file import WeightsHeader
 from safelight.core.card import Card, Channels, Trained, channels_of
 from safelight.core.options import make_options
 from safelight.model import SHIPPED
@@ -47,7 +48,7 @@ def sets_of(track: Track, channels: Channels, named: Sequence[str]) -> list[str]
     return [next(spec.name for spec in track.sets if spec.kind in ("luma", wanted))]
 
 
-def scores_of(card: Card, header: Header, weights: Path, folder: Path, named: Sequence[str]) -> dict[str, float]:
+def scores_of(card: Card, header: WeightsHeader, weights: Path, folder: Path, named: Sequence[str]) -> dict[str, float]:
     """Measure a file for each task that it serves: what was measured, and PSNR in dB."""
     assert isinstance(card.method, Trained)
     made = make_options(card, header.options)
@@ -72,7 +73,7 @@ def scores_of(card: Card, header: Header, weights: Path, folder: Path, named: Se
 
 def ship(source: Path, folder: Path, named: Sequence[str], commit: str) -> str:
     """Ship one file and return its ``Weights(...)`` line; ``commit`` is for a run outside a git checkout."""
-    tensors, header = checkpoint.load(source)
+    tensors, header = weights_file.load(source)
     card = catalog.find(header.method)
     method = card.method
     assert isinstance(method, Trained)
@@ -86,9 +87,9 @@ def ship(source: Path, folder: Path, named: Sequence[str], commit: str) -> str:
         commit=header.commit or commit,
         trained_on=tuple(data.described(name.split(" (")[0]) for name in header.trained_on),
     )
-    checkpoint.save(target, tensors, header, dtype=torch.float16)
+    weights_file.save(target, tensors, header, dtype=torch.float16)
     scores = {**header.scores, **scores_of(card, header, target, folder, named)}
-    checkpoint.save(target, tensors, dataclasses.replace(header, scores=scores), dtype=torch.float16)
+    weights_file.save(target, tensors, dataclasses.replace(header, scores=scores), dtype=torch.float16)
     LOGS.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source.with_suffix(".csv"), LOGS / f"{target.stem}.csv")
     content = target.read_bytes()

@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from safelight import provenance
+from safelight.checkpoints import provenance
 from safelight.engine import device as devices
 from safelight.media import image
 

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from safelight import checkpoint, features
+from safelight import features
+from safelight.checkpoints import weights_file
 from safelight.features import Backbone
 from safelight.features.backbone import BackboneLayer
 
@@ -58,7 +59,7 @@ def squeezenet(folder: Path) -> Teacher:
 
     The layers of its distance are those that LPIPS takes of SqueezeNet 1.1, by their names.
     """
-    tensors, _ = checkpoint.read_file(folder / "squeezenet1_0.safetensors")
+    tensors, _ = weights_file.read_file(folder / "squeezenet1_0.safetensors")
     network = features.SQUEEZENET1_0.build("max")
     network.network.load_state_dict({k: v.float() for k, v in tensors.items() if k.startswith("features.")})
     network.mean = torch.tensor([123.0, 117.0, 104.0]).view(1, 3, 1, 1) / 255
@@ -74,7 +75,7 @@ def squeezenet(folder: Path) -> Teacher:
 
 def darknet(folder: Path) -> Teacher:
     """Load ``tiny_darknet.safetensors``, up to its stride of 8; its normalisation is merged into the convolutions."""
-    tensors, _ = checkpoint.read_file(folder / "tiny_darknet.safetensors")
+    tensors, _ = weights_file.read_file(folder / "tiny_darknet.safetensors")
     steps, n, number = list[BackboneLayer](), 3, 0
     for size in DARKNET[:13]:
         if isinstance(size, str):

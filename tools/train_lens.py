@@ -35,8 +35,9 @@ from teacher import TEACHERS, Maps, Teacher, distances, spearman
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from safelight import backbones, checkpoint, data, ops, provenance
-from safelight.checkpoint import Header
+from safelight import data, ops
+from safelight.checkpoints import backbones, provenance, weights_file
+from safelight.checkpoints.weights_file import WeightsHeader
 from safelight.engine import device as devices
 from safelight.features import Backbone, Pooling, lens
 from safelight.nn.soap import Soap
@@ -307,14 +308,14 @@ class Run:
     out: Path
     start: Path | None
 
-    def header(self, steps: int, seconds: float, scores: Mapping[str, float]) -> Header:
+    def header(self, steps: int, seconds: float, scores: Mapping[str, float]) -> WeightsHeader:
         """What the file says of itself; the work of the file it began from is counted."""
-        before = checkpoint.read_header(self.start) if self.start else None
+        before = weights_file.read_header(self.start) if self.start else None
         recipe = {
             "patch": SIDE, "batch": PAIRS, "rate": RATE, "warmup": WARMUP, "ema": DECAY, "minutes": self.minutes,
             "losses": LOSSES, "teachers": self.teachers, "start": dict(before.recipe) if before else "", "seed": 0,
         }  # fmt: skip
-        return Header(
+        return WeightsHeader(
             method="features/lens",
             options={},
             scales=(1,),
@@ -342,7 +343,7 @@ def train(run: Run, pictures: data.Split, masters: Masters) -> None:
     calibration = draw(pyramids, 256, generator)
     answers, layers = Answers(masters, exam.maps), ours(masters)
     tensors: Mapping[str, Tensor] = (
-        checkpoint.load(run.start)[0] if run.start else backbones.load("lens", random=0).network.state_dict()
+        weights_file.load(run.start)[0] if run.start else backbones.load("lens", random=0).network.state_dict()
     )
     network = filled(balanced(tensors))
     with torch.no_grad():
@@ -390,7 +391,7 @@ def train(run: Run, pictures: data.Split, masters: Masters) -> None:
                 for what, values in (("Spearman", correlations), ("unexplained", left))
                 for name, value in zip(masters, values, strict=True)
             }
-            checkpoint.save(run.out, tensors, run.header(step, seconds, scores), dtype=torch.float16)
+            weights_file.save(run.out, tensors, run.header(step, seconds, scores), dtype=torch.float16)
         write_log(run.out.with_suffix(".csv"), log, tuple(masters))
         total, since, examined = torch.zeros(4), 0, time.monotonic()
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from parts.common import NO_WEIGHTS, NONE, called, missing, stored, table, trained
-from safelight import checkpoint, model
+from safelight import model
 from safelight.bench.records import label
 from safelight.bench.tracks import TRACKS
+from safelight.checkpoints import weights_file
 from safelight.core.card import Recipe
 
 
@@ -40,7 +41,7 @@ def throughput() -> str:
     rows: list[list[str]] = []
     for card, method in trained():
         for weights in method.weights:
-            header = checkpoint.read_header(model.SHIPPED / weights.file)
+            header = weights_file.read_header(model.SHIPPED / weights.file)
             crops = header.steps * int(header.recipe.get("batch", 0))
             speed = f"{crops / header.seconds:,.0f}" if crops and header.seconds else NONE
             patch = header.recipe.get("patch", "?")

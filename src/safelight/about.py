@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from safelight import checkpoint, model
+from safelight import model
+from safelight.checkpoints import weights_file
 from safelight.core.card import Card, ClosedForm, Interpolation, Optimised, Trained, channels_of
 from safelight.core.options import option_facts
 from safelight.engine.cost import Cost
@@ -83,8 +84,8 @@ def _weights(method: Trained) -> list[dict[str, Any]]:
     for weights in method.weights:
         header, problem = None, None
         try:
-            header = asdict(checkpoint.read_header(model.SHIPPED / weights.file))
-        except checkpoint.CheckpointError as error:
+            header = asdict(weights_file.read_header(model.SHIPPED / weights.file))
+        except weights_file.CheckpointError as error:
             problem = str(error)
         found.append({**asdict(weights), "header": header, "problem": problem})
     return found

@@ -16,7 +16,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from safelight import backbones, data, infer, ops
+from safelight import data, infer, ops
+from safelight.checkpoints import backbones
 from safelight.core.card import Batch, Card, Judged, Perceptual, Recipe, Trained, Training
 from safelight.degrade import AsItIs, Degradation, Shrink, single
 from safelight.engine import device as devices

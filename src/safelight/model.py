@@ -14,7 +14,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from safelight import backbones, checkpoint, convert, ops
+from safelight import ops
+from safelight.checkpoints import backbones, conversion, weights_file
 from safelight.core.card import Card, Precision, Trained, Weights, channels_of
 from safelight.core.options import CardError, make_options, weights_options
 from safelight.core.solver_input import SolverInput, Style
@@ -263,14 +264,14 @@ def find_weights(card: Card, options: Any, scale: int) -> Path:  # noqa: ANN401 
         if scale in weights.scales and _fit(card, weights, options):
             path = SHIPPED / weights.file
             if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != weights.sha256:
-                raise checkpoint.CheckpointError(
+                raise weights_file.CheckpointError(
                     f"{path}: expected the shipped weights, but they are missing or damaged; install safelight again"
                 )
             return path
     raise CardError(_not_shipped(card, method, f"scale {scale} with {options}"))
 
 
-def open_weights(card: Card, file: Path, scale: float | None = None) -> tuple[Path, checkpoint.Header]:
+def open_weights(card: Card, file: Path, scale: float | None = None) -> tuple[Path, weights_file.WeightsHeader]:
     """Take a user's weights: a file of ours, or a published one, which is converted.
 
     Args:
@@ -288,18 +289,18 @@ def open_weights(card: Card, file: Path, scale: float | None = None) -> tuple[Pa
     """
     method = card.method
     assert isinstance(method, Trained)
-    path = convert.ready(card, file)
-    header = checkpoint.read_header(path)
-    name = checkpoint.name_of(file)
+    path = conversion.ready(card, file)
+    header = weights_file.read_header(path)
+    name = weights_file.name_of(file)
     if header.method != card.id:
-        raise checkpoint.CheckpointError(f"{name}: expected weights of {card.id}, got {ascii(header.method)[1:60]}")
+        raise weights_file.CheckpointError(f"{name}: expected weights of {card.id}, got {ascii(header.method)[1:60]}")
     if method.one_for_all or len(header.scales) == 1:
         return path, header
     named = {int(a or b) for a, b in re.findall(r"(?<![a-z0-9])(?:x(\d)|(\d)x)(?![a-z0-9])", file.name.lower())}
     fitting = tuple(one for one in header.scales if (one in named if named else one == scale))
     if len(fitting) != 1:
         known = ", ".join(f"x{known}" for known in header.scales)
-        raise checkpoint.CheckpointError(
+        raise weights_file.CheckpointError(
             f"{name}: expected weights that tell their scale, got those that fit {known} alike; "
             f"say which by the scale, or in the name, such as {card.name}_x{header.scales[0]}.pth"
         )
@@ -345,17 +346,17 @@ def load(
         scale = max(header.scales) if scale is None else scale
         if scale not in header.scales:
             known = ", ".join(map(str, header.scales))
-            name = checkpoint.name_of(weights)
-            raise checkpoint.CheckpointError(f"{name}: expected weights for x{scale}, got those for {known}")
+            name = weights_file.name_of(weights)
+            raise weights_file.CheckpointError(f"{name}: expected weights for x{scale}, got those for {known}")
     scale = max(method.scales) if scale is None else scale
     if scale not in method.scales:
         raise CardError(f"{card.id} has no scale {scale}; it has: {', '.join(map(str, method.scales))}")
     made = make_options(card, options or {})
     path = find_weights(card, made, scale) if path is None else path
     network = method.network(made, scale)
-    checkpoint.fits(network, checkpoint.read_shapes(path)[0], path)  # before the tensors take memory
-    tensors, header = checkpoint.load(path)
-    checkpoint.fill(network, tensors, path)
+    weights_file.fits(network, weights_file.read_shapes(path)[0], path)  # before the tensors take memory
+    tensors, header = weights_file.load(path)
+    weights_file.fill(network, tensors, path)
     trained_with = str(header.recipe.get("backbone_sha256", "")) if method.backbone is not None else ""
     target = devices.choose(device)
     settled = choose_precision(method, precision, target)

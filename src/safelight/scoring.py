@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from safelight import backbones, checkpoint, convert, metrics
+from safelight import metrics
+from safelight.checkpoints import backbones, conversion, weights_file
 from safelight.engine import device as devices
 from safelight.engine.samples import to_samples, to_tensor
 from safelight.features.backbone import Backbone, BackboneError
@@ -218,10 +219,10 @@ def read_heads(path: Path) -> tuple[Tensor, ...]:
     Raises:
         CheckpointError: The file is missing, broken, hostile, or holds something else.
     """
-    with convert.opened(path, "the heads of LPIPS", most=_MOST_OF_HEADS) as file:
+    with conversion.opened(path, "the heads of LPIPS", most=_MOST_OF_HEADS) as file:
         names = [name for name in file.shapes() if name.endswith(".model.1.weight")]
-        tensors = checkpoint.as_floats(file.read(names), path)
+        tensors = weights_file.as_floats(file.read(names), path)
         try:
             return metrics.heads_of(tensors)
         except ValueError as error:
-            raise checkpoint.CheckpointError(f"{checkpoint.name_of(path)}: {error}") from None
+            raise weights_file.CheckpointError(f"{weights_file.name_of(path)}: {error}") from None

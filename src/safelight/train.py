@@ -22,8 +22,9 @@ from safetensors.torch import save as serialise
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from safelight import checkpoint, data, provenance
-from safelight.checkpoint import CheckpointError, Header
+from safelight import data
+from safelight.checkpoints import provenance, weights_file
+from safelight.checkpoints.weights_file import CheckpointError, WeightsHeader
 from safelight.core.card import Recipe, Trained, channels_of
 from safelight.engine import device as devices
 from safelight.lessons import Lesson, Plan
@@ -95,12 +96,12 @@ def save_state(
             tensors |= {f"optimizer.{i}.{parameter}.{key}": torch.as_tensor(v) for key, v in values.items()}
     tensors["generator"] = facts.pop("generator")
     stored = {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}
-    checkpoint.write_atomic(path, serialise(stored, {"facts": json.dumps(facts)}))
+    weights_file.write_atomic(path, serialise(stored, {"facts": json.dumps(facts)}))
 
 
 def load_state(path: Path, network: nn.Module, average: Average, optimizers: Sequence[Optimizer]) -> dict[str, Any]:
     """Put a saved state back and return its facts."""
-    tensors, metadata = checkpoint.read_file(path)
+    tensors, metadata = weights_file.read_file(path)
     facts: dict[str, Any] = json.loads(metadata["facts"])
     network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
     for name, tensor in average.tensors.items():
@@ -119,7 +120,7 @@ def load_state(path: Path, network: nn.Module, average: Average, optimizers: Seq
 # --- the loop ---------------------------------------------------------------------------------------------------------
 
 
-def train(plan: Plan, report: Callable[[Progress], None], *, resume: bool = True) -> Header:
+def train(plan: Plan, report: Callable[[Progress], None], *, resume: bool = True) -> WeightsHeader:
     """Train, and leave three files: the weights at ``plan.out``, beside them a ``.csv`` log and a ``.state``.
 
     The weights are the averaged ones of the best validation so far. A run that was stopped goes on from its last
@@ -185,7 +186,7 @@ def train(plan: Plan, report: Callable[[Progress], None], *, resume: bool = True
         }  # fmt: skip
         save_state(state_path, network, average, training.optimizers, facts)
 
-    header = Header(
+    header = WeightsHeader(
         method=plan.card.id,
         options=dataclasses.asdict(plan.options),
         scales=plan.scales,
@@ -232,7 +233,7 @@ def train(plan: Plan, report: Callable[[Progress], None], *, resume: bool = True
                     best = score if lesson.psnr else -score
                     scores = {"validation PSNR" if lesson.psnr else "validation loss": round(score, 4)}
                     header = dataclasses.replace(header, steps=step + 1, seconds=round(seconds, 1), scores=scores)
-                    checkpoint.save(plan.out, average.tensors, header)
+                    weights_file.save(plan.out, average.tensors, header)
                 total.zero_()
                 since = 0
                 started = time.perf_counter()
@@ -249,7 +250,7 @@ def train(plan: Plan, report: Callable[[Progress], None], *, resume: bool = True
                     step=step + 1, steps=recipe.steps, loss=loss, psnr=psnr, judged=judged, rate=rate, seconds_left=left
                 )
             )  # fmt: skip
-    return checkpoint.read_header(plan.out)
+    return weights_file.read_header(plan.out)
 
 
 def _averaged(method: Trained, plan: Plan, average: Average, device: torch.device) -> nn.Module:
@@ -260,7 +261,7 @@ def _averaged(method: Trained, plan: Plan, average: Average, device: torch.devic
 
 def _begin_from(network: nn.Module, path: Path) -> None:
     """Copy every tensor that has the same name and shape: the other scale's body, without its upsampler."""
-    tensors, _ = checkpoint.load(path)
+    tensors, _ = weights_file.load(path)
     own = network.state_dict()
     fitting = {k: v for k, v in tensors.items() if k in own and own[k].shape == v.shape}
     if not fitting:

@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight import backbones, catalog, features, model
+from safelight import catalog, features, model
+from safelight.checkpoints import backbones
 from safelight.core.card import Trained
 from safelight.core.inspector import Inspector, InspectorInput, InspectorOutput, Take
 from safelight.core.options import CardError, make_options

@@ -15,7 +15,8 @@ from typing import Any, Protocol, TypeAlias
 import torch
 from torch import Tensor
 
-from safelight import backbones, ops
+from safelight import ops
+from safelight.checkpoints import backbones
 from safelight.core.card import Card, ClosedForm, Interpolation, Optimised, Precision, Trained
 from safelight.core.options import CardError, make_options
 from safelight.core.solver_input import ProgressCallback, SolverInput, SolverResult

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from safelight import backbones, checkpoint, degrade, infer, ops, ways
+from safelight import degrade, infer, ops, ways
 from safelight import model as models
 from safelight.catalog import CARDS, find
+from safelight.checkpoints import backbones, weights_file
 from safelight.core.card import Batch, ClosedForm, Interpolation, Optimised, Perceptual, Trained, channels_of
 from safelight.core.options import CardError, make_options, option_facts
 from safelight.core.solver_input import Style
@@ -399,8 +400,8 @@ def whole_network(card, scale):
 @pytest.mark.parametrize(("card", "scale"), NETWORKS)
 def test_save_and_load_round_trip(card, scale, tmp_path):
     net = network(card, scale)
-    header = checkpoint.Header(method=card.id, options=dataclasses.asdict(card.options()), scales=(scale,))
-    checkpoint.save(tmp_path / "w.safetensors", net.state_dict(), header)
+    header = weights_file.WeightsHeader(method=card.id, options=dataclasses.asdict(card.options()), scales=(scale,))
+    weights_file.save(tmp_path / "w.safetensors", net.state_dict(), header)
     model = models.load(card, weights=tmp_path / "w.safetensors", device="cpu")
     assert model.scale == scale
     loaded = model.network.state_dict()
@@ -446,7 +447,7 @@ def test_shipped_weights_are_what_the_card_says(card):
     for weights in card.method.weights:
         path = SHIPPED / weights.file
         assert path.stat().st_size == weights.bytes
-        header = checkpoint.read_header(path)
+        header = weights_file.read_header(path)
         assert header.method == card.id
         assert tuple(header.scales) == weights.scales
         assert make_options(card, header.options) == make_options(card, weights.options)

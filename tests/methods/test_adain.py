@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from safelight import backbones, infer, losses, train
+from safelight import infer, losses, train
 from safelight.catalog import DEFAULTS, find
-from safelight.checkpoint import Header, save
+from safelight.checkpoints import backbones
+from safelight.checkpoints.weights_file import WeightsHeader, save
 from safelight.core.card import Batch
 from safelight.core.options import CardError
 from safelight.core.solver_input import SolverInput, Style
@@ -202,7 +203,9 @@ def test_training_brings_the_terms_down(backbone):
 def test_a_decoder_is_used_with_the_weights_that_it_was_trained_with(tmp_path, decoder):
     y, styles = torch.zeros(1, 3, 16, 16), (Style(x=torch.zeros(1, 3, 64, 64)),)
     for sha256, fits in ((backbones.load("lens").sha256, True), ("0" * 64, False)):
-        header = Header(method=CARD.id, options={"encoder": "lens"}, scales=(1,), recipe={"backbone_sha256": sha256})
+        header = WeightsHeader(
+            method=CARD.id, options={"encoder": "lens"}, scales=(1,), recipe={"backbone_sha256": sha256}
+        )
         save(tmp_path / "own.safetensors", decoder.state_dict(), header)
         model = load(CARD, weights=tmp_path / "own.safetensors")
         with nullcontext() if fits else pytest.raises(BackboneError, match="expected the weights of lens that its own"):

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 import safelight
-from safelight import backbones, infer, losses
+from safelight import infer, losses
 from safelight.catalog import find
+from safelight.checkpoints import backbones
 from safelight.core.options import CardError
 from safelight.core.solver_input import SolverInput, Style
 from safelight.features import BackboneError

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from safelight import backbones, infer, losses, train
+from safelight import infer, losses, train
 from safelight import model as models
 from safelight.catalog import find
-from safelight.checkpoint import CheckpointError
+from safelight.checkpoints import backbones
+from safelight.checkpoints.weights_file import CheckpointError
 from safelight.core.card import Batch
 from safelight.core.options import CardError
 from safelight.engine.samples import to_tensor

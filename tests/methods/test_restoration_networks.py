@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 import torch
 
-from safelight import checkpoint
 from safelight.catalog import find
+from safelight.checkpoints import weights_file
 from safelight.core.card import LayoutError
 from safelight.core.options import make_options
 from safelight.degrade import Jpeg, Noise, Shrink
@@ -102,7 +102,7 @@ def test_dncnn_picks_by_colour_and_level(gray, sigma, variant, monkeypatch):
 
 def test_dncnn_is_blind_where_the_network_of_a_level_is_no_better():
     scores = {
-        weights.options["variant"]: checkpoint.read_header(SHIPPED / weights.file).scores for weights in dncnn.WEIGHTS
+        weights.options["variant"]: weights_file.read_header(SHIPPED / weights.file).scores for weights in dncnn.WEIGHTS
     }
     measured = {name: f"Set12 sigma {level} PSNR" for name, level in dncnn.LEVELS.items()}
     assert {name for name, score in measured.items() if scores[name][score] > scores["B"][score]} == dncnn.PICKED

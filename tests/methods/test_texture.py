@@ -4,7 +4,8 @@ import pytest
 import torch
 
 import safelight
-from safelight import backbones, losses
+from safelight import losses
+from safelight.checkpoints import backbones
 from safelight.core.solver_input import SolverInput
 from safelight.features import BackboneError
 from safelight.media.image import Picture

@@ -12,7 +12,8 @@ from torch import nn
 from typer.testing import CliRunner
 
 import safelight
-from safelight import backbones, catalog, views
+from safelight import catalog, views
+from safelight.checkpoints import backbones
 from safelight.cli import app
 from safelight.cli.visualize import complete_subject, complete_view
 from safelight.core.inspector import InspectorInput

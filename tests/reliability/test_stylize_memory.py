@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from test_stream_memory import peak_of
 
-from safelight import catalog, checkpoint
+from safelight import catalog
+from safelight.checkpoints import weights_file
 from safelight.media import image
 from safelight.methods.stylize import johnson
 from tests_support import random_network
@@ -18,8 +19,8 @@ LIMIT = 180  # seconds; about 40 on a core of an AMD EPYC
 def random_weights(path):
     """Weights of the default network: what is measured is the same for all."""
     card = catalog.find("johnson")
-    header = checkpoint.Header(method=card.id, options={"look": "auto", "width": 16}, scales=(1,))
-    checkpoint.save(path, random_network(card, 1, johnson.Options()).state_dict(), header)
+    header = weights_file.WeightsHeader(method=card.id, options={"look": "auto", "width": 16}, scales=(1,))
+    weights_file.save(path, random_network(card, 1, johnson.Options()).state_dict(), header)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

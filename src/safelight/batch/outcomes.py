@@ -8,7 +8,7 @@ from typing import Literal
 
 from safelight.batch.inputs import STREAM, BatchError
 from safelight.batch.outputs import Job
-from safelight.checkpoint import CheckpointError
+from safelight.checkpoints.weights_file import CheckpointError
 from safelight.core.card import MissingPackageError
 from safelight.core.options import CardError
 from safelight.engine.device import DeviceError

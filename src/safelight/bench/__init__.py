@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from safelight import __version__, catalog, provenance
+from safelight import __version__, catalog
 from safelight.bench import matlab, quality, speed, verdict
 from safelight.bench.markdown import tables
 from safelight.bench.plot import draw
@@ -20,7 +20,8 @@ from safelight.bench.quality import Entry, PictureSet, Quality
 from safelight.bench.records import Comparison, Earlier, ResizeProof, Results, Row, Run, Shortfall, label, read
 from safelight.bench.speed import CLOCK, Clock, Timing
 from safelight.bench.tracks import TRACKS, Track
-from safelight.checkpoint import write_atomic
+from safelight.checkpoints import provenance
+from safelight.checkpoints.weights_file import write_atomic
 from safelight.core.card import Card, Score
 from safelight.core.options import make_options
 from safelight.data import DataError

@@ -11,7 +11,7 @@ import typer
 from safelight.cli.shell import Bar, Debug, Json, Quiet, UsageError, Verb, note, say, say_json, table
 
 if TYPE_CHECKING:
-    from safelight.backbones import Stored
+    from safelight.checkpoints.backbones import InstalledBackbone
     from safelight.features import Facts
 
 
@@ -62,7 +62,7 @@ def fetch(
         if source is not None:
             raise UsageError(f"--from: expected the name of a backbone for {source}, got none; see: safelight fetch")
         return _list(features.BACKBONES if name is None else (features.facts(name),), json=json)
-    from safelight import backbones
+    from safelight.checkpoints import backbones
 
     facts = features.facts(name)
     before = backbones.stored(name)
@@ -89,7 +89,7 @@ def fetch(
 
 
 def _list(known: tuple[Facts, ...], *, json: bool) -> int:
-    from safelight import backbones
+    from safelight.checkpoints import backbones
 
     rows: list[tuple[str, str, str]] = []
     for facts in known:
@@ -102,7 +102,7 @@ def _list(known: tuple[Facts, ...], *, json: bool) -> int:
     return 0
 
 
-def _place(facts: Facts, here: Stored | None) -> str:
+def _place(facts: Facts, here: InstalledBackbone | None) -> str:
     if here is not None:
         return "come with the program" if facts.published is None else f"{here.words}: {here.path}"
     if facts.published is None:
@@ -110,7 +110,7 @@ def _place(facts: Facts, here: Stored | None) -> str:
     return f"not here; {facts.published.size / 1e6:.0f} MB by: safelight fetch {facts.name}"
 
 
-def _facts(facts: Facts, here: Stored | None) -> dict[str, Any]:
+def _facts(facts: Facts, here: InstalledBackbone | None) -> dict[str, Any]:
     published = facts.published
     return {
         "backbone": facts.name, "title": facts.title, "paper": facts.paper, "parameters": facts.parameters,

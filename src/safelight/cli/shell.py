@@ -202,12 +202,12 @@ def explain(error: Exception) -> tuple[str, int]:
     if isinstance(error, UsageError):
         return str(error), USAGE
     from safelight import batch
-    from safelight.checkpoint import CheckpointError
+    from safelight.checkpoints.download import FetchError
+    from safelight.checkpoints.weights_file import CheckpointError
     from safelight.core.card import MissingPackageError
     from safelight.core.options import CardError
     from safelight.data import DataError
     from safelight.features.backbone import BackboneError
-    from safelight.fetch import FetchError
 
     if isinstance(error, DataError | CardError | BackboneError | CheckpointError | batch.BatchError):
         return str(error), USAGE

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from starlette.responses import JSONResponse, Response
 
-from safelight.checkpoint import CheckpointError
+from safelight.checkpoints.weights_file import CheckpointError
 from safelight.core.card import MissingPackageError
 from safelight.core.options import CardError
 from safelight.features.backbone import BackboneError

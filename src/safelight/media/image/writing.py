@@ -103,7 +103,7 @@ def write_rows(
         >>> import numpy as np
         >>> spec = ImageSpec(width=640, height=480, channels=1, depth="16-bit")
         >>> band = np.zeros((160, 640, 1), np.uint16)
-        >>> write_rows(frame, [band] * 3, io.BytesIO(), format="jpeg")
+        >>> write_rows(spec, [band] * 3, io.BytesIO(), format="jpeg")
         ('16 bits rounded to 8: JPEG holds no more',)
     """
     if not isinstance(target, str | Path):

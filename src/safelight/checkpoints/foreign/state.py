@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from safelight.foreign.archive import ForeignError, Member, shown
-from safelight.foreign.pickles import View
+from safelight.checkpoints.foreign.archive import ForeignError, Member, shown
+from safelight.checkpoints.foreign.pickles import TensorView
 
 MAX_TENSORS = 10_000
 MAX_BYTES = 1 << 30  # of all tensors that are taken; VGG-19 as published has 575 MB
@@ -18,7 +18,7 @@ WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class StoredTensor:
     """Where the numbers of a tensor lie: bytes [start, start + size) of the file, of which it is a view."""
 
     dtype: str
@@ -28,7 +28,7 @@ class Place:
     stride: tuple[int, ...]
 
 
-def find_state(root: object) -> dict[str, View]:
+def find_state(root: object) -> dict[str, TensorView]:
     """Find the dictionary of tensors in what a checkpoint holds: all of it, or under one of the usual names.
 
     Raises:
@@ -40,12 +40,14 @@ def find_state(root: object) -> dict[str, View]:
     for candidate in (root, *(root[name] for name in WRAPPERS if name in root)):
         if isinstance(candidate, dict) and candidate:
             state = cast("dict[str, object]", candidate)
-            if all(isinstance(value, View) for value in state.values()):
-                return cast("dict[str, View]", state)
+            if all(isinstance(value, TensorView) for value in state.values()):
+                return cast("dict[str, TensorView]", state)
     raise ForeignError("a checkpoint without a dictionary of tensors, itself or under " + ", ".join(WRAPPERS))
 
 
-def locate(state: Mapping[str, View], members: Mapping[str, Member], folder: str) -> tuple[dict[str, Place], set[str]]:
+def locate(
+    state: Mapping[str, TensorView], members: Mapping[str, Member], folder: str
+) -> tuple[dict[str, StoredTensor], set[str]]:
     """Say where each tensor lies in the file, and in which members of the archive.
 
     A tensor may be any view of its storage that has no more numbers than it spans, and together the tensors hold no
@@ -56,7 +58,7 @@ def locate(state: Mapping[str, View], members: Mapping[str, Member], folder: str
     """
     if len(state) > MAX_TENSORS:
         raise ForeignError(f"{len(state)} tensors, more than the {MAX_TENSORS} that are read")
-    places: dict[str, Place] = {}
+    places: dict[str, StoredTensor] = {}
     used: set[str] = set()
     total = 0
     for name, view in state.items():
@@ -73,7 +75,7 @@ def locate(state: Mapping[str, View], members: Mapping[str, Member], folder: str
             )
         total += numbers * storage.width
         used.add(key)
-        places[name] = Place(
+        places[name] = StoredTensor(
             storage.dtype, member.start + view.offset * storage.width, reach * storage.width, view.shape, view.stride
         )
     if total > sum(members[key].size for key in used):

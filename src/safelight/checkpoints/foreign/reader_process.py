@@ -1,4 +1,4 @@
-"""The process that reads a stranger's checkpoint: ``python -m safelight.foreign.worker < FILE``.
+"""The process that reads a stranger's checkpoint: ``python -m safelight.checkpoints.foreign.reader_process < FILE``.
 
 It gets the file as its standard input, already open, and answers with one JSON object: where the tensors lie, or why
 there are none. It gives up its rights first, so that whatever a file does to it stays in it: it can open no file,
@@ -13,10 +13,10 @@ import sys
 from dataclasses import asdict
 from typing import BinaryIO
 
-from safelight.foreign.archive import ForeignError, Member, read_member, read_members, shown, verify
-from safelight.foreign.legacy import read_legacy
-from safelight.foreign.pickles import MAX_PICKLE, walk
-from safelight.foreign.state import Place, find_state, locate
+from safelight.checkpoints.foreign.archive import ForeignError, Member, read_member, read_members, shown, verify
+from safelight.checkpoints.foreign.legacy import read_legacy
+from safelight.checkpoints.foreign.pickles import MAX_PICKLE, walk
+from safelight.checkpoints.foreign.state import StoredTensor, find_state, locate
 
 MEMORY = 96 << 20  # bytes of the heap
 SECONDS = 10  # of the processor; a checkpoint of half a gigabyte takes one
@@ -41,7 +41,7 @@ def confine() -> None:
             resource.setrlimit(limit, (most, most))
 
 
-def read(file: BinaryIO) -> dict[str, Place]:
+def read(file: BinaryIO) -> dict[str, StoredTensor]:
     """Find the tensors of a checkpoint, of the present kind or of the one before torch 1.6.
 
     Raises:
@@ -51,7 +51,7 @@ def read(file: BinaryIO) -> dict[str, Place]:
     return read_archive(file) if file.read(2) == b"PK" else read_legacy(file)
 
 
-def read_archive(file: BinaryIO) -> dict[str, Place]:
+def read_archive(file: BinaryIO) -> dict[str, StoredTensor]:
     """Find the tensors of a zip file, and check the checksums of their numbers.
 
     Raises:

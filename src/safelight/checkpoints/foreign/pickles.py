@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
-from safelight.foreign.archive import ForeignError, shown
+from safelight.checkpoints.foreign.archive import ForeignError, shown
 
 MAX_PICKLE = 1 << 20  # bytes; a network of a thousand layers takes a quarter of it
 MAX_INSTRUCTIONS = 300_000  # of which a tensor takes 25
@@ -44,7 +44,7 @@ class Storage:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class TensorView:
     """A tensor: numbers of a storage, from ``offset`` on, in steps of ``stride``."""
 
     storage: Storage
@@ -66,7 +66,7 @@ _MARK = object()
 
 
 def walk(pickled: bytes) -> object:
-    """Read a pickle: dictionaries, lists, tuples, numbers and text as they are, and every tensor as a ``View``.
+    """Read a pickle: dictionaries, lists, tuples, numbers and text as they are, and every tensor as a ``TensorView``.
 
     Raises:
         ForeignError: It is damaged, too long, or would do anything but describe these.
@@ -241,11 +241,11 @@ class _Walker:
                 self.push({})
                 self.set_items(_flat(pairs))
             case "torch._utils._rebuild_tensor", (Storage() as storage, int(offset), shape, stride):  # before 0.4
-                self.push(View(storage, offset, _lengths(shape), _lengths(stride)))
-            case "torch._utils._rebuild_parameter", (View() as view, bool(), dict()):
+                self.push(TensorView(storage, offset, _lengths(shape), _lengths(stride)))
+            case "torch._utils._rebuild_parameter", (TensorView() as view, bool(), dict()):
                 self.push(view)
             case "torch._utils._rebuild_tensor_v2", (Storage() as storage, int(offset), shape, stride, bool(), dict()):
-                self.push(View(storage, offset, _lengths(shape), _lengths(stride)))
+                self.push(TensorView(storage, offset, _lengths(shape), _lengths(stride)))
             case _:
                 raise ForeignError("a damaged pickle, or a tensor of an unknown kind")
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from typing import BinaryIO, cast
 
-from safelight.foreign.archive import ForeignError, Member
-from safelight.foreign.pickles import MAX_PICKLE, Storage, walk_from
-from safelight.foreign.state import MAX_TENSORS, Place, find_state, locate
+from safelight.checkpoints.foreign.archive import ForeignError, Member
+from safelight.checkpoints.foreign.pickles import MAX_PICKLE, Storage, walk_from
+from safelight.checkpoints.foreign.state import MAX_TENSORS, StoredTensor, find_state, locate
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _VERSION = 1001
 _COUNT = 8  # bytes before each row of numbers that say how many there are
 
 
-def read_legacy(file: BinaryIO) -> dict[str, Place]:
+def read_legacy(file: BinaryIO) -> dict[str, StoredTensor]:
     """Find the tensors of such a file.
 
     Raises:

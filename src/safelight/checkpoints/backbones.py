@@ -15,18 +15,19 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from safelight import checkpoint, convert, features
-from safelight.checkpoint import CheckpointError, Header, name_of
+from safelight import features
+from safelight.checkpoints import conversion, weights_file
+from safelight.checkpoints.weights_file import CheckpointError, WeightsHeader, name_of
 from safelight.features.backbone import Backbone, BackboneError, Pooling
 from safelight.features.published import Facts
 
-SHIPPED = Path(__file__).parent / "weights"
+SHIPPED = Path(__file__).parent.parent / "weights"
 MAX_BYTES = 1 << 30  # of a file of weights
 RULES = "1"  # raised when reading gives another result than before, so that what is kept is no longer taken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
+class InstalledBackbone:
     """Weights of a backbone on this machine.
 
     Attributes:
@@ -84,12 +85,12 @@ def load(
     else:
         tensors, origin = _read_own(facts) if weights is None else _read(facts, weights)
         backbone = facts.build(pooling or facts.pooling)
-        checkpoint.fill(backbone.network, tensors, origin.path)
+        weights_file.fill(backbone.network, tensors, origin.path)
         backbone.weights = origin.words
     return backbone.eval().requires_grad_(False).to(device)
 
 
-def stored(name: str) -> Stored | None:
+def stored(name: str) -> InstalledBackbone | None:
     """Tell which weights of a backbone are on this machine, without reading their numbers.
 
     Raises:
@@ -98,13 +99,15 @@ def stored(name: str) -> Stored | None:
     facts = features.facts(name)
     path = _path(facts)
     try:
-        header = checkpoint.read_header(path)
+        header = weights_file.read_header(path)
     except CheckpointError:
         return None
     return _origin(facts, path, header) if _is_current(facts, header) else None
 
 
-def install(name: str, source: Path | None = None, *, progress: Callable[[int, int], None] | None = None) -> Stored:
+def install(
+    name: str, source: Path | None = None, *, progress: Callable[[int, int], None] | None = None
+) -> InstalledBackbone:
     """Put the weights of a backbone by, so that ``load`` finds them: fetched from their publisher, or out of a file.
 
     Only the layers that are used are kept, in a file with a checksum. What is there already is not fetched again.
@@ -127,14 +130,14 @@ def install(name: str, source: Path | None = None, *, progress: Callable[[int, i
         return _keep(facts, source)
     if (here := stored(name)) is not None and here.published and _is_whole(here.path):
         return here
-    from safelight import fetch
+    from safelight.checkpoints import download
 
     url = facts.published.url
-    target = convert.cache_folder("downloads") / url.rpartition("/")[2]
+    target = conversion.cache_folder("downloads") / url.rpartition("/")[2]
     try:
-        fetch.get(url, facts.published.sha256, target, size=facts.published.size, progress=progress)
-    except fetch.FetchError as error:
-        raise fetch.FetchError(f"{error}; if you have the file: safelight fetch {name} --from FILE") from None
+        download.get(url, facts.published.sha256, target, size=facts.published.size, progress=progress)
+    except download.FetchError as error:
+        raise download.FetchError(f"{error}; if you have the file: safelight fetch {name} --from FILE") from None
     kept = _keep(facts, target)
     target.unlink(missing_ok=True)
     return kept
@@ -147,10 +150,10 @@ def _path(facts: Facts) -> Path:
     """Say where the weights of a backbone are, if they are here."""
     if facts.shipped is not None:
         return SHIPPED / facts.shipped
-    return convert.cache_folder("backbones") / f"{facts.name}.safetensors"
+    return conversion.cache_folder("backbones") / f"{facts.name}.safetensors"
 
 
-def _is_current(facts: Facts, header: Header) -> bool:
+def _is_current(facts: Facts, header: WeightsHeader) -> bool:
     return header.method == _method(facts) and (facts.shipped is not None or header.converted.get("rules") == RULES)
 
 
@@ -159,22 +162,22 @@ def _method(facts: Facts) -> str:
     return f"features/{facts.name}"
 
 
-def _origin(facts: Facts, path: Path, header: Header) -> Stored:
+def _origin(facts: Facts, path: Path, header: WeightsHeader) -> InstalledBackbone:
     sha256 = header.converted.get("sha256", "")
     published = facts.published is None or sha256.startswith(facts.published.sha256)
     source = header.converted.get("file", path.name)
-    return Stored(path=path, source=source, sha256=sha256, published=published, licence=header.licence)
+    return InstalledBackbone(path=path, source=source, sha256=sha256, published=published, licence=header.licence)
 
 
 def _is_whole(path: Path) -> bool:
     try:
-        checkpoint.load(path)
+        weights_file.load(path)
     except CheckpointError:
         return False
     return True
 
 
-def _read_own(facts: Facts) -> tuple[dict[str, Tensor], Stored]:
+def _read_own(facts: Facts) -> tuple[dict[str, Tensor], InstalledBackbone]:
     """Read the weights that come with the program, or that were put by."""
     path = _path(facts)
     if facts.published is not None and not path.is_file():
@@ -183,7 +186,7 @@ def _read_own(facts: Facts) -> tuple[dict[str, Tensor], Stored]:
             f"({facts.published.size / 1e6:.0f} MB) by: safelight fetch {facts.name}"
         )
     try:
-        tensors, header = checkpoint.load(path)
+        tensors, header = weights_file.load(path)
     except CheckpointError as error:
         again = "install safelight again" if facts.published is None else f"run again: safelight fetch {facts.name}"
         raise CheckpointError(f"{error}; {again}") from None
@@ -195,22 +198,24 @@ def _read_own(facts: Facts) -> tuple[dict[str, Tensor], Stored]:
     return tensors, _origin(facts, path, header)
 
 
-def _read(facts: Facts, path: Path) -> tuple[dict[str, Tensor], Stored]:
+def _read(facts: Facts, path: Path) -> tuple[dict[str, Tensor], InstalledBackbone]:
     """Read the weights out of a user's file: what the network needs of it, if the rest is what may be passed over."""
-    with convert.opened(path, f"weights of {facts.title}", most=MAX_BYTES) as file:
+    with conversion.opened(path, f"weights of {facts.title}", most=MAX_BYTES) as file:
         if file.ours:
-            header = checkpoint.read_header(path)
+            header = weights_file.read_header(path)
             if header.method != _method(facts):
                 raise file.error(f"weights of {header.method}")
-            _check(facts, checkpoint.read_shapes(path)[0], path)
-            return checkpoint.load(path)[0], _origin(facts, path, header)
+            _check(facts, weights_file.read_shapes(path)[0], path)
+            return weights_file.load(path)[0], _origin(facts, path, header)
         shapes = _needed(facts, file.shapes())
         _check(facts, shapes, path)
-        tensors = checkpoint.as_floats(file.read(shapes), path)
+        tensors = weights_file.as_floats(file.read(shapes), path)
         known = facts.published
         published = known is not None and file.sha256.startswith(known.sha256)
-        licence = known.licence if known is not None and published else convert.LICENCE
-        origin = Stored(path=path, source=name_of(path), sha256=file.sha256, published=published, licence=licence)
+        licence = known.licence if known is not None and published else conversion.LICENCE
+        origin = InstalledBackbone(
+            path=path, source=name_of(path), sha256=file.sha256, published=published, licence=licence
+        )
         return tensors, origin
 
 
@@ -226,11 +231,11 @@ def _check(facts: Facts, shapes: Mapping[str, tuple[int, ...]], path: Path) -> N
         CheckpointError: They are not.
     """
     try:
-        checkpoint.fits(_blank(facts), shapes, path, f"weights of {facts.title}")
+        weights_file.fits(_blank(facts), shapes, path, f"weights of {facts.title}")
     except CheckpointError:
         for other in features.BACKBONES:
             try:
-                checkpoint.fits(_blank(other), _needed(other, shapes), path)
+                weights_file.fits(_blank(other), _needed(other, shapes), path)
             except CheckpointError:
                 continue
             raise CheckpointError(
@@ -246,11 +251,11 @@ def _blank(facts: Facts) -> nn.Module:
         return facts.build(facts.pooling).network
 
 
-def _keep(facts: Facts, source: Path) -> Stored:
+def _keep(facts: Facts, source: Path) -> InstalledBackbone:
     """Write what is needed of a user's file into the cache."""
     tensors, origin = _read(facts, source)
     assert facts.published is not None
-    header = Header(
+    header = WeightsHeader(
         method=_method(facts),
         options={},
         scales=(1,),
@@ -261,7 +266,7 @@ def _keep(facts: Facts, source: Path) -> Stored:
         },
     )  # fmt: skip
     path = _path(facts)
-    convert.keep(path, tensors, header)
+    conversion.keep(path, tensors, header)
     return _origin(facts, path, header)
 
 

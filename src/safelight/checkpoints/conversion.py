@@ -1,7 +1,7 @@
 """Weights that others published, turned once into files of ours: recognised, checked, renamed and kept in a cache.
 
 A file is taken for what its content is, not its name. What ``torch.save`` wrote is read by a process of its own, which
-runs nothing of it (``safelight.foreign``) and says where the tensors lie; their numbers are then read from those
+runs nothing of it (``safelight.checkpoints.foreign``) and says where the tensors lie; their numbers are then read from those
 places. Which layouts there are stands on the cards.
 """
 
@@ -21,8 +21,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from safelight import checkpoint
-from safelight.checkpoint import CheckpointError, Header, name_of
+from safelight.checkpoints import weights_file
+from safelight.checkpoints.weights_file import CheckpointError, WeightsHeader, name_of
 from safelight.core.card import Card, ForeignLayout, LayoutError, Trained
 from safelight.core.options import CardError, make_options
 
@@ -64,7 +64,7 @@ def ready(card: Card, path: Path) -> Path:
             return kept
         names = file.shapes()
         layout = _layout(method, file, names)
-        _convert(card, method, layout, file, checkpoint.as_floats(file.read(names), path), kept)
+        _convert(card, method, layout, file, weights_file.as_floats(file.read(names), path), kept)
     return kept
 
 
@@ -82,7 +82,7 @@ def cache_folder(kind: str) -> Path:
 # --- files of others --------------------------------------------------------------------------------------------------
 
 
-class Foreign:
+class ForeignFile:
     """A weights file, open: it is looked at from outside, nothing in it runs, and only what is asked for is read.
 
     Args:
@@ -104,7 +104,7 @@ class Foreign:
         self._pickled = self._kind() == "torch"
         self._places: dict[str, Any] = {}
         self._names: dict[str, str] = {}
-        self.ours, self.sha256 = not self._pickled and checkpoint.is_ours(path), ""
+        self.ours, self.sha256 = not self._pickled and weights_file.is_ours(path), ""
         if self.ours:
             return
         if path.stat().st_size > most:
@@ -126,7 +126,7 @@ class Foreign:
             self._places = self._ask()
             found = {name: tuple(place["shape"]) for name, place in self._places.items()}
         else:
-            found, _ = checkpoint.read_shapes(self.path)
+            found, _ = weights_file.read_shapes(self.path)
         self._names = _names(found)
         return {name: found[full] for name, full in self._names.items()}
 
@@ -138,7 +138,7 @@ class Foreign:
         """
         full = {name: self._names[name] for name in names}
         if not self._pickled:
-            stored, _ = checkpoint.read_file(self.path, full.values())
+            stored, _ = weights_file.read_file(self.path, full.values())
             return {name: stored[theirs] for name, theirs in full.items()}
         return {name: self._read(self._places[theirs]) for name, theirs in full.items()}
 
@@ -163,7 +163,7 @@ class Foreign:
     def _ask(self) -> dict[str, Any]:
         """Have the reader's process say where the tensors lie; it has the file open and can do nothing else."""
         # -P: a module in the current folder must not stand in for one of Python's.
-        command = [sys.executable, "-P", "-m", "safelight.foreign.worker"]
+        command = [sys.executable, "-P", "-m", "safelight.checkpoints.foreign.reader_process"]
         try:
             run = subprocess.run(
                 command, stdin=self._file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=SECONDS,
@@ -190,7 +190,7 @@ class Foreign:
 
 
 @contextmanager
-def opened(path: Path, wanted: str, *, most: int) -> Generator[Foreign]:
+def opened(path: Path, wanted: str, *, most: int) -> Generator[ForeignFile]:
     """Open a weights file of anybody's.
 
     Args:
@@ -201,9 +201,9 @@ def opened(path: Path, wanted: str, *, most: int) -> Generator[Foreign]:
     Raises:
         CheckpointError: The file is missing, too large, or of a kind that is not read.
     """
-    checkpoint.check_present(path)
+    weights_file.check_present(path)
     with path.open("rb") as file:
-        yield Foreign(path, file, wanted, most)
+        yield ForeignFile(path, file, wanted, most)
 
 
 def _names(found: Iterable[str]) -> dict[str, str]:
@@ -224,13 +224,13 @@ def _is_converted(card: Card, kept: Path) -> bool:
     if not kept.is_file():
         return False
     try:
-        _, header = checkpoint.load(kept)
+        _, header = weights_file.load(kept)
     except CheckpointError:
         return False
     return header.method == card.id and header.converted.get("rules") == RULES
 
 
-def _layout(method: Trained, file: Foreign, names: Mapping[str, object]) -> ForeignLayout:
+def _layout(method: Trained, file: ForeignFile, names: Mapping[str, object]) -> ForeignLayout:
     """Recognise the published code that a file comes from."""
     for layout in method.foreign:
         if names.keys() >= set(layout.keys):
@@ -243,7 +243,7 @@ def _layout(method: Trained, file: Foreign, names: Mapping[str, object]) -> Fore
 
 
 def _convert(
-    card: Card, method: Trained, layout: ForeignLayout, file: Foreign, tensors: Mapping[str, Tensor], kept: Path
+    card: Card, method: Trained, layout: ForeignLayout, file: ForeignFile, tensors: Mapping[str, Tensor], kept: Path
 ) -> None:
     """Rename the tensors, check that they are a network of the method, and write them with a header."""
     try:
@@ -253,8 +253,8 @@ def _convert(
         raise file.error(f"{error} (read as {layout.name})") from None
     with torch.device("meta"):  # shapes alone: no memory, and no time for random weights
         network = method.network(options, adopted.scales[0])
-    checkpoint.fits(network, {name: tuple(tensor.shape) for name, tensor in adopted.tensors.items()}, file.path)
-    header = Header(
+    weights_file.fits(network, {name: tuple(tensor.shape) for name, tensor in adopted.tensors.items()}, file.path)
+    header = WeightsHeader(
         method=card.id,
         options=adopted.options,
         scales=adopted.scales,
@@ -266,7 +266,7 @@ def _convert(
     keep(kept, adopted.tensors, header)
 
 
-def keep(kept: Path, tensors: Mapping[str, Tensor], header: Header) -> None:
+def keep(kept: Path, tensors: Mapping[str, Tensor], header: WeightsHeader) -> None:
     """Write weights into a folder of the cache.
 
     Raises:
@@ -274,7 +274,7 @@ def keep(kept: Path, tensors: Mapping[str, Tensor], header: Header) -> None:
     """
     try:
         kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        checkpoint.save(kept, tensors, header)
+        weights_file.save(kept, tensors, header)
     except OSError as error:
         raise OSError(
             f"{kept.parent}: expected a folder to keep converted weights in, got: {error.strerror}; "

@@ -35,7 +35,7 @@ class CheckpointError(ValueError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
+class WeightsHeader:
     """What a weights file says of itself.
 
     ``method`` is the card's id, ``options`` the architecture's options, ``scales`` what the network was trained for.
@@ -74,7 +74,7 @@ def write_atomic(path: Path, content: bytes) -> None:
         raise
 
 
-def save(path: Path, tensors: Mapping[str, Tensor], header: Header, *, dtype: torch.dtype | None = None) -> None:
+def save(path: Path, tensors: Mapping[str, Tensor], header: WeightsHeader, *, dtype: torch.dtype | None = None) -> None:
     """Write weights and their header, atomically.
 
     Args:
@@ -137,13 +137,13 @@ def _fields(path: Path, text: str | None) -> dict[str, Any]:
     return fields
 
 
-def _parse(path: Path, text: str | None) -> Header:
+def _parse(path: Path, text: str | None) -> WeightsHeader:
     fields = _fields(path, text)
     try:
         plain = {key: value for key, value in fields.items() if key not in ("format", "digest")}
         plain["scales"] = tuple(fields["scales"])
         plain["trained_on"] = tuple(str(name) for name in fields["trained_on"])
-        return Header(**plain)
+        return WeightsHeader(**plain)
     except (TypeError, KeyError):
         raise _error(path, _UNREADABLE) from None
 
@@ -204,7 +204,7 @@ def _check_file(path: Path) -> None:
         raise _error(path, f"got a header of {length} bytes, more than the {_MAX_HEADER} that are read")
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path) -> WeightsHeader:
     """Read what a weights file says of itself, without its tensors.
 
     Raises:
@@ -222,7 +222,7 @@ def is_ours(path: Path) -> bool:
     return _KEY in read_shapes(path)[1]
 
 
-def load(path: Path) -> tuple[dict[str, Tensor], Header]:
+def load(path: Path) -> tuple[dict[str, Tensor], WeightsHeader]:
     """Read weights, as float32, and their header.
 
     Raises:

@@ -1,0 +1,1 @@
+"""Weights: own files, foreign formats, downloads, backbones, and where results come from."""
