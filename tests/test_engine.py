@@ -10,7 +10,7 @@ from safelight import catalog
 from safelight.core.card import Trained
 from safelight.engine import device, graph, tiles
 from safelight.engine.cost import measure
-from safelight.engine.tiles import Local, OutOfMemoryError, Region, Renderer, Resample
+from safelight.engine.tiles import LocalStage, OutOfMemoryError, Region, Renderer, ResampleStage
 from safelight.ops.resampling import CUBIC
 
 TRAINED = [card for card in catalog.CARDS if isinstance(card.method, Trained)]
@@ -67,14 +67,14 @@ ERRORS = [
 def test_out_of_memory_at_any_tile_gives_the_same_picture(error, at, behind):
     whole = blur(PICTURE)
     failing = Failing(error, at=at)
-    out, _ = rendered([Local((40, 50), 1, 1, failing)], behind=behind)
+    out, _ = rendered([LocalStage((40, 50), 1, 1, failing)], behind=behind)
     assert failing.failures == 1
     torch.testing.assert_close(out, whole)
 
 
 def test_smaller_tiles_are_kept_after_the_first_failure():
     failing = Failing(MemoryError(), largest=24 * 24)
-    out, regions = rendered([Local((40, 50), 1, 1, failing)], tile=64)
+    out, regions = rendered([LocalStage((40, 50), 1, 1, failing)], tile=64)
     torch.testing.assert_close(out, blur(PICTURE))
     assert failing.failures <= 2
     assert max(max(g.height, g.width) for g in regions) <= 25
@@ -82,18 +82,18 @@ def test_smaller_tiles_are_kept_after_the_first_failure():
 
 def test_memory_that_never_suffices_is_an_error_in_one_line():
     with pytest.raises(OutOfMemoryError, match="not enough memory even for the smallest tile") as caught:
-        rendered([Local((40, 50), 1, 1, Failing(MemoryError(), largest=0))])
+        rendered([LocalStage((40, 50), 1, 1, Failing(MemoryError(), largest=0))])
     assert "\n" not in str(caught.value)
 
 
 def test_other_errors_pass_through():
     with pytest.raises(RuntimeError, match="a mistake"):
-        rendered([Local((40, 50), 1, 1, Failing(RuntimeError("a mistake"), at=2))])
+        rendered([LocalStage((40, 50), 1, 1, Failing(RuntimeError("a mistake"), at=2))])
 
 
 def test_stages_chain():
-    first = Local((40, 50), 1, 1, blur)
-    stages = [first, Resample((40, 50), (71, 33), CUBIC), Local((71, 33), 1, 1, blur)]
+    first = LocalStage((40, 50), 1, 1, blur)
+    stages = [first, ResampleStage((40, 50), (71, 33), CUBIC), LocalStage((71, 33), 1, 1, blur)]
     out, _ = rendered(stages, tile=11)
     whole, _ = rendered(stages, tile=1000)
     torch.testing.assert_close(out, whole)
@@ -111,7 +111,7 @@ def test_cells_are_the_pictures_in_every_tile(size):
 
     out = torch.full((1, 1, *size), -1.0)
     Renderer((7, 11)).render(
-        [Local(size, 1, 3, by_place, 2)],
+        [LocalStage(size, 1, 3, by_place, 2)],
         Region(0, size[0], 0, size[1]),
         lambda g: x[..., g.top : g.bottom, g.left : g.right],
         lambda g, part: out[..., g.top : g.bottom, g.left : g.right].copy_(part),
@@ -127,7 +127,7 @@ def test_progress_reaches_one():
         tick(0.5)
         return blur(x)
 
-    stages = [Local((40, 50), 1, 1, halves), Local((40, 50), 1, 1, halves)]
+    stages = [LocalStage((40, 50), 1, 1, halves), LocalStage((40, 50), 1, 1, halves)]
     Renderer((16, 16)).render(stages, Region(0, 40, 0, 50), read, lambda g, x: None, seen.append)
     assert len(seen) == 12 * 3  # twice on the way and once at the end of each tile
     assert seen == sorted(seen)

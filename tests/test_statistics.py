@@ -7,8 +7,8 @@ from torch import nn
 
 from safelight.engine import statistics
 from safelight.engine.graph import UnknownLayerError
-from safelight.engine.places import Look, lower
-from safelight.engine.statistics import Chain, Sum
+from safelight.engine.spatial_graph import LocalLayer, lower
+from safelight.engine.statistics import StatisticsStage, Sum
 from safelight.engine.tiles import Region, Renderer
 from safelight.nn.blocks import InstanceNorm, Moments, Normalisation, extended, grain, mirrored, moments
 
@@ -63,7 +63,7 @@ def in_tiles(network, x, multiple, memory, tile=None, margin=0):
     size = (x.shape[-2], x.shape[-1])
     seen = []
     with torch.inference_mode():
-        chain = Chain(network, size, memory, multiple=multiple, margin=margin)
+        chain = StatisticsStage(network, size, memory, multiple=multiple, margin=margin)
         part = chain.measure(lambda r: x[..., r.top : r.bottom, r.left : r.right], seen.append)
         out = torch.full_like(x, float("nan"))
 
@@ -141,10 +141,10 @@ def test_keeping_saves_work(monkeypatch):
     for name, memory in (("rich", 1 << 30), ("poor", 1 << 14)):
         network, x = net(), picture(64, 80)
         nodes = lower(network)
-        chain = Chain(network, (64, 80), memory, multiple=8)
+        chain = StatisticsStage(network, (64, 80), memory, multiple=8)
 
         def counted(node, name=name):
-            if not isinstance(node.layer, Look):
+            if not isinstance(node.layer, LocalLayer):
                 return node
 
             def function(maps, plain=node.layer.function):
@@ -153,7 +153,9 @@ def test_keeping_saves_work(monkeypatch):
                 return made
 
             return type(node)(
-                Look(**{f: getattr(node.layer, f) for f in Look.__slots__ if f != "function"}, function=function),
+                LocalLayer(
+                    **{f: getattr(node.layer, f) for f in LocalLayer.__slots__ if f != "function"}, function=function
+                ),
                 node.inputs,
             )
 
@@ -245,12 +247,12 @@ class Batched(nn.Module):
 @pytest.mark.parametrize("kind", [Shuffled, Batched])
 def test_a_layer_that_it_does_not_know_is_named(kind):
     with pytest.raises(UnknownLayerError, match=r"shuffle|norm"):
-        Chain(kind(), (8, 8), 1 << 20)
+        StatisticsStage(kind(), (8, 8), 1 << 20)
 
 
 def test_maps_of_different_sizes_are_refused():
     with pytest.raises(UnknownLayerError, match="different sizes"):
-        Chain(net(Skipped), (8, 8), 1 << 20)
+        StatisticsStage(net(Skipped), (8, 8), 1 << 20)
 
 
 def test_a_picture_is_mirrored_at_its_borders():

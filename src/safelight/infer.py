@@ -21,10 +21,10 @@ from safelight.core.card import Card, ClosedForm, Interpolation, Optimised, Trai
 from safelight.core.solver_input import ProgressCallback, SolverProgress
 from safelight.engine import device as devices
 from safelight.engine.consistent import Consistent
+from safelight.engine.row_buffer import PictureRows, RowBuffer
 from safelight.engine.samples import to_samples, to_tensor
 from safelight.engine.sizes import target_size
-from safelight.engine.tiles import Region, Renderer, Resample, Stage, Tick, first_row
-from safelight.engine.window import Held, Window
+from safelight.engine.tiles import Region, Renderer, ResampleStage, Stage, Tick, first_row
 from safelight.media.image import ImageSpec, Picture, Rows, picture_of
 from safelight.model import Model
 from safelight.ops.resampling import CUBIC
@@ -139,7 +139,7 @@ class Runner:
             OutOfMemoryError: Even the smallest tile does not fit.
         """
         warnings: list[str] = []
-        frame, bands = self.stream(Held(picture), progress, warnings.append)
+        frame, bands = self.stream(PictureRows(picture), progress, warnings.append)
         rows = np.empty((frame.height, frame.width, frame.bands), frame.dtype)
         top = 0
         for band in bands:
@@ -190,7 +190,7 @@ class Runner:
             yield from self._whole(self._way, source, frame, progress, warn)
             return
         before = source.frame
-        window = Window(source, warn)
+        window = RowBuffer(source, warn)
         read = partial(self._read, window, frame.channels)
         ahead = 0.0  # which part of the work is done before the first tile
         if isinstance(self._way, Network) and self._way.method.statistics:
@@ -202,7 +202,7 @@ class Runner:
         # Two bands may be there: one is computed while the other is encoded.
         most = self.settings.memory // (10 * frame.width * frame.bands * frame.dtype.itemsize)
         tile = (min(tile[0], max(16, most)), tile[1])
-        coverage: list[Stage] = [Resample((before.height, before.width), (frame.height, frame.width), CUBIC)]
+        coverage: list[Stage] = [ResampleStage((before.height, before.width), (frame.height, frame.width), CUBIC)]
         for stage in stages:
             if isinstance(stage, Consistent):
                 stage.written = partial(_as_written, frame.dtype)
@@ -238,7 +238,7 @@ class Runner:
     ) -> Iterator[NDArray[Any]]:
         """Read the whole picture, restore it, and give it row by row."""
         before = source.frame
-        window = Window(source, warn)
+        window = RowBuffer(source, warn)
         whole = Region(0, before.height, 0, before.width)
 
         def report(step: SolverProgress) -> bool:
@@ -253,13 +253,13 @@ class Runner:
         result = Region(0, frame.height, 0, frame.width)
         self._write(rows[..., : frame.channels], 0, result, solution.x.detach())
         if frame.bands > frame.channels:
-            axes: list[Stage] = [Resample((before.height, before.width), (frame.height, frame.width), CUBIC)]
+            axes: list[Stage] = [ResampleStage((before.height, before.width), (frame.height, frame.width), CUBIC)]
             Renderer((1024, 1024)).render(axes, result, window.coverage, partial(_put, rows[..., frame.channels :], 0))
         progress(1.0)
         for start, end in ops.spans(frame.height, max(1, _PIECE // rows[0].nbytes)):
             yield rows[start:end]
 
-    def _read(self, window: Window, channels: int, region: Region) -> Tensor:
+    def _read(self, window: RowBuffer, channels: int, region: Region) -> Tensor:
         return window.colors(region).expand(-1, channels, -1, -1).to(self.device)
 
     def _write(self, band: NDArray[Any], top: int, region: Region, x: Tensor) -> None:

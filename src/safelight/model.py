@@ -22,7 +22,7 @@ from safelight.core.solver_input import SolverInput, Style
 from safelight.engine import device as devices
 from safelight.engine.cost import Cost, measure
 from safelight.engine.graph import UnknownLayerError, lower
-from safelight.engine.strips import Strips
+from safelight.engine.row_streaming import RowStreaming
 from safelight.features.backbone import Backbone, BackboneError
 from safelight.nn.blocks import extended, grain
 from safelight.ops.color import rgb_to_ycbcr, ycbcr_to_rgb
@@ -65,7 +65,7 @@ class Model:
         self.method, self.precision = card.method, precision
         self.channels = channels_of(card.method, options)
         self.task: Task = card.task if task is None else task
-        self._lowered: tuple[object, Strips | None] | None = None
+        self._lowered: tuple[object, RowStreaming | None] | None = None
         self._loaded: Backbone | None = None
 
     @cached_property
@@ -121,7 +121,7 @@ class Model:
         return max(reach, _CUBIC_REACH)  # the chroma's bicubic kernel, where the network looks less far
 
     @property
-    def _strips(self) -> Strips | None:
+    def _strips(self) -> RowStreaming | None:
         """The network strip by strip; None where it has a layer that this can't do.
 
         Made again when the weights have changed: some are rewritten or converted, once, and would be the old ones.
@@ -131,7 +131,7 @@ class Model:
         state = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in self.network.parameters())
         if self._lowered is None or self._lowered[0] != state:
             try:
-                strips = Strips(lower(self.network), self._channels, getattr(torch, self.precision))
+                strips = RowStreaming(lower(self.network), self._channels, getattr(torch, self.precision))
             except UnknownLayerError:
                 strips = None
             self._lowered = (state, strips)

@@ -24,10 +24,10 @@ from safelight.degrade import BlurError, blur_kernel
 from safelight.engine import device as devices
 from safelight.engine.consistent import Consistent
 from safelight.engine.memory import available
+from safelight.engine.row_streaming import cache_bytes
 from safelight.engine.sizes import affordable, chain
-from safelight.engine.statistics import Chain
-from safelight.engine.strips import cache_bytes
-from safelight.engine.tiles import Local, OutOfMemoryError, Region, Resample, Stage, Tick
+from safelight.engine.statistics import StatisticsStage
+from safelight.engine.tiles import LocalStage, OutOfMemoryError, Region, ResampleStage, Stage, Tick
 from safelight.features.backbone import Backbone
 from safelight.model import Model, choose_precision, load, open_weights, served_scales
 from safelight.nn.blocks import grain
@@ -69,13 +69,13 @@ class Formula:
     def stages(self, size: tuple[int, int], target: tuple[int, int], channels: int) -> tuple[list[Stage], Tile]:
         """Resample, and filter if the method does."""
         method = self.method
-        stages: list[Stage] = [Resample(size, target, method.kernel)]
+        stages: list[Stage] = [ResampleStage(size, target, method.kernel)]
         reach = 0
         if method.after is not None and method.after_reach is not None:
             zoom = max(target[0] / size[0], target[1] / size[1])
             reach = method.after_reach(zoom, self.options)
             after = partial(_call, method.after, zoom, self.options)
-            stages.append(Local(target, 1, reach, _ensembled(after, self.settings)))
+            stages.append(LocalStage(target, 1, reach, _ensembled(after, self.settings)))
         # Eight copies of a tile in float32: the taps of one axis, the result of the other, the filter's frames.
         memory = self.settings.memory // 2
         side = max(16, min(1024, int(math.sqrt(memory / (32.0 * channels))) - 2 * reach))
@@ -145,12 +145,12 @@ class Network:
                 pixel += 36 * scale**2
             height, width = affordable(size, model.reach, column, pixel, share)
             function = _mixed(_ensembled(model, self.settings), self.settings.strength)
-            stages.append(Local(size, scale, model.reach, function, self.method.multiple))
+            stages.append(LocalStage(size, scale, model.reach, function, self.method.multiple))
             size = stages[-1].size
             tile = (scale * min(tile[0], height), scale * min(tile[1], width))
         if size != target or not stages:
             tile = (tile[0] * target[0] / size[0], tile[1] * target[1] / size[1])
-            stages.append(Resample(size, target, CUBIC))
+            stages.append(ResampleStage(size, target, CUBIC))
         if self.settings.consistent:
             way = Consistent(given, stages)
             # What is computed around a tile comes on top of it, but a tile below a quarter would be mostly that.
@@ -183,7 +183,9 @@ class Network:
             del y
         if self.method.noise:
             read = partial(_grainy, read, self.method.noise)
-        chain = Chain(network, size, settings.memory, multiple=self.method.multiple, margin=self.method.margin)
+        chain = StatisticsStage(
+            network, size, settings.memory, multiple=self.method.multiple, margin=self.method.margin
+        )
         part = chain.measure(read, progress)
         most = (min(chain.tile[0], _MOST_ROWS), chain.tile[1])
         return [chain], most, part

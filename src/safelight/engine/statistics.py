@@ -26,8 +26,8 @@ import torch
 from torch import Tensor, nn
 
 from safelight.engine.graph import UnknownLayerError
-from safelight.engine.places import Apply, Enlarge, Look, Size, lower, reads
 from safelight.engine.sizes import affordable
+from safelight.engine.spatial_graph import Apply, Enlarge, LocalLayer, Size, lower, reads
 from safelight.engine.tiles import Region, Renderer, Tick
 from safelight.nn.blocks import Moments, Normalisation, mirrored
 
@@ -87,7 +87,7 @@ def _total(x: Tensor) -> Tensor:
 # --- the network on one picture ---------------------------------------------------------------------------------------
 
 
-class Chain:
+class StatisticsStage:
     """A network with normalisations on one picture: first ``measure``, then a ``Stage`` that tiles are pulled through.
 
     Args:
@@ -119,8 +119,8 @@ class Chain:
             channels = max(self._channels[source] for source in node.inputs)
             if len(set(sizes)) > 1:
                 raise UnknownLayerError("maps of different sizes are joined")
-            self._sizes.append(layer.size(sizes[0]) if isinstance(layer, (Look, Enlarge)) else sizes[0])
-            self._channels.append(layer.made or channels if isinstance(layer, Look) else channels)
+            self._sizes.append(layer.size(sizes[0]) if isinstance(layer, (LocalLayer, Enlarge)) else sizes[0])
+            self._channels.append(layer.made or channels if isinstance(layer, LocalLayer) else channels)
             self._last.append(len(self._nodes) + 1)
             for source in node.inputs:
                 self._last[source] = number  # the last node that reads it
@@ -284,7 +284,7 @@ class Chain:
         for value, region in self._needs([target], Region(0, size[0], 0, size[1]), kept).items():
             if value > 0 and value not in kept:
                 layer = self._nodes[value - 1].layer
-                each = layer.work if isinstance(layer, Look) else 0
+                each = layer.work if isinstance(layer, LocalLayer) else 0
                 work += (each + self._channels[value]) * region.height * region.width
         return work
 

@@ -77,7 +77,7 @@ class Stage(Protocol):
         ...
 
 
-class Resample:
+class ResampleStage:
     """Resize to any size with an interpolation kernel, as ``ops.resize`` does to the whole picture."""
 
     def __init__(self, size_in: tuple[int, int], size: tuple[int, int], kernel: Kernel) -> None:
@@ -102,7 +102,7 @@ class Resample:
         return x
 
 
-class Local:
+class LocalStage:
     """Apply a function that multiplies the size by ``scale`` and looks at most ``reach`` input pixels away.
 
     The function is given the part of the picture and a ``Tick``, which it may tell how far it is. One that works on

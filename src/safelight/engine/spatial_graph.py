@@ -27,7 +27,7 @@ Size: TypeAlias = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Look:
+class LocalLayer:
     """A convolution or a pooling: ``function`` computes the inside, the border is added where the picture ends."""
 
     function: Callable[[Tensor], Tensor]
@@ -101,11 +101,11 @@ class Apply:
     work = 0
 
 
-Layer: TypeAlias = Look | Enlarge | Apply | Normalisation
+Layer: TypeAlias = LocalLayer | Enlarge | Apply | Normalisation
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Node:
+class SpatialNode:
     """A layer and the values that it reads: 0 is the picture, n + 1 the result of the n-th node."""
 
     layer: Layer
@@ -124,7 +124,7 @@ _BINARY: Mapping[Any, Callable[..., Tensor]] = {
 }  # fmt: skip
 
 
-def lower(network: nn.Module) -> tuple[Node, ...]:
+def lower(network: nn.Module) -> tuple[SpatialNode, ...]:
     """List a network's layers in the order in which they are computed; the last one's result is the network's.
 
     Raises:
@@ -132,7 +132,7 @@ def lower(network: nn.Module) -> tuple[Node, ...]:
     """
     graph = trace(network, (Normalisation,))
     modules: dict[str, nn.Module] = dict(cast("Any", network).named_modules())
-    nodes: list[Node] = []
+    nodes: list[SpatialNode] = []
     values: dict[fx.Node, int] = {}
     constants: dict[fx.Node, Tensor] = {}
     for step in graph.nodes:
@@ -151,7 +151,7 @@ def lower(network: nn.Module) -> tuple[Node, ...]:
                 if layer is None:
                     values[step] = values[sources[0]]
                     continue
-                nodes.append(Node(layer, tuple(values[source] for source in sources)))
+                nodes.append(SpatialNode(layer, tuple(values[source] for source in sources)))
                 values[step] = len(nodes)
     return tuple(nodes)
 
@@ -198,14 +198,14 @@ def _enlarges(module: nn.Upsample) -> bool:
     return known and module.size is None and float(cast("Any", module.scale_factor)).is_integer()
 
 
-def _convolution(module: nn.Conv2d) -> Look:
+def _convolution(module: nn.Conv2d) -> LocalLayer:
     kernel, stride, padding, dilation = module.kernel_size, module.stride, module.padding, module.dilation
     square = all(len(set(cast("Any", pair))) == 1 for pair in (kernel, stride, padding, dilation))
     if not square or isinstance(padding, str) or module.padding_mode == "circular":
         raise UnknownLayerError(f"{module}")
     weight, bias, groups = module.weight.detach(), module.bias, module.groups
     weight = weight.contiguous(memory_format=torch.channels_last)
-    return Look(
+    return LocalLayer(
         function=lambda x: F.conv2d(x, weight, bias, stride=stride, dilation=dilation, groups=groups),
         kernel=dilation[0] * (kernel[0] - 1) + 1,
         stride=stride[0],
@@ -216,13 +216,13 @@ def _convolution(module: nn.Conv2d) -> Look:
     )
 
 
-def _pooling(module: nn.AvgPool2d | nn.MaxPool2d) -> Look:
+def _pooling(module: nn.AvgPool2d | nn.MaxPool2d) -> LocalLayer:
     kernel, stride = module.kernel_size, module.stride
     if not (isinstance(kernel, int) and isinstance(stride, int)) or module.padding != 0 or module.ceil_mode:
         raise UnknownLayerError(f"{module}")
-    return Look(function=module, kernel=kernel, stride=stride, padding=0, mode="constant", made=None, work=0)
+    return LocalLayer(function=module, kernel=kernel, stride=stride, padding=0, mode="constant", made=None, work=0)
 
 
 def reads(layer: Layer, region: Region, size: Size) -> Region:
     """Tell which region of a layer's input, of this size, a region of its result is made from."""
-    return layer.reads(region, size) if isinstance(layer, (Look, Enlarge)) else region
+    return layer.reads(region, size) if isinstance(layer, (LocalLayer, Enlarge)) else region

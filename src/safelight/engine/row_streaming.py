@@ -64,7 +64,7 @@ class _Shape:
     zoom: int
 
 
-class Strips:
+class RowStreaming:
     """A network as ``lower`` lists it, ready to run on the CPU.
 
     Args:

@@ -14,7 +14,7 @@ from safelight.engine.tiles import Region
 from safelight.media.image import Picture, Rows, spec_of
 
 
-class Held:
+class PictureRows:
     """A picture in memory, as rows."""
 
     def __init__(self, picture: Picture) -> None:
@@ -31,7 +31,7 @@ class Held:
         return np.concatenate([pixels, picture.alpha[top : top + count, :, None]], axis=2)
 
 
-class Window:
+class RowBuffer:
     """The rows of the input that are read and still needed."""
 
     def __init__(self, source: Rows, warn: Callable[[str], None]) -> None:
