@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from safelight import catalog, infer, report, score
+from safelight import catalog, inference, report, score
 from safelight.core.card import Card
 from safelight.core.options import CardError
 from safelight.degrade import Downsample
@@ -39,12 +39,12 @@ def sample() -> image.Picture:
 def shrink(original: image.Picture) -> image.Picture:
     """Make the small input: MATLAB's antialiased bicubic by 1/4, rounded to 8 bits."""
     small = Downsample(SCALE)(to_tensor(original.pixels).double())
-    return replace(original, pixels=infer.to_samples(small, np.dtype(np.uint8)))
+    return replace(original, pixels=inference.to_samples(small, np.dtype(np.uint8)))
 
 
 def enlarge(card: Card, small: image.Picture) -> tuple[image.Picture, float, str]:
     """Run a method; return its result, the seconds it took, and what ran."""
-    runner = infer.prepare(card, infer.Settings(scale=SCALE))
+    runner = inference.prepare(card, inference.InferenceRequest(scale=SCALE))
     runner(replace(small, pixels=small.pixels[:32, :32]))  # loads the network, so that the time is that of the work
     start = time.perf_counter()
     result = runner(small)

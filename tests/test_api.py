@@ -10,7 +10,7 @@ from PIL import Image
 
 import safelight
 from restore_support import DARKEN, FILL, MEAN, install
-from safelight import infer
+from safelight import inference
 from safelight.core.options import CardError
 from safelight.media import image
 
@@ -129,7 +129,7 @@ def test_methods_are_listed():
 @pytest.mark.parametrize("name", ["upscale", "denoise", "deblock", "inpaint"])
 def test_the_face_has_the_settings_of_infer(name):
     given = inspect.signature(getattr(safelight, name)).parameters
-    settings = inspect.signature(infer.Settings).parameters
+    settings = inspect.signature(inference.InferenceRequest).parameters
     for own in given:
         if own not in ("x", "mask", "method", "options"):
             assert given[own].default == settings[own].default, own

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from safelight import batch, catalog, infer
+from safelight import batch, catalog, inference
 from safelight.batch.manifest import NAME
 from safelight.cli import app
+from safelight.inference.request import StylePicture
 from safelight.media import image
-from safelight.settings import StylePicture
 
 SETTINGS = {"method": "upscale/nearest", "scale": 2.0}
 
@@ -93,18 +93,18 @@ def test_what_does_not_change_a_result_is_no_other_setting(folder):
 
 
 def test_the_settings_hold_the_weights_and_the_options():
-    fsrcnn = infer.prepare(catalog.find("fsrcnn"), infer.Settings(scale=2))
+    fsrcnn = inference.prepare(catalog.find("fsrcnn"), inference.InferenceRequest(scale=2))
     facts = batch.settings_of(fsrcnn, quality=None, strip=False)
     assert facts["weights"] == [weights.sha256 for weights in fsrcnn.card.method.weights]
     assert facts["method"] == "upscale/fsrcnn"
-    sharpen = infer.prepare(catalog.find("sharpen"), infer.Settings(options={"amount": "1"}))
+    sharpen = inference.prepare(catalog.find("sharpen"), inference.InferenceRequest(options={"amount": "1"}))
     assert batch.settings_of(sharpen, quality=None, strip=False)["options"]["amount"] == 1.0
 
 
 def test_every_picture_among_the_settings_counts_by_its_content():
     def facts(level):
-        settings = infer.Settings(styles=(StylePicture(picture=flat(0)),), begin=flat(level))
-        return batch.settings_of(infer.prepare(catalog.find("gatys"), settings), quality=None, strip=False)
+        settings = inference.InferenceRequest(styles=(StylePicture(picture=flat(0)),), begin=flat(level))
+        return batch.settings_of(inference.prepare(catalog.find("gatys"), settings), quality=None, strip=False)
 
     def flat(level):
         return image.Picture(pixels=np.full((64, 64, 3), level, np.uint8))
@@ -113,11 +113,15 @@ def test_every_picture_among_the_settings_counts_by_its_content():
 
 
 def test_weights_of_a_file_count_by_their_content(tmp_path):
-    shipped = Path(infer.__file__).parent / "weights/fsrcnn-x2.safetensors"
+    shipped = Path(inference.__file__).parent / "weights/fsrcnn-x2.safetensors"
     copied = tmp_path / "w.safetensors"
     copied.write_bytes(shipped.read_bytes())
     facts = [
-        batch.settings_of(infer.prepare(catalog.find("fsrcnn"), infer.Settings(weights=path)), quality=None, strip=True)
+        batch.settings_of(
+            inference.prepare(catalog.find("fsrcnn"), inference.InferenceRequest(weights=path)),
+            quality=None,
+            strip=True,
+        )
         for path in (shipped, copied)
     ]
     assert facts[0] == facts[1]

@@ -139,9 +139,9 @@ def test_names_that_are_one_file_on_the_disk_lose_nothing(tmp_path):
     (tmp_path / "out/a.png").hardlink_to(first)
     before = state(tmp_path / "out")
 
-    from safelight import catalog, infer
+    from safelight import catalog, inference
 
-    runner = infer.prepare(catalog.find("nearest"), infer.Settings(scale=2))
+    runner = inference.prepare(catalog.find("nearest"), inference.InferenceRequest(scale=2))
     with pytest.raises(image.TargetExistsError, match="takes the two names for one"):
         batch.process(job, runner, batch.Files())
     assert state(tmp_path / "out") == before

@@ -10,7 +10,7 @@ import pytest
 
 from safelight import batch
 from safelight.batch import Files, Job, Pipeline, Source
-from safelight.infer import NumericError
+from safelight.inference.runner import NumericError
 from safelight.media import image
 from safelight.media.image.spec import ImageSpec
 

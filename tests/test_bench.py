@@ -11,7 +11,6 @@ from skimage.metrics import structural_similarity
 
 from bench_support import CLOCK, silent, texture
 from safelight import bench, catalog, ops
-from safelight import model as models
 from safelight.bench import records, verdict
 from safelight.bench.plot import draw
 from safelight.bench.quality import Quality
@@ -22,6 +21,7 @@ from safelight.core.card import Trained, Weights
 from safelight.core.options import CardError, make_options
 from safelight.data import DataError
 from safelight.engine import device as devices
+from safelight.inference import model as models
 from safelight.media import image
 from safelight.media.image import Picture
 

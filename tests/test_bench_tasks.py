@@ -11,7 +11,6 @@ import torch
 
 from bench_support import CLOCK, silent, to_pixels, write_sets
 from safelight import bench, catalog
-from safelight import model as models
 from safelight.bench import quality, records, speed, verdict
 from safelight.bench.records import Missing
 from safelight.bench.tracks import TRACKS
@@ -21,6 +20,7 @@ from safelight.core.card import Card, ClosedForm, Interpolation, Optimised, Prom
 from safelight.core.options import make_options
 from safelight.core.solver_input import SolverProgress, SolverResult
 from safelight.data import DataError
+from safelight.inference import model as models
 from safelight.media import image
 from safelight.ops.resampling import CUBIC
 

@@ -16,12 +16,12 @@ from torch import nn
 import safelight
 import weights_support as public
 from legacy_support import old_file
-from safelight import model
 from safelight.catalog import CARDS, find
 from safelight.checkpoints import conversion, weights_file
 from safelight.checkpoints.weights_file import CheckpointError
 from safelight.core import key_maps
 from safelight.core.card import LayoutError
+from safelight.inference import model
 from safelight.methods.upscale import edsr, fsrcnn
 
 LAYOUTS = {

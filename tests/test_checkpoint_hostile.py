@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 import weights_support as public
-from safelight import model
 from safelight.catalog import find
 from safelight.checkpoints import conversion, weights_file
 from safelight.checkpoints.weights_file import CheckpointError
+from safelight.inference import model
 
 ROWS = {
     "reduce.pth": "would run 'io.open'",

@@ -15,12 +15,12 @@ import pytest
 from PIL import Image, ImageCms
 from typer.testing import CliRunner
 
-from safelight import catalog, infer
-from safelight import model as models
+from safelight import catalog, inference
 from safelight.batch.manifest import NAME
 from safelight.cli import app, options, shell
 from safelight.core.options import option_facts
 from safelight.engine import device as devices
+from safelight.inference import model as models
 from safelight.media import image
 from safelight.tasks import TASKS
 
@@ -176,12 +176,12 @@ def test_an_error_inside_shows_its_traceback_with_debug_only(photo, monkeypatch)
     def fail(*_):
         raise RuntimeError("a\nsurprise")
 
-    monkeypatch.setattr(infer.Runner, "stream", fail)
+    monkeypatch.setattr(inference.Runner, "stream", fail)
     result = upscale(photo)
     assert result.exit_code == 1
     assert "internal error: RuntimeError: a surprise" in one_line(result.stderr)
     assert "in fail" in upscale(photo, "--debug").stderr
-    monkeypatch.setattr(infer, "prepare", fail)
+    monkeypatch.setattr(inference, "prepare", fail)
     assert "internal error" in one_line(upscale(photo).stderr)
     assert "in fail" in upscale(photo, "--debug").stderr
 
@@ -397,13 +397,13 @@ def test_on_exist(photo):
 
 def test_a_file_that_appears_during_the_work_is_kept(photo, monkeypatch):
     made = photo.with_name("photo-x2.png")
-    real = infer.Runner.stream
+    real = inference.Runner.stream
 
     def slow(*arguments):
         made.write_bytes(b"precious")
         return real(*arguments)
 
-    monkeypatch.setattr(infer.Runner, "stream", slow)
+    monkeypatch.setattr(inference.Runner, "stream", slow)
     assert upscale(photo).exit_code == 1
     assert made.read_bytes() == b"precious"
     assert sorted(p.name for p in photo.parent.iterdir()) == ["photo-x2.png", "photo.png"]
@@ -498,7 +498,7 @@ def test_a_file_where_a_folder_should_be_is_3(photo, tmp_path):
 
 def test_a_folder_that_is_not_writable_is_3_before_the_work(photo, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda *_: False)
-    monkeypatch.setattr(infer.Runner, "stream", lambda *_: pytest.fail("worked for nothing"))
+    monkeypatch.setattr(inference.Runner, "stream", lambda *_: pytest.fail("worked for nothing"))
     result = upscale(photo, "-o", f"{tmp_path}/out/")
     assert result.exit_code == 3
     assert f"no permission for {tmp_path}/out" in one_line(result.stderr)
@@ -523,7 +523,7 @@ def test_no_memory_is_3(photo, monkeypatch):
     def fail(*_):
         raise MemoryError
 
-    monkeypatch.setattr(infer.Runner, "stream", fail)
+    monkeypatch.setattr(inference.Runner, "stream", fail)
     result = upscale(photo)
     assert result.exit_code == 3
     assert "expected more free memory" in one_line(result.stderr)

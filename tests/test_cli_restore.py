@@ -12,13 +12,13 @@ from typer.testing import CliRunner
 
 import safelight
 from restore_support import DARKEN, FILL, LACKING, MEAN, STEPS, Climb, climbing, install
-from safelight import batch, infer
+from safelight import batch, inference
 from safelight.batch.cluster import Order, plan
 from safelight.batch.cluster.worker import Worker
 from safelight.batch.manifest import NAME, settings_of
 from safelight.cli import app, options
 from safelight.core.options import option, option_facts
-from safelight.infer import Settings
+from safelight.inference.runner import InferenceRequest
 from safelight.media import image
 from safelight.media.image import Picture
 
@@ -272,7 +272,7 @@ def test_the_digest_of_settings_tells_masks_frames_kernels_and_tasks_apart(tmp_p
     kernel = tmp_path / "kernel.txt"
 
     def facts(card, **settings):
-        runner = infer.prepare(card, Settings(device="cpu", **settings))
+        runner = inference.prepare(card, InferenceRequest(device="cpu", **settings))
         return json.dumps(settings_of(runner, quality=None, strip=False), sort_keys=True, default=str)
 
     masks = [facts(FILL, mask=mask) for mask in (white, black, nearly)]
@@ -292,7 +292,7 @@ def actor(card, **settings):
     """An actor of a cluster, from an order that went through a pipe."""
     files = batch.Files()
     order = Order(
-        card=card, settings=Settings(device="cpu", **settings), files=files, preview=False, cpus=1,
+        card=card, settings=InferenceRequest(device="cpu", **settings), files=files, preview=False, cpus=1,
         version=safelight.__version__, mark="mark",
     )  # fmt: skip
     return Worker(pickle.loads(pickle.dumps(order)))

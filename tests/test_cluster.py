@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 import safelight
 from batch_support import run
-from safelight import batch, catalog, infer
+from safelight import batch, catalog, inference
 from safelight.batch import BatchError, Files, cluster, remote
 from safelight.batch.cluster import ClusterError, Order, Pool
 from safelight.batch.cluster.worker import Worker
@@ -25,7 +25,7 @@ from safelight.batch.manifest import NAME
 from safelight.cli import app
 from safelight.media import image
 
-SETTINGS = infer.Settings(scale=2)
+SETTINGS = inference.InferenceRequest(scale=2)
 FILES = Files()
 
 
@@ -79,7 +79,7 @@ def bucket():
 
 def make(path, seed=0):
     """What a local run makes of a picture."""
-    runner = infer.prepare(catalog.find("nearest"), SETTINGS)
+    runner = inference.prepare(catalog.find("nearest"), SETTINGS)
     return image.encode(runner(image.read(path)), image.format_of(path))
 
 

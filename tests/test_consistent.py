@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from safelight import infer, ops
+from safelight import inference, ops
 from safelight.catalog import CARDS, find
 from safelight.core.card import Trained
 from safelight.core.options import CardError
 from safelight.engine.consistent import LEAST_ZOOM, Consistent, inverse_taps
 from safelight.engine.samples import to_tensor
 from safelight.engine.tiles import Region, Renderer
-from safelight.infer import Settings
+from safelight.inference.runner import InferenceRequest
 from safelight.media.image import Picture
 from tests_support import random_runner
 
@@ -112,8 +112,10 @@ def test_a_pixel_far_away_is_never_read():
 
 def test_the_shipped_network_is_told_by_how_much_it_was_off():
     source = picture(40, 44, dtype=np.uint8)
-    plain = infer.prepare(find("fsrcnn", "upscale"), Settings(scale=2, device="cpu"))(source)
-    result = infer.prepare(find("fsrcnn", "upscale"), Settings(scale=2, device="cpu", consistent=True))(source)
+    plain = inference.prepare(find("fsrcnn", "upscale"), InferenceRequest(scale=2, device="cpu"))(source)
+    result = inference.prepare(find("fsrcnn", "upscale"), InferenceRequest(scale=2, device="cpu", consistent=True))(
+        source
+    )
     (told,) = [warning for warning in result.warnings if warning.startswith("consistent:")]
     numbers = [float(text) for text in re.findall(r"\d+\.\d+", told)]
     y = to_tensor(source.pixels)
@@ -148,4 +150,4 @@ def test_a_size_that_is_hardly_larger_is_refused_in_a_line(size):
 @pytest.mark.parametrize(("name", "task"), [("bicubic", "upscale"), ("sharpen", "upscale"), ("dncnn", "denoise")])
 def test_only_enlarging_networks_take_it(name, task):
     with pytest.raises(CardError, match="only the networks of upscale"):
-        infer.prepare(find(name, task), Settings(task=task, consistent=True))
+        inference.prepare(find(name, task), InferenceRequest(task=task, consistent=True))

@@ -9,16 +9,17 @@ from typer.testing import CliRunner
 
 import safelight
 from restore_support import card, install
-from safelight import catalog, needs
+from safelight import catalog
 from safelight.batch.manifest import NAME
 from safelight.cli import app
 from safelight.core.card import ClosedForm
 from safelight.core.options import CardError
 from safelight.core.solver_input import SolverResult
-from safelight.infer import Settings
+from safelight.inference import autofix
+from safelight.inference.autofix import AutoFix, diagnose
+from safelight.inference.runner import InferenceRequest
 from safelight.media import image
 from safelight.media.image import Picture
-from safelight.needs import Fixer, look
 
 
 def run(*arguments, stdin=None):
@@ -67,8 +68,8 @@ def file(path, sigma=0.0, quality=95, **facts):
     [
         ("clean.png", 0, 95, []),
         ("clean.jpg", 0, 95, []),
-        ("good.jpg", 0, needs.QUALITY, []),
-        ("blocks.jpg", 0, needs.QUALITY - 1, ["deblock"]),
+        ("good.jpg", 0, autofix.QUALITY, []),
+        ("blocks.jpg", 0, autofix.QUALITY - 1, ["deblock"]),
         ("poor.jpg", 0, 10, ["deblock"]),
         ("grain.png", 15, 95, ["denoise"]),
         ("faint.png", 3, 95, []),
@@ -76,7 +77,7 @@ def file(path, sigma=0.0, quality=95, **facts):
     ],
 )
 def test_what_a_picture_needs(tmp_path, name, sigma, quality, tasks):
-    found = look(image.read(file(tmp_path / name, sigma, quality)))
+    found = diagnose(image.read(file(tmp_path / name, sigma, quality)))
     assert [need.task for need in found.needs] == tasks
     assert found.quality == (quality if name.endswith("jpg") else None)
     if name.endswith("png"):
@@ -84,7 +85,7 @@ def test_what_a_picture_needs(tmp_path, name, sigma, quality, tasks):
 
 
 def test_nothing_is_seen_in_a_picture_of_one_pixel():
-    assert look(Picture(pixels=np.zeros((1, 1, 3), np.uint8))).needs == ()
+    assert diagnose(Picture(pixels=np.zeros((1, 1, 3), np.uint8))).needs == ()
 
 
 # --- doing ------------------------------------------------------------------------------------------------------------
@@ -106,7 +107,7 @@ def test_a_method_that_does_both_runs_once(monkeypatch):
     both = replace(adds("denoise", lambda y: y + 0.1), also=("deblock",))
     install(monkeypatch, both, deblock=both, denoise=both)
     noisy = Picture(pixels=np.minimum(scene(20), 200), jpeg_quality=30)
-    made = Fixer(Settings(device="cpu"))(noisy)
+    made = AutoFix(InferenceRequest(device="cpu"))(noisy)
     assert len(made.warnings) == 2  # both reasons are told
     assert np.abs(made.pixels - (noisy.pixels + 25.5)).max() <= 0.5 + 1e-3
 
@@ -117,7 +118,7 @@ def test_nothing_is_rounded_between_two_steps(monkeypatch):
         monkeypatch, deblock=adds("deblock", lambda y: y + little), denoise=adds("denoise", lambda y: y + little)
     )  # fmt: skip
     noisy = Picture(pixels=np.minimum(scene(20), 250), jpeg_quality=30)
-    made = Fixer(Settings(device="cpu"))(noisy)
+    made = AutoFix(InferenceRequest(device="cpu"))(noisy)
     assert np.array_equal(made.pixels, noisy.pixels + 1)
     assert made.jpeg_quality is None
 
@@ -211,4 +212,4 @@ def test_the_same_kind_comes_out_of_python_and_says_why(tmp_path):
 def test_a_step_without_a_method_is_told_at_once(monkeypatch):
     monkeypatch.setattr(catalog, "DEFAULTS", {})
     with pytest.raises(CardError, match="expected a usual method of deblock, got none"):
-        Fixer(Settings(device="cpu"))
+        AutoFix(InferenceRequest(device="cpu"))

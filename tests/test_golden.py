@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from safelight import infer
+from safelight import inference
 from safelight.catalog import CARDS
 from safelight.core.card import Trained
-from safelight.infer import Settings
+from safelight.inference.runner import InferenceRequest
 from safelight.media.image import Picture
 
 GOLDEN = Path(__file__).parent / "golden" / "methods.json"
@@ -42,8 +42,8 @@ def cases():
 @pytest.mark.parametrize(("card", "task", "scale"), list(cases()))
 def test_output_is_the_golden_one(card, task, scale):
     """Two rows of the result, to within one level: processors round sums differently."""
-    settings = Settings(task=task, scale=scale if task == "upscale" else None, device="cpu")
-    result = infer.apply(card, drawn(), settings).pixels
+    settings = InferenceRequest(task=task, scale=scale if task == "upscale" else None, device="cpu")
+    result = inference.apply(card, drawn(), settings).pixels
     rows = result[[4 * scale, 6 * scale + 1], ::scale].tolist()
     golden = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
     name = f"{card.id} x{scale}" if task == "upscale" else f"{card.id} {task}"

@@ -9,15 +9,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safelight import infer, ops
-from safelight import model as models
+from safelight import inference, ops
 from safelight.catalog import find
 from safelight.checkpoints import weights_file
 from safelight.checkpoints.weights_file import CheckpointError, WeightsHeader
 from safelight.core.options import CardError
 from safelight.engine.samples import to_tensor
 from safelight.engine.sizes import SizeError, chain, target_size
-from safelight.infer import NumericError, Settings
+from safelight.inference import model as models
+from safelight.inference.runner import InferenceRequest, NumericError
 from safelight.media.image import Picture
 from safelight.ops.color import rgb_to_ycbcr
 from tests_support import random_network, random_runner
@@ -86,7 +86,7 @@ def test_chain_examples(zoom, scales):
 
 def test_bicubic_on_8_bits_is_the_resize_of_ops():
     picture = Picture(pixels=noise(20, 30))
-    result = infer.apply(BICUBIC, picture, Settings(scale=2.5))
+    result = inference.apply(BICUBIC, picture, InferenceRequest(scale=2.5))
     expected = ops.resize(torch.from_numpy(picture.pixels).permute(2, 0, 1).float() / 255, (50, 75)).clamp(0, 1)
     expected = torch.floor(expected * 255 + 0.5).permute(1, 2, 0).to(torch.uint8)
     assert np.array_equal(result.pixels, expected.numpy())
@@ -103,7 +103,7 @@ def test_fraction_is_the_next_network_then_an_exact_resize():
 def test_16_bits_are_not_passed_through_8():
     ramp = np.linspace(20000, 20400, 64).astype(np.uint16)
     pixels = np.broadcast_to(ramp[None, :, None], (8, 64, 3)).copy()
-    result = infer.apply(BICUBIC, Picture(pixels=pixels), Settings(scale=2))
+    result = inference.apply(BICUBIC, Picture(pixels=pixels), InferenceRequest(scale=2))
     assert result.pixels.dtype == np.uint16
     assert len(np.unique(result.pixels[4, :, 0])) > 100
 
@@ -139,13 +139,13 @@ def test_gray_through_a_network_of_rgb_is_the_mean_of_its_answers():
 
 def test_warnings_say_what_a_user_should_know():
     picture = Picture(pixels=noise(20, 30))
-    stretched = infer.apply(BICUBIC, picture, Settings(size="60x60"))
+    stretched = inference.apply(BICUBIC, picture, InferenceRequest(size="60x60"))
     assert "changes the shape" in stretched.warnings[0]
     shrunk = random_runner(ESPCN, size="15x10")(picture)
     assert "no network ran" in shrunk.warnings[0]
-    hdr = infer.apply(BICUBIC, Picture(pixels=noise(4, 4, dtype=np.float32) * 3), Settings(scale=2))
+    hdr = inference.apply(BICUBIC, Picture(pixels=noise(4, 4, dtype=np.float32) * 3), InferenceRequest(scale=2))
     assert "clipped" in hdr.warnings[0]
-    assert infer.apply(BICUBIC, picture, Settings(scale=2)).warnings == ()
+    assert inference.apply(BICUBIC, picture, InferenceRequest(scale=2)).warnings == ()
 
 
 def test_nan_is_an_error_and_never_a_black_picture():
@@ -167,9 +167,9 @@ def test_ensemble_is_the_mean_of_eight():
 def test_sharpen_sharpens():
     edge = np.zeros((8, 16, 3), np.float32) + 0.25
     edge[:, 8:] = 0.75
-    plain = infer.apply(BICUBIC, Picture(pixels=edge), Settings(scale=2)).pixels
-    sharp = infer.apply(SHARPEN, Picture(pixels=edge), Settings(scale=2, options={"amount": 1.0})).pixels
-    none = infer.apply(SHARPEN, Picture(pixels=edge), Settings(scale=2, options={"amount": 0})).pixels
+    plain = inference.apply(BICUBIC, Picture(pixels=edge), InferenceRequest(scale=2)).pixels
+    sharp = inference.apply(SHARPEN, Picture(pixels=edge), InferenceRequest(scale=2, options={"amount": 1.0})).pixels
+    none = inference.apply(SHARPEN, Picture(pixels=edge), InferenceRequest(scale=2, options={"amount": 0})).pixels
     assert np.abs(np.diff(sharp[8, :, 0])).max() > 1.2 * np.abs(np.diff(plain[8, :, 0])).max()
     np.testing.assert_allclose(none, plain, atol=1e-6)
 
@@ -186,10 +186,10 @@ def save(path, card, scale, **changes):
 
 def test_a_users_weights_serve_their_scale_alone(tmp_path):
     path = save(tmp_path / "w.safetensors", ESPCN, 2)
-    runner = infer.prepare(ESPCN, Settings(scale=2, weights=path))
+    runner = inference.prepare(ESPCN, InferenceRequest(scale=2, weights=path))
     assert runner(Picture(pixels=noise(5, 6))).pixels.shape == (10, 12, 3)
     # Scale 4 is then twice scale 2.
-    assert len(infer.prepare(ESPCN, Settings(scale=4, weights=path)).stages(6, 5, 3)[0]) == 2
+    assert len(inference.prepare(ESPCN, InferenceRequest(scale=4, weights=path)).stages(6, 5, 3)[0]) == 2
     with pytest.raises(CheckpointError, match="expected weights for x3"):
         models.load(ESPCN, scale=3, weights=path)
 
@@ -207,15 +207,15 @@ def test_what_cannot_be_asked_of_a_formula_or_a_network():
     with pytest.raises(CardError, match="no trained method"):
         models.load(BICUBIC)
     with pytest.raises(CardError, match="takes no weights"):
-        infer.prepare(BICUBIC, Settings(weights="w.safetensors"))
+        inference.prepare(BICUBIC, InferenceRequest(weights="w.safetensors"))
     with pytest.raises(CardError, match="has no scale 5"):
         models.load(VDSR, scale=5)
     with pytest.raises(CardError, match="ships no weights"):
         models.load(EDSR, scale=2, options={"variant": "full"})
     with pytest.raises(CardError, match="has no option 'radius'"):
-        infer.prepare(BICUBIC, Settings(options={"radius": 3}))
+        inference.prepare(BICUBIC, InferenceRequest(options={"radius": 3}))
     with pytest.raises(SizeError, match="from 1 to 32"):
-        infer.prepare(BICUBIC, Settings(scale=0.5))
+        inference.prepare(BICUBIC, InferenceRequest(scale=0.5))
 
 
 def test_model_refuses_other_shapes():

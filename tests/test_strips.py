@@ -11,7 +11,7 @@ from safelight.core.card import Trained, channels_of
 from safelight.engine import row_streaming as module
 from safelight.engine.graph import Convolve, UnknownLayerError, lower
 from safelight.engine.row_streaming import RowStreaming
-from safelight.model import Model
+from safelight.inference.model import Model
 from tests_support import random_network
 
 TRAINED = [card for card in catalog.CARDS if isinstance(card.method, Trained)]

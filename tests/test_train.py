@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from safelight import data, ops, train
-from safelight import model as models
 from safelight.catalog import find
 from safelight.checkpoints import weights_file
 from safelight.checkpoints.weights_file import CheckpointError
@@ -18,6 +17,7 @@ from safelight.core.training import Regression
 from safelight.data import Crops, DataError
 from safelight.degrade import Jpeg, Noise, Shrink
 from safelight.engine import device as devices
+from safelight.inference import model as models
 from safelight.media import image
 from safelight.ops.color import rgb_to_y
 from safelight.train import Plan

@@ -3,12 +3,12 @@
 import numpy as np
 import torch
 
-from safelight import infer
+from safelight import inference
 from safelight.checkpoints import backbones
 from safelight.core.card import Trained
+from safelight.inference.model import Model
+from safelight.inference.request import InferenceRequest, StylePicture
 from safelight.media.image import Picture
-from safelight.model import Model
-from safelight.settings import Settings, StylePicture
 
 
 def random_network(card, scale, options=None):
@@ -24,13 +24,13 @@ def random_runner(card, task="upscale", **settings):
         settings.setdefault("styles", (StylePicture(picture=Picture(pixels=drawn)),))
     if "backbone" in card.takes:
         settings.setdefault("backbone", backbones.load("lens", random=0))
-    settings = Settings(device="cpu", task=task, **settings)
+    settings = InferenceRequest(device="cpu", task=task, **settings)
     if not isinstance(card.method, Trained):
-        return infer.prepare(card, settings)
+        return inference.prepare(card, settings)
     options = card.options()
     scales = [scale for scale in card.method.scales if (scale > 1) == (task == "upscale")]
     models = {scale: Model(card, options, scale, random_network(card, scale), task=task) for scale in scales}
-    return infer.Runner(card, settings, models)
+    return inference.Runner(card, settings, models)
 
 
 def stopping_after(runner, reports):

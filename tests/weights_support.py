@@ -13,13 +13,13 @@ from safetensors.torch import save as serialise
 from torch import nn
 
 from legacy_support import hostile_legacy
-from safelight import model
 from safelight.catalog import find
 from safelight.checkpoints import weights_file
 from safelight.checkpoints.foreign import reader_process
 from safelight.checkpoints.foreign.archive import ForeignError
 from safelight.checkpoints.foreign.pickles import walk_from
 from safelight.checkpoints.weights_file import CheckpointError
+from safelight.inference import model
 
 MEAN = (0.4488, 0.4371, 0.4040)
 

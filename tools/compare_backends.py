@@ -31,8 +31,8 @@ from safelight import catalog
 from safelight.bench.speed import machine
 from safelight.checkpoints import provenance
 from safelight.engine.graph import Convolve, lower
+from safelight.inference.model import Model, load
 from safelight.media import image
-from safelight.model import Model, load
 
 RESULTS = Path(__file__).parent.parent / "results"
 NETWORKS = (("fsrcnn", 3), ("espcn", 3), ("vdsr", 3), ("edsr", 2))

@@ -23,12 +23,13 @@ import torch.nn.functional as F
 from measure_training import Ours
 from torch import Tensor, nn
 
-from safelight import data, lessons, model, train
+from safelight import data, lessons, train
 from safelight.checkpoints import provenance
 from safelight.core.card import Card, Recipe, Trained, Training, channels_of
 from safelight.core.options import make_options
 from safelight.core.training import Regression
 from safelight.engine import device as devices
+from safelight.inference import model
 from safelight.methods.upscale import edsr, espcn, fsrcnn, lamp, srcnn, vdsr
 from safelight.nn.soap import Soap
 

@@ -17,13 +17,13 @@ import numpy as np
 from gallery_style import OUT, PAINTINGS, PHOTOGRAPHS, reduced
 from torch import Tensor
 
-from safelight import catalog, infer
+from safelight import catalog, inference
 from safelight.checkpoints import backbones
 from safelight.engine.samples import to_samples, to_tensor
 from safelight.features import Backbone
+from safelight.inference.request import InferenceRequest, StylePicture
 from safelight.media import image
 from safelight.ops.drawing.sheet import Section, Tile, sheet
-from safelight.settings import Settings, StylePicture
 
 
 def picture_of(x: Tensor) -> image.Picture:
@@ -34,8 +34,8 @@ def picture_of(x: Tensor) -> image.Picture:
 def made(name: str, x: Tensor, lens: Backbone, style: Tensor | None, iterations: int) -> Tensor:
     """Run gatys on a photograph, or texture on an example, with a lens."""
     styles = () if style is None else (StylePicture(picture=picture_of(style)),)
-    settings = Settings(task="stylize", styles=styles, backbone=lens, options={"iterations": iterations})
-    return to_tensor(infer.apply(catalog.find(name, "stylize"), picture_of(x), settings).pixels)[0]
+    settings = InferenceRequest(task="stylize", styles=styles, backbone=lens, options={"iterations": iterations})
+    return to_tensor(inference.apply(catalog.find(name, "stylize"), picture_of(x), settings).pixels)[0]
 
 
 def main() -> None:

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from safelight.engine.samples import to_samples
 from safelight.features.inspected_network import OUTPUT, InspectedNetwork
+from safelight.inference.inspection import load
 from safelight.media import image
 from safelight.ops.drawing import Curve, Section, Tile, chart, enlarged, sheet, stretched, symmetric
 from safelight.ops.drawing.chart import BLUE, RED
-from safelight.views import load
 
 HOME = Path(__file__).resolve().parents[1] / "docs" / "gallery"
 SIDE = 64  # of the drawn picture

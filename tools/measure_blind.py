@@ -22,7 +22,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from safelight import catalog, data, degrade, infer, ops
+from safelight import catalog, data, degrade, inference, ops
 from safelight.bench import speed
 from safelight.checkpoints import provenance
 from safelight.engine.samples import to_tensor
@@ -72,7 +72,7 @@ def main() -> None:
     given = parser.parse_args()
     files = data.files(given.data / "BSD100")[:: given.every]
     pictures = [middle(data.read_tensor(file, "rgb")).unsqueeze(0).float() / 255 for file in files]
-    runners = [infer.Runner(catalog.find(name), infer.Settings(task=task)) for name, task in METHODS]
+    runners = [inference.Runner(catalog.find(name), inference.InferenceRequest(task=task)) for name, task in METHODS]
 
     timed = speed.drawn(768, 512, 3)
     seconds = speed.medians([partial(runner, timed) for runner in runners], speed.Clock(rounds=3))

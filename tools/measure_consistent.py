@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from safelight import catalog, infer, ops
+from safelight import catalog, inference, ops
 from safelight.checkpoints import provenance
 from safelight.core.card import Card
 from safelight.degrade import Downsample
@@ -33,7 +33,7 @@ SETS = ("Set5", "Set14")
 def row(card: Card, scale: int, name: str, pictures: list[torch.Tensor]) -> dict[str, Any]:
     """Measure one network on one set."""
     runners = [
-        infer.prepare(card, infer.Settings(scale=scale, device="cpu", consistent=consistent))
+        inference.prepare(card, inference.InferenceRequest(scale=scale, device="cpu", consistent=consistent))
         for consistent in (False, True)
     ]
     scores: list[list[float]] = [[], []]

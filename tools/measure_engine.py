@@ -31,9 +31,9 @@ from safelight import catalog
 from safelight.bench.speed import machine
 from safelight.checkpoints import provenance
 from safelight.engine import device as devices
+from safelight.inference.model import Model, load
 from safelight.media import image
 from safelight.media.image import Picture
-from safelight.model import Model, load
 
 RESULTS = Path(__file__).parent.parent / "results"
 WIDTH, HEIGHT = 1920, 1080

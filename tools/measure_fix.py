@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from safelight import needs
+from safelight.inference import autofix
 from safelight.media import image
 from safelight.media.image import Picture
 
@@ -55,17 +55,17 @@ def main() -> None:
     estimates: dict[str, list[float]] = {}
     for number, file in enumerate(files):
         for state, picture in states(image.read(file), number).items():
-            estimates.setdefault(state, []).append(round(needs.look(picture).sigma, 2))
+            estimates.setdefault(state, []).append(round(autofix.diagnose(picture).sigma, 2))
     rows = {
         state: {
             "median": round(float(np.median(values)), 2), "highest": max(values),
-            "denoised": sum(value > needs.SIGMA for value in values), "pictures": len(values),
+            "denoised": sum(value > autofix.SIGMA for value in values), "pictures": len(values),
         }
         for state, values in estimates.items()
     }  # fmt: skip
     for state, row in rows.items():
         print(f"{state:<10} {row}")
-    written = {"sets": SETS, "every": [given.every, 1], "above": needs.SIGMA, "rows": rows, "estimates": estimates}
+    written = {"sets": SETS, "every": [given.every, 1], "above": autofix.SIGMA, "rows": rows, "estimates": estimates}
     given.out.write_text(json.dumps(written, indent=1) + "\n")
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from safelight import catalog, infer
+from safelight import catalog, inference
 from safelight.bench import quality
 from safelight.bench.quality import Original, PictureSet
 from safelight.bench.records import Missing, Values, label
@@ -24,11 +24,11 @@ from safelight.checkpoints import provenance
 from safelight.core.card import Card, Trained, channels_of
 from safelight.core.options import make_options
 from safelight.engine.samples import to_samples, to_tensor
+from safelight.inference.model import Model, load
 from safelight.media import image
 from safelight.media.image import Picture
 from safelight.metrics import Protocol
 from safelight.metrics.psnr import psnr
-from safelight.model import Model, load
 from safelight.tasks import Task
 
 OUT = Path(__file__).parent.parent / "results" / "precision.json"
@@ -52,8 +52,8 @@ def row(track: Track, card: Card, options: Values, level: int, pictures: Picture
     scale = track.scale(level)
     exact_model = load(card, scale=scale, options=options, device="cpu", task=track.task)
     fast_model = Model(card, exact_model.options, scale, exact_model.network, "bfloat16", track.task)
-    settings = infer.Settings(task=track.task, scale=scale if scale > 1 else None, device="cpu")
-    runners = [infer.Runner(card, settings, {scale: model}) for model in (exact_model, fast_model)]
+    settings = inference.InferenceRequest(task=track.task, scale=scale if scale > 1 else None, device="cpu")
+    runners = [inference.Runner(card, settings, {scale: model}) for model in (exact_model, fast_model)]
     kind = pictures.spec.kind
     protocol: Protocol = track.metric(kind, level)
     scores: list[list[float]] = [[], []]

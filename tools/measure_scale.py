@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import safelight
-from safelight import catalog, infer
+from safelight import catalog, inference
 from safelight.batch import Files, cluster
 from safelight.batch.cluster.worker import Worker
 from safelight.checkpoints import provenance
@@ -69,7 +69,7 @@ def one_core(method: str, source: Path, out: Path) -> dict[str, Any]:
     """Do one picture as an actor of one core does it. This process stays bound to that core."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     card = catalog.find(method, "upscale")
-    settings = infer.Settings(scale=SCALE, device="cpu")
+    settings = inference.InferenceRequest(scale=SCALE, device="cpu")
     order = cluster.Order(
         card=card.id, settings=settings, files=Files(), preview=False, cpus=1, version=safelight.__version__, mark="one"
     )
@@ -85,7 +85,7 @@ def one_core(method: str, source: Path, out: Path) -> dict[str, Any]:
     return {
         "method": card.id,
         "scale": SCALE,
-        "precision": infer.prepare(card, settings).describe().rpartition(", ")[2],
+        "precision": inference.prepare(card, settings).describe().rpartition(", ")[2],
         "seconds": round(outcome.seconds, 2),
         "decode_seconds": round(timed(lambda: image.read(source)), 3),
         "encode_seconds": round(timed(lambda: image.encode(result, "jpeg")), 3),
@@ -99,7 +99,7 @@ def rate(workers: int, folder: Path, out: Path) -> float:
     """Return the pictures a second that so many actors of one thread do, from when each has done its first one."""
     plan = cluster.plan([str(folder)], out=f"{out}/", tag="", format=None, on_exist="error")
     outcomes = cluster.run(
-        plan, card=catalog.find(METHODS[0], "upscale").id, settings=infer.Settings(scale=SCALE, device="cpu"),
+        plan, card=catalog.find(METHODS[0], "upscale").id, settings=inference.InferenceRequest(scale=SCALE, device="cpu"),
         files=Files(), pool=cluster.Pool(workers=workers),
     )  # fmt: skip
     times: list[float] = []

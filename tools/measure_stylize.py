@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from safelight import catalog, infer
 from safelight.media.image import Picture
-from safelight.settings import StylePicture
+from safelight.inference.request import StylePicture
 
 name, width, height, threads = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 torch.set_num_threads(threads)
@@ -65,9 +65,9 @@ import torch
 from safelight import catalog, infer
 from safelight.nn.blocks import extended, grain
 from safelight.media.image import Picture
-from safelight.model import load
+from safelight.inference.model import load
 from safelight.core.solver_input import Style
-from safelight.settings import StylePicture
+from safelight.inference.request import StylePicture
 
 card = catalog.find(sys.argv[1], "stylize")
 torch.manual_seed(0)

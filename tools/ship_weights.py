@@ -28,7 +28,7 @@ from safelight.checkpoints import weights_file
 from safelight.checkpoints.weights_file import WeightsHeader
 from safelight.core.card import Card, Channels, Trained, channels_of
 from safelight.core.options import make_options
-from safelight.model import SHIPPED
+from safelight.inference.model import SHIPPED
 
 LICENCE = "Apache-2.0; trained on pictures of which some are for research use only (see trained_on)"
 LOGS = Path(__file__).parent.parent / "results" / "training"

@@ -16,9 +16,9 @@ from safelight.catalog import CARDS, DEFAULTS, of_task
 from safelight.core.card import Card, ClosedForm, Interpolation, Optimised, Trained, channels_of
 from safelight.core.options import make_options, option_facts
 from safelight.engine.cost import Cost
+from safelight.inference.model import Model
 from safelight.media.image.formats import ABILITIES
 from safelight.methods.upscale import espcn
-from safelight.model import Model
 from safelight.tasks import TASKS, Task
 
 

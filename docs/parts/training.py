@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from parts.common import NO_WEIGHTS, NONE, called, missing, stored, table, trained
-from safelight import model
 from safelight.bench.records import label
 from safelight.bench.tracks import TRACKS
 from safelight.checkpoints import weights_file
 from safelight.core.card import Recipe
+from safelight.inference import model
 
 
 def recipes() -> str:

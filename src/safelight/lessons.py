@@ -16,15 +16,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from safelight import data, infer, ops
+from safelight import data, inference, ops
 from safelight.checkpoints import backbones
 from safelight.core.card import Batch, Card, Judged, Perceptual, Recipe, Trained, Training
 from safelight.degrade import AsItIs, Degradation, Shrink, single
 from safelight.engine import device as devices
 from safelight.engine.samples import to_tensor
+from safelight.inference.model import Model
 from safelight.media.image import Picture
 from safelight.metrics import psnr
-from safelight.model import Model
 
 TrainPrecision = Literal["auto", "float32", "bfloat16"]
 
@@ -84,10 +84,10 @@ def validate(plan: Plan, network: nn.Module, pictures: Sequence[Tensor]) -> floa
     for degradation in single(degradations(plan)):
         scale = degradation.scale
         model = Model(plan.card, plan.options, scale, network)
-        settings = infer.Settings(
+        settings = inference.InferenceRequest(
             task="upscale" if scale > 1 else plan.card.task, scale=scale if scale > 1 else None, device=plan.device
         )
-        runner = infer.Runner(plan.card, settings, {scale: model})
+        runner = inference.Runner(plan.card, settings, {scale: model})
         for picture in pictures:
             part = picture[:, :360, :480]  # the largest pictures are ten times the others
             clean = ops.crop_to_multiple(part, scale).unsqueeze(0).float() / 255

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from safelight import degrade, infer, ops, ways
-from safelight import model as models
+from safelight import degrade, inference, ops
 from safelight.catalog import CARDS, find
 from safelight.checkpoints import backbones, weights_file
 from safelight.core.card import Batch, ClosedForm, Interpolation, Optimised, Perceptual, Trained, channels_of
@@ -19,9 +18,11 @@ from safelight.engine.cost import measure
 from safelight.engine.samples import to_tensor
 from safelight.engine.tiles import OutOfMemoryError, Region, Renderer
 from safelight.features import BACKBONES
+from safelight.inference import executors
+from safelight.inference import model as models
+from safelight.inference.request import StylePicture
 from safelight.media.image import Picture
 from safelight.nn.blocks import Normalisation, extended, grain, mirrored
-from safelight.settings import StylePicture
 from safelight.tasks import TASKS
 from tests_support import random_network as network
 from tests_support import random_runner as runner
@@ -218,13 +219,13 @@ def test_tiles_of_a_styler_equal_the_whole(card, task):
     whole = whole.clamp(0, 1).permute(1, 2, 0).numpy()
     assert whole.std() > 0.02
     for memory in (1 << 18, 1 << 20, 1 << 30):
-        tiled = infer.Runner(card, settings_of(card, task, memory=memory), {1: model})(source).pixels
+        tiled = inference.Runner(card, settings_of(card, task, memory=memory), {1: model})(source).pixels
         np.testing.assert_allclose(tiled, whole, rtol=0, atol=5e-5)  # random weights give samples of up to 14
 
 
 def settings_of(card, task, **changes):
     styles = (STYLE,) if "style" in card.takes else ()
-    return infer.Settings(device="cpu", task=task, styles=styles, **changes)
+    return inference.InferenceRequest(device="cpu", task=task, styles=styles, **changes)
 
 
 @pytest.mark.parametrize(("card", "task"), STYLERS)
@@ -296,7 +297,7 @@ def test_a_flat_whole_picture_stays_flat(card, task):
 @pytest.mark.parametrize(("card", "task"), WHOLE)
 def test_too_large_a_whole_picture_is_refused_before_the_work(card, task, monkeypatch):
     made, seen = whole_runner(card, task, 30, 40)
-    monkeypatch.setattr(ways, "available", lambda: 30 * 40)
+    monkeypatch.setattr(executors, "available", lambda: 30 * 40)
     with pytest.raises(OutOfMemoryError, match="whole picture at once"):
         made(picture(30, 40))
     assert not seen
@@ -329,11 +330,11 @@ def test_what_a_method_does_not_take_is_refused(card):
         if condition not in card.takes:
             name = "styles" if condition == "style" else condition
             with pytest.raises(CardError, match="takes no"):
-                infer.prepare(card, infer.Settings(device="cpu", **{name: value}))
+                inference.prepare(card, inference.InferenceRequest(device="cpu", **{name: value}))
     for task in TASKS:
         if task not in card.tasks:
             with pytest.raises(CardError, match=f"does not {task}"):
-                infer.prepare(card, infer.Settings(device="cpu", task=task))
+                inference.prepare(card, inference.InferenceRequest(device="cpu", task=task))
 
 
 # --- every network ----------------------------------------------------------------------------------------------------
@@ -442,7 +443,7 @@ def test_cost_is_counted(card):
 
 @every_card(SHIPPING)
 def test_shipped_weights_are_what_the_card_says(card):
-    from safelight.model import SHIPPED
+    from safelight.inference.model import SHIPPED
 
     for weights in card.method.weights:
         path = SHIPPED / weights.file
@@ -465,7 +466,7 @@ def test_shipped_weights_are_what_the_card_says(card):
 
 
 def test_weights_fit_their_budget():
-    from safelight.model import SHIPPED
+    from safelight.inference.model import SHIPPED
 
     shipped = {w.file for card in TRAINED for w in card.method.weights} | {f.shipped for f in BACKBONES if f.shipped}
     assert {path.name for path in SHIPPED.glob("*.safetensors")} == shipped, "no file is unused"
@@ -480,7 +481,7 @@ def test_shipped_weights_beat_bicubic(card):
         if scale == 1:
             continue
         small = ops.resize(target, zoom=1 / scale)
-        made = infer.prepare(card, infer.Settings(task="upscale", scale=scale, device="cpu"))
+        made = inference.prepare(card, inference.InferenceRequest(task="upscale", scale=scale, device="cpu"))
         result = to_tensor(made(Picture(pixels=small[0].permute(1, 2, 0).numpy())).pixels)
         bicubic = ops.resize(small, (96, 96))
         assert (result - target).square().mean() < 0.8 * (bicubic - target).square().mean()
@@ -492,7 +493,7 @@ def test_shipped_weights_beat_bicubic(card):
 def test_shipped_weights_remove_noise(card, channels, sigma):
     target = drawn().expand(1, channels, -1, -1)
     noisy = degrade.add_noise(target, sigma, torch.Generator().manual_seed(0))
-    made = infer.prepare(card, infer.Settings(task="denoise", device="cpu"))
+    made = inference.prepare(card, inference.InferenceRequest(task="denoise", device="cpu"))
     result = to_tensor(made(Picture(pixels=noisy[0].permute(1, 2, 0).numpy())).pixels)
     assert (result - target).square().mean() < 0.15 * (noisy - target).square().mean()
 
@@ -502,7 +503,7 @@ def test_shipped_weights_remove_blocks(card):
     target = drawn()
     for quality in (10, 30):
         coarse = degrade.jpeg(target, torch.tensor([quality]))
-        made = infer.prepare(card, infer.Settings(task="deblock", device="cpu"))
+        made = inference.prepare(card, inference.InferenceRequest(task="deblock", device="cpu"))
         result = to_tensor(made(Picture(pixels=coarse[0].permute(1, 2, 0).numpy())).pixels)
         assert (result - target).square().mean() < 0.9 * (coarse - target).square().mean()
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from safelight import infer, losses, train
+from safelight import inference, losses, train
 from safelight.catalog import DEFAULTS, find
 from safelight.checkpoints import backbones
 from safelight.checkpoints.weights_file import WeightsHeader, save
@@ -15,6 +15,8 @@ from safelight.core.card import Batch
 from safelight.core.options import CardError
 from safelight.core.solver_input import SolverInput, Style
 from safelight.features import BackboneError
+from safelight.inference.model import Model, load
+from safelight.inference.request import StylePicture
 from safelight.media import image
 from safelight.media.image import Picture
 from safelight.methods.stylize.adain import (
@@ -29,10 +31,8 @@ from safelight.methods.stylize.adain import (
     renormalised,
     shares,
 )
-from safelight.model import Model, load
 from safelight.nn.blocks import extended, moments
 from safelight.ops.color import match_covariance
-from safelight.settings import StylePicture
 
 CARD = find("stylize/adain")
 
@@ -175,16 +175,16 @@ def test_a_style_smaller_than_what_the_layer_sees_is_one_line(decoder, backbone)
 
 def test_no_style_is_one_line():
     with pytest.raises(CardError, match="expected a picture of the style, got none; give one by --style"):
-        infer.prepare(CARD, infer.Settings(task="stylize", device="cpu"))
+        inference.prepare(CARD, inference.InferenceRequest(task="stylize", device="cpu"))
 
 
 def test_options_of_use_need_no_weights_of_their_own(decoder):
     """The same weights serve every alpha."""
     styles = (StylePicture(picture=Picture(pixels=np.zeros((64, 64, 3), np.uint8))),)
     for alpha in (0.2, 1.0):
-        settings = infer.Settings(task="stylize", styles=styles, options={"alpha": alpha}, device="cpu")
+        settings = inference.InferenceRequest(task="stylize", styles=styles, options={"alpha": alpha}, device="cpu")
         model = Model(CARD, Options(alpha=alpha), 1, decoder, task="stylize")
-        result = infer.Runner(CARD, settings, {1: model})(Picture(pixels=np.zeros((20, 20, 3), np.uint8)))
+        result = inference.Runner(CARD, settings, {1: model})(Picture(pixels=np.zeros((20, 20, 3), np.uint8)))
         assert result.pixels.shape == (20, 20, 3)
 
 
@@ -245,8 +245,8 @@ def test_shipped_weights_give_the_picture_back_and_take_the_styles_colours(weigh
 
     def run(alpha):
         styles = (StylePicture(picture=Picture(pixels=red)),)
-        settings = infer.Settings(task="stylize", styles=styles, options={"alpha": alpha}, device="cpu")
-        return infer.prepare(CARD, settings)(Picture(pixels=pixels)).pixels.astype(float)
+        settings = inference.InferenceRequest(task="stylize", styles=styles, options={"alpha": alpha}, device="cpu")
+        return inference.prepare(CARD, settings)(Picture(pixels=pixels)).pixels.astype(float)
 
     same, styled = run(0.0), run(1.0)
     assert np.abs(same - pixels).mean() < 32  # flat drawn colours are what it knows least

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from safelight import infer, settings
+from safelight import inference
 from safelight.core.card import MissingPackageError
 from safelight.core.solver_input import SolverInput
-from safelight.infer import Settings
+from safelight.inference import request
+from safelight.inference.runner import InferenceRequest
 from safelight.media.image import Picture
 from safelight.methods.denoise import nlm, tv, wavelet, wiener
 from safelight.ops import color
@@ -111,7 +112,7 @@ def test_16_bit_pictures_stay_16_bit(card):
     clean = drawn(3)
     pixels = (noisy(clean, 10).clamp(0, 1)[0].permute(1, 2, 0) * 65535).round().numpy().astype(np.uint16)
     picture = Picture(pixels=pixels)
-    result = infer.apply(card, picture, Settings(sigma=10, device="cpu"))
+    result = inference.apply(card, picture, InferenceRequest(sigma=10, device="cpu"))
     assert result.pixels.dtype == np.uint16
     assert len(np.unique(result.pixels)) > 300
     x = torch.from_numpy(result.pixels.astype(np.float32) / 65535).permute(2, 0, 1)[None]
@@ -123,9 +124,9 @@ def test_16_bit_pictures_stay_16_bit(card):
 def test_a_missing_package_is_one_line(card, monkeypatch):
     there = importlib.util.find_spec
     hidden = card.extra.module
-    monkeypatch.setattr(settings, "find_spec", lambda name: None if name == hidden else there(name))
+    monkeypatch.setattr(request, "find_spec", lambda name: None if name == hidden else there(name))
     with pytest.raises(MissingPackageError, match=r"safelight\[classic\]") as raised:
-        infer.prepare(card, Settings(device="cpu"))
+        inference.prepare(card, InferenceRequest(device="cpu"))
     assert "\n" not in str(raised.value)
 
 

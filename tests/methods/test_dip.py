@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from safelight import infer, ops
+from safelight import inference, ops
 from safelight.core.options import CardError
 from safelight.core.solver_input import SolverInput
-from safelight.infer import Settings
+from safelight.inference.runner import InferenceRequest
 from safelight.media.image import Picture
 from safelight.methods.denoise import dip
 
@@ -249,11 +249,11 @@ def test_through_the_one_path(task):
     pixels = (drawn(40, 3)[0].permute(1, 2, 0) * 65535).numpy().astype(np.uint16)
     alone = np.zeros((40, 40, 1), np.uint8)
     alone[5:9, 5:9] = 255
-    settings = Settings(
+    settings = InferenceRequest(
         task=task, options={"iterations": 2, "network": "light"}, scale=2 if task == "upscale" else None, device="cpu",
         mask=Picture(pixels=alone) if task == "inpaint" else None,
     )  # fmt: skip
-    result = infer.apply(dip.CARD, Picture(pixels=pixels), settings)
+    result = inference.apply(dip.CARD, Picture(pixels=pixels), settings)
     assert result.pixels.dtype == np.uint16
     assert result.pixels.shape == ((80, 80, 3) if task == "upscale" else (40, 40, 3))
     assert any("iteration" in warning for warning in result.warnings)

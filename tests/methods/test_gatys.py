@@ -9,16 +9,16 @@ import pytest
 import torch
 
 import safelight
-from safelight import infer, losses
+from safelight import inference, losses
 from safelight.catalog import find
 from safelight.checkpoints import backbones
 from safelight.core.options import CardError
 from safelight.core.solver_input import SolverInput, Style
 from safelight.features import BackboneError
-from safelight.infer import Settings
+from safelight.inference.request import StylePicture
+from safelight.inference.runner import InferenceRequest
 from safelight.media.image import Picture
 from safelight.methods.stylize import gatys
-from safelight.settings import StylePicture
 from safelight.solvers import image_descent
 
 LENS = backbones.load("lens", random=0)
@@ -239,9 +239,9 @@ def test_it_begins_with_a_given_picture():
         found = gatys.run(problem, gatys.Options(iterations=1, colors=colors), lambda step: True).x
         away = [gatys.luminance(found - x).abs().mean() for x in (given, y)]
         assert away[0] < 0.5 * away[1]
-    settings = Settings(styles=(StylePicture(picture=Picture(pixels=np.zeros((64, 64, 3), np.float32))),))
+    settings = InferenceRequest(styles=(StylePicture(picture=Picture(pixels=np.zeros((64, 64, 3), np.float32))),))
     small = Picture(pixels=np.zeros((5, 4, 3), np.float32))
-    runner = infer.prepare(find("gatys"), replace(settings, begin=small, backbone=LENS))
+    runner = inference.prepare(find("gatys"), replace(settings, begin=small, backbone=LENS))
     with pytest.raises(CardError, match=r"expected a picture to begin with of 8x6, .* got 4x5"):
         runner(Picture(pixels=np.zeros((6, 8, 3), np.float32)))
 
@@ -371,6 +371,6 @@ def test_from_the_python_face_on_gray():
         safelight.stylize(gray, style, method="gatys", backbone=LENS, iteration=2)
     picture = Picture(pixels=style)
     card = find("stylize/gatys")
-    settings = Settings(styles=(StylePicture(picture=picture),), backbone=LENS, options={"iterations": 2})
-    noted = infer.apply(card, Picture(pixels=gray[..., None]), settings)
+    settings = InferenceRequest(styles=(StylePicture(picture=picture),), backbone=LENS, options={"iterations": 2})
+    noted = inference.apply(card, Picture(pixels=gray[..., None]), settings)
     assert any("after 2 iterations" in note for note in noted.warnings)

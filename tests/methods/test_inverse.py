@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from safelight import infer, ops
+from safelight import inference, ops
 from safelight.core.options import CardError
 from safelight.core.solver_input import SolverInput
 from safelight.degrade import Blur, Decimate, Downsample, Mask, Then, add_noise, blur_kernel, forward_model
-from safelight.infer import Settings
+from safelight.inference.runner import InferenceRequest
 from safelight.media.image import Picture
 from safelight.methods.upscale import pinv, tikhonov, tv, wiener
 from safelight.solvers import linear_inverse
@@ -272,7 +272,7 @@ def test_small_pictures_of_every_depth(name, size, blur):
         top = np.iinfo(dtype).max
         pixels = generator.integers(0, top, (*size, channels), endpoint=True).astype(dtype)
         given = Picture(pixels=pixels, alpha=pixels[..., 0])
-        made = infer.apply(card(name), given, Settings(scale=2, blur=blur, device="cpu"))
+        made = inference.apply(card(name), given, InferenceRequest(scale=2, blur=blur, device="cpu"))
         assert made.pixels.shape == (2 * size[0], 2 * size[1], channels)
         assert made.pixels.dtype == dtype
         assert made.alpha is not None
@@ -284,7 +284,7 @@ def test_a_flat_picture_stays_flat_also_under_a_lopsided_blur(name, scale, tmp_p
     (tmp_path / "kernel.txt").write_text("0 1 2\n0 3 0\n1 0 0\n")
     flat = Picture(pixels=np.full((9, 11, 3), 0.6, np.float32))
     for blur in ("gaussian:1.5", tmp_path / "kernel.txt"):
-        made = infer.apply(card(name), flat, Settings(scale=scale, blur=blur, sigma=3, device="cpu"))
+        made = inference.apply(card(name), flat, InferenceRequest(scale=scale, blur=blur, sigma=3, device="cpu"))
         np.testing.assert_allclose(made.pixels, 0.6, rtol=0, atol=1e-6)
 
 
@@ -306,7 +306,7 @@ def test_a_motion_blur_of_a_cropped_scene_does_not_ring(name):
 @every_method
 def test_size_and_notes_and_refusals(name):
     pixels = np.random.default_rng(0).random((12, 10, 3), dtype=np.float32)
-    made = infer.apply(card(name), Picture(pixels=pixels), Settings(size="25x", sigma=5, device="cpu"))
+    made = inference.apply(card(name), Picture(pixels=pixels), InferenceRequest(size="25x", sigma=5, device="cpu"))
     assert made.pixels.shape == (30, 25, 3)
     assert any("strength" in note or "residual" in note for note in made.warnings)
     for settings, match in (
@@ -316,5 +316,5 @@ def test_size_and_notes_and_refusals(name):
         ({"options": {"strength": -1}}, "goes from"),
     ):
         with pytest.raises(CardError, match=match) as caught:
-            infer.prepare(card(name), Settings(device="cpu", **settings))
+            inference.prepare(card(name), InferenceRequest(device="cpu", **settings))
         assert "\n" not in str(caught.value)

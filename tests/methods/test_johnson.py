@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from safelight import infer, losses, train
-from safelight import model as models
+from safelight import inference, losses, train
 from safelight.catalog import find
 from safelight.checkpoints import backbones
 from safelight.checkpoints.weights_file import CheckpointError
 from safelight.core.card import Batch
 from safelight.core.options import CardError
 from safelight.engine.samples import to_tensor
+from safelight.inference import model as models
 from safelight.media import image
 from safelight.methods.stylize import johnson
 from safelight.methods.stylize.johnson import Johnson, Options, PerceptualLoss, pick
@@ -53,7 +53,9 @@ def test_a_flat_picture_has_no_border():
 def test_a_flat_picture_gets_a_texture():
     """Every network of textures needs noise: of a flat picture, layers make the same at each place of their grid."""
     flat = np.full((64, 64, 3), 128, np.uint8)
-    made = infer.prepare(CARD, infer.Settings(task="stylize", device="cpu"))(image.Picture(pixels=flat)).pixels
+    made = inference.prepare(CARD, inference.InferenceRequest(task="stylize", device="cpu"))(
+        image.Picture(pixels=flat)
+    ).pixels
     inner = made[16:48, 16:48].astype(float)
     assert np.abs(inner[4:] - inner[:-4]).mean() > 2  # of 255; the network alone repeats itself every 4 pixels
 
@@ -120,8 +122,8 @@ def test_a_style_of_ones_own_is_trained_and_used(pictures):
     assert header.recipe["styles"] == ["0.png"]
     assert header.recipe["backbone"] == "lens"
     assert (pictures / "own.csv").read_text().startswith("step,seconds,loss,validation_loss")
-    settings = infer.Settings(task="stylize", weights=pictures / "own.safetensors", device="cpu")
-    result = infer.prepare(CARD, settings)(image.read(pictures / "content" / "0.png"))
+    settings = inference.InferenceRequest(task="stylize", weights=pictures / "own.safetensors", device="cpu")
+    result = inference.prepare(CARD, settings)(image.read(pictures / "content" / "0.png"))
     assert result.pixels.shape == (64, 72, 3)
     assert models.load(CARD, weights=pictures / "own.safetensors", device="cpu").options.width == 4
 
@@ -163,14 +165,18 @@ def test_auto_is_the_first_shipped_style():
 
 def test_an_unknown_look_lists_the_others():
     with pytest.raises(CardError, match="is one of auto, starry-night"):
-        infer.prepare(CARD, infer.Settings(task="stylize", options={"look": "photograph"}, device="cpu"))
+        inference.prepare(
+            CARD, inference.InferenceRequest(task="stylize", options={"look": "photograph"}, device="cpu")
+        )
 
 
 @pytest.mark.parametrize("weights", johnson.WEIGHTS, ids=lambda weights: weights.file)
 def test_shipped_styles_change_the_picture_and_keep_its_content(weights, drawn_scene):
     """Content as the method has it: the lens finds the scene in the result, and not the mirrored scene."""
     assert weights.bytes <= 1.2 * 2**20
-    made = infer.prepare(CARD, infer.Settings(task="stylize", options=dict(weights.options), device="cpu"))(drawn_scene)
+    made = inference.prepare(
+        CARD, inference.InferenceRequest(task="stylize", options=dict(weights.options), device="cpu")
+    )(drawn_scene)
     assert np.abs(made.pixels.astype(float) - drawn_scene.pixels).mean() > 12
     lens = backbones.load("lens")
     seen, *scenes = (

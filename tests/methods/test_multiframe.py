@@ -7,12 +7,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from safelight import infer, ops
+from safelight import inference, ops
 from safelight.catalog import find
 from safelight.core.options import CardError
 from safelight.core.solver_input import SolverInput
 from safelight.degrade import Downsample
-from safelight.infer import Settings
+from safelight.inference.runner import InferenceRequest
 from safelight.media.image import Picture
 from safelight.methods.upscale.multiframe import Options, fuse, run
 from safelight.methods.upscale.multiframe.alignment import Canvas, align
@@ -284,8 +284,8 @@ def pictures(made):
 def test_pictures_go_in_and_one_comes_out():
     made, target, _ = frames(channels=3)
     first, *others = pictures(made)
-    settings = Settings(scale=3, frames=tuple(others), device="cpu")
-    result = infer.prepare(find("multiframe", "upscale"), settings)(first)
+    settings = InferenceRequest(scale=3, frames=tuple(others), device="cpu")
+    result = inference.prepare(find("multiframe", "upscale"), settings)(first)
     x = torch.from_numpy(result.pixels).permute(2, 0, 1)[None] / 255
     assert psnr(x, target.clamp(0, 1)) >= bicubic(made, target) + 3
     assert any("noise was estimated" in warning for warning in result.warnings)
@@ -298,7 +298,7 @@ def test_pictures_go_in_and_one_comes_out():
 def test_frames_that_do_not_match_are_refused_in_a_line(shape, message):
     made, _, _ = frames(count=1)
     first, other = pictures([made[0], torch.full(shape, 0.5)])
-    runner = infer.prepare(find("multiframe", "upscale"), Settings(scale=3, frames=(other,), device="cpu"))
+    runner = inference.prepare(find("multiframe", "upscale"), InferenceRequest(scale=3, frames=(other,), device="cpu"))
     with pytest.raises(CardError, match=message) as caught:
         runner(first)
     assert "\n" not in str(caught.value)

@@ -11,9 +11,9 @@ from safelight.core.card import LayoutError
 from safelight.core.options import make_options
 from safelight.degrade import Jpeg, Noise, Shrink
 from safelight.engine.cost import measure
+from safelight.inference.model import SHIPPED
 from safelight.methods.deblock import dncnn3
 from safelight.methods.denoise import dncnn, red
-from safelight.model import SHIPPED
 
 
 def cost(card, **options):

@@ -12,7 +12,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 import safelight
-from safelight import catalog, views
+from safelight import catalog
 from safelight.checkpoints import backbones
 from safelight.cli import app
 from safelight.cli.visualize import complete_subject, complete_view
@@ -20,6 +20,7 @@ from safelight.core.inspector import InspectorInput
 from safelight.core.options import CardError, make_options, option_facts
 from safelight.features.backbone import BackboneError
 from safelight.features.inspected_network import OUTPUT, InspectedNetwork
+from safelight.inference import inspection
 from safelight.media import image
 from safelight.methods.visualize import attribution, feature, inversion
 from safelight.ops import drawing
@@ -52,9 +53,9 @@ def picture(side=32, channels=1):
     return torch.stack(planes)[None]
 
 
-def draw(kind, subject, x=None, report=views.go_on, **asked):
+def draw(kind, subject, x=None, report=inspection.go_on, **asked):
     shown = None if x is None else image.Picture(pixels=x[0].permute(1, 2, 0).contiguous().numpy())
-    return views.draw(catalog.find_inspector(kind), subject, shown, views.Look(**asked), report)
+    return inspection.draw(catalog.find_inspector(kind), subject, shown, inspection.InspectionRequest(**asked), report)
 
 
 # --- the subject ------------------------------------------------------------------------------------------------------
@@ -150,7 +151,7 @@ def test_a_picture_is_brought_to_what_the_network_takes():
 @pytest.mark.parametrize("name", ["lens", "vgg16", "alexnet", "squeezenet"])
 def test_the_kernels_of_a_backbone_are_found_by_their_layers(name):
     backbone = backbones.load(name, random=0)
-    subject = views.of_backbone(backbone)
+    subject = inspection.of_backbone(backbone)
     first, weights = subject.kernels()
     expected = next(module for module in backbone.modules() if isinstance(module, nn.Conv2d))
     assert first == backbone.layers[0]
@@ -158,11 +159,11 @@ def test_the_kernels_of_a_backbone_are_found_by_their_layers(name):
 
 
 def test_a_layer_without_kernels_names_those_inside_or_near_it():
-    subject = views.of_model(safelight.load("upscale/fsrcnn", device="cpu"))
+    subject = inspection.of_model(safelight.load("upscale/fsrcnn", device="cpu"))
     with pytest.raises(BackboneError, match=r"extract is no convolution; there is: extract\.0"):
         subject.kernels("extract")
     with pytest.raises(BackboneError, match="relu1_1 is no convolution; there is: conv1_1"):
-        views.of_backbone(backbones.load("lens", random=0)).kernels("relu1_1")
+        inspection.of_backbone(backbones.load("lens", random=0)).kernels("relu1_1")
 
 
 # --- the views --------------------------------------------------------------------------------------------------------
@@ -192,7 +193,7 @@ def test_feature_finds_the_pattern_of_a_known_filter(cycles):
         subject.network[0].weight[1, 0] = grating(11, cycles)
         subject.network[0].bias.zero_()
     options = feature.Options(iterations=50, transforms="no")
-    x, first, last = feature.climb(subject, "1", 1, 48, options, 0, views.go_on)
+    x, first, last = feature.climb(subject, "1", 1, 48, options, 0, inspection.go_on)
     down, across = strongest_wave(x)
     assert (abs(down), abs(across)) == (pytest.approx(cycles, abs=1.5 / 48), pytest.approx(cycles, abs=1.5 / 48))
     assert down * across > 0  # the stripes lie along the same diagonal
@@ -204,12 +205,14 @@ def test_feature_of_both_signs_and_of_a_layer_through_transformations():
     for asked in ({"sign": "positive"}, {"sign": "negative"}, {"objective": "layer"}, {"objective": "neuron"}):
         options = feature.Options(iterations=20, **asked)
         channel = None if "objective" in asked and asked["objective"] == "layer" else 1
-        x, first, last = feature.climb(subject, "0", channel, 32, options, 0, views.go_on)
+        x, first, last = feature.climb(subject, "0", channel, 32, options, 0, inspection.go_on)
         assert last > first + 0.03, asked
         with torch.no_grad():
             mean = float(subject.maps(x, ["0"])["0"][:, 1].mean())
         assert "sign" not in asked or mean == pytest.approx(last if asked["sign"] == "positive" else -last, rel=1e-4)
-    again = [feature.climb(subject, "0", 1, 32, feature.Options(iterations=3), 5, views.go_on)[0] for _ in range(2)]
+    again = [
+        feature.climb(subject, "0", 1, 32, feature.Options(iterations=3), 5, inspection.go_on)[0] for _ in range(2)
+    ]
     assert torch.equal(*again)
 
 
@@ -258,7 +261,7 @@ def test_the_measured_field_is_the_declared_one():
     assert made["theoretical"] == made["measured"] == 9
     assert 1 < made["effective"] <= 9
     assert made["half_radius"] < 4.5
-    backbone = views.of_backbone(backbones.load("lens", random=0))
+    backbone = inspection.of_backbone(backbones.load("lens", random=0))
     lens = draw("receptive", backbone, picture(channels=3), layers=("relu2_2",), channels=(3, 4)).facts
     assert lens["theoretical"] == lens["measured"] == backbone.layer("relu2_2").field == 14
 
@@ -281,7 +284,7 @@ def restorer(name="net"):
 def test_shares_sum_to_what_blurring_takes_away():
     """The completeness of integrated gradients."""
     x, subject = picture(40), restorer()
-    found = attribution.attribute(subject, x, (26, 30), 12, attribution.Options(), views.go_on)
+    found = attribution.attribute(subject, x, (26, 30), 12, attribution.Options(), inspection.go_on)
     assert abs(found.detail - found.blurred) > 0.1
     assert float(found.map.sum()) == pytest.approx(found.detail - found.blurred, rel=0.05)
     # The ends are those of the whole picture, though only a part of it was restored.
@@ -293,7 +296,7 @@ def test_shares_sum_to_what_blurring_takes_away():
 def test_pixels_out_of_sight_have_no_share():
     x = picture(40) + 0.05 * torch.rand(1, 1, 40, 40, generator=torch.Generator().manual_seed(0))
     at, side, half = (26, 30), 12, 3
-    shares = attribution.attribute(restorer(), x, at, side, attribution.Options(steps=4), views.go_on).map[0].abs()
+    shares = attribution.attribute(restorer(), x, at, side, attribution.Options(steps=4), inspection.go_on).map[0].abs()
     seen = torch.zeros(40, 40, dtype=torch.bool)
     seen[at[1] // 2 - half : (at[1] + side) // 2 + half, at[0] // 2 - half : (at[0] + side) // 2 + half] = True
     assert shares[~seen].max() == 0
@@ -303,7 +306,7 @@ def test_pixels_out_of_sight_have_no_share():
 def test_attribution_of_a_network_that_gets_the_picture_enlarged():
     """Its shares are those of the pixels of the small picture."""
     model = safelight.load("upscale/srcnn", scale=3, device="cpu")
-    subject = views.of_model(model)
+    subject = inspection.of_model(model)
     assert attribution.scale_of(subject) == 3
     made = draw("attribution", subject, picture(24, channels=3), at=(30, 30), side=9, options={"steps": 8}).facts
     assert made["sum"] == pytest.approx(made["detail"] - made["detail_of_blurred"], rel=0.1)
@@ -465,7 +468,7 @@ def test_a_picture_too_small_for_a_backbone_is_refused():
     with pytest.raises(BackboneError, match="larger picture than 6x6"):
         draw(
             "activations",
-            views.of_backbone(backbones.load("lens", random=0)),
+            inspection.of_backbone(backbones.load("lens", random=0)),
             picture(6, channels=3),
             layers=("relu4_1",),
         )
@@ -653,5 +656,5 @@ def test_only_what_a_patch_sees_is_worked_on():
     subject, seen = restorer(), []
     maps = subject.maps
     subject.maps = lambda x, layers: (seen.append(tuple(x.shape[-2:])), maps(x, layers))[1]
-    attribution.attribute(subject, picture(600), (600, 580), 16, attribution.Options(steps=2), views.go_on)
+    attribution.attribute(subject, picture(600), (600, 580), 16, attribution.Options(steps=2), inspection.go_on)
     assert max(max(size) for size in seen) < 8 + 2 * (4 + 3 + 1) + 2

@@ -18,7 +18,7 @@ import pytest
 
 from batch_support import run
 from processes import descendants
-from safelight import batch, catalog, infer
+from safelight import batch, catalog, inference
 from safelight.batch import Files, cluster
 from safelight.batch.cluster import Pool
 from safelight.batch.cluster.driver import TRIES
@@ -30,7 +30,7 @@ if not Path("/proc/self/stat").exists():
 
 KILLS = 20
 PICTURES = 40
-SETTINGS = infer.Settings(scale=2)
+SETTINGS = inference.InferenceRequest(scale=2)
 AT_START = "__init__"  # in the title of an actor that has no model yet
 
 
@@ -50,7 +50,7 @@ def actors(root=None):
 
 def alone(folder, out, method):
     """What a local run makes of a folder."""
-    runner = infer.prepare(catalog.find(method), SETTINGS)
+    runner = inference.prepare(catalog.find(method), SETTINGS)
     jobs = batch.plan(batch.expand([str(folder)]), out=str(out), tag="x2", format=None, on_exist="error")
     for job in jobs:
         batch.process(job, runner, Files())

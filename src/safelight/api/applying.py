@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from safelight.core.card import Card
-    from safelight.infer import Settings
+    from safelight.inference.runner import InferenceRequest
     from safelight.tasks import Task
 
 
@@ -26,9 +26,9 @@ def card_of(method: str | None, task: Task) -> Card:
     return catalog.DEFAULTS[task]
 
 
-def apply(x: Any, card: Card, settings: Settings) -> Any:  # noqa: ANN401 - whatever kind comes, goes
+def apply(x: Any, card: Card, settings: InferenceRequest) -> Any:  # noqa: ANN401 - whatever kind comes, goes
     """Run a method on a picture of any kind, and give the result as the same kind."""
-    from safelight import infer
+    from safelight import inference
     from safelight.media import image
 
-    return image.to_kind(infer.apply(card, image.from_any(x), settings), x)
+    return image.to_kind(inference.apply(card, image.from_any(x), settings), x)

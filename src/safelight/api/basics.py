@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
     from safelight.api.restoring import Holder
     from safelight.engine.device import Device
+    from safelight.inference.model import Model, PrecisionChoice
     from safelight.media.image import Picture
     from safelight.metrics.protocol import Channel, Rounding
-    from safelight.model import Model, PrecisionChoice
     from safelight.tasks import Task
 
 
@@ -52,7 +52,8 @@ def load(
     """
     from pathlib import Path
 
-    from safelight import catalog, model
+    from safelight import catalog
+    from safelight.inference import model
 
     file = None if weights is None else Path(weights)
     return model.load(

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from safelight.engine.device import Device
+    from safelight.inference.model import PrecisionChoice
     from safelight.media.image import Picture
-    from safelight.model import PrecisionChoice
 
     _Kind = TypeVar("_Kind", bytes, Picture, NDArray[np.generic], Tensor, PIL.Image.Image)
 
@@ -44,9 +44,9 @@ def fix(x: Any, *, device: Device = "auto", precision: PrecisionChoice = "exact"
         DeviceError: This machine has no such device.
         PictureError: ``x`` is no picture.
     """
-    from safelight import infer
+    from safelight import inference
+    from safelight.inference.autofix import AutoFix
     from safelight.media import image
-    from safelight.needs import Fixer
 
-    fixer = Fixer(infer.Settings(device=device, precision=precision))
+    fixer = AutoFix(inference.InferenceRequest(device=device, precision=precision))
     return image.to_kind(fixer(image.from_any(x)), x)

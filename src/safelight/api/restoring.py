@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from safelight.engine.device import Device
+    from safelight.inference.model import PrecisionChoice
     from safelight.media.image import Picture
-    from safelight.model import PrecisionChoice
 
     Holder = str | Path | bytes | Picture | NDArray[np.generic] | Tensor | PIL.Image.Image
     _Kind = TypeVar("_Kind", bytes, Picture, NDArray[np.generic], Tensor, PIL.Image.Image)
@@ -119,10 +119,10 @@ def upscale(
     """
     from pathlib import Path
 
-    from safelight import infer
+    from safelight import inference
     from safelight.media import image
 
-    settings = infer.Settings(
+    settings = inference.InferenceRequest(
         task="upscale", scale=scale, size=size, sigma=sigma, blur=blur, consistent=consistent,
         frames=tuple(image.from_any(frame) for frame in frames), options=options, ensemble=ensemble,
         weights=None if weights is None else Path(weights), device=device, precision=precision, seed=seed,
@@ -206,9 +206,9 @@ def denoise(
     """
     from pathlib import Path
 
-    from safelight import infer
+    from safelight import inference
 
-    settings = infer.Settings(
+    settings = inference.InferenceRequest(
         task="denoise", sigma=sigma, strength=strength, options=options, ensemble=ensemble,
         weights=None if weights is None else Path(weights), device=device, precision=precision, seed=seed,
     )  # fmt: skip
@@ -287,9 +287,9 @@ def deblock(
     """
     from pathlib import Path
 
-    from safelight import infer
+    from safelight import inference
 
-    settings = infer.Settings(
+    settings = inference.InferenceRequest(
         task="deblock", strength=strength, options=options, ensemble=ensemble,
         weights=None if weights is None else Path(weights), device=device, precision=precision, seed=seed,
     )  # fmt: skip
@@ -372,10 +372,10 @@ def inpaint(
     """
     from pathlib import Path
 
-    from safelight import infer
+    from safelight import inference
     from safelight.media import image
 
-    settings = infer.Settings(
+    settings = inference.InferenceRequest(
         task="inpaint", sigma=sigma, mask=image.from_any(mask), options=options, ensemble=ensemble,
         weights=None if weights is None else Path(weights), device=device, precision=precision, seed=seed,
     )  # fmt: skip

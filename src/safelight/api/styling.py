@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from safelight.engine.device import Device
     from safelight.features.backbone import Backbone
+    from safelight.inference.model import PrecisionChoice
     from safelight.media.image import Picture
-    from safelight.model import PrecisionChoice
 
     Holder = str | Path | bytes | Picture | NDArray[np.generic] | Tensor | PIL.Image.Image
     _Kind = TypeVar("_Kind", bytes, Picture, NDArray[np.generic], Tensor, PIL.Image.Image)
@@ -116,10 +116,10 @@ def stylize(
     """
     from pathlib import Path
 
-    from safelight import infer
+    from safelight import inference
     from safelight.core.options import CardError
+    from safelight.inference.request import StylePicture
     from safelight.media import image
-    from safelight.settings import StylePicture
 
     given = () if style is None else tuple(style) if isinstance(style, (list, tuple)) else (style,)
     shares = [1.0] * len(given) if style_weights is None else list(style_weights)
@@ -133,7 +133,7 @@ def stylize(
         StylePicture(picture=image.from_any(one), weight=share, mask=mask)
         for one, share, mask in zip(given, shares, masks, strict=True)
     )
-    settings = infer.Settings(
+    settings = inference.InferenceRequest(
         task="stylize", styles=styles, size=size, backbone=backbone, options=options, device=device,
         begin=None if begin is None else image.from_any(begin),
         weights=None if weights is None else Path(weights), precision=precision, seed=seed,

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from safelight.api.restoring import Holder
     from safelight.engine.device import Device
     from safelight.features.backbone import Backbone
+    from safelight.inference.model import Model
     from safelight.media.image import Picture
-    from safelight.model import Model
 
 
 def visualize(
@@ -67,25 +67,26 @@ def visualize(
 
     import numpy as np
 
-    from safelight import catalog, views
+    from safelight import catalog
     from safelight.engine.samples import to_samples
+    from safelight.inference import inspection
     from safelight.media import image
 
     view = catalog.find_inspector(kind)
     shown = None if picture is None else image.from_any(picture)
 
-    def load(name: str) -> views.InspectedNetwork:
-        return views.load(
+    def load(name: str) -> inspection.InspectedNetwork:
+        return inspection.load(
             name, scale=scale, network=network, weights=None if weights is None else Path(weights), device=device,
             gray=shown is not None and shown.channels == 1,
         )  # fmt: skip
 
-    look = views.Look(
+    look = inspection.InspectionRequest(
         layers=() if layer is None else (layer,) if isinstance(layer, str) else tuple(layer),
         channels=() if channel is None else (channel,) if isinstance(channel, int) else tuple(channel),
         at=at, side=side, size=size, seed=seed, options=options,
     )  # fmt: skip
-    made = views.draw(view, views.subject_of(subject, load), shown, look, views.go_on)
+    made = inspection.draw(view, inspection.subject_of(subject, load), shown, look, inspection.go_on)
     facts = ", ".join(
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in made.facts.items()
     )

@@ -16,12 +16,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from safelight import needs
 from safelight.batch.outputs import Job
 from safelight.batch.restorer import FIX, Restorer
 from safelight.core.card import Trained
 from safelight.core.options import make_options
-from safelight.infer import Runner
+from safelight.inference import autofix
+from safelight.inference.runner import Runner
 from safelight.media import image
 from safelight.media.image.picture import shown
 
@@ -61,7 +61,7 @@ def settings_of(restorer: Restorer, *, quality: int | None, strip: bool) -> dict
         facts = _facts(restorer)
     else:
         steps = [_facts(runner) for runner in restorer.runners.values()]
-        facts = {"method": FIX, "below": needs.QUALITY, "above": needs.SIGMA, "steps": steps}
+        facts = {"method": FIX, "below": autofix.QUALITY, "above": autofix.SIGMA, "steps": steps}
     return {**facts, "quality": quality, "strip": strip}
 
 

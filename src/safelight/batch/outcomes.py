@@ -13,7 +13,7 @@ from safelight.core.card import MissingPackageError
 from safelight.core.options import CardError
 from safelight.engine.device import DeviceError
 from safelight.features.backbone import BackboneError
-from safelight.infer import NumericError
+from safelight.inference.runner import NumericError
 from safelight.media import image
 from safelight.media.image.picture import shown
 

@@ -6,11 +6,11 @@ from typing import TypeAlias
 
 from safelight.core.card import Optimised
 from safelight.core.solver_input import ProgressCallback
-from safelight.infer import Runner
+from safelight.inference.autofix import AutoFix
+from safelight.inference.runner import Runner
 from safelight.media.image import ImageSpec
-from safelight.needs import Fixer
 
-Restorer: TypeAlias = Runner | Fixer
+Restorer: TypeAlias = Runner | AutoFix
 
 FIX = "fix"
 
@@ -32,5 +32,5 @@ def observe(restorer: Restorer, observer: ProgressCallback) -> None:
 
 
 def untouched(restorer: Restorer, before: ImageSpec, after: ImageSpec) -> bool:
-    """Whether a picture needed nothing: a ``Fixer`` then gives the very frame back."""
-    return isinstance(restorer, Fixer) and after is before
+    """Whether a picture needed nothing: a ``AutoFix`` then gives the very frame back."""
+    return isinstance(restorer, AutoFix) and after is before

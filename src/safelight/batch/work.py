@@ -20,11 +20,11 @@ from safelight.batch.manifest import Manifest, Stamp, stamp_of
 from safelight.batch.outcomes import Done, NotNeededError, Outcome, Status, failed, skipped, succeeded
 from safelight.batch.outputs import Job
 from safelight.batch.restorer import Restorer, untouched
+from safelight.inference.autofix import AutoFix
 from safelight.media import image
 from safelight.media.image.formats import check_format
 from safelight.media.image.picture import shown
 from safelight.media.image.spec import ImageSpec
-from safelight.needs import Fixer
 
 _MOST_FROM_A_PIPE = 1 << 30  # bytes
 
@@ -235,7 +235,7 @@ def preview(job: Job, runner: Restorer, files: Files) -> Done:
     width, height = runner.size(header.width, header.height)
     check_sides((width, height), job.format or written(header.format))
     lines: tuple[str, ...] = ()
-    if isinstance(runner, Fixer):
+    if isinstance(runner, AutoFix):
         with image.open_rows(content, max_pixels=files.max_pixels, lenient=files.lenient) as rows:
             found, lines = runner.foresee(rows)
         format = job.format or written(header.format)  # noqa: A001

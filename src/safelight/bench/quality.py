@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from safelight import data, degrade, infer, metrics, model
+from safelight import data, degrade, inference, metrics
 from safelight.bench.records import DataSet, Missing, Values
 from safelight.bench.tracks import INPUT, Kind, Sample, SetSpec, Track, fingerprint
 from safelight.core.card import Card, Channels, Trained, channels_of
@@ -20,6 +20,7 @@ from safelight.core.options import CardError, make_options, option_facts
 from safelight.data import DataError
 from safelight.engine.cost import measure
 from safelight.engine.samples import to_tensor
+from safelight.inference import model
 from safelight.media import image
 from safelight.tasks import Task
 
@@ -110,9 +111,9 @@ class Entry:
     card: Card
     options: Values
     level: int
-    runner: infer.Runner
+    runner: inference.Runner
     channels: Channels
-    fast: infer.Runner | None = None
+    fast: inference.Runner | None = None
     parameters: int = 0
     multiply_adds: float | None = None
     weights: Path | None = None
@@ -227,15 +228,15 @@ def ready(track: Track, card: Card, options: Values, level: int, weights: Path |
     Raises:
         CheckpointError: The file is broken, or of another method.
     """
-    settings = infer.Settings(
+    settings = inference.InferenceRequest(
         task=track.task,
         scale=level if track.task == "upscale" else None,
         options=options,
         weights=weights,
         sigma=level if track.task == "denoise" and "sigma" in card.takes else None,
     )
-    runner = infer.prepare(card, settings)
-    fast = infer.prepare(card, replace(settings, precision="fast"))
+    runner = inference.prepare(card, settings)
+    fast = inference.prepare(card, replace(settings, precision="fast"))
     method = card.method
     if not isinstance(method, Trained):
         return Entry(card=card, options=options, level=level, runner=runner, channels="y")

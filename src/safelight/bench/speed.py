@@ -21,8 +21,8 @@ from safelight.checkpoints import provenance
 from safelight.core.card import ClosedForm, Optimised, Trained
 from safelight.engine import device as devices
 from safelight.engine.samples import to_tensor
+from safelight.inference.model import Model, load
 from safelight.media.image import Picture
-from safelight.model import Model, load
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,9 +65,10 @@ def methods(
     chosen: Task | None = next((known for known in TASKS if known == task), None)
     if task is not None and chosen is None:
         raise UsageError(f"expected a task out of {', '.join(TASKS)}, got {task!r}; choose one of them")
-    from safelight import about, catalog
+    from safelight import catalog
+    from safelight.inference import describe
 
-    facts = [about.facts(card) for card in (catalog.CARDS if chosen is None else catalog.of_task(chosen))]
+    facts = [describe.facts(card) for card in (catalog.CARDS if chosen is None else catalog.of_task(chosen))]
     if json:
         for fact in facts:
             say_json(fact)
@@ -98,11 +99,11 @@ def info(
     debug: Debug = False,  # noqa: ARG001 - read where errors are told
 ) -> int:
     """Tell all about one method: paper, options, cost, weights, published numbers."""
-    from safelight import about
     from safelight.core.options import option_facts
+    from safelight.inference import describe
 
     card = the_card(method, None)
-    facts = about.facts(card, whole=True)
+    facts = describe.facts(card, whole=True)
     if json:
         say_json(facts)
         return 0
@@ -281,8 +282,8 @@ def _extra(extra: OptionalPackage) -> str:
 
 
 def _shipped(card: Card, i: int) -> str:
-    from safelight import model
     from safelight.core.card import Trained
+    from safelight.inference import model
 
     assert isinstance(card.method, Trained)
     weights = card.method.weights[i]

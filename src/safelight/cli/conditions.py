@@ -12,8 +12,8 @@ from safelight.cli.work import Ask
 
 if TYPE_CHECKING:
     from safelight.core.card import Card
+    from safelight.inference.request import StylePicture
     from safelight.media.image import Decoder, ImageHeader, Picture
-    from safelight.settings import StylePicture
 
 
 def read_picture(path: Path, flag: str) -> Picture:
@@ -41,7 +41,7 @@ def read_styles(paths: Sequence[Path], weights: str | None, masks: Sequence[Path
     Raises:
         UsageError: One can't be read, or there are not as many of one as of the other.
     """
-    from safelight.settings import StylePicture
+    from safelight.inference.request import StylePicture
 
     try:
         shares = [1.0] * len(paths) if weights is None else [float(part) for part in weights.split(",")]

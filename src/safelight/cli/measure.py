@@ -33,7 +33,7 @@ from safelight.tasks import TASKS, Task
 
 if TYPE_CHECKING:
     from safelight.core.card import Card
-    from safelight.infer import Settings
+    from safelight.inference.runner import InferenceRequest
     from safelight.media.image import Picture
 
 
@@ -107,7 +107,7 @@ def compare(
         raise UsageError(f"expected metrics of two pictures, got {scorer.of_sets[0].title}; choose another")
 
     from safelight import report
-    from safelight.infer import Settings
+    from safelight.inference.runner import InferenceRequest
     from safelight.media import image
 
     original = None if reference is None else image.read(reference)
@@ -117,7 +117,7 @@ def compare(
         for i, name in enumerate(candidates):
             bar.show(i, name)
             if name in methods and small is not None:
-                settings = Settings(task=chosen, scale=zoom, sigma=sigma, device=device)
+                settings = InferenceRequest(task=chosen, scale=zoom, sigma=sigma, device=device)
                 picture, seconds, detail = _make(the_card(name, chosen), small, settings)
             else:
                 picture, seconds, detail = image.read(Path(name)), None, ""
@@ -201,16 +201,16 @@ def _serves(name: str, task: Task, cards: Sequence[Card]) -> bool:
     return any(name in (card.id, card.name, f"{task}/{card.name}") for card in cards)
 
 
-def _make(card: Card, small: Picture, settings: Settings) -> tuple[Picture, float, str]:
+def _make(card: Card, small: Picture, settings: InferenceRequest) -> tuple[Picture, float, str]:
     """Run a method on the input; with the seconds that it took."""
     from dataclasses import replace
 
-    from safelight import infer
+    from safelight import inference
     from safelight.core.card import Optimised
 
     if "sigma" not in card.takes:
         settings = replace(settings, sigma=None)
-    runner = infer.prepare(card, settings)
+    runner = inference.prepare(card, settings)
     if not isinstance(card.method, Optimised):
         # The network is loaded and the processor woken by a corner of the picture, so that the time is the work's.
         alpha = None if small.alpha is None else small.alpha[:32, :32]

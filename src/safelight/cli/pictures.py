@@ -20,9 +20,9 @@ from safelight.tasks import Task
 
 if TYPE_CHECKING:
     from safelight.batch import Restorer
-    from safelight.infer import Settings
+    from safelight.inference.request import StylePicture
+    from safelight.inference.runner import InferenceRequest
     from safelight.media.image import Decoder
-    from safelight.settings import StylePicture
 
 
 def add(app: typer.Typer) -> None:
@@ -194,7 +194,7 @@ class Ready:
 
     ask: Ask
     runner: Restorer
-    settings: Settings
+    settings: InferenceRequest
 
 
 Prepare = Callable[[Ask, "Work", "Decoder"], Ready]
@@ -245,10 +245,10 @@ def run(places: Places, flags: Work, talk: Talk, prepare: Prepare) -> int:
 
 
 def _prepare(ctx: typer.Context, how: How, own: _Own, ask: Ask, flags: Work, decoder: Decoder) -> Ready:
-    from safelight import infer
+    from safelight import inference
 
     card = the_card(how.method, own.task)
-    settings = infer.Settings(
+    settings = inference.InferenceRequest(
         task=own.task, scale=own.scale, size=own.size, options=method_options(ctx), weights=how.weights,
         device=flags.device, precision=flags.precision, ensemble=how.ensemble,
         memory=amount(flags.memory, "--memory", step=1024), sigma=own.sigma, blur=own.blur, strength=own.strength,
@@ -258,11 +258,11 @@ def _prepare(ctx: typer.Context, how: How, own: _Own, ask: Ask, flags: Work, dec
     )  # fmt: skip
     # The machine that drives a cluster need not have the device of its workers.
     device = flags.device if flags.cluster is None else "cpu"
-    runner = infer.prepare(card, replace(settings, device=device))
+    runner = inference.prepare(card, replace(settings, device=device))
     if "frames" in card.takes:
         ask, frames = conditions.take_frames(ask, decoder)
         settings = replace(settings, frames=frames)
-        runner = infer.prepare(card, replace(settings, device=device))
+        runner = inference.prepare(card, replace(settings, device=device))
     if settings.mask is not None:
         conditions.check_mask(settings.mask, ask)
     if how.preview is not None:
@@ -280,11 +280,11 @@ def _tag(size: str, made: tuple[int, int]) -> str:
 
 
 def _prepare_fix(ask: Ask, flags: Work, decoder: Decoder) -> Ready:  # noqa: ARG001 - as all of them are called
-    from safelight import infer
-    from safelight.needs import Fixer
+    from safelight import inference
+    from safelight.inference.autofix import AutoFix
 
-    settings = infer.Settings(
+    settings = inference.InferenceRequest(
         device=flags.device, precision=flags.precision, memory=amount(flags.memory, "--memory", step=1024)
     )
-    fixer = Fixer(settings if flags.cluster is None else replace(settings, device="cpu"))
+    fixer = AutoFix(settings if flags.cluster is None else replace(settings, device="cpu"))
     return Ready(ask=replace(ask, tag="fixed"), runner=fixer, settings=settings)

@@ -294,15 +294,16 @@ def bench(
         raise UsageError(f"expected a task out of {', '.join(TASKS)}, got {task!r}; choose one of them")
     if not data.is_dir():
         raise UsageError(f"--data: expected a folder of test sets, got {data}; it does not exist or is a file")
-    from safelight import about, catalog
     from safelight import bench as benchmark
+    from safelight import catalog
+    from safelight.inference import describe
 
     names = None if methods is None else [the_card(name.strip(), chosen).id for name in methods.split(",")]
     if quick:
         names = [
             name
             for name in names or [card.id for card in catalog.of_task(chosen)]
-            if about.is_quick(catalog.find(name))
+            if describe.is_quick(catalog.find(name))
         ]
     show: Callable[[str], None] = (lambda line: None) if quiet or json else say  # noqa: ARG005 - it is dropped
     try:

@@ -138,13 +138,14 @@ def visualize(
     if kind == LAYERS:
         _refuse(picture=picture, out=out, layer=layer, channel=channel, at=at, side=side, size=size)
         return _list_layers(_load(subject, scale, network, weights, device, gray=False), json=json)
-    from safelight import catalog, views
+    from safelight import catalog
     from safelight.core.options import make_options
+    from safelight.inference import inspection
 
     view = catalog.find_inspector(kind)
     options = method_options(ctx)
     make_options(view, options)  # refused before anything is loaded
-    look = views.Look(
+    look = inspection.InspectionRequest(
         layers=tuple(name for part in layer or () for name in part.split(",") if name), channels=_channels(channel),
         at=_place(at), side=side, size=size, seed=seed, options=options,
     )  # fmt: skip
@@ -159,7 +160,7 @@ def visualize(
     start = time.perf_counter()
     with Bar(1, f"{kind} of {loaded.name}", quiet=quiet) as bar, Stop() as stop:
         watcher = _Watcher(bar, stop, preview)
-        drawing = views.draw(view, loaded, shown, look, watcher)
+        drawing = inspection.draw(view, loaded, shown, look, watcher)
     _write(drawing, target, replace=on_exist == "overwrite")
     seconds = time.perf_counter() - start
     height, width = drawing.sheet.shape[-2:]
@@ -211,7 +212,7 @@ def _load(
 ) -> InspectedNetwork:
     if name is None:
         raise UsageError("expected the name of a network, got none; such as lens or upscale/edsr")
-    from safelight import views
+    from safelight.inference import inspection
 
     chosen: dict[str, str] = {}
     for part in network or ():
@@ -219,7 +220,7 @@ def _load(
         if not equals:
             raise UsageError(f"--network: expected NAME=VALUE, such as variant=B, got {part!r}")
         chosen[option] = value
-    return views.load(name, scale=scale, network=chosen or None, weights=weights, device=device, gray=gray)
+    return inspection.load(name, scale=scale, network=chosen or None, weights=weights, device=device, gray=gray)
 
 
 def _refuse(**given: object) -> None:

@@ -14,9 +14,9 @@ from safelight.core.card import Card
 from safelight.core.options import make_options
 from safelight.degrade import BlurError, blur_kernel
 from safelight.engine.device import Device
-from safelight.infer import Settings
+from safelight.inference.request import StylePicture
+from safelight.inference.runner import InferenceRequest
 from safelight.media import image
-from safelight.settings import StylePicture
 from safelight.web.fields import Field, fields_of, task_of
 from safelight.web.problems import Refusal
 
@@ -51,7 +51,7 @@ class Ask:
 
     verb: str
     card: Card | None
-    settings: Settings
+    settings: InferenceRequest
     picture: bytes
     pictures: Mapping[str, tuple[bytes, ...]]
     style_weights: tuple[float, ...] = ()
@@ -142,7 +142,7 @@ def ask_of(
     _check_files(verb, pictures)
     task = task_of(verb)
     if task is None:  # it is a fix
-        settings = Settings(device=device, memory=memory)
+        settings = InferenceRequest(device=device, memory=memory)
         return Ask(verb=verb, card=None, settings=settings, picture=picture, pictures={}, **_answer(answer))
     method = rest.pop("method", None)
     card = catalog.DEFAULTS[task] if method is None else catalog.find(str(method), task)
@@ -153,7 +153,7 @@ def ask_of(
     own = {name: value for name, value in rest.items() if fields[name].methods}
     said: dict[str, Any] = {name: value for name, value in rest.items() if name not in own}
     make_options(card, own)  # an unknown one is told now
-    settings = Settings(task=task, options=own, device=device, memory=memory, **said)
+    settings = InferenceRequest(task=task, options=own, device=device, memory=memory, **said)
     for name in ("sigma", "blur", "backbone"):
         _check_taken(card, name, given=said.get(name) is not None)
     for name, field in (("mask", "mask"), ("frames", "frames"), ("style", "style"), ("begin", "begin")):
@@ -203,7 +203,7 @@ def _weights(said: Value | None, styles: int) -> tuple[float, ...]:
     return weights
 
 
-def with_pictures(ask: Ask, pictures: Mapping[str, tuple[image.Picture, ...]]) -> Settings:
+def with_pictures(ask: Ask, pictures: Mapping[str, tuple[image.Picture, ...]]) -> InferenceRequest:
     """Put the further pictures, which are decoded now, into the settings.
 
     Raises:

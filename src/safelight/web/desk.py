@@ -17,7 +17,7 @@ from typing import get_args
 
 import torch
 
-from safelight import batch, infer
+from safelight import batch, inference
 from safelight.core.card import Optimised
 from safelight.engine import device as devices
 from safelight.engine.device import Device
@@ -231,7 +231,7 @@ class Desk:
         if ask.card is None:
             return frame.width, frame.height
         task = ask.card.task if ask.settings.task is None else ask.settings.task
-        return infer.size_of(ask.card, task, ask.settings, frame.width, frame.height)
+        return inference.size_of(ask.card, task, ask.settings, frame.width, frame.height)
 
     # --- jobs that are fetched later ---
 

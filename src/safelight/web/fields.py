@@ -14,8 +14,8 @@ from safelight import catalog, features
 from safelight.core.card import Card, Trained
 from safelight.core.options import OptionFact, option_facts
 from safelight.core.solver_input import Condition
+from safelight.inference.model import PrecisionChoice
 from safelight.media import image
-from safelight.model import PrecisionChoice
 from safelight.tasks import TASKS, Task
 
 FIX: Final = "fix"

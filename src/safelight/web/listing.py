@@ -12,9 +12,10 @@ import numpy as np
 from anyio import to_thread
 from fastapi import APIRouter
 
-from safelight import about, catalog
+from safelight import catalog
 from safelight.core.card import Card, Optimised, Trained
 from safelight.core.options import CardError
+from safelight.inference import describe
 from safelight.media import image
 from safelight.tasks import TASKS, Task
 from safelight.web import openapi
@@ -45,12 +46,12 @@ def routes(desk: Desk) -> APIRouter:
     @router.get("/methods", operation_id="methods", responses=openapi.refusals(401))
     async def methods() -> list[dict[str, Any]]:
         """List the methods: what they are, what they cost, how good they are."""
-        return [_told(about.facts(card)) for card in catalog.CARDS]
+        return [_told(describe.facts(card)) for card in catalog.CARDS]
 
     @router.get("/methods/{task}/{name}", operation_id="method", responses=openapi.refusals(401, 404))
     async def method(task: str, name: str) -> dict[str, Any]:
         """Tell all about one method: paper, options, cost, weights, published numbers."""
-        return _told(about.facts(_card(task, name)[1], whole=True))
+        return _told(describe.facts(_card(task, name)[1], whole=True))
 
     @router.get("/methods/{task}/{name}/time", operation_id="time", responses=openapi.refusals(401, 404, 422, 503))
     async def time(task: str, name: str) -> dict[str, Any]:
@@ -170,7 +171,7 @@ def _side(task: Task, card: Card) -> int:
     least, most = _SIDES
     if not isinstance(card.method, Trained):
         return 128 if isinstance(card.method, Optimised) else most
-    cost: float = about.facts(card)["cost"]["multiply_adds"] * (16 if task == "upscale" else 1)
+    cost: float = describe.facts(card)["cost"]["multiply_adds"] * (16 if task == "upscale" else 1)
     return int(min(most, max(least, (_WORK / cost) ** 0.5))) // 4 * 4
 
 

@@ -11,11 +11,11 @@ from typing import Protocol
 
 import torch
 
-from safelight import batch, infer
+from safelight import batch, inference
 from safelight.core.solver_input import SolverProgress
-from safelight.infer import Settings
+from safelight.inference.autofix import AutoFix
+from safelight.inference.runner import InferenceRequest
 from safelight.media import image
-from safelight.needs import Fixer
 from safelight.web.asking import Ask, with_pictures
 from safelight.web.job import Job, Made
 from safelight.web.limits import Limits
@@ -117,7 +117,7 @@ class Maker:
         if job.cut:
             most = self._limits.seconds
             warnings.append(f"ended after {most:g} s, the most that this server allows: this is the best so far")
-        described = restorer.describe() if isinstance(restorer, infer.Runner) else batch.name_of(restorer)
+        described = restorer.describe() if isinstance(restorer, inference.Runner) else batch.name_of(restorer)
         return Made(
             content=file.getvalue(), format=format, size=(frame.width, frame.height), method=described,
             seconds=time.monotonic() - began, warnings=tuple(warnings),
@@ -132,7 +132,7 @@ class Maker:
         with self._decoder.open(file, max_pixels=self._limits.pixels) as rows:
             return image.picture_of(rows.frame, rows.read(rows.frame.height))
 
-    def _restorer(self, ask: Ask, settings: Settings) -> batch.Restorer:
+    def _restorer(self, ask: Ask, settings: InferenceRequest) -> batch.Restorer:
         """Make the method ready, or take one that is."""
         ready: OrderedDict[str, batch.Restorer] | None = getattr(self._own, "ready", None)
         if ready is None:
@@ -142,7 +142,7 @@ class Maker:
         if key in ready:
             ready.move_to_end(key)
             return ready[key]
-        made = Fixer(settings) if ask.card is None else infer.prepare(ask.card, settings)
+        made = AutoFix(settings) if ask.card is None else inference.prepare(ask.card, settings)
         if key:
             ready[key] = made
             while len(ready) > _READY:

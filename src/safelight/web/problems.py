@@ -11,7 +11,7 @@ from safelight.checkpoints.weights_file import CheckpointError
 from safelight.core.card import MissingPackageError
 from safelight.core.options import CardError
 from safelight.features.backbone import BackboneError
-from safelight.infer import NumericError
+from safelight.inference.runner import NumericError
 from safelight.media import image
 
 GONE = Response(status_code=499)

@@ -10,7 +10,7 @@ from safelight.batch.outputs import Job
 from safelight.batch.remote import Place
 from safelight.batch.work import Files
 from safelight.engine.device import DeviceError
-from safelight.infer import Settings
+from safelight.inference.runner import InferenceRequest
 
 LOCAL = "local"  # as an address: start Ray on this machine
 
@@ -73,7 +73,7 @@ class Order:
     """
 
     card: str
-    settings: Settings
+    settings: InferenceRequest
     files: Files
     preview: bool
     cpus: int

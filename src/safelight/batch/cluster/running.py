@@ -26,7 +26,7 @@ from safelight.batch.manifest import Manifest, Stamp
 from safelight.batch.outcomes import Outcome, failed, skipped
 from safelight.batch.outputs import tidy
 from safelight.batch.work import Files, admit
-from safelight.infer import Settings
+from safelight.inference.runner import InferenceRequest
 from safelight.media import image
 from safelight.media.image.picture import shown
 
@@ -38,7 +38,7 @@ def run(
     plan: Plan,
     *,
     card: str,
-    settings: Settings,
+    settings: InferenceRequest,
     files: Files,
     pool: Pool,
     manifest: Manifest | None = None,

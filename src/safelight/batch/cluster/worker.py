@@ -12,16 +12,16 @@ from pathlib import Path
 import torch
 
 import safelight
-from safelight import catalog, infer
+from safelight import catalog, inference
 from safelight.batch import remote
 from safelight.batch.cluster.records import ClusterError, Errand, Order
 from safelight.batch.outcomes import Done, NotNeededError, Outcome, explain, succeeded
 from safelight.batch.outputs import Job
 from safelight.batch.restorer import FIX, Restorer
 from safelight.batch.work import preview, process
+from safelight.inference.autofix import AutoFix
 from safelight.media import image
 from safelight.media.image.picture import shown
-from safelight.needs import Fixer
 
 
 class Worker:
@@ -50,7 +50,9 @@ class Worker:
         os.environ["VIPS_CONCURRENCY"] = str(order.cpus)  # read when libvips starts, here and in decoding processes
         self._order = order
         self._runner: Restorer = (
-            Fixer(order.settings) if order.card == FIX else infer.prepare(catalog.find(order.card), order.settings)
+            AutoFix(order.settings)
+            if order.card == FIX
+            else inference.prepare(catalog.find(order.card), order.settings)
         )
         self._decoder = image.Decoder(workers=1)
 

@@ -16,8 +16,8 @@ from safelight.core.solver_input import Condition, Style
 from safelight.engine.device import Device
 from safelight.engine.samples import to_tensor
 from safelight.features.backbone import Backbone
+from safelight.inference.model import PrecisionChoice
 from safelight.media.image import Picture
-from safelight.model import PrecisionChoice
 from safelight.tasks import Task
 
 
@@ -34,7 +34,7 @@ class StylePicture:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class InferenceRequest:
     """What a user asks for, beside the method and the picture.
 
     ``task`` is one of the method's tasks; ``None``: that of its folder. ``scale`` is the zoom factor, whole or not (4
@@ -87,7 +87,7 @@ _FLAGS: Mapping[Condition, str] = {
 }
 
 
-def check(card: Card, task: Task, settings: Settings) -> None:
+def check(card: Card, task: Task, settings: InferenceRequest) -> None:
     """Refuse what the method or its task does not have, before any work.
 
     Raises:

@@ -29,10 +29,10 @@ from safelight.engine.sizes import affordable, chain
 from safelight.engine.statistics import StatisticsStage
 from safelight.engine.tiles import LocalStage, OutOfMemoryError, Region, ResampleStage, Stage, Tick
 from safelight.features.backbone import Backbone
-from safelight.model import Model, choose_precision, load, open_weights, served_scales
+from safelight.inference.model import Model, choose_precision, load, open_weights, served_scales
+from safelight.inference.request import InferenceRequest, begin_of, frame_of, mask_of, styles_of
 from safelight.nn.blocks import grain
 from safelight.ops.resampling import CUBIC
-from safelight.settings import Settings, begin_of, frame_of, mask_of, styles_of
 from safelight.tasks import Task
 
 Tile: TypeAlias = tuple[int, int]
@@ -43,7 +43,7 @@ _MOST_ROWS = 4096  # of a tile of the result: more saves nothing
 # --- the kinds of method ----------------------------------------------------------------------------------------------
 
 
-class Way(Protocol):
+class Executor(Protocol):
     """What a kind of method does that works on parts: it lays out the stages from a picture to its result."""
 
     precision: Precision
@@ -54,13 +54,13 @@ class Way(Protocol):
         ...
 
 
-class Formula:
+class InterpolationExecutor:
     """An interpolation: resample, then perhaps filter."""
 
     precision: Precision = "float32"
     scales: tuple[int, ...] = ()
 
-    def __init__(self, card: Card, method: Interpolation, settings: Settings) -> None:
+    def __init__(self, card: Card, method: Interpolation, settings: InferenceRequest) -> None:
         if settings.weights is not None:
             raise CardError(f"{card.id} is a formula and takes no weights; leave --weights out")
         self.method, self.settings = method, settings
@@ -82,10 +82,12 @@ class Formula:
         return stages, (side, side)
 
 
-class Network:
+class NetworkExecutor:
     """A network, several of them for large zooms, and a resize to the exact size where theirs is another."""
 
-    def __init__(self, card: Card, method: Trained, settings: Settings, models: Mapping[int, Model] | None) -> None:
+    def __init__(
+        self, card: Card, method: Trained, settings: InferenceRequest, models: Mapping[int, Model] | None
+    ) -> None:
         self.card, self.method, self.settings = card, method, settings
         self.task: Task = card.task if settings.task is None else settings.task
         self.device = devices.choose(settings.device)
@@ -196,12 +198,12 @@ def _grainy(read: Callable[[Region], Tensor], deviation: float, region: Region) 
     return x + deviation * grain(region.top, region.left, x.shape[-2], x.shape[-1]).to(x)
 
 
-class Whole:
+class SolverExecutor:
     """A closed form or an iteration over the whole picture, and a resize where the zoom is not a whole number."""
 
     precision: Precision = "float32"
 
-    def __init__(self, card: Card, method: ClosedForm | Optimised, settings: Settings) -> None:
+    def __init__(self, card: Card, method: ClosedForm | Optimised, settings: InferenceRequest) -> None:
         if settings.weights is not None or settings.ensemble:
             what = "weights" if settings.weights is not None else "ensemble"
             raise CardError(f"{card.id} is no network and takes no {what}; leave --{what} out")
@@ -263,7 +265,7 @@ class Whole:
         return SolverResult(x=x, notes=made.notes)
 
 
-def backbone_for(card: Card, settings: Settings, device: torch.device) -> Backbone | None:
+def backbone_for(card: Card, settings: InferenceRequest, device: torch.device) -> Backbone | None:
     """Make ready what a method compares pictures by; ``None`` if it takes none.
 
     Raises:
@@ -294,7 +296,9 @@ def _call(
     return function(x, zoom, options)
 
 
-def _ensembled(function: Callable[[Tensor, Tick], Tensor], settings: Settings) -> Callable[[Tensor, Tick], Tensor]:
+def _ensembled(
+    function: Callable[[Tensor, Tick], Tensor], settings: InferenceRequest
+) -> Callable[[Tensor, Tick], Tensor]:
     return partial(_over_symmetries, function) if settings.ensemble else function
 
 

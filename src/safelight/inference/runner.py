@@ -25,12 +25,12 @@ from safelight.engine.row_buffer import PictureRows, RowBuffer
 from safelight.engine.samples import to_samples, to_tensor
 from safelight.engine.sizes import target_size
 from safelight.engine.tiles import Region, Renderer, ResampleStage, Stage, Tick, first_row
+from safelight.inference.executors import Executor, InterpolationExecutor, NetworkExecutor, SolverExecutor, Tile
+from safelight.inference.model import Model
+from safelight.inference.request import InferenceRequest, check
 from safelight.media.image import ImageSpec, Picture, Rows, picture_of
-from safelight.model import Model
 from safelight.ops.resampling import CUBIC
-from safelight.settings import Settings, check
 from safelight.tasks import Task
-from safelight.ways import Formula, Network, Tile, Way, Whole
 
 _PIECE = 16 << 20  # bytes of rows that are handed over at once
 
@@ -51,7 +51,7 @@ def _ignore_warning(text: str) -> None:
 
 
 def size_of(
-    card: Card, task: Task, settings: Settings, width: int, height: int, scales: tuple[int, ...] = ()
+    card: Card, task: Task, settings: InferenceRequest, width: int, height: int, scales: tuple[int, ...] = ()
 ) -> tuple[int, int]:
     """Tell the (W, H) of a result before its method is made ready.
 
@@ -93,7 +93,7 @@ class Runner:
         DeviceError: This machine has no such device.
     """
 
-    def __init__(self, card: Card, settings: Settings, models: Mapping[int, Model] | None = None) -> None:
+    def __init__(self, card: Card, settings: InferenceRequest, models: Mapping[int, Model] | None = None) -> None:
         self.card, self.settings = card, settings
         self.task: Task = card.task if settings.task is None else settings.task
         self.observer: ProgressCallback = _go_on
@@ -101,11 +101,11 @@ class Runner:
         check(card, self.task, settings)
         match card.method:
             case Interpolation() as method:
-                self._way: Way | Whole = Formula(card, method, settings)
+                self._way: Executor | SolverExecutor = InterpolationExecutor(card, method, settings)
             case ClosedForm() | Optimised() as method:
-                self._way = Whole(card, method, settings)
+                self._way = SolverExecutor(card, method, settings)
             case Trained() as method:
-                self._way = Network(card, method, settings, models)
+                self._way = NetworkExecutor(card, method, settings, models)
             case _ as unknown:
                 assert_never(unknown)
         if self.task == "upscale" and (settings.size is None or settings.scale is not None):
@@ -123,7 +123,7 @@ class Runner:
     def stages(self, width: int, height: int, channels: int) -> tuple[list[Stage], Tile]:
         """Lay out the way from a picture to its result, and choose the (H, W) of a tile of the result."""
         w, h = self.size(width, height)
-        assert not isinstance(self._way, Whole)
+        assert not isinstance(self._way, SolverExecutor)
         return self._way.stages((height, width), (h, w), channels)
 
     def __call__(self, picture: Picture, progress: Tick = _ignore) -> Picture:
@@ -174,7 +174,11 @@ class Runner:
             and min(w, h) > 8
         ):
             notes.append(f"{w}x{h} changes the shape of a {before.width}x{before.height} picture; --size {w}x keeps it")
-        if self.task == "upscale" and isinstance(self._way, Network) and max(w / before.width, h / before.height) <= 1:
+        if (
+            self.task == "upscale"
+            and isinstance(self._way, NetworkExecutor)
+            and max(w / before.width, h / before.height) <= 1
+        ):
             notes.append(f"{w}x{h} is no larger than the picture, so it was resized by bicubic and no network ran")
         if self.task == "deblock" and before.jpeg_quality is not None:
             notes.append(f"a JPEG file of quality {before.jpeg_quality}, by its quantisation tables")
@@ -186,14 +190,14 @@ class Runner:
     def _bands(
         self, source: Rows, frame: ImageSpec, progress: Tick, warn: Callable[[str], None]
     ) -> Iterator[NDArray[Any]]:
-        if isinstance(self._way, Whole):
+        if isinstance(self._way, SolverExecutor):
             yield from self._whole(self._way, source, frame, progress, warn)
             return
         before = source.frame
         window = RowBuffer(source, warn)
         read = partial(self._read, window, frame.channels)
         ahead = 0.0  # which part of the work is done before the first tile
-        if isinstance(self._way, Network) and self._way.method.statistics:
+        if isinstance(self._way, NetworkExecutor) and self._way.method.statistics:
             window.hold()
             with torch.inference_mode():
                 stages, tile, ahead = self._way.measure((before.height, before.width), read, progress)
@@ -234,7 +238,7 @@ class Runner:
                 warn(stage.remark())
 
     def _whole(
-        self, way: Whole, source: Rows, frame: ImageSpec, progress: Tick, warn: Callable[[str], None]
+        self, way: SolverExecutor, source: Rows, frame: ImageSpec, progress: Tick, warn: Callable[[str], None]
     ) -> Iterator[NDArray[Any]]:
         """Read the whole picture, restore it, and give it row by row."""
         before = source.frame
@@ -284,11 +288,11 @@ def _go_on(step: SolverProgress) -> bool:  # noqa: ARG001 - nobody looks
     return True
 
 
-def prepare(card: Card, settings: Settings) -> Runner:
+def prepare(card: Card, settings: InferenceRequest) -> Runner:
     """Make a method ready, checking all that can be checked without a picture; raises what ``Runner`` raises."""
     return Runner(card, settings)
 
 
-def apply(card: Card, picture: Picture, settings: Settings, progress: Tick = _ignore) -> Picture:
+def apply(card: Card, picture: Picture, settings: InferenceRequest, progress: Tick = _ignore) -> Picture:
     """Run a method on one picture: ``prepare(card, settings)(picture)``."""
     return prepare(card, settings)(picture, progress)

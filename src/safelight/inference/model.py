@@ -30,7 +30,7 @@ from safelight.tasks import Task
 
 PrecisionChoice = Literal["exact", "fast"]
 
-SHIPPED = Path(__file__).parent / "weights"
+SHIPPED = Path(__file__).parent.parent / "weights"
 
 _CUBIC_REACH = 2  # input pixels on each side of an enlarging bicubic kernel
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight import catalog, features, model
+from safelight import catalog, features
 from safelight.checkpoints import backbones
 from safelight.core.card import Trained
 from safelight.core.inspector import Inspector, InspectorInput, InspectorOutput, Take
@@ -24,15 +24,16 @@ from safelight.engine import device as devices
 from safelight.engine.samples import to_tensor
 from safelight.features.backbone import Backbone
 from safelight.features.inspected_network import InspectedNetwork
+from safelight.inference import model
+from safelight.inference.model import Model
 from safelight.media.image import Picture
-from safelight.model import Model
 from safelight.tasks import Task
 
 LEAST, MOST = 16, 2048  # pixels: the sides that pictures may be asked for in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class InspectionRequest:
     """What a user asks of a view; see ``InspectorInput``. ``options`` are the view's own, loose; ``side`` is 16 if not said."""
 
     layers: tuple[str, ...] = ()
@@ -141,7 +142,11 @@ def subject_of(
 
 
 def draw(
-    view: Inspector, subject: InspectedNetwork, picture: Picture | None, look: Look, report: ProgressCallback
+    view: Inspector,
+    subject: InspectedNetwork,
+    picture: Picture | None,
+    look: InspectionRequest,
+    report: ProgressCallback,
 ) -> InspectorOutput:
     """Look into a network.
 
@@ -173,7 +178,7 @@ def draw(
     return InspectorOutput(sheet=made.sheet, facts=made.facts, notes=(*notes, *made.notes))
 
 
-def _check(view: Inspector, subject: InspectedNetwork, picture: Picture | None, look: Look) -> None:
+def _check(view: Inspector, subject: InspectedNetwork, picture: Picture | None, look: InspectionRequest) -> None:
     if view.restorers_only and not subject.restores:
         raise CardError(
             f"{view.id}: expected a network that makes pictures, such as upscale/edsr, got {subject.name}, which tells "

@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-from safelight import model
 from safelight.checkpoints import weights_file
 from safelight.core.card import Card, ClosedForm, Interpolation, Optimised, Trained, channels_of
 from safelight.core.options import option_facts
 from safelight.engine.cost import Cost
-from safelight.model import Model
+from safelight.inference import model
+from safelight.inference.model import Model
 from safelight.tasks import Task
 
 # The one measurement that stands for a task: words of its name in the headers of weights.

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from safelight import catalog
 from safelight.core.options import CardError
 from safelight.engine.samples import to_tensor
-from safelight.infer import Runner, Settings, prepare
+from safelight.inference.runner import InferenceRequest, Runner, prepare
 from safelight.media.image import ImageSpec, Picture, Rows, picture_of, spec_of, to_depth
 from safelight.ops import noise
 from safelight.tasks import Task
@@ -36,7 +36,7 @@ _PIECE = 16 << 20  # bytes of rows that are handed over at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Need:
+class FixStep:
     """One step, and why: a few words to follow its name."""
 
     task: Task
@@ -44,7 +44,7 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class Diagnosis:
     """What a picture looks like.
 
     Attributes:
@@ -55,7 +55,7 @@ class Look:
 
     quality: int | None
     sigma: float
-    needs: tuple[Need, ...]
+    needs: tuple[FixStep, ...]
 
     def describe(self) -> str:
         """Say in a few words what was found.
@@ -68,7 +68,7 @@ class Look:
         return found if self.quality is None else f"JPEG quality {self.quality}, {found}"
 
 
-def look(picture: Picture) -> Look:
+def diagnose(picture: Picture) -> Diagnosis:
     """Find out what a picture needs; nothing is changed.
 
     Example:
@@ -77,12 +77,12 @@ def look(picture: Picture) -> Look:
         ()
     """
     sigma = 255 * noise.estimate(to_tensor(picture.pixels)).sigma
-    needs: list[Need] = []
+    needs: list[FixStep] = []
     if picture.jpeg_quality is not None and picture.jpeg_quality < QUALITY:
-        needs.append(Need(task="deblock", why=f"a JPEG of quality {picture.jpeg_quality}, below {QUALITY}"))
+        needs.append(FixStep(task="deblock", why=f"a JPEG of quality {picture.jpeg_quality}, below {QUALITY}"))
     if sigma > SIGMA:
-        needs.append(Need(task="denoise", why=f"noise of about {sigma:.1f} of 255, above {SIGMA:g}"))
-    return Look(quality=picture.jpeg_quality, sigma=sigma, needs=tuple(needs))
+        needs.append(FixStep(task="denoise", why=f"noise of about {sigma:.1f} of 255, above {SIGMA:g}"))
+    return Diagnosis(quality=picture.jpeg_quality, sigma=sigma, needs=tuple(needs))
 
 
 def _nothing(fraction: float) -> None:
@@ -93,7 +93,7 @@ def _silence(text: str) -> None:
     """Tell nobody."""
 
 
-class Fixer:
+class AutoFix:
     """Does what each picture needs, by the default methods. It is used as a ``Runner`` is.
 
     Args:
@@ -104,7 +104,7 @@ class Fixer:
         DeviceError: This machine has no such device.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: InferenceRequest) -> None:
         self.settings = settings
         self.runners: Mapping[Task, Runner] = MappingProxyType({task: _runner(task, settings) for task in _STEPS})
 
@@ -112,12 +112,12 @@ class Fixer:
         """Tell the (W, H) of the result, which is that of the picture."""
         return width, height
 
-    def foresee(self, rows: Rows) -> tuple[Look, tuple[str, ...]]:
+    def foresee(self, rows: Rows) -> tuple[Diagnosis, tuple[str, ...]]:
         """Look at a picture without doing anything; with one line for each step, what and why."""
-        found = look(_gather(rows))
+        found = diagnose(_gather(rows))
         return found, tuple(self._lines(found))
 
-    def _lines(self, found: Look) -> Iterator[str]:
+    def _lines(self, found: Diagnosis) -> Iterator[str]:
         for need in found.needs:
             yield f"{need.task}: {need.why} ({self.runners[need.task].card.id})"
         if not found.needs:
@@ -126,7 +126,7 @@ class Fixer:
     def __call__(self, picture: Picture, progress: Callable[[float], None] = _nothing) -> Picture:
         """Do what one picture in memory needs; what and why are among the warnings of the result."""
         warnings: list[str] = []
-        found = look(picture)
+        found = diagnose(picture)
         warnings += self._lines(found)
         made = self._restored(picture, found, progress, warnings.append)
         return replace(made, warnings=(*made.warnings, *warnings))
@@ -139,7 +139,7 @@ class Fixer:
         The frame is the very one of the source where nothing is to be done.
         """
         picture = _gather(source)
-        found = look(picture)
+        found = diagnose(picture)
         for line in self._lines(found):
             warn(line)
         if not found.needs:
@@ -147,12 +147,12 @@ class Fixer:
         return replace(source.frame, jpeg_quality=None), self._later(picture, found, progress, warn)
 
     def _later(
-        self, picture: Picture, found: Look, progress: Callable[[float], None], warn: Callable[[str], None]
+        self, picture: Picture, found: Diagnosis, progress: Callable[[float], None], warn: Callable[[str], None]
     ) -> Iterator[NDArray[Any]]:
         yield from _rows(self._restored(picture, found, progress, warn))
 
     def _restored(
-        self, picture: Picture, found: Look, progress: Callable[[float], None], warn: Callable[[str], None]
+        self, picture: Picture, found: Diagnosis, progress: Callable[[float], None], warn: Callable[[str], None]
     ) -> Picture:
         if not found.needs:
             return picture
@@ -167,7 +167,7 @@ class Fixer:
         return to_depth(replace(made, warnings=picture.warnings), picture.depth)
 
 
-def _runner(task: Task, settings: Settings) -> Runner:
+def _runner(task: Task, settings: InferenceRequest) -> Runner:
     if task not in catalog.DEFAULTS:
         raise CardError(f"fix: expected a usual method of {task}, got none; see: safelight methods {task}")
     return prepare(catalog.DEFAULTS[task], replace(settings, task=task))
