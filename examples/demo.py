@@ -15,11 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from safelight import catalog, inference, report, score
+from safelight import catalog, inference, score
 from safelight.core.card import Card
 from safelight.core.options import CardError
 from safelight.degrade import Downsample
 from safelight.engine.samples import to_tensor
+from safelight.evaluation import report
 from safelight.media import image
 from safelight.metrics import SR_NEWER
 

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from safelight import bench
+from safelight.evaluation import bench
 from safelight.media import image
 from safelight.media.image import Picture
 

@@ -10,20 +10,21 @@ import torch
 from skimage.metrics import structural_similarity
 
 from bench_support import CLOCK, silent, texture
-from safelight import bench, catalog, ops
-from safelight.bench import records, verdict
-from safelight.bench.plot import draw
-from safelight.bench.quality import Quality
-from safelight.bench.tracks import TRACKS
+from safelight import catalog, ops
 from safelight.checkpoints import weights_file
 from safelight.checkpoints.weights_file import WeightsHeader
 from safelight.core.card import Trained, Weights
 from safelight.core.options import CardError, make_options
-from safelight.data import DataError
 from safelight.engine import device as devices
+from safelight.evaluation import bench
+from safelight.evaluation.bench import records, verdict
+from safelight.evaluation.bench.plot import draw
+from safelight.evaluation.bench.quality import Quality
+from safelight.evaluation.bench.tracks import TRACKS
 from safelight.inference import model as models
 from safelight.media import image
 from safelight.media.image import Picture
+from safelight.training.datasets import DataError
 
 UPSCALE = TRACKS["upscale"]
 
@@ -396,7 +397,7 @@ def test_a_foreign_file_is_not_added_to(sets, tmp_path):
 
 def test_matlab_files_are_compared_sample_by_sample(tmp_path):
     """Files made by the documented rule are reproduced; a sample changed by one is counted."""
-    from safelight.bench import matlab
+    from safelight.evaluation.bench import matlab
 
     large = torch.randint(256, (3, 37, 50), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     (tmp_path / "Set5").mkdir()

@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 
 from bench_support import silent, texture, to_pixels, write_sets
-from safelight.bench import quality, verdict
-from safelight.bench.quality import Quality
-from safelight.bench.tracks import INPUT, TRACKS
-from safelight.data import DataError
+from safelight.evaluation.bench import quality, verdict
+from safelight.evaluation.bench.quality import Quality
+from safelight.evaluation.bench.tracks import INPUT, TRACKS
 from safelight.media import image
 from safelight.media.image import Picture
+from safelight.training.datasets import DataError
 
 DENOISE, DEBLOCK = TRACKS["denoise"], TRACKS["deblock"]
 

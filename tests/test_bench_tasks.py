@@ -10,19 +10,20 @@ import pytest
 import torch
 
 from bench_support import CLOCK, silent, to_pixels, write_sets
-from safelight import bench, catalog
-from safelight.bench import quality, records, speed, verdict
-from safelight.bench.records import Missing
-from safelight.bench.tracks import TRACKS
+from safelight import catalog
 from safelight.checkpoints import weights_file
 from safelight.checkpoints.weights_file import WeightsHeader
 from safelight.core.card import Card, ClosedForm, Interpolation, Optimised, Promise, Score, Weights
 from safelight.core.options import make_options
 from safelight.core.solver_input import SolverProgress, SolverResult
-from safelight.data import DataError
+from safelight.evaluation import bench
+from safelight.evaluation.bench import quality, records, speed, verdict
+from safelight.evaluation.bench.records import Missing
+from safelight.evaluation.bench.tracks import TRACKS
 from safelight.inference import model as models
 from safelight.media import image
 from safelight.ops.resampling import CUBIC
+from safelight.training.datasets import DataError
 
 DENOISE, DEBLOCK, UPSCALE = TRACKS["denoise"], TRACKS["deblock"], TRACKS["upscale"]
 

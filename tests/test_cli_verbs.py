@@ -11,13 +11,15 @@ from typer.testing import CliRunner
 
 import safelight
 from restore_support import DARKEN, LACKING, card, install
-from safelight import bench, catalog, train
-from safelight.bench import AnchorError
+from safelight import catalog
 from safelight.checkpoints import weights_file
 from safelight.cli import app
 from safelight.core.card import ClosedForm
 from safelight.core.solver_input import SolverResult
+from safelight.evaluation import bench
+from safelight.evaluation.bench import AnchorError
 from safelight.media import image
+from safelight.training import loop
 
 
 def run(*arguments):
@@ -244,7 +246,7 @@ def test_train_goes_on_where_it_stopped_and_keeps_finished_weights(pictures, tmp
     base = ("train", "fsrcnn", "--data", pictures, *TINY, "--steps", "4", "--validate-every", "2", "-o")
     assert run(*base, whole, "--quiet").exit_code == 0
 
-    real = train.checkpoint.save
+    real = loop.checkpoint.save
     calls = []
 
     def save(*arguments, **options):
@@ -253,7 +255,7 @@ def test_train_goes_on_where_it_stopped_and_keeps_finished_weights(pictures, tmp
             raise KeyboardInterrupt
         return real(*arguments, **options)
 
-    monkeypatch.setattr(train.checkpoint, "save", save)
+    monkeypatch.setattr(loop.checkpoint, "save", save)
     result = run(*base, halves)
     monkeypatch.undo()
     if len(calls) == 2:  # the second validation was better, as it should be

@@ -12,12 +12,12 @@ import pytest
 from typer.main import get_command
 
 from safelight import catalog
-from safelight.bench import quality, records, verdict
-from safelight.bench.quality import Quality
-from safelight.bench.tracks import TRACKS
 from safelight.cli import app
 from safelight.core.card import Trained
 from safelight.core.options import make_options
+from safelight.evaluation.bench import quality, records, verdict
+from safelight.evaluation.bench.quality import Quality
+from safelight.evaluation.bench.tracks import TRACKS
 from safelight.media import image
 from safelight.tasks import TASKS
 

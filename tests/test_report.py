@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from safelight import report
+from safelight.evaluation import report
 from safelight.media.image import Picture
 
 

@@ -11,9 +11,10 @@ import torch
 from typer.testing import CliRunner
 
 import safelight
-from safelight import metrics, scoring
+from safelight import metrics
 from safelight.checkpoints import backbones
 from safelight.cli import app
+from safelight.evaluation import scoring
 from safelight.features.backbone import BackboneError
 from safelight.media import image
 from safelight.metrics import Protocol

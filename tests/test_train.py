@@ -8,19 +8,20 @@ import numpy as np
 import pytest
 import torch
 
-from safelight import data, ops, train
+from safelight import ops
 from safelight.catalog import find
 from safelight.checkpoints import weights_file
 from safelight.checkpoints.weights_file import CheckpointError
 from safelight.core.card import Batch, GrowthStage
 from safelight.core.training import Regression
-from safelight.data import Crops, DataError
 from safelight.degrade import Jpeg, Noise, Shrink
 from safelight.engine import device as devices
 from safelight.inference import model as models
 from safelight.media import image
 from safelight.ops.color import rgb_to_y
-from safelight.train import Plan
+from safelight.training import datasets, loop
+from safelight.training.datasets import Crops, DataError
+from safelight.training.loop import TrainConfig
 
 ESPCN, VDSR, EDSR = find("espcn"), find("vdsr"), find("edsr")
 DNCNN, DNCNN3 = find("dncnn"), find("dncnn3")
@@ -48,18 +49,18 @@ def plan(folder, out, card=ESPCN, steps=30, **changes):
         "card": card, "options": card.options(), "scales": (2,), "recipe": recipe, "folders": (folder,), "out": out,
         "device": "cpu", "precision": "float32", "validate_every": 10,
     }  # fmt: skip
-    return Plan(**{**fields, **changes})
+    return TrainConfig(**{**fields, **changes})
 
 
 # --- data -----------------------------------------------------------------------------------------------------------
 
 
 def test_split_depends_on_content_alone(folder, tmp_path):
-    first = data.load([folder], "y")
+    first = datasets.load([folder], "y")
     moved = tmp_path / "elsewhere"
     folder.rename(moved)
     (moved / "3.png").exists() or (moved / "more" / "3.png").rename(moved / "renamed.png")
-    second = data.load([moved], "y")
+    second = datasets.load([moved], "y")
     assert first.sha256 == second.sha256
     assert len(first.train) == 11
     assert len(first.validation) == 1
@@ -68,18 +69,18 @@ def test_split_depends_on_content_alone(folder, tmp_path):
 
 def test_a_picture_twice_is_read_once(folder):
     (folder / "copy.png").write_bytes((folder / "0.png").read_bytes())
-    assert len(data.load([folder], "rgb").train) == 11
+    assert len(datasets.load([folder], "rgb").train) == 11
 
 
 def test_luma_is_the_8_bit_y_of_matlab(folder):
     pixels = torch.from_numpy(image.read(folder / "0.png").pixels).permute(2, 0, 1)
     expected = torch.floor(rgb_to_y(pixels.double() / 255) * 255 + 0.5 + 1e-9).to(torch.uint8)
-    assert torch.equal(data.read_tensor(folder / "0.png", "y"), expected)
+    assert torch.equal(datasets.read_tensor(folder / "0.png", "y"), expected)
 
 
 def test_gray_pictures_are_y_as_they_are(folder):
-    gray = next(p for p in data.files(folder) if p.stem == "10")
-    y, rgb = data.read_tensor(gray, "y"), data.read_tensor(gray, "rgb")
+    gray = next(p for p in datasets.files(folder) if p.stem == "10")
+    y, rgb = datasets.read_tensor(gray, "y"), datasets.read_tensor(gray, "rgb")
     assert y.shape[0] == 1
     assert torch.equal(rgb, y.expand(3, -1, -1))
 
@@ -122,7 +123,7 @@ def test_crops_refuse_pictures_that_are_too_small():
 @pytest.mark.parametrize("make", [lambda p: p / "none", lambda p: p])
 def test_folders_without_pictures_are_one_line(tmp_path, make):
     with pytest.raises(DataError, match=r"expected a folder|no picture lies in"):
-        data.load([make(tmp_path)], "y")
+        datasets.load([make(tmp_path)], "y")
 
 
 # --- the loop -------------------------------------------------------------------------------------------------------
@@ -130,7 +131,7 @@ def test_folders_without_pictures_are_one_line(tmp_path, make):
 
 def test_it_learns_and_says_how_far_it_is(folder, tmp_path):
     out, seen = tmp_path / "w.safetensors", []
-    header = train.train(plan(folder, out, steps=150, validate_every=50), seen.append)
+    header = loop.train(plan(folder, out, steps=150, validate_every=50), seen.append)
     log = list(csv.DictReader(out.with_suffix(".csv").read_text().splitlines()))
     assert [int(row["step"]) for row in log] == [50, 100, 150]
     assert float(log[-1]["loss"]) < 0.5 * float(log[0]["loss"])
@@ -170,8 +171,8 @@ def test_resumption_is_exact(folder, tmp_path, card, scales, every):
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(Crops, "draw", draw)
                 with pytest.raises(StopError):
-                    train.train(made, lambda progress: None)
-        train.train(made, lambda progress: None)
+                    loop.train(made, lambda progress: None)
+        loop.train(made, lambda progress: None)
         return weights_file.load(out)[0], out.with_suffix(".csv").read_text()
 
     (straight, log), (resumed, log2) = weights("a.safetensors", False), weights("b.safetensors", True)
@@ -182,23 +183,23 @@ def test_resumption_is_exact(folder, tmp_path, card, scales, every):
 
 def test_a_finished_run_is_not_run_again(folder, tmp_path):
     made = plan(folder, tmp_path / "w.safetensors", steps=10)
-    train.train(made, lambda progress: None)
+    loop.train(made, lambda progress: None)
     seen = []
-    train.train(made, seen.append)
+    loop.train(made, seen.append)
     assert seen == []
 
 
 def test_another_plan_does_not_resume(folder, tmp_path):
     out = tmp_path / "w.safetensors"
-    train.train(plan(folder, out, steps=10), lambda progress: None)
+    loop.train(plan(folder, out, steps=10), lambda progress: None)
     with pytest.raises(CheckpointError, match="--restart"):
-        train.train(plan(folder, out, steps=10, seed=1), lambda progress: None)
-    train.train(plan(folder, out, steps=10, seed=1), lambda progress: None, resume=False)
+        loop.train(plan(folder, out, steps=10, seed=1), lambda progress: None)
+    loop.train(plan(folder, out, steps=10, seed=1), lambda progress: None, resume=False)
 
 
 def test_the_seed_decides(folder, tmp_path):
     def weights(name, seed):
-        train.train(plan(folder, tmp_path / name, steps=5, seed=seed), lambda progress: None)
+        loop.train(plan(folder, tmp_path / name, steps=5, seed=seed), lambda progress: None)
         return weights_file.load(tmp_path / name)[0]["conv1.weight"]
 
     assert torch.equal(weights("a", 0), weights("b", 0))
@@ -206,27 +207,27 @@ def test_the_seed_decides(folder, tmp_path):
 
 
 def test_start_takes_the_body_of_another_scale(folder, tmp_path):
-    train.train(plan(folder, tmp_path / "x2", steps=5), lambda progress: None)
+    loop.train(plan(folder, tmp_path / "x2", steps=5), lambda progress: None)
     made = plan(folder, tmp_path / "x3", steps=1, scales=(3,), start=tmp_path / "x2")
     made = dataclasses.replace(made, recipe=dataclasses.replace(made.recipe, rate=0.0))
-    train.train(made, lambda progress: None)
+    loop.train(made, lambda progress: None)
     two, three = weights_file.load(tmp_path / "x2")[0], weights_file.load(tmp_path / "x3")[0]
     assert torch.equal(two["conv1.weight"], three["conv1.weight"])
     assert three["conv3.weight"].shape[0] == 9
     with pytest.raises(CheckpointError, match="no tensor of it fits"):
-        train.train(plan(folder, tmp_path / "e", card=EDSR, start=tmp_path / "x2"), lambda progress: None)
+        loop.train(plan(folder, tmp_path / "e", card=EDSR, start=tmp_path / "x2"), lambda progress: None)
 
 
 def test_a_loss_that_diverges_stops_the_run(folder, tmp_path):
     made = plan(folder, tmp_path / "w", steps=40)
     made = dataclasses.replace(made, recipe=dataclasses.replace(made.recipe, rate=1e30))
     with pytest.raises(FloatingPointError, match="lower the rate"):
-        train.train(made, lambda progress: None)
+        loop.train(made, lambda progress: None)
 
 
 def test_the_rate_warms_up_and_falls_to_zero():
     recipe = dataclasses.replace(ESPCN.method.recipe, steps=1000, warmup=100)
-    rates = [train.learning_rate(recipe, step) for step in range(1000)]
+    rates = [loop.learning_rate(recipe, step) for step in range(1000)]
     assert rates[0] == pytest.approx(0.01)
     assert max(rates) == rates[100] == 1
     assert rates[-1] < 1e-4
@@ -236,13 +237,13 @@ def test_the_rate_warms_up_and_falls_to_zero():
 def test_the_rate_follows_the_time_of_a_network_that_grows():
     stages = (GrowthStage(width=0.25, steps=0.8, time=0.5), GrowthStage(width=1, steps=0.2, time=0.5))
     recipe = dataclasses.replace(ESPCN.method.recipe, steps=1000, warmup=0, stages=stages)
-    rates = [train.learning_rate(recipe, step) for step in range(1001)]
+    rates = [loop.learning_rate(recipe, step) for step in range(1001)]
     assert rates[0] == 1
     assert rates[400] == pytest.approx(0.5 * (1 + math.cos(math.pi / 4)))
     assert rates[800] == pytest.approx(0.5)
     assert rates[900] == pytest.approx(0.5 * (1 + math.cos(math.pi * 3 / 4)))
     assert rates[1000] == pytest.approx(0, abs=1e-12)
-    widths = [train.stage(recipe, step / 1000)[1] for step in range(1000)]
+    widths = [loop.stage(recipe, step / 1000)[1] for step in range(1000)]
     assert widths == [0.25] * 800 + [1] * 200
 
 
@@ -253,9 +254,9 @@ def test_a_network_grows_where_its_recipe_says_so(folder, tmp_path):
     widths = []
     method = dataclasses.replace(VDSR.method, grow=lambda network, width: widths.append(width))
     made = dataclasses.replace(made, card=dataclasses.replace(VDSR, method=method))
-    train.train(made, lambda progress: None)
+    loop.train(made, lambda progress: None)
     whole = dataclasses.replace(made, out=tmp_path / "b", recipe=dataclasses.replace(made.recipe, stages=()))
-    train.train(whole, lambda progress: None)
+    loop.train(whole, lambda progress: None)
     assert widths == [0.25] * 6 + [1] * 2 + [1] * 8
     assert weights_file.read_header(tmp_path / "a").recipe["stages"] == [[0.25, 0.75, 0.5], [1, 0.25, 0.5]]
     assert "stages" not in weights_file.read_header(tmp_path / "b").recipe
@@ -285,13 +286,13 @@ def test_the_last_steps_compute_in_float32(folder, tmp_path, monkeypatch, precis
         return step(self, batch)
 
     monkeypatch.setattr(Regression, "step", watched)
-    header = train.train(made, lambda progress: None)
+    header = loop.train(made, lambda progress: None)
     assert computed == expected
     assert ("bfloat16" in header.device) == ("bfloat16" in expected)
 
 
 def test_bfloat16_trains(folder, tmp_path):
-    train.train(plan(folder, tmp_path / "w", steps=10, precision="bfloat16"), lambda progress: None)
+    loop.train(plan(folder, tmp_path / "w", steps=10, precision="bfloat16"), lambda progress: None)
     assert "bfloat16" in weights_file.read_header(tmp_path / "w").device
 
 
@@ -308,7 +309,7 @@ def test_a_denoiser_learns(folder, tmp_path):
     options = DNCNN.options("S25")
     recipe = dataclasses.replace(DNCNN.method.recipe, patch=20, batch=4, steps=60, warmup=5)
     chosen = plan(folder, tmp_path / "w.safetensors", card=DNCNN, options=options, scales=(1,), recipe=recipe)
-    header = train.train(chosen, lambda progress: None)
+    header = loop.train(chosen, lambda progress: None)
     assert header.options == {"variant": "S25"}
     assert header.scales == (1,)
     # Noise of 25 alone is 20.2 dB, and clipped to 8 bits a little more.
@@ -318,7 +319,7 @@ def test_a_denoiser_learns(folder, tmp_path):
 def test_a_denoiser_of_colour_is_trained_on_colour(folder, tmp_path):
     options = DNCNN.options("CB")
     chosen = plan(folder, tmp_path / "w.safetensors", card=DNCNN, options=options, scales=(1,), steps=2)
-    train.train(chosen, lambda progress: None)
+    loop.train(chosen, lambda progress: None)
     assert weights_file.read_shapes(tmp_path / "w.safetensors")[0]["first.weight"] == (64, 3, 3, 3)
 
 
@@ -334,7 +335,7 @@ def test_one_network_is_trained_for_three_tasks(folder, tmp_path, monkeypatch):
         monkeypatch.setattr(kind, "pair", noted)
     recipe = dataclasses.replace(DNCNN3.method.recipe, patch=12, batch=5, steps=2, warmup=5)
     chosen = plan(folder, tmp_path / "w.safetensors", card=DNCNN3, scales=(1, 2, 3, 4), recipe=recipe)
-    assert train.train(chosen, lambda progress: None).scales == (1, 2, 3, 4)
+    assert loop.train(chosen, lambda progress: None).scales == (1, 2, 3, 4)
     assert kinds == {"quality 20", "noise 25", "x2", "x3", "x4"}
 
 
@@ -343,12 +344,12 @@ def test_a_blind_networks_layers_start_one_for_a_single_level(folder, tmp_path):
         folder, tmp_path / "b.safetensors", card=DNCNN, options=DNCNN.options("B"), scales=(1,), steps=1,
         validate_every=1,
     )  # fmt: skip
-    train.train(blind, lambda progress: None)
+    loop.train(blind, lambda progress: None)
     still = dataclasses.replace(
         plan(folder, tmp_path / "s.safetensors", card=DNCNN, options=DNCNN.options("S15"), scales=(1,), steps=1),
         start=tmp_path / "b.safetensors", validate_every=1,
     )  # fmt: skip
-    train.train(still, lambda progress: None)
+    loop.train(still, lambda progress: None)
     before, after = (weights_file.load(tmp_path / name)[0] for name in ("b.safetensors", "s.safetensors"))
     torch.testing.assert_close(after["middle.14.weight"], before["middle.14.weight"], rtol=0, atol=0.05)
     assert "middle.15.weight" in before

@@ -28,9 +28,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from safelight import catalog
-from safelight.bench.speed import machine
 from safelight.checkpoints import provenance
 from safelight.engine.graph import Convolve, lower
+from safelight.evaluation.bench.speed import machine
 from safelight.inference.model import Model, load
 from safelight.media import image
 

@@ -23,7 +23,6 @@ import torch.nn.functional as F
 from measure_training import Ours
 from torch import Tensor, nn
 
-from safelight import data, lessons, train
 from safelight.checkpoints import provenance
 from safelight.core.card import Card, Recipe, Trained, Training, channels_of
 from safelight.core.options import make_options
@@ -32,6 +31,7 @@ from safelight.engine import device as devices
 from safelight.inference import model
 from safelight.methods.upscale import edsr, espcn, fsrcnn, lamp, srcnn, vdsr
 from safelight.nn.soap import Soap
+from safelight.training import datasets, loop, session
 
 RESULTS = Path(__file__).parent.parent / "results" / "recipes.json"
 
@@ -46,7 +46,7 @@ class Variant:
     recipe: Mapping[str, Any] = field(default_factory=dict[str, Any])
     network: Callable[[Any, int], nn.Module] | None = None
     training: Callable[[Any, Recipe], Training] | None = None
-    precision: lessons.TrainPrecision = "auto"
+    precision: session.TrainPrecision = "auto"
     trained: bool = False
 
 
@@ -251,17 +251,17 @@ def run(card: Card, scales: tuple[int, ...], variant: Variant, folder: Path, sec
         recipe=recipe,
     )
     with tempfile.TemporaryDirectory() as place:
-        plan = lessons.Plan(
+        plan = session.TrainConfig(
             card=dataclasses.replace(card, method=changed), options=make_options(card, {}), scales=scales,
             recipe=recipe, folders=tuple(folder / name for name in recipe.data), out=Path(place) / "w.safetensors",
             device="cpu", precision=variant.precision, validate_every=1 << 30,
             start=model.SHIPPED / f"{card.name}-x{scales[0]}.safetensors" if variant.trained else None,
         )  # fmt: skip
-        ours = Ours(plan, data.load(plan.folders, channels_of(changed, plan.options)))
+        ours = Ours(plan, datasets.load(plan.folders, channels_of(changed, plan.options)))
         plan = dataclasses.replace(
             plan, recipe=dataclasses.replace(recipe, steps=max(1, int(seconds / ours.seconds()[1])))
         )
-        header = train.train(plan, lambda progress: None)  # noqa: ARG005 - nobody watches
+        header = loop.train(plan, lambda progress: None)  # noqa: ARG005 - nobody watches
     return {
         "parameters": sum(parameter.numel() for parameter in ours.network.parameters() if parameter.requires_grad),
         "steps": plan.recipe.steps,

@@ -22,13 +22,14 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from safelight import catalog, data, degrade, inference, ops
-from safelight.bench import speed
+from safelight import catalog, degrade, inference, ops
 from safelight.checkpoints import provenance
 from safelight.engine.samples import to_tensor
+from safelight.evaluation.bench import speed
 from safelight.media.image import Picture
 from safelight.metrics import psnr
 from safelight.tasks import Task
+from safelight.training import datasets
 
 SIDE: Final = 128  # pixels
 SIGMAS: Final = (0, 10, 25, 50)
@@ -70,8 +71,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/blind.json"))
     parser.add_argument("--every", type=int, default=5, help="each n-th picture of BSD100")
     given = parser.parse_args()
-    files = data.files(given.data / "BSD100")[:: given.every]
-    pictures = [middle(data.read_tensor(file, "rgb")).unsqueeze(0).float() / 255 for file in files]
+    files = datasets.files(given.data / "BSD100")[:: given.every]
+    pictures = [middle(datasets.read_tensor(file, "rgb")).unsqueeze(0).float() / 255 for file in files]
     runners = [inference.Runner(catalog.find(name), inference.InferenceRequest(task=task)) for name, task in METHODS]
 
     timed = speed.drawn(768, 512, 3)

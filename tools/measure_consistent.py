@@ -2,7 +2,7 @@
 
     python tools/measure_consistent.py --data TEST_SETS
 
-Writes ``results/consistent.json``. The pictures take the way of a user's: ``infer.Runner`` on 8-bit pictures.
+Writes ``results/consistent.json``. The pictures take the way of a user's: ``inference.Runner`` on 8-bit pictures.
 """
 
 from __future__ import annotations

@@ -30,10 +30,10 @@ from distortions import KINDS
 from teacher import TEACHERS, distances, spearman
 from torch import Tensor
 
-from safelight import data
 from safelight.checkpoints import backbones, provenance
 from safelight.features import lens
 from safelight.metrics import psnr, ssim
+from safelight.training import datasets
 
 OUT = Path(__file__).parent.parent / "results" / "lens.json"
 FLOOR = 0.9
@@ -137,8 +137,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     arguments = parser.parse_args()
     pictures: list[Tensor] = []
-    for file in data.files(arguments.data / "Set14"):
-        picture = data.read_tensor(file, "rgb").float().unsqueeze(0) / 255
+    for file in datasets.files(arguments.data / "Set14"):
+        picture = datasets.read_tensor(file, "rgb").float().unsqueeze(0) / 255
         if arguments.crop:
             top, left = (max(0, (length - arguments.crop) // 2) for length in picture.shape[-2:])
             picture = picture[..., top : top + arguments.crop, left : left + arguments.crop]

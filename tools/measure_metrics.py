@@ -23,10 +23,10 @@ from safelight import metrics, ops
 from safelight.checkpoints import provenance
 from safelight.degrade import Downsample
 from safelight.engine.samples import to_tensor
+from safelight.evaluation.scoring import Scorer
 from safelight.media import image
 from safelight.metrics.protocol import round_to_8_bits
 from safelight.ops import color
-from safelight.scoring import Scorer
 
 OUT = Path(__file__).parent.parent / "results" / "metrics.json"
 SCALES = (2, 3, 4)

@@ -3,7 +3,7 @@
     python tools/measure_precision.py --data TEST_SETS [--methods fsrcnn,espcn]
 
 Writes ``results/precision.json``; with ``--methods`` the rows of the others stay. The pictures take the way of a
-user's, ``infer.Runner``: 8-bit pictures of Set14 to be enlarged, those of Set12 with noise, JPEG files of classic5.
+user's, ``inference.Runner``: 8-bit pictures of Set14 to be enlarged, those of Set12 with noise, JPEG files of classic5.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 
 from safelight import catalog, inference
-from safelight.bench import quality
-from safelight.bench.quality import Original, PictureSet
-from safelight.bench.records import Missing, Values, label
-from safelight.bench.tracks import TRACKS, Sample, Track
 from safelight.checkpoints import provenance
 from safelight.core.card import Card, Trained, channels_of
 from safelight.core.options import make_options
 from safelight.engine.samples import to_samples, to_tensor
+from safelight.evaluation.bench import quality
+from safelight.evaluation.bench.quality import Original, PictureSet
+from safelight.evaluation.bench.records import Missing, Values, label
+from safelight.evaluation.bench.tracks import TRACKS, Sample, Track
 from safelight.inference.model import Model, load
 from safelight.media import image
 from safelight.media.image import Picture

@@ -47,8 +47,8 @@ def drawn(height, width):
 
 card = catalog.find(name, "stylize")
 styles = (StylePicture(picture=drawn(512, 640)),) if "style" in card.takes else ()
-settings = infer.Settings(task="stylize", styles=styles, device="cpu")
-runner = infer.prepare(card, settings)
+settings = inference.InferenceRequest(task="stylize", styles=styles, device="cpu")
+runner = inference.prepare(card, settings)
 picture = drawn(height, width)
 seconds = []
 for _ in range(3 if width * height < 1e6 else 1):
@@ -77,7 +77,7 @@ style = torch.rand(1, 3, 256, 320)
 as_picture = lambda t: Picture(pixels=t[0].permute(1, 2, 0).contiguous().numpy())
 taken = "style" in card.takes
 styles = (StylePicture(picture=as_picture(style)),) if taken else ()
-settings = lambda memory: infer.Settings(task="stylize", styles=styles, device="cpu", memory=memory)
+settings = lambda memory: inference.InferenceRequest(task="stylize", styles=styles, device="cpu", memory=memory)
 options = card.method.pick(card.options(), "stylize", False, None) if card.method.pick else card.options()
 model = load(card, options=dataclasses.asdict(options), device="cpu", task="stylize")
 with torch.inference_mode():
@@ -85,7 +85,7 @@ with torch.inference_mode():
     n = card.method.margin
     noisy = x + card.method.noise * grain(0, 0, 512, 768)
     whole = network(extended(noisy, card.method.multiple, n))[..., n:n + 512, n:n + 768].clamp(0, 1)
-tiled = torch.from_numpy(infer.prepare(card, settings(16 << 20))(as_picture(x)).pixels).permute(2, 0, 1)[None]
+tiled = torch.from_numpy(inference.prepare(card, settings(16 << 20))(as_picture(x)).pixels).permute(2, 0, 1)[None]
 print(float((tiled - whole).abs().max()))
 """
 

@@ -29,12 +29,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight import catalog, data, lessons, train
+from safelight import catalog
 from safelight.checkpoints import provenance
 from safelight.core.card import Card, GrowthStage, Trained, channels_of
 from safelight.core.options import make_options
 from safelight.engine import device as devices
 from safelight.engine.cost import measure
+from safelight.training import datasets, loop, session
 
 RESULTS = Path(__file__).parent.parent / "results" / "training.json"
 NETWORKS = (("srcnn", 3), ("fsrcnn", 3), ("espcn", 3), ("vdsr", 3), ("edsr", 2), ("lamp", 4))
@@ -45,11 +46,11 @@ ADAM_RATE = 4e-4  # the field's 1e-4 is for a hundred times more steps
 FOLDERS = ("t91", "bsds399")
 
 
-def plan_of(card: Card, scale: int, folder: Path, steps: int = 1) -> lessons.Plan:
+def plan_of(card: Card, scale: int, folder: Path, steps: int = 1) -> session.TrainConfig:
     """The recipe's own plan, for another number of steps."""
     method = card.method
     assert isinstance(method, Trained)
-    return lessons.Plan(
+    return session.TrainConfig(
         card=card, options=make_options(card, {}), scales=(scale,), folders=tuple(folder / name for name in FOLDERS),
         out=Path("w.safetensors"), recipe=dataclasses.replace(method.recipe, steps=steps),
     )  # fmt: skip
@@ -58,14 +59,14 @@ def plan_of(card: Card, scale: int, folder: Path, steps: int = 1) -> lessons.Pla
 class Plain:
     """The loop that everybody writes first."""
 
-    def __init__(self, plan: lessons.Plan, split: data.Split) -> None:
+    def __init__(self, plan: session.TrainConfig, split: datasets.Split) -> None:
         method = plan.card.method
         assert isinstance(method, Trained)
         torch.manual_seed(0)
         self.network = method.network(plan.options, plan.scales[0])
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=ADAM_RATE)
-        (kind,) = lessons.degradations(plan)
-        self.crops = data.Crops(split.train, kind, patch=plan.recipe.patch, batch=plan.recipe.batch)
+        (kind,) = session.degradations(plan)
+        self.crops = datasets.Crops(split.train, kind, patch=plan.recipe.patch, batch=plan.recipe.batch)
         self.generator = torch.Generator().manual_seed(0)
 
     def step(self, fraction: float = 0.0) -> None:
@@ -81,14 +82,14 @@ class Plain:
 class Ours:
     """A step as ``train.train`` takes it, in parts that can be timed."""
 
-    def __init__(self, plan: lessons.Plan, split: data.Split) -> None:
+    def __init__(self, plan: session.TrainConfig, split: datasets.Split) -> None:
         method = plan.card.method
         assert isinstance(method, Trained)
         torch.manual_seed(0)
         device = torch.device("cpu")
         self.network = devices.place(method.network(plan.options, plan.scales[0]), device)
-        self.lesson = lessons.Lesson(plan, self.network, split, device)
-        self.average = train.Average(self.network, plan.recipe.ema)
+        self.lesson = session.TrainingSession(plan, self.network, split, device)
+        self.average = loop.WeightAverage(self.network, plan.recipe.ema)
         self.generator = torch.Generator().manual_seed(0)
         self.method, self.recipe = method, plan.recipe
         self.exact = 0.0 if plan.precision == "bfloat16" else plan.recipe.exact
@@ -161,7 +162,7 @@ def row(name: str, scale: int, folder: Path, limits: dict[str, float]) -> dict[s
     method = card.method
     assert isinstance(method, Trained)
     plan = plan_of(card, scale, folder)
-    split = data.load(plan.folders, channels_of(method, plan.options))
+    split = datasets.load(plan.folders, channels_of(method, plan.options))
     plain, ours = Plain(plan, split), Ours(plan, split)
     rounds = [(timed(plain.step), *ours.seconds()) for _ in range(ROUNDS)]
     plainly, here, mean = (sorted(times)[ROUNDS // 2] for times in zip(*rounds, strict=True))
@@ -190,7 +191,7 @@ def curves(name: str, scale: int, folder: Path, seconds: float) -> dict[str, lis
     method = card.method
     assert isinstance(method, Trained)
     plan = plan_of(card, scale, folder)
-    split = data.load(plan.folders, channels_of(method, plan.options))
+    split = datasets.load(plan.folders, channels_of(method, plan.options))
     plain = Plain(plan, split)
     found: list[tuple[float, float]] = []
     passed = 0.0
@@ -199,7 +200,7 @@ def curves(name: str, scale: int, folder: Path, seconds: float) -> dict[str, lis
         while passed + time.perf_counter() - start < seconds * point / POINTS:
             plain.step(min(1.0, (passed + time.perf_counter() - start) / seconds))
         passed += time.perf_counter() - start
-        psnr = lessons.validate(plan, plain.network.eval(), split.validation)
+        psnr = session.validate(plan, plain.network.eval(), split.validation)
         plain.network.train()
         found.append((round(passed, 1), round(psnr, 3)))
     steps = max(POINTS, int(seconds / Ours(plan, split).seconds()[1]))
@@ -207,7 +208,7 @@ def curves(name: str, scale: int, folder: Path, seconds: float) -> dict[str, lis
         whole = dataclasses.replace(
             plan_of(card, scale, folder, steps), out=Path(place) / "w.safetensors", validate_every=steps // POINTS
         )
-        train.train(whole, lambda progress: None)  # noqa: ARG005 - nobody watches
+        loop.train(whole, lambda progress: None)  # noqa: ARG005 - nobody watches
         lines = whole.out.with_suffix(".csv").read_text().splitlines()[1:]
     ours = [(float(line.split(",")[1]), round(float(line.split(",")[3]), 3)) for line in lines]
     return {"plain": found, "ours": ours}

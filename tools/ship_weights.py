@@ -21,14 +21,15 @@ from pathlib import Path
 
 import torch
 
-from safelight import catalog, data
-from safelight.bench import quality
-from safelight.bench.tracks import TRACKS, Track
+from safelight import catalog
 from safelight.checkpoints import weights_file
 from safelight.checkpoints.weights_file import WeightsHeader
 from safelight.core.card import Card, Channels, Trained, channels_of
 from safelight.core.options import make_options
+from safelight.evaluation.bench import quality
+from safelight.evaluation.bench.tracks import TRACKS, Track
 from safelight.inference.model import SHIPPED
+from safelight.training import datasets
 
 LICENCE = "Apache-2.0; trained on pictures of which some are for research use only (see trained_on)"
 LOGS = Path(__file__).parent.parent / "results" / "training"
@@ -85,7 +86,7 @@ def ship(source: Path, folder: Path, named: Sequence[str], commit: str) -> str:
         header,
         licence=LICENCE,
         commit=header.commit or commit,
-        trained_on=tuple(data.described(name.split(" (")[0]) for name in header.trained_on),
+        trained_on=tuple(datasets.described(name.split(" (")[0]) for name in header.trained_on),
     )
     weights_file.save(target, tensors, header, dtype=torch.float16)
     scores = {**header.scores, **scores_of(card, header, target, folder, named)}

@@ -35,14 +35,15 @@ from teacher import TEACHERS, Maps, Teacher, distances, spearman
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from safelight import data, ops
+from safelight import ops
 from safelight.checkpoints import backbones, provenance, weights_file
 from safelight.checkpoints.weights_file import WeightsHeader
 from safelight.engine import device as devices
 from safelight.features import Backbone, Pooling, lens
 from safelight.nn.soap import Soap
 from safelight.ops.color import rgb_to_lab
-from safelight.train import Average
+from safelight.training import datasets
+from safelight.training.loop import WeightAverage
 
 SETS = ("photos_hq", "bsds399", "t91", "imagenet", "style")
 LICENCE = "Apache-2.0; trained on pictures of which some are for research use only (see trained_on)"
@@ -320,7 +321,7 @@ class Run:
             options={},
             scales=(1,),
             licence=LICENCE,
-            trained_on=tuple(data.described(name) for name in SETS),
+            trained_on=tuple(datasets.described(name) for name in SETS),
             recipe=recipe,
             steps=steps + (before.steps if before else 0),
             seconds=round(seconds + (before.seconds if before else 0), 1),
@@ -330,7 +331,7 @@ class Run:
         )
 
 
-def train(run: Run, pictures: data.Split, masters: Masters) -> None:
+def train(run: Run, pictures: datasets.Split, masters: Masters) -> None:
     """Train for some minutes, and leave the weights at ``run.out`` and the log beside them.
 
     Raises:
@@ -354,7 +355,7 @@ def train(run: Run, pictures: data.Split, masters: Masters) -> None:
         for parameter in module.parameters():
             if parameter.ndim == 4:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    pupil, average = Pupil(network, masters, answers), Average(network.network, DECAY)
+    pupil, average = Pupil(network, masters, answers), WeightAverage(network.network, DECAY)
     optimizers = (Soap(network.parameters(), lr=RATE), torch.optim.Adam(answers.parameters(), lr=RATE))
     weights = torch.tensor(list(LOSSES.values()))
 
@@ -415,7 +416,7 @@ def main() -> None:
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--start", type=Path, help="a file of the lens's weights to begin from")
     arguments = parser.parse_args()
-    pictures = data.load([arguments.data / name for name in SETS], "rgb", validation=16)
+    pictures = datasets.load([arguments.data / name for name in SETS], "rgb", validation=16)
     masters = {name: TEACHERS[name](arguments.teacher) for name in arguments.teachers}
     train(Run(arguments.minutes, tuple(masters), arguments.out, arguments.start), pictures, masters)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from parts.common import NONE, missing, stored, table
-from safelight.bench.records import label
-from safelight.bench.tracks import TRACKS
+from safelight.evaluation.bench.records import label
+from safelight.evaluation.bench.tracks import TRACKS
 
 _NO_ENGINE = missing("engine-cpu.json", "make bench-engine")
 

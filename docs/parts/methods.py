@@ -10,12 +10,12 @@ from urllib.parse import quote
 import torch
 
 from parts.common import NONE, called, table, trained
-from safelight.bench import quality
-from safelight.bench.records import label
 from safelight.catalog import CARDS, DEFAULTS, of_task
 from safelight.core.card import Card, ClosedForm, Interpolation, Optimised, Trained, channels_of
 from safelight.core.options import make_options, option_facts
 from safelight.engine.cost import Cost
+from safelight.evaluation.bench import quality
+from safelight.evaluation.bench.records import label
 from safelight.inference.model import Model
 from safelight.media.image.formats import ABILITIES
 from safelight.methods.upscale import espcn

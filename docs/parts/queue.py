@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from parts.common import NONE, decibels, no_results, stored, table, trained
 from parts.methods import cost
-from safelight.bench import quality
-from safelight.bench.records import Missing, Values, label
-from safelight.bench.tracks import TRACKS, Track
 from safelight.catalog import find
 from safelight.core.card import Card, Promise, Recipe, Trained
 from safelight.core.options import make_options, option_facts
+from safelight.evaluation.bench import quality
+from safelight.evaluation.bench.records import Missing, Values, label
+from safelight.evaluation.bench.tracks import TRACKS, Track
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

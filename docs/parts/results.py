@@ -8,9 +8,9 @@ from typing import Any
 
 from parts import common
 from parts.common import NONE, no_results, stored, table
-from safelight import bench
-from safelight.bench.records import label
-from safelight.bench.tracks import TRACKS
+from safelight.evaluation import bench
+from safelight.evaluation.bench.records import label
+from safelight.evaluation.bench.tracks import TRACKS
 from safelight.tasks import Task
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from parts.common import NO_WEIGHTS, NONE, called, missing, stored, table, trained
-from safelight.bench.records import label
-from safelight.bench.tracks import TRACKS
 from safelight.checkpoints import weights_file
 from safelight.core.card import Recipe
+from safelight.evaluation.bench.records import label
+from safelight.evaluation.bench.tracks import TRACKS
 from safelight.inference import model
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from safelight import inference, losses, train
+from safelight import inference, losses
 from safelight.catalog import DEFAULTS, find
 from safelight.checkpoints import backbones
 from safelight.checkpoints.weights_file import WeightsHeader, save
@@ -33,6 +33,7 @@ from safelight.methods.stylize.adain import (
 )
 from safelight.nn.blocks import extended, moments
 from safelight.ops.color import match_covariance
+from safelight.training import loop
 
 CARD = find("stylize/adain")
 
@@ -225,12 +226,12 @@ def test_styles_are_drawn_for_each_batch(tmp_path):
             pixels = rng.integers(0, 255, (80, 90, 3), dtype=np.uint8)
             image.write(image.Picture(pixels=pixels), tmp_path / folder / f"{i}.png")
     recipe = dataclasses.replace(CARD.method.recipe, patch=32, batch=2, steps=2, warmup=1)
-    plan = train.Plan(
+    plan = loop.TrainConfig(
         card=CARD, options=Options(), scales=(1,), recipe=recipe, folders=(tmp_path / "content",),
         styles=(tmp_path / "style",), out=tmp_path / "w.safetensors", device="cpu", precision="float32",
     )  # fmt: skip
     seen = []
-    header = train.train(plan, seen.append)
+    header = loop.train(plan, seen.append)
     assert header.recipe["styles"] == ["style"]
     assert seen[-1].judged is not None
     assert header.steps == 2

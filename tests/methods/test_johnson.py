@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from safelight import inference, losses, train
+from safelight import inference, losses
 from safelight.catalog import find
 from safelight.checkpoints import backbones
 from safelight.checkpoints.weights_file import CheckpointError
@@ -17,6 +17,7 @@ from safelight.inference import model as models
 from safelight.media import image
 from safelight.methods.stylize import johnson
 from safelight.methods.stylize.johnson import Johnson, Options, PerceptualLoss, pick
+from safelight.training import loop
 
 CARD = find("stylize/johnson")
 
@@ -111,12 +112,12 @@ def plan(pictures, **changes):
         "folders": (pictures / "content",), "styles": (pictures / "style" / "0.png",),
         "out": pictures / "own.safetensors", "device": "cpu", "precision": "float32", "validate_every": 2,
     }  # fmt: skip
-    return train.Plan(**{**fields, **changes})
+    return loop.TrainConfig(**{**fields, **changes})
 
 
 def test_a_style_of_ones_own_is_trained_and_used(pictures):
     seen = []
-    header = train.train(plan(pictures), seen.append)
+    header = loop.train(plan(pictures), seen.append)
     assert seen[-1].psnr is None
     assert header.scores["validation loss"] == pytest.approx(min(p.judged for p in seen), abs=1e-3)
     assert header.recipe["styles"] == ["0.png"]
@@ -129,11 +130,11 @@ def test_a_style_of_ones_own_is_trained_and_used(pictures):
 
 
 def test_a_run_with_another_backbone_of_the_same_name_is_not_resumed(pictures, monkeypatch):
-    train.train(plan(pictures), lambda progress: None)
+    loop.train(plan(pictures), lambda progress: None)
     other = backbones.load("lens", random=1)
     monkeypatch.setattr(backbones, "load", lambda name, device: other)
     with pytest.raises(CheckpointError, match="settings, pictures or backbone"):
-        train.train(plan(pictures), lambda progress: None)
+        loop.train(plan(pictures), lambda progress: None)
 
 
 def test_resumption_is_exact(pictures):
@@ -142,18 +143,18 @@ def test_resumption_is_exact(pictures):
             raise KeyboardInterrupt
 
     first = plan(pictures, out=pictures / "a.safetensors")
-    train.train(first, lambda progress: None)
+    loop.train(first, lambda progress: None)
     second = plan(pictures, out=pictures / "b.safetensors")
     with pytest.raises(KeyboardInterrupt):
-        train.train(second, stop)
-    train.train(second, lambda progress: None)
+        loop.train(second, stop)
+    loop.train(second, lambda progress: None)
     a, b = (models.load(CARD, weights=p.out, device="cpu").network.state_dict() for p in (first, second))
     assert all(torch.equal(tensor, b[name]) for name, tensor in a.items())
 
 
 def test_without_a_style_nothing_is_trained(pictures):
-    with pytest.raises(train.data.DataError, match="expected a picture of the style, got none"):
-        train.train(plan(pictures, styles=()), lambda progress: None)
+    with pytest.raises(loop.data.DataError, match="expected a picture of the style, got none"):
+        loop.train(plan(pictures, styles=()), lambda progress: None)
 
 
 def test_auto_is_the_first_shipped_style():

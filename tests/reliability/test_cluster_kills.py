@@ -218,7 +218,7 @@ from safelight import infer
 from safelight.batch import Files, cluster
 plan = cluster.plan([sys.argv[1]], out=sys.argv[2], tag="x2", format=None, on_exist="error")
 pool = cluster.Pool(workers=2)
-for _ in cluster.run(plan, card="upscale/fsrcnn", settings=infer.Settings(scale=2), files=Files(), pool=pool):
+for _ in cluster.run(plan, card="upscale/fsrcnn", settings=inference.InferenceRequest(scale=2), files=Files(), pool=pool):
     print("one", flush=True)
 """
 

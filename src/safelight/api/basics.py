@@ -153,7 +153,8 @@ def score(
     """
     from pathlib import Path
 
-    from safelight import metrics, scoring
+    from safelight import metrics
+    from safelight.evaluation import scoring
     from safelight.media import image
     from safelight.metrics.protocol import Protocol
 
@@ -205,7 +206,8 @@ def score_sets(
     """
     import warnings
 
-    from safelight import metrics, scoring
+    from safelight import metrics
+    from safelight.evaluation import scoring
     from safelight.media import image
     from safelight.metrics.protocol import Protocol
 

@@ -106,7 +106,7 @@ def compare(
     if scorer.of_sets:
         raise UsageError(f"expected metrics of two pictures, got {scorer.of_sets[0].title}; choose another")
 
-    from safelight import report
+    from safelight.evaluation import report
     from safelight.inference.runner import InferenceRequest
     from safelight.media import image
 

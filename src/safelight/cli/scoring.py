@@ -29,8 +29,8 @@ from safelight.cli.shell import (
 )
 
 if TYPE_CHECKING:
+    from safelight.evaluation.scoring import Column, Scorer
     from safelight.media.image import Picture
-    from safelight.scoring import Column, Scorer
 
 Channel = Literal["y", "rgb"]
 Rounding = Literal["none", "8-bit", "8-bit-y"]
@@ -180,7 +180,8 @@ def scorer_of(
         UsageError: No such metric, protocol, network or layer, or things that do not go together.
         CheckpointError: The file of heads is missing, broken or hostile.
     """
-    from safelight import metrics, scoring
+    from safelight import metrics
+    from safelight.evaluation import scoring
 
     try:
         chosen = None if metric is None else [metrics.find(name.strip()) for name in metric.split(",")]
@@ -310,7 +311,7 @@ def _check_worst(scorer: Scorer, folder: Path) -> None:
 
 def _show_worst(scorer: Scorer, rows: Sequence[tuple[_Pair, Mapping[str, float]]], folder: Path) -> list[Path]:
     """Write sheets of those with the worst figures of the first metric; the worst comes first."""
-    from safelight import scoring
+    from safelight.evaluation import scoring
     from safelight.media import image
 
     column = scorer.of_pairs[0]

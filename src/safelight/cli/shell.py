@@ -206,8 +206,8 @@ def explain(error: Exception) -> tuple[str, int]:
     from safelight.checkpoints.weights_file import CheckpointError
     from safelight.core.card import MissingPackageError
     from safelight.core.options import CardError
-    from safelight.data import DataError
     from safelight.features.backbone import BackboneError
+    from safelight.training.datasets import DataError
 
     if isinstance(error, DataError | CardError | BackboneError | CheckpointError | batch.BatchError):
         return str(error), USAGE

@@ -30,7 +30,7 @@ from safelight.tasks import TASKS, Task
 
 if TYPE_CHECKING:
     from safelight.core.card import Card, Recipe, Trained
-    from safelight.train import Plan, Progress
+    from safelight.training.loop import Progress, TrainConfig
 
 
 def add(app: typer.Typer) -> None:
@@ -91,7 +91,7 @@ def train(
     JSON: an object a validation (step, steps, loss, psnr or validation_loss, crops_per_second, seconds_left), then one
     summary.
     """
-    from safelight import train as training
+    from safelight.training import loop as training
 
     card = the_card(method, None)
     network = _network(card)
@@ -106,7 +106,7 @@ def train(
             f"{path}: expected new weights or a run to go on with, got weights; choose another -o, or --restart"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    plan = training.Plan(
+    plan = training.TrainConfig(
         card=card,
         options=options,
         scales=scales,
@@ -213,8 +213,8 @@ def _recipe(
     )
 
 
-def _follow(plan: Plan, *, resume: bool, json: bool, quiet: bool) -> int:
-    from safelight import train as training
+def _follow(plan: TrainConfig, *, resume: bool, json: bool, quiet: bool) -> int:
+    from safelight.training import loop as training
 
     last: Progress | None = None
     with Bar(plan.recipe.steps, plan.card.id, quiet=quiet) as bar, Stop() as stop:
@@ -294,8 +294,8 @@ def bench(
         raise UsageError(f"expected a task out of {', '.join(TASKS)}, got {task!r}; choose one of them")
     if not data.is_dir():
         raise UsageError(f"--data: expected a folder of test sets, got {data}; it does not exist or is a file")
-    from safelight import bench as benchmark
     from safelight import catalog
+    from safelight.evaluation import bench as benchmark
     from safelight.inference import describe
 
     names = None if methods is None else [the_card(name.strip(), chosen).id for name in methods.split(",")]

@@ -11,8 +11,8 @@ from fastapi.responses import JSONResponse, Response
 from starlette.requests import ClientDisconnect
 
 from safelight import metrics
+from safelight.evaluation.scoring import Scorer
 from safelight.metrics import Protocol
-from safelight.scoring import Scorer
 from safelight.web import bodies, openapi
 from safelight.web.desk import Desk
 from safelight.web.problems import GONE, Refusal, raise_told

@@ -32,7 +32,7 @@ class Worker:
 
     Raises:
         ClusterError: This machine has another version, or does not see the folder of results.
-        CardError, CheckpointError, DeviceError: As ``infer.prepare``.
+        CardError, CheckpointError, DeviceError: As ``inference.prepare``.
     """
 
     def __init__(self, order: Order) -> None:

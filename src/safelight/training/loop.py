@@ -22,12 +22,12 @@ from safetensors.torch import save as serialise
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from safelight import data
 from safelight.checkpoints import provenance, weights_file
 from safelight.checkpoints.weights_file import CheckpointError, WeightsHeader
 from safelight.core.card import Recipe, Trained, channels_of
 from safelight.engine import device as devices
-from safelight.lessons import Lesson, Plan
+from safelight.training import datasets
+from safelight.training.session import TrainConfig, TrainingSession
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +65,7 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * over))
 
 
-class Average:
+class WeightAverage:
     """An exponential moving average of a network's weights, which scores higher than the weights themselves."""
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -86,7 +86,7 @@ class Average:
 
 
 def save_state(
-    path: Path, network: nn.Module, average: Average, optimizers: Sequence[Optimizer], facts: dict[str, Any]
+    path: Path, network: nn.Module, average: WeightAverage, optimizers: Sequence[Optimizer], facts: dict[str, Any]
 ) -> None:
     """Write everything that the rest of a run depends on, atomically."""
     tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
@@ -99,7 +99,9 @@ def save_state(
     weights_file.write_atomic(path, serialise(stored, {"facts": json.dumps(facts)}))
 
 
-def load_state(path: Path, network: nn.Module, average: Average, optimizers: Sequence[Optimizer]) -> dict[str, Any]:
+def load_state(
+    path: Path, network: nn.Module, average: WeightAverage, optimizers: Sequence[Optimizer]
+) -> dict[str, Any]:
     """Put a saved state back and return its facts."""
     tensors, metadata = weights_file.read_file(path)
     facts: dict[str, Any] = json.loads(metadata["facts"])
@@ -120,7 +122,7 @@ def load_state(path: Path, network: nn.Module, average: Average, optimizers: Seq
 # --- the loop ---------------------------------------------------------------------------------------------------------
 
 
-def train(plan: Plan, report: Callable[[Progress], None], *, resume: bool = True) -> WeightsHeader:
+def train(plan: TrainConfig, report: Callable[[Progress], None], *, resume: bool = True) -> WeightsHeader:
     """Train, and leave three files: the weights at ``plan.out``, beside them a ``.csv`` log and a ``.state``.
 
     The weights are the averaged ones of the best validation so far. A run that was stopped goes on from its last
@@ -150,15 +152,15 @@ def train(plan: Plan, report: Callable[[Progress], None], *, resume: bool = True
     exact = 1.0 if not bfloat16 else 0.0 if plan.precision == "bfloat16" else recipe.exact
     short = recipe.steps * (1 - exact)  # the steps in bfloat16, before those in float32
 
-    split = data.load(plan.folders, channels_of(method, plan.options))
+    split = datasets.load(plan.folders, channels_of(method, plan.options))
     generator = torch.Generator().manual_seed(plan.seed)
     torch.manual_seed(plan.seed)  # the layers' own initialisation draws from torch's global generator
     network = method.network(plan.options, plan.scales[0])
     if plan.start is not None:
         _begin_from(network, plan.start)
     network = devices.place(network, device)
-    average = Average(network, recipe.ema)
-    lesson = Lesson(plan, network, split, device)
+    average = WeightAverage(network, recipe.ema)
+    lesson = TrainingSession(plan, network, split, device)
     training, learned_from = lesson.training, split.sha256 + lesson.sha256
     for optimizer in training.optimizers:
         for group in optimizer.param_groups:
@@ -191,7 +193,8 @@ def train(plan: Plan, report: Callable[[Progress], None], *, resume: bool = True
         options=dataclasses.asdict(plan.options),
         scales=plan.scales,
         trained_on=tuple(
-            data.described(path.name) for path in (*plan.folders, *(style for style in plan.styles if style.is_dir()))
+            datasets.described(path.name)
+            for path in (*plan.folders, *(style for style in plan.styles if style.is_dir()))
         ),
         recipe={k: getattr(recipe, k) for k in ("patch", "batch", "steps", "rate", "warmup", "ema", "exact")}
         | {"seed": plan.seed, "start": "" if plan.start is None else plan.start.name}
@@ -253,7 +256,7 @@ def train(plan: Plan, report: Callable[[Progress], None], *, resume: bool = True
     return weights_file.read_header(plan.out)
 
 
-def _averaged(method: Trained, plan: Plan, average: Average, device: torch.device) -> nn.Module:
+def _averaged(method: Trained, plan: TrainConfig, average: WeightAverage, device: torch.device) -> nn.Module:
     network = method.network(plan.options, plan.scales[0])
     network.load_state_dict(average.tensors)
     return devices.place(network, device).eval()

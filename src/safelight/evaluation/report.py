@@ -110,7 +110,7 @@ def render(title: str, candidates: Sequence[Candidate], *, protocol: str = "", n
         "protocol": f"<p>Measured on: {html.escape(protocol)}.</p>" if protocol else "",
         "notes": "".join(f"<p>{html.escape(note)}</p>" for note in notes),
     }
-    text = files("safelight").joinpath("report.html").read_text(encoding="utf-8")
+    text = files("safelight.evaluation").joinpath("report.html").read_text(encoding="utf-8")
     # In one pass: a name that holds braces is text, not another place to fill.
     return re.sub(r"\{\{(\w+)\}\}", lambda match: pieces[match[1]], text)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 
 from safelight import ops
-from safelight.bench.records import ResizeProof
-from safelight.data import DataError
+from safelight.evaluation.bench.records import ResizeProof
 from safelight.media import image
+from safelight.training.datasets import DataError
 
 FOLDER = "LR_bicubic"  # with SET/X2/NAMEx2.png, as the field's archives have it
 

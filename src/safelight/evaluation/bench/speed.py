@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from safelight import ops
-from safelight.bench.quality import Entry
-from safelight.bench.records import Comparison, Machine, Race
-from safelight.bench.tracks import Track
 from safelight.checkpoints import provenance
 from safelight.core.card import ClosedForm, Optimised, Trained
 from safelight.engine import device as devices
 from safelight.engine.samples import to_tensor
+from safelight.evaluation.bench.quality import Entry
+from safelight.evaluation.bench.records import Comparison, Machine, Race
+from safelight.evaluation.bench.tracks import Track
 from safelight.inference.model import Model, load
 from safelight.media.image import Picture
 

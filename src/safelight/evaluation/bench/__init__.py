@@ -13,19 +13,29 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from safelight import __version__, catalog
-from safelight.bench import matlab, quality, speed, verdict
-from safelight.bench.markdown import tables
-from safelight.bench.plot import draw
-from safelight.bench.quality import Entry, PictureSet, Quality
-from safelight.bench.records import Comparison, Earlier, ResizeProof, Results, Row, Run, Shortfall, label, read
-from safelight.bench.speed import CLOCK, Clock, Timing
-from safelight.bench.tracks import TRACKS, Track
 from safelight.checkpoints import provenance
 from safelight.checkpoints.weights_file import write_atomic
 from safelight.core.card import Card, Score
 from safelight.core.options import make_options
-from safelight.data import DataError
+from safelight.evaluation.bench import matlab, quality, speed, verdict
+from safelight.evaluation.bench.markdown import tables
+from safelight.evaluation.bench.plot import draw
+from safelight.evaluation.bench.quality import Entry, PictureSet, Quality
+from safelight.evaluation.bench.records import (
+    Comparison,
+    Earlier,
+    ResizeProof,
+    Results,
+    Row,
+    Run,
+    Shortfall,
+    label,
+    read,
+)
+from safelight.evaluation.bench.speed import CLOCK, Clock, Timing
+from safelight.evaluation.bench.tracks import TRACKS, Track
 from safelight.tasks import Task
+from safelight.training.datasets import DataError
 
 __all__ = ["AnchorError", "Clock", "run", "tables"]
 

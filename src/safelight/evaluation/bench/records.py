@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from safelight.data import DataError
+from safelight.training.datasets import DataError
 
 FORMAT = "safelight-bench/2"
 
@@ -104,7 +104,7 @@ class Anchor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Promise:
+class PromiseOutcome:
     """What a method's recipe promises, in dB, beside what was measured; ``short`` is what lacks, or 0."""
 
     method: str
@@ -182,7 +182,7 @@ class Results:
     rows: tuple[Row, ...]
     missing: tuple[Missing, ...]
     comparison: Comparison | None
-    promises: tuple[Promise, ...]
+    promises: tuple[PromiseOutcome, ...]
     shortfalls: tuple[Shortfall, ...]
 
     def to_json(self) -> str:

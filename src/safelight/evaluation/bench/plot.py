@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from safelight.bench.records import label
-from safelight.bench.tracks import TRACKS
+from safelight.evaluation.bench.records import label
+from safelight.evaluation.bench.tracks import TRACKS
 
 
 @dataclass(frozen=True, slots=True)

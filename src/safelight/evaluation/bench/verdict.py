@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from safelight.bench import quality
-from safelight.bench.quality import Quality
-from safelight.bench.records import Anchor, Comparison, Missing, Promise, Row, Shortfall, label
-from safelight.bench.tracks import Track
 from safelight.core.card import Card, Trained
 from safelight.core.options import make_options
+from safelight.evaluation.bench import quality
+from safelight.evaluation.bench.quality import Quality
+from safelight.evaluation.bench.records import Anchor, Comparison, Missing, PromiseOutcome, Row, Shortfall, label
+from safelight.evaluation.bench.tracks import Track
 
 
 def anchors(track: Track, measured: Mapping[tuple[str, int], Quality]) -> tuple[Anchor, ...]:
@@ -42,19 +42,19 @@ def anchors(track: Track, measured: Mapping[tuple[str, int], Quality]) -> tuple[
     return tuple(found)
 
 
-def promises(track: Track, card: Card, rows: Sequence[Row]) -> list[Promise]:
+def promises(track: Track, card: Card, rows: Sequence[Row]) -> list[PromiseOutcome]:
     """Hold a method's rows against what its recipe promises of the same set, level and options."""
     if not isinstance(card.method, Trained):
         return []
     mine = {(label("", row.options), row.set, row.level): row.psnr for row in rows if row.method == card.id}
-    found: list[Promise] = []
+    found: list[PromiseOutcome] = []
     for promise in card.method.recipe.promises:
         if promise.task != track.task:
             continue
         options = quality.differing(card, make_options(card, promise.options))
         measured = mine.get((label("", options), promise.data, promise.level))
         found.append(
-            Promise(
+            PromiseOutcome(
                 method=card.id,
                 options=options,
                 set=promise.data,
@@ -74,7 +74,7 @@ def shortfalls(
     checked: Sequence[Anchor],
     absent: Sequence[Missing],
     outdated: Sequence[Row],
-    promised: Sequence[Promise],
+    promised: Sequence[PromiseOutcome],
     comparison: Comparison | None,
 ) -> tuple[Shortfall, ...]:
     """Say in sentences what is less than it should be."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from safelight.bench.records import label
-from safelight.bench.tracks import TRACKS, Track
+from safelight.evaluation.bench.records import label
+from safelight.evaluation.bench.tracks import TRACKS, Track
 
 _NONE = "–"  # noqa: RUF001 - the typographer's dash for an empty cell
 

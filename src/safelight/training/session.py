@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from safelight import data, inference, ops
+from safelight import inference, ops
 from safelight.checkpoints import backbones
 from safelight.core.card import Batch, Card, Judged, Perceptual, Recipe, Trained, Training
 from safelight.degrade import AsItIs, Degradation, Shrink, single
@@ -25,12 +25,13 @@ from safelight.engine.samples import to_tensor
 from safelight.inference.model import Model
 from safelight.media.image import Picture
 from safelight.metrics import psnr
+from safelight.training import datasets
 
 TrainPrecision = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class TrainConfig:
     """One training run, complete: the same plan on the same machine gives the same weights.
 
     ``scales`` holds one scale, or all of them for a network that serves all. ``start`` is a weights file to begin
@@ -65,7 +66,7 @@ class Plan:
         )
 
 
-def degradations(plan: Plan) -> tuple[Degradation, ...]:
+def degradations(plan: TrainConfig) -> tuple[Degradation, ...]:
     """List what the inputs are made by; each step trains one of them, drawn at random."""
     method = plan.card.method
     assert isinstance(method, Trained)
@@ -74,7 +75,7 @@ def degradations(plan: Plan) -> tuple[Degradation, ...]:
     return tuple(Shrink(scale, method.input == "interpolated") for scale in plan.scales)
 
 
-def validate(plan: Plan, network: nn.Module, pictures: Sequence[Tensor]) -> float:
+def validate(plan: TrainConfig, network: nn.Module, pictures: Sequence[Tensor]) -> float:
     """Mean PSNR in dB over the validation pictures and degradations, through the path that a user's picture takes.
 
     It is taken of Y where the network enlarges and of the picture's own channels elsewhere, as the papers do.
@@ -100,7 +101,7 @@ def validate(plan: Plan, network: nn.Module, pictures: Sequence[Tensor]) -> floa
     return sum(values) / len(values)
 
 
-class Lesson:
+class TrainingSession:
     """How one plan's steps are made and its networks scored.
 
     Attributes:
@@ -110,7 +111,7 @@ class Lesson:
         backbone: Its name and what its numbers hash to; empty without.
     """
 
-    def __init__(self, plan: Plan, network: nn.Module, split: data.Split, device: torch.device) -> None:
+    def __init__(self, plan: TrainConfig, network: nn.Module, split: datasets.Split, device: torch.device) -> None:
         method = plan.card.method
         assert isinstance(method, Trained)
         self._plan, self._validation = plan, split.validation
@@ -118,13 +119,13 @@ class Lesson:
 
         perceptual = isinstance(method.training, Perceptual)
 
-        def crops(pictures: Sequence[Tensor], kind: Degradation) -> data.Crops:
+        def crops(pictures: Sequence[Tensor], kind: Degradation) -> datasets.Crops:
             if perceptual:  # what a crop shows must be like what a picture shows: a thing, not a patch of its surface
-                pictures = [data.reduced(x, 2 * recipe.patch) for x in pictures]
-            return data.Crops([x.to(device) for x in pictures], kind, patch=recipe.patch, batch=recipe.batch)
+                pictures = [datasets.reduced(x, 2 * recipe.patch) for x in pictures]
+            return datasets.Crops([x.to(device) for x in pictures], kind, patch=recipe.patch, batch=recipe.batch)
 
         self._crops = [crops(split.train, each) for each in degradations(plan)]
-        self._styles: data.Crops | None = None
+        self._styles: datasets.Crops | None = None
         self._judged: Judged | None = None
         self._held: tuple[Batch, ...] = ()
         self.sha256, self.backbone = "", dict[str, str]()
@@ -132,7 +133,7 @@ class Lesson:
             case Perceptual(begin=begin, draws=draws):
                 backbone = backbones.load(plan.backbone, device=device)
                 self.backbone = {"backbone": backbone.name, "backbone_sha256": backbone.sha256}
-                styles, sha256 = data.read_styles(plan.styles)
+                styles, sha256 = datasets.read_styles(plan.styles)
                 self.sha256 = sha256 + backbone.sha256
                 if draws:
                     self._styles = crops(styles, AsItIs())

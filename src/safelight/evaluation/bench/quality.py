@@ -12,17 +12,18 @@ from typing import Any
 
 from torch import Tensor
 
-from safelight import data, degrade, inference, metrics
-from safelight.bench.records import DataSet, Missing, Values
-from safelight.bench.tracks import INPUT, Kind, Sample, SetSpec, Track, fingerprint
+from safelight import degrade, inference, metrics
 from safelight.core.card import Card, Channels, Trained, channels_of
 from safelight.core.options import CardError, make_options, option_facts
-from safelight.data import DataError
 from safelight.engine.cost import measure
 from safelight.engine.samples import to_tensor
+from safelight.evaluation.bench.records import DataSet, Missing, Values
+from safelight.evaluation.bench.tracks import INPUT, Kind, Sample, SetSpec, Track, fingerprint
 from safelight.inference import model
 from safelight.media import image
 from safelight.tasks import Task
+from safelight.training import datasets
+from safelight.training.datasets import DataError
 
 _LEAST_SIDE = 32  # pixels: cut, shaved and with SSIM's window, a smaller one leaves nothing at x4
 _REPORT_EVERY = 10  # pictures
@@ -80,11 +81,11 @@ def read_sets(track: Track, folder: Path, names: Iterable[str] | None = None) ->
 def _read_set(spec: SetSpec, folder: Path) -> PictureSet:
     originals: list[Original] = []
     digests: list[str] = []
-    for path in data.files(folder)[:: spec.every]:
+    for path in datasets.files(folder)[:: spec.every]:
         gray = image.probe(path).channels == 1
         if gray and spec.kind == "rgb":
             raise DataError(f"{path}: expected a picture in colour for {spec.name}, got a gray one; take it out")
-        pixels = data.read_tensor(path, "y" if gray or spec.kind == "gray" else "rgb")
+        pixels = datasets.read_tensor(path, "y" if gray or spec.kind == "gray" else "rgb")
         height, width = pixels.shape[-2:]
         if min(height, width) < _LEAST_SIDE:
             raise DataError(
@@ -92,7 +93,9 @@ def _read_set(spec: SetSpec, folder: Path) -> PictureSet:
             )
         digests.append(fingerprint(pixels))
         colour = pixels.shape[0] == 3
-        originals.append(Original(path=path, y=data.luma(pixels) if colour else pixels, rgb=pixels if colour else None))
+        originals.append(
+            Original(path=path, y=datasets.luma(pixels) if colour else pixels, rgb=pixels if colour else None)
+        )
     together = hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
     facts = DataSet(name=spec.name, pictures=len(originals), sha256=together)
     return PictureSet(spec=spec, facts=facts, originals=tuple(originals))

@@ -1,0 +1,1 @@
+"""How good a result or a method is: scores, the benchmark, the report."""

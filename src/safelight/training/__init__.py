@@ -1,0 +1,1 @@
+"""Training: the loop, what one run consists of, and its pictures."""
