@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from safelight import batch
-from safelight.batch import BatchError, Done, Job, Source
+from safelight.batch import BatchError, Done, FileJob, Source
 from safelight.media import image
 
 
@@ -21,7 +21,7 @@ def trees(inputs: list[str], **options) -> list[str]:
     return [str(source.tree) for source in batch.expand(inputs, **options).sources]
 
 
-def planned(inputs: list[str], *, out=None, tag="x4", format=None, on_exist="error") -> list[Job]:
+def planned(inputs: list[str], *, out=None, tag="x4", format=None, on_exist="error") -> list[FileJob]:
     return batch.plan(batch.expand(inputs), out=out, tag=tag, format=format, on_exist=on_exist)
 
 
@@ -193,12 +193,12 @@ class TestPlan:
         assert [job.source.tree.name for job in jobs] == ["a.png", "b-x4.png"]
 
 
-def succeed(job: Job) -> Done:
+def succeed(job: FileJob) -> Done:
     return Done(width=4, height=2, warnings=("first of 2 frames",))
 
 
-def job(name: str, output: Path, on_exist="error") -> Job:
-    return Job(source=Source(path=Path(name), tree=Path(name)), output=output, format="png", on_exist=on_exist)
+def job(name: str, output: Path, on_exist="error") -> FileJob:
+    return FileJob(source=Source(path=Path(name), tree=Path(name)), output=output, format="png", on_exist=on_exist)
 
 
 class TestAttempt:
@@ -219,7 +219,7 @@ class TestAttempt:
         ],
     )
     def test_a_failure_is_an_outcome_in_one_line(self, tmp_path, error, environment, told):
-        def work(_: Job) -> Done:
+        def work(_: FileJob) -> Done:
             raise error
 
         outcome = batch.attempt(job("a.png", tmp_path / "o.png"), work)
@@ -229,7 +229,7 @@ class TestAttempt:
         assert "Traceback" in outcome.trace
 
     def test_a_message_names_the_file(self, tmp_path):
-        def work(_: Job) -> Done:
+        def work(_: FileJob) -> Done:
             raise MemoryError
 
         outcome = batch.attempt(job("new\nline.png", tmp_path / "o.png"), work)
@@ -237,9 +237,9 @@ class TestAttempt:
 
     def test_an_existing_output_costs_no_work(self, tmp_path):
         touch(tmp_path, "o.png")
-        worked: list[Job] = []
+        worked: list[FileJob] = []
 
-        def work(job: Job) -> Done:
+        def work(job: FileJob) -> Done:
             worked.append(job)
             return Done(width=1, height=1)
 
@@ -251,7 +251,7 @@ class TestAttempt:
 
     @pytest.mark.parametrize("stop", [KeyboardInterrupt, BrokenPipeError])
     def test_only_the_user_ends_it_early(self, tmp_path, stop):
-        def work(_: Job) -> Done:
+        def work(_: FileJob) -> Done:
             raise stop
 
         with pytest.raises(stop):
@@ -263,7 +263,7 @@ def test_process_refuses_a_result_that_its_format_cannot_hold_before_the_work(tm
 
     image.write(image.Picture(pixels=np.zeros((1, 5000, 1), np.uint8)), tmp_path / "a.png")
     runner = inference.prepare(catalog.find("nearest"), inference.InferenceRequest(scale=4))
-    task = Job(source=Source(path=tmp_path / "a.png", tree=Path("a")), output=tmp_path / "a.webp", format="webp")
+    task = FileJob(source=Source(path=tmp_path / "a.png", tree=Path("a")), output=tmp_path / "a.webp", format="webp")
     for work in (batch.process, batch.preview):
         with pytest.raises(image.EncodeError, match="at most 16,383 pixels a side for WEBP, got 20,000 x 4"):
             work(task, runner, batch.Files())

@@ -248,7 +248,7 @@ def test_stale_temporaries_go_at_the_start(folder):
 
 def test_a_line_that_can_not_be_written_is_told_and_the_result_stays(folder, monkeypatch):
     with batch.Manifest(folder / "out", SETTINGS, know=True) as manifest:
-        job = batch.Job(
+        job = batch.FileJob(
             source=batch.Source(path=folder / "in/a.png", tree=Path("a.png")), output=folder / "out/a.png", format="png"
         )
         draw(folder / "out/a.png")

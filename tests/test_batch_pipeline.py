@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from safelight import batch
-from safelight.batch import Files, Job, Pipeline, Source
+from safelight.batch import FileJob, Files, Pipeline, Source
 from safelight.inference.runner import NumericError
 from safelight.media import image
 from safelight.media.image.spec import ImageSpec
@@ -80,7 +80,7 @@ class Runner:
 def jobs(tmp_path):
     def make(*names, **options):
         return [
-            Job(
+            FileJob(
                 source=Source(path=Path(f"{name}.png"), tree=Path(f"{name}.png")),
                 output=tmp_path / "out" / f"{name}.png", format="png", **options,
             )
@@ -239,7 +239,7 @@ def test_the_manifest_is_told_what_is_done_and_nothing_else(jobs, tmp_path):
     for name in "ab":
         (tmp_path / f"{name}.png").write_bytes(b"x")
     made = [
-        Job(source=Source(path=tmp_path / f"{n}.png", tree=Path(f"{n}.png")), output=j.output, format="png")
+        FileJob(source=Source(path=tmp_path / f"{n}.png", tree=Path(f"{n}.png")), output=j.output, format="png")
         for n, j in zip("ab", jobs("a", "b"), strict=True)
     ]
     with batch.Manifest(tmp_path / "out", {}, know=True) as manifest:

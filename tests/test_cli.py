@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from safelight import catalog, inference
 from safelight.batch.manifest import NAME
-from safelight.cli import app, options, shell
+from safelight.cli import app, method_flags, shell
 from safelight.core.options import option_facts
 from safelight.engine import device as devices
 from safelight.inference import model as models
@@ -30,8 +30,8 @@ def run(*arguments, stdin=None):
     return CliRunner().invoke(app, [str(a) for a in arguments], input=stdin)
 
 
-def upscale(*arguments, **options):
-    return run("upscale", "-m", "nearest", "--scale", "2", *arguments, **options)
+def upscale(*arguments, **method_flags):
+    return run("upscale", "-m", "nearest", "--scale", "2", *arguments, **method_flags)
 
 
 def lines(result):
@@ -192,7 +192,7 @@ def test_flags_of_methods_hide_none_of_the_verbs():
     commands = get_command(app).commands
     for verb in (*TASKS, "train"):
         taken = {name for param in commands[verb].params for name in (param.name, *param.opts)}
-        for card in options.cards_of(verb):
+        for card in method_flags.cards_of(verb):
             for fact in option_facts(card.options):
                 flag = f"--{fact.name.replace('_', '-')}"
                 assert not {fact.name, flag} & taken, (
@@ -252,7 +252,7 @@ def test_completion_imports_no_torch(line, expected):
 
 def test_every_method_of_the_catalog_is_completed():
     for task in TASKS:
-        assert options.method_names(task) == sorted(card.name for card in catalog.of_task(task))
+        assert method_flags.method_names(task) == sorted(card.name for card in catalog.of_task(task))
 
 
 # --- upscale: files in, files out -------------------------------------------------------------------------------------

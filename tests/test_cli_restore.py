@@ -14,9 +14,9 @@ import safelight
 from restore_support import DARKEN, FILL, LACKING, MEAN, STEPS, Climb, climbing, install
 from safelight import batch, inference
 from safelight.batch.cluster import Order, plan
-from safelight.batch.cluster.worker import Worker
+from safelight.batch.cluster.ray_actor import Worker
 from safelight.batch.manifest import NAME, settings_of
-from safelight.cli import app, options
+from safelight.cli import app, method_flags
 from safelight.core.options import option, option_facts
 from safelight.inference.runner import InferenceRequest
 from safelight.media import image
@@ -132,7 +132,7 @@ def test_help_lists_the_flags_and_those_of_other_tasks_methods():
 
 
 def test_the_extent_of_an_option_that_the_method_chooses_says_auto():
-    assert options.extent(option_facts(Chosen)[0]) == "auto, or 0 to 2; default auto"
+    assert method_flags.extent(option_facts(Chosen)[0]) == "auto, or 0 to 2; default auto"
 
 
 def test_auto_is_an_option_that_the_method_chooses(photo):

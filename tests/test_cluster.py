@@ -20,7 +20,7 @@ from batch_support import run
 from safelight import batch, catalog, inference
 from safelight.batch import BatchError, Files, cluster, remote
 from safelight.batch.cluster import ClusterError, Order, Pool
-from safelight.batch.cluster.worker import Worker
+from safelight.batch.cluster.ray_actor import Worker
 from safelight.batch.manifest import NAME
 from safelight.cli import app
 from safelight.media import image

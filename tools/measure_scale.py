@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 import safelight
 from safelight import catalog, inference
 from safelight.batch import Files, cluster
-from safelight.batch.cluster.worker import Worker
+from safelight.batch.cluster.ray_actor import Worker
 from safelight.checkpoints import provenance
 from safelight.media import image
 

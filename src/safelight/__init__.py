@@ -27,7 +27,7 @@ from safelight.api import (
 )
 
 if TYPE_CHECKING:
-    from safelight.client import Client
+    from safelight.api.client import Client
     from safelight.media.image import Picture
 
     __version__: str
@@ -54,7 +54,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - as the language has it
     if name == "Client":
-        from safelight.client import Client
+        from safelight.api.client import Client
 
         return Client
     if name == "Picture":

@@ -8,11 +8,11 @@ works through the jobs, a ``Manifest`` remembers what each result was made from,
 from safelight.batch.inputs import STREAM, BatchError, Found, Source, expand, is_folder, read_list
 from safelight.batch.manifest import Manifest, Stamp, settings_of, stamp_of
 from safelight.batch.outcomes import Done, Outcome, Status, explain
-from safelight.batch.outputs import Job, OnExist, plan, plan_each, tidy
+from safelight.batch.outputs import FileJob, OnExist, plan, plan_each, tidy
 from safelight.batch.pipeline import Pipeline
+from safelight.batch.processing import Files, attempt, check_sides, preview, process, written
 from safelight.batch.restorer import Restorer, iterates, name_of, observe
 from safelight.batch.watch import Watch
-from safelight.batch.work import Files, attempt, check_sides, preview, process, written
 
 __all__ = [
     "STREAM",
@@ -20,7 +20,7 @@ __all__ = [
     "Done",
     "Files",
     "Found",
-    "Job",
+    "FileJob",
     "Manifest",
     "OnExist",
     "Outcome",

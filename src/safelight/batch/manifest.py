@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from safelight.batch.outputs import Job
+from safelight.batch.outputs import FileJob
 from safelight.batch.restorer import FIX, Restorer
 from safelight.core.card import Trained
 from safelight.core.options import make_options
@@ -207,7 +207,7 @@ class Manifest:
         except (ValueError, KeyError, TypeError, RecursionError):
             self.strange += bool(line.strip())
 
-    def judge(self, job: Job, source: Stamp | None) -> Standing:
+    def judge(self, job: FileJob, source: Stamp | None) -> Standing:
         """Tell how the output that exists stands to a job.
 
         Args:
@@ -231,7 +231,7 @@ class Manifest:
             return "outdated"
         return "current"
 
-    def note(self, job: Job, source: Stamp | None) -> str | None:
+    def note(self, job: FileJob, source: Stamp | None) -> str | None:
         """Note that a job's output now stands under its name.
 
         Args:

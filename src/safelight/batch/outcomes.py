@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from safelight.batch.inputs import STREAM, BatchError
-from safelight.batch.outputs import Job
+from safelight.batch.outputs import FileJob
 from safelight.checkpoints.weights_file import CheckpointError
 from safelight.core.card import MissingPackageError
 from safelight.core.options import CardError
@@ -62,7 +62,7 @@ class NotNeededError(Exception):
     """The picture is as it should be, and the user named no place where he expects one; the text is the reason."""
 
 
-def succeeded(job: Job, facts: Done, seconds: float, status: Status = "done") -> Outcome:
+def succeeded(job: FileJob, facts: Done, seconds: float, status: Status = "done") -> Outcome:
     """Return the outcome of a job that went well."""
     return Outcome(
         input=job.source.name, output=_output_name(job), status=status, seconds=seconds,
@@ -70,13 +70,13 @@ def succeeded(job: Job, facts: Done, seconds: float, status: Status = "done") ->
     )  # fmt: skip
 
 
-def skipped(job: Job, why: str) -> Outcome:
+def skipped(job: FileJob, why: str) -> Outcome:
     """Return the outcome of a job whose output stays; ``why`` goes on after the output's name."""
     output = _output_name(job)
     return Outcome(input=job.source.name, output=output, status="skipped", seconds=0.0, error=f"{shown(output)} {why}")
 
 
-def failed(job: Job, error: Exception, seconds: float) -> Outcome:
+def failed(job: FileJob, error: Exception, seconds: float) -> Outcome:
     """Return the outcome of a job that ended by an error."""
     if job.on_exist == "skip" and isinstance(error, image.TargetExistsError):
         return skipped(job, "came to be during the work, and stays as it is")
@@ -92,7 +92,7 @@ def failed(job: Job, error: Exception, seconds: float) -> Outcome:
     )  # fmt: skip
 
 
-def _output_name(job: Job) -> str:
+def _output_name(job: FileJob) -> str:
     return STREAM if job.output is None else str(job.output)
 
 

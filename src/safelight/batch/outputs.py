@@ -18,7 +18,7 @@ OnExist = Literal["error", "skip", "overwrite", "rename"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class FileJob:
     """One picture, its output and what to do where that exists.
 
     Attributes:
@@ -39,7 +39,7 @@ class Job:
     beside: bool = False
 
 
-def plan(found: Found, *, out: str | None, tag: str, format: str | None, on_exist: OnExist) -> list[Job]:  # noqa: A002
+def plan(found: Found, *, out: str | None, tag: str, format: str | None, on_exist: OnExist) -> list[FileJob]:  # noqa: A002
     """Give every source its output.
 
     ``out`` is a file for a single input, else a folder in which the tree of the inputs is kept; ``-`` is a pipe; None
@@ -57,7 +57,7 @@ def plan(found: Found, *, out: str | None, tag: str, format: str | None, on_exis
         BatchError: two results would get one name, a result would replace an input unasked, or a folder is needed.
     """
     jobs = [
-        Job(
+        FileJob(
             source=source, output=output, format=format or _format_by_name(output), on_exist=on_exist,
             beside=out is None and output is not None,
         )
@@ -68,23 +68,23 @@ def plan(found: Found, *, out: str | None, tag: str, format: str | None, on_exis
     return _settle(jobs)
 
 
-def plan_each(found: Found, *, out: str, tag: str, format: str | None, on_exist: OnExist) -> list[Job]:  # noqa: A002
+def plan_each(found: Found, *, out: str, tag: str, format: str | None, on_exist: OnExist) -> list[FileJob]:  # noqa: A002
     """Plan as ``plan`` does, but let a source that can't be planned become a job that fails by itself.
 
     For a watched folder, where a new file must not end the work.
     """
-    jobs: list[Job] = []
+    jobs: list[FileJob] = []
     for source in found.sources:
         alone = replace(found, sources=(source,))
         try:
             jobs += plan(alone, out=out, tag=tag, format=format, on_exist=on_exist)
         except BatchError as error:
             failing = replace(source, problem=str(error))
-            jobs.append(Job(source=failing, output=Path(out) / source.tree, format=format, on_exist=on_exist))
+            jobs.append(FileJob(source=failing, output=Path(out) / source.tree, format=format, on_exist=on_exist))
     return jobs
 
 
-def tidy(jobs: Sequence[Job]) -> int:
+def tidy(jobs: Sequence[FileJob]) -> int:
     """Remove what killed runs left unfinished in the folders of the results; return how many files."""
     folders = {job.output.parent for job in jobs if job.output is not None}
     return sum(image.clean(folder) for folder in sorted(folders) if is_folder(folder))
@@ -139,7 +139,7 @@ def _suffix(source: Source, format: str | None) -> str:  # noqa: A002
     return suffix if suffix.lower() in image.SUFFIXES and image.format_of(source.tree) != "gif" else ".png"
 
 
-def _without_results(jobs: list[Job]) -> list[Job]:
+def _without_results(jobs: list[FileJob]) -> list[FileJob]:
     """Leave out what an earlier run put beside its inputs: a-x4.png, found in a folder with a.png, is no input."""
     results = {_key(job.output) for job in jobs if job.output is not None}
     return [job for job in jobs if job.source.named or job.source.path is None or _key(job.source.path) not in results]
@@ -158,10 +158,10 @@ def _folded(path: Path) -> str:
     return unicodedata.normalize("NFC", _absolute(path)).casefold()
 
 
-def _settle(jobs: Sequence[Job]) -> list[Job]:
+def _settle(jobs: Sequence[FileJob]) -> list[FileJob]:
     inputs = {identity for job in jobs if job.source.path and (identity := _identity(job.source.path))}
-    taken: dict[str, Job] = {}
-    settled: list[Job] = []
+    taken: dict[str, FileJob] = {}
+    settled: list[FileJob] = []
     alike: dict[str, Path] = {}
     for job in jobs:
         if job.output is None:
@@ -203,7 +203,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _free(output: Path, taken: dict[str, Job]) -> Path:
+def _free(output: Path, taken: dict[str, FileJob]) -> Path:
     candidate, n = output, 1
     while _key(candidate) in taken or os.path.lexists(candidate):
         n += 1

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from safelight.batch.manifest import Manifest
 from safelight.batch.outcomes import Outcome, skipped
-from safelight.batch.outputs import Job
+from safelight.batch.outputs import FileJob
+from safelight.batch.processing import Files, admit, make_way, opened, spare
 from safelight.batch.restorer import Restorer, untouched
-from safelight.batch.work import Files, admit, make_way, opened, spare
 from safelight.batch.writer import Task, Writer
 from safelight.media import image
 from safelight.media.image.spec import ImageSpec
@@ -51,7 +51,7 @@ class Pipeline:
         decoder: image.Decoder,
         *,
         manifest: Manifest | None = None,
-        progress: Callable[[Job, float], None] | None = None,
+        progress: Callable[[FileJob, float], None] | None = None,
     ) -> None:
         self._runner, self._files, self._decoder = runner, files, decoder
         self._manifest, self._progress = manifest, progress
@@ -63,7 +63,7 @@ class Pipeline:
         """The part of the time, 0 to 1, in which the method was at work and did not wait for files."""
         return self._clock.worked / self._lasted if self._lasted else 0.0
 
-    def run(self, jobs: Iterable[Job]) -> Generator[Outcome]:
+    def run(self, jobs: Iterable[FileJob]) -> Generator[Outcome]:
         """Do the jobs. To stop, close the generator: what is not finished is thrown away.
 
         Raises:
@@ -89,7 +89,7 @@ class Pipeline:
         finally:
             self._lasted += time.perf_counter() - start
 
-    def _open(self, job: Job) -> _Reading:
+    def _open(self, job: FileJob) -> _Reading:
         """Start reading a job's file, unless there is nothing to do for it."""
         task = Task(job)
         reading = _Reading(task)
@@ -166,7 +166,7 @@ class _Reading:
 class _Progress:
     """Tells how far a job is."""
 
-    def __init__(self, job: Job, tell: Callable[[Job, float], None] | None, fraction: float = 0.0) -> None:
+    def __init__(self, job: FileJob, tell: Callable[[FileJob, float], None] | None, fraction: float = 0.0) -> None:
         self._job, self._tell, self._fraction = job, tell, fraction
 
     def move(self, fraction: float) -> None:

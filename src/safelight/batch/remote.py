@@ -45,7 +45,7 @@ class _Store(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RemotePath:
     """A file behind a URL.
 
     Attributes:
@@ -75,7 +75,7 @@ def local(text: str) -> str:
     return text if found is None else text[found.end() :]
 
 
-def find(url: str) -> list[tuple[Place, PurePosixPath]]:
+def find(url: str) -> list[tuple[RemotePath, PurePosixPath]]:
     """List the files at and below a URL by name, each with its place in the tree.
 
     Raises:
@@ -93,23 +93,25 @@ def find(url: str) -> list[tuple[Place, PurePosixPath]]:
             f"expected to list {shown(url)}, got: {_reason(error)}; check the URL and the permissions"
         ) from error
     if single:
-        return [(Place(url, top, _name(url, "")), PurePosixPath(PurePosixPath(top).name))]
+        return [(RemotePath(url, top, _name(url, "")), PurePosixPath(PurePosixPath(top).name))]
     files = [path for path in paths if not path.endswith("/")]  # an object of such a name stands for a folder
     below = [path.removeprefix(top).lstrip("/") for path in files]
-    return [(Place(url, path, _name(url, name)), PurePosixPath(name)) for path, name in zip(files, below, strict=True)]
+    return [
+        (RemotePath(url, path, _name(url, name)), PurePosixPath(name)) for path, name in zip(files, below, strict=True)
+    ]
 
 
-def join(url: str, below: PurePosixPath) -> Place:
+def join(url: str, below: PurePosixPath) -> RemotePath:
     """Name a file below a URL.
 
     Raises:
         BatchError: as ``find``.
     """
     _, top = _open(url)
-    return Place(url, f"{top.rstrip('/')}/{below}" if top else str(below), _name(url, str(below)))
+    return RemotePath(url, f"{top.rstrip('/')}/{below}" if top else str(below), _name(url, str(below)))
 
 
-def fetch(place: Place, target: Path) -> None:
+def fetch(place: RemotePath, target: Path) -> None:
     """Bring a file here.
 
     Raises:
@@ -126,7 +128,7 @@ def fetch(place: Place, target: Path) -> None:
         ) from error
 
 
-def deliver(file: Path, place: Place, *, overwrite: bool, mark: str) -> None:
+def deliver(file: Path, place: RemotePath, *, overwrite: bool, mark: str) -> None:
     """Put a file in place in one step.
 
     An object store makes an object visible when its upload is complete. Elsewhere the file is uploaded under a
@@ -196,7 +198,7 @@ def _is_temporary(name: str, mark: str) -> bool:
     return name.startswith(f"{image.TEMPORARY_PREFIX}{mark}-") and name.endswith(image.TEMPORARY_SUFFIX)
 
 
-def _put(store: _Store, file: Path, place: Place, *, overwrite: bool, mark: str) -> None:
+def _put(store: _Store, file: Path, place: RemotePath, *, overwrite: bool, mark: str) -> None:
     if _is_whole_at_once(store):
         store.put_file(str(file), place.path, mode="overwrite" if overwrite else "create")
         return
@@ -214,7 +216,7 @@ def _put(store: _Store, file: Path, place: Place, *, overwrite: bool, mark: str)
         raise
 
 
-def _same(store: _Store, file: Path, place: Place) -> bool:
+def _same(store: _Store, file: Path, place: RemotePath) -> bool:
     with tempfile.TemporaryDirectory() as scratch:
         there = Path(scratch) / "there"
         store.get_file(place.path, str(there))

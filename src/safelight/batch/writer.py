@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from safelight.batch.manifest import Manifest, Stamp
 from safelight.batch.outcomes import Done, Outcome, failed, succeeded
-from safelight.batch.outputs import Job
-from safelight.batch.work import Files, store
+from safelight.batch.outputs import FileJob
+from safelight.batch.processing import Files, store
 from safelight.media.image.spec import ImageSpec
 
 _HELD = 64 << 20  # bytes of rows that may wait to be written
@@ -34,7 +34,7 @@ class Task:
         fatal: an error that ends all work: the pipe that the result goes into is read no more.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: FileJob) -> None:
         self.job = job
         self.stamp: Stamp | None = None
         self.start = time.perf_counter()

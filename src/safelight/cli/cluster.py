@@ -13,7 +13,7 @@ from safelight.cli.shell import Bar, Stop, UsageError, note
 if TYPE_CHECKING:
     from safelight.batch import Manifest, Outcome, Restorer
     from safelight.batch.cluster import Pool
-    from safelight.cli.work import Ask
+    from safelight.cli.file_request import FileRequest
     from safelight.inference.runner import InferenceRequest
 
 
@@ -48,7 +48,7 @@ def check_flags(
         raise UsageError(f"expected --cluster ADDRESS with the URL {urls[0]}, got none; say --cluster local")
 
 
-def work_on_cluster(ask: Ask, runner: Restorer, settings: InferenceRequest, pool: Pool) -> int:
+def work_on_cluster(ask: FileRequest, runner: Restorer, settings: InferenceRequest, pool: Pool) -> int:
     """Do what is asked on a cluster, report it, and return the exit code.
 
     Args:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
-from safelight.cli.options import complete_method
+from safelight.cli.method_flags import complete_method
 from safelight.cli.shell import Debug, DeviceFlag, Json, Precision, Quiet
 
 OnExist = Literal["error", "skip", "overwrite", "rename"]
@@ -40,7 +40,7 @@ Backbone = Annotated[
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Places:
+class PathFlags:
     """Where pictures come from and where they go."""
 
     inputs: Annotated[
@@ -67,7 +67,7 @@ class Places:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class How:
+class MethodFlags:
     """Which method, and how it runs."""
 
     method: Annotated[
@@ -90,7 +90,7 @@ class How:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
+class ExecutionFlags:
     """Where it runs, how files are read and written, and over how many machines."""
 
     device: DeviceFlag = "auto"
@@ -151,7 +151,7 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Talk:
+class OutputFlags:
     """What is told."""
 
     json: Json = False

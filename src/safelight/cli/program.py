@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from safelight.cli import catalog, fetching, measure, pictures, scoring, serving, training, visualize
+from safelight.cli import compare, fetch, methods, restore, score, serve, train, visualize
 from safelight.cli.shell import Verbs
 
 app = typer.Typer(
@@ -36,7 +36,7 @@ def root(
     return 0
 
 
-for group in (pictures, visualize, scoring, measure, catalog, fetching, training, serving):
+for group in (restore, visualize, score, compare, methods, fetch, train, serve):
     group.add(app)
 
 

@@ -12,7 +12,7 @@ from safelight.cli.shell import ENVIRONMENT, FAILED, INTERRUPTED, Bar, Stop, not
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-    from safelight.batch import Job, Outcome
+    from safelight.batch import FileJob, Outcome
 
 
 class Gauge:
@@ -28,18 +28,18 @@ class Gauge:
 
     def __init__(self, bar: Bar, stop: Stop, *, patient: bool = False) -> None:
         self._bar, self._stop, self._patient = bar, stop, patient
-        self._begun: Job | None = None
+        self._begun: FileJob | None = None
         self._bytes: dict[str, int] = {}
         self._whole = self._done = 0.0
         self._under_way: dict[str, float] = {}
 
-    def expect(self, jobs: Sequence[Job]) -> None:
+    def expect(self, jobs: Sequence[FileJob]) -> None:
         """Add jobs to what is to be done."""
         if self._bar.shown:
             self._bytes = {job.source.name: _bytes(job.source.path) for job in jobs}
             self._whole += sum(self._bytes.values())
 
-    def move(self, job: Job, fraction: float) -> None:
+    def move(self, job: FileJob, fraction: float) -> None:
         """Show how far a job is.
 
         Raises:
@@ -108,7 +108,7 @@ class Reporter:
         self.interrupted = False
         """Whether the user ended the work before its end."""
 
-    def expect(self, jobs: Sequence[Job]) -> None:
+    def expect(self, jobs: Sequence[FileJob]) -> None:
         """Add jobs to what is to be done."""
         self._expected += len(jobs)
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from safelight.cli.conditions import read_picture
-from safelight.cli.fetching import complete_backbone
+from safelight.cli.fetch import complete_backbone
 from safelight.cli.flags import OnExist
+from safelight.cli.method_flags import MethodVerb, method_names, method_options
 from safelight.cli.observer import write_preview
-from safelight.cli.options import MethodVerb, method_names, method_options
+from safelight.cli.picture_inputs import read_picture
 from safelight.cli.shell import Bar, Debug, DeviceFlag, Json, Quiet, Stop, UsageError, note, say, say_json, table
 from safelight.tasks import TASKS
 

@@ -6,8 +6,8 @@ its threads stay out of it. On the machines of the cluster, actors keep the mode
 another by ``batch.process``, the function that a local batch calls.
 """
 
-from safelight.batch.cluster.planning import Plan, plan
-from safelight.batch.cluster.records import ClusterError, Errand, Order, Pool
+from safelight.batch.cluster.messages import ClusterError, Order, Pool, RemoteJob
+from safelight.batch.cluster.planning import ClusterPlan, plan
 from safelight.batch.cluster.running import run
 
-__all__ = ["ClusterError", "Errand", "Order", "Plan", "Pool", "plan", "run"]
+__all__ = ["ClusterError", "RemoteJob", "Order", "ClusterPlan", "Pool", "plan", "run"]

@@ -22,7 +22,7 @@ import traceback
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, TextIO
 
-from safelight.batch.cluster.records import LOCAL, ClusterError, Errand, Order, Pool
+from safelight.batch.cluster.messages import LOCAL, ClusterError, Order, Pool, RemoteJob
 from safelight.batch.outcomes import Outcome, explain
 from safelight.media.image.picture import shown
 
@@ -78,13 +78,13 @@ class Actor:
             if self._begin(_LOADING) > self._loads:
                 return {"fatal": f"expected a worker that lives through loading the model, got {self._loads} that died"}
             try:
-                from safelight.batch.cluster.worker import Worker
+                from safelight.batch.cluster.ray_actor import Worker
 
                 self._worker = Worker(self._order)
             except Exception as error:
                 return {"fatal": explain(error)[0]}
             self._ledger.end.remote(_LOADING)
-        errand: Errand = pickle.loads(pickled)
+        errand: RemoteJob = pickle.loads(pickled)
         if self._begin(number) > TRIES:
             outcome = Outcome(
                 input=errand.input, output=errand.output, status="failed", seconds=0.0, environment=True,
@@ -132,7 +132,7 @@ def _explain(error: Exception) -> str:
     return f"expected Ray to run to the end, got {type(error).__name__}: {lines[-1] if lines else 'no reason'}"
 
 
-def _drive(pool: Pool, order: Order, errands: Sequence[Errand], channel: TextIO) -> Iterator[str]:
+def _drive(pool: Pool, order: Order, errands: Sequence[RemoteJob], channel: TextIO) -> Iterator[str]:
     ray: Any = importlib.import_module("ray")
     data: Any = importlib.import_module("ray.data")
     with _joined(ray, pool, channel):

@@ -8,17 +8,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from safelight.batch import remote
-from safelight.batch.cluster.records import Errand
+from safelight.batch.cluster.messages import RemoteJob
 from safelight.batch.inputs import STREAM, BatchError, Source, expand, is_picture_name
-from safelight.batch.outputs import Job, OnExist
+from safelight.batch.outputs import FileJob, OnExist
 from safelight.batch.outputs import plan as plan_jobs
-from safelight.batch.remote import Place
+from safelight.batch.remote import RemotePath
 from safelight.media import image
 from safelight.media.image.picture import shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class ClusterPlan:
     """What ``plan`` found.
 
     Attributes:
@@ -29,7 +29,7 @@ class Plan:
         existing: the results behind ``url`` that are there already, by name.
     """
 
-    errands: tuple[Errand, ...]
+    errands: tuple[RemoteJob, ...]
     folder: Path | None = None
     url: str | None = None
     passed_over: int = 0
@@ -44,7 +44,7 @@ def plan(
     format: str | None,  # noqa: A002 - as in batch.plan
     on_exist: OnExist,
     listed: Sequence[Path] = (),
-) -> Plan:
+) -> ClusterPlan:
     """Give every picture its output.
 
     Without a URL, all is as ``batch.expand`` and ``batch.plan`` have it. With one, ``out`` is a folder or a URL that
@@ -72,10 +72,10 @@ def plan(
     found = expand(inputs, listed=listed, leave_out=None if out is None else Path(out))
     jobs = plan_jobs(found, out=out, tag=tag, format=format, on_exist=on_exist)
     folder = None if out is None or found.single else Path(out)
-    return Plan(errands=tuple(map(_errand, jobs)), folder=folder, passed_over=found.passed_over)
+    return ClusterPlan(errands=tuple(map(_errand, jobs)), folder=folder, passed_over=found.passed_over)
 
 
-def _errand(job: Job) -> Errand:
+def _errand(job: FileJob) -> RemoteJob:
     assert job.source.path is not None
     assert job.output is not None
     if _absolute(job.source.path) == _absolute(job.output):
@@ -90,7 +90,7 @@ def _errand(job: Job) -> Errand:
         output=_absolute(job.output),
         twin=None if job.twin is None else _absolute(job.twin),
     )
-    return Errand(job=placed, input=job.source.name, output=str(job.output))
+    return RemoteJob(job=placed, input=job.source.name, output=str(job.output))
 
 
 def _absolute(path: Path) -> Path:
@@ -105,7 +105,7 @@ class _Input:
     """A source, and its place if it is behind a URL."""
 
     source: Source
-    place: Place | None = None
+    place: RemotePath | None = None
 
     @property
     def name(self) -> str:
@@ -128,7 +128,7 @@ class _Results:
         if self.url is not None:
             self.existing = frozenset(place.name for place, _ in remote.find(out))
 
-    def place(self, item: _Input, below: PurePosixPath) -> tuple[PurePosixPath, str, Place | None]:
+    def place(self, item: _Input, below: PurePosixPath) -> tuple[PurePosixPath, str, RemotePath | None]:
         """Return the place below the folder that a result gets, the caller's name for it, and its place in a store."""
         n, candidate = 1, below
         while True:
@@ -157,7 +157,7 @@ def _plan_urls(
     format: str | None,  # noqa: A002
     on_exist: OnExist,
     listed: Sequence[Path],
-) -> Plan:
+) -> ClusterPlan:
     if is_picture_name(Path(out)) and not Path(out).is_dir():
         raise BatchError(f"expected a folder for the results, got {shown(out)}; name a folder")
     found: dict[str, _Input] = {}
@@ -173,18 +173,18 @@ def _plan_urls(
             f"{', '.join(map(shown, inputs))}; check the name or the folder"
         )
     results = _Results(out, found, rename=on_exist == "rename")
-    errands: list[Errand] = []
+    errands: list[RemoteJob] = []
     for item in found.values():
         source = item.source
         candidate, name, target = results.place(item, PurePosixPath(source.tree).with_suffix(_suffix(source, format)))
-        job = Job(
+        job = FileJob(
             source=replace(source, path=None if source.path is None else _absolute(source.path)),
             output=_absolute(Path(name)) if target is None else None,
             format=image.format_of(Path(candidate)),
             on_exist=on_exist,
         )
-        errands.append(Errand(job=job, input=item.name, output=name, source=item.place, target=target))
-    return Plan(
+        errands.append(RemoteJob(job=job, input=item.name, output=name, source=item.place, target=target))
+    return ClusterPlan(
         errands=tuple(errands), folder=Path(out) if results.url is None else None, url=results.url,
         passed_over=passed_over, existing=results.existing,
     )  # fmt: skip

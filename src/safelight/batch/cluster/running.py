@@ -20,12 +20,12 @@ from typing import IO, Any
 
 import safelight
 from safelight.batch import remote
-from safelight.batch.cluster.planning import Plan
-from safelight.batch.cluster.records import ClusterError, Errand, Order, Pool
+from safelight.batch.cluster.messages import ClusterError, Order, Pool, RemoteJob
+from safelight.batch.cluster.planning import ClusterPlan
 from safelight.batch.manifest import Manifest, Stamp
 from safelight.batch.outcomes import Outcome, failed, skipped
 from safelight.batch.outputs import tidy
-from safelight.batch.work import Files, admit
+from safelight.batch.processing import Files, admit
 from safelight.inference.runner import InferenceRequest
 from safelight.media import image
 from safelight.media.image.picture import shown
@@ -35,7 +35,7 @@ _TICK = 0.2  # seconds between two looks whether the user wants to stop
 
 
 def run(
-    plan: Plan,
+    plan: ClusterPlan,
     *,
     card: str,
     settings: InferenceRequest,
@@ -63,7 +63,7 @@ def run(
     """
     if importlib.util.find_spec("ray") is None:
         raise ModuleNotFoundError("no ray", name="safelight[cluster]")
-    left: list[Errand] = []
+    left: list[RemoteJob] = []
     stamps: dict[str, Stamp | None] = {}
     for errand in plan.errands:
         check()
@@ -103,8 +103,8 @@ def run(
 
 
 def _admit(
-    errand: Errand, manifest: Manifest | None, existing: frozenset[str]
-) -> Outcome | tuple[Errand, Stamp | None]:
+    errand: RemoteJob, manifest: Manifest | None, existing: frozenset[str]
+) -> Outcome | tuple[RemoteJob, Stamp | None]:
     """Tell the outcome of an errand that needs no work, or return it as it is to be done."""
     job = errand.job
     try:
@@ -150,7 +150,7 @@ def _witness(folder: Path | None, mark: str) -> Generator[Path | None]:
         path.unlink(missing_ok=True)
 
 
-def _outcomes(pool: Pool, order: Order, errands: Sequence[Errand], check: Callable[[], None]) -> Iterator[Outcome]:
+def _outcomes(pool: Pool, order: Order, errands: Sequence[RemoteJob], check: Callable[[], None]) -> Iterator[Outcome]:
     with tempfile.TemporaryFile() as log, _driver(log, pool, order, errands) as lines:
         ended = False
         while not ended:
@@ -174,7 +174,7 @@ def _outcomes(pool: Pool, order: Order, errands: Sequence[Errand], check: Callab
 
 @contextmanager
 def _driver(
-    log: IO[bytes], pool: Pool, order: Order, errands: Sequence[Errand]
+    log: IO[bytes], pool: Pool, order: Order, errands: Sequence[RemoteJob]
 ) -> Generator[queue.SimpleQueue[bytes | None]]:
     """Start the process that drives Ray, and end it with this context; its lines come through the queue, then None."""
     environment = {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from safelight.cli.options import MethodVerb, complete_method, complete_task, method_options
+from safelight.cli.method_flags import MethodVerb, complete_method, complete_task, method_options
 from safelight.cli.shell import (
     FAILED,
     INTERRUPTED,

@@ -14,11 +14,11 @@ import torch
 import safelight
 from safelight import catalog, inference
 from safelight.batch import remote
-from safelight.batch.cluster.records import ClusterError, Errand, Order
+from safelight.batch.cluster.messages import ClusterError, Order, RemoteJob
 from safelight.batch.outcomes import Done, NotNeededError, Outcome, explain, succeeded
-from safelight.batch.outputs import Job
+from safelight.batch.outputs import FileJob
+from safelight.batch.processing import preview, process
 from safelight.batch.restorer import FIX, Restorer
-from safelight.batch.work import preview, process
 from safelight.inference.autofix import AutoFix
 from safelight.media import image
 from safelight.media.image.picture import shown
@@ -56,7 +56,7 @@ class Worker:
         )
         self._decoder = image.Decoder(workers=1)
 
-    def do(self, errand: Errand) -> Outcome:
+    def do(self, errand: RemoteJob) -> Outcome:
         """Do one errand; whatever goes wrong becomes its outcome."""
         start = time.perf_counter()
         with tempfile.TemporaryDirectory(prefix="safelight-") as folder:
@@ -72,7 +72,7 @@ class Worker:
         status = "planned" if self._order.preview else "done"
         return errand.named(succeeded(job, facts, time.perf_counter() - start, status))
 
-    def _work(self, errand: Errand, job: Job, scratch: Path) -> Done:
+    def _work(self, errand: RemoteJob, job: FileJob, scratch: Path) -> Done:
         order = self._order
         assert job.source.path is not None
         assert job.output is not None
@@ -101,7 +101,7 @@ class Worker:
         return facts
 
 
-def _failed(errand: Errand, job: Job, error: Exception, seconds: float) -> Outcome:
+def _failed(errand: RemoteJob, job: FileJob, error: Exception, seconds: float) -> Outcome:
     spared = isinstance(error, NotNeededError)
     skip = spared or (job.on_exist == "skip" and isinstance(error, image.TargetExistsError))
     if spared:

@@ -15,12 +15,12 @@ from safelight.cli.reporter import Gauge, Reporter
 from safelight.cli.shell import Bar, Stop, UsageError, note
 
 if TYPE_CHECKING:
-    from safelight.batch import Files, Found, Job, Manifest, OnExist, Outcome, Restorer, Watch
+    from safelight.batch import FileJob, Files, Found, Manifest, OnExist, Outcome, Restorer, Watch
     from safelight.media.image import Decoder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class FileRequest:
     """What the user asks for, beside the method.
 
     Attributes:
@@ -71,7 +71,7 @@ def check_inputs(inputs: Sequence[str], listed: str | None) -> None:
         raise UsageError("expected - (standard input) once, got it twice; leave one out")
 
 
-def work(ask: Ask, runner: Restorer, decoder: Decoder) -> int:
+def work(ask: FileRequest, runner: Restorer, decoder: Decoder) -> int:
     """Do what is asked, file by file, report it, and return the exit code.
 
     Raises:
@@ -105,7 +105,7 @@ def work(ask: Ask, runner: Restorer, decoder: Decoder) -> int:
         iterates = batch.iterates(runner)
         gauge = Gauge(bar, stop, patient=iterates)
 
-        def follow(jobs: Sequence[Job], outcomes: Generator[Outcome]) -> None:
+        def follow(jobs: Sequence[FileJob], outcomes: Generator[Outcome]) -> None:
             gauge.expect(jobs)
             reporter.expect(jobs)
             reporter.follow(outcomes, bar, stop, gauge)
@@ -117,7 +117,7 @@ def work(ask: Ask, runner: Restorer, decoder: Decoder) -> int:
         batch.tidy(jobs)
         pipeline = batch.Pipeline(runner, ask.files, decoder, manifest=manifest, progress=gauge.move)
 
-        def run(jobs: Sequence[Job]) -> Generator[Outcome]:
+        def run(jobs: Sequence[FileJob]) -> Generator[Outcome]:
             # When the user stops an iteration, its picture is to be written and the next one not begun.
             for some in ([job] for job in jobs) if iterates else [jobs]:
                 yield from pipeline.run(some)
@@ -134,7 +134,7 @@ def work(ask: Ask, runner: Restorer, decoder: Decoder) -> int:
         return reporter.finish(pipeline.busy)
 
 
-def _find(ask: Ask) -> tuple[Found, Watch | None]:
+def _find(ask: FileRequest) -> tuple[Found, Watch | None]:
     """Find the inputs, and begin to watch the folders among them if that is asked for."""
     from safelight import batch
 
@@ -151,7 +151,7 @@ def _find(ask: Ask) -> tuple[Found, Watch | None]:
     return replace(found, sources=(*named, *watch.look())), watch
 
 
-def _check_watch(ask: Ask, folders: Sequence[Path]) -> None:
+def _check_watch(ask: FileRequest, folders: Sequence[Path]) -> None:
     if not folders:
         raise UsageError("expected a folder to watch among the inputs, got none; name one, or leave --watch out")
     if ask.folder is None:
@@ -164,7 +164,7 @@ def _check_watch(ask: Ask, folders: Sequence[Path]) -> None:
         raise UsageError(f"expected --on-exist skip with --watch, got {ask.on_exist}; leave it out")
 
 
-def _come(ask: Ask, found: Found, watch: Watch) -> list[Job]:
+def _come(ask: FileRequest, found: Found, watch: Watch) -> list[FileJob]:
     """Plan what has come into the folders since the last look."""
     from safelight import batch
 

@@ -10,12 +10,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from safelight.cli import conditions
+from safelight.cli import picture_inputs
 from safelight.cli.cluster import check_flags, work_on_cluster
-from safelight.cli.flags import Backbone, How, Places, Sigma, Size, Strength, Talk, Work, spread
-from safelight.cli.options import MethodVerb, method_options
+from safelight.cli.file_request import FileRequest, check_inputs, work
+from safelight.cli.flags import (
+    Backbone,
+    ExecutionFlags,
+    MethodFlags,
+    OutputFlags,
+    PathFlags,
+    Sigma,
+    Size,
+    Strength,
+    spread,
+)
+from safelight.cli.method_flags import MethodVerb, method_options
 from safelight.cli.shell import UsageError, Verb, amount, the_card
-from safelight.cli.work import Ask, check_inputs, work
 from safelight.tasks import Task
 
 if TYPE_CHECKING:
@@ -35,7 +45,7 @@ def add(app: typer.Typer) -> None:
 def upscale(
     ctx: typer.Context,
     *,
-    places: Places,
+    places: PathFlags,
     scale: Annotated[
         float | None,
         typer.Option("--scale", "-s", help="The zoom, whole or not, 1 to 32. 4 if neither it nor --size is given."),
@@ -49,9 +59,9 @@ def upscale(
     consistent: Annotated[
         bool, typer.Option("--consistent", help="Change a network's result so that shrinking it gives the input back.")
     ] = False,
-    how: How,
-    flags: Work,
-    talk: Talk,
+    how: MethodFlags,
+    flags: ExecutionFlags,
+    talk: OutputFlags,
 ) -> int:
     """Enlarge pictures, by a formula, a network, or from several frames of one scene.
 
@@ -67,12 +77,12 @@ def upscale(
 def denoise(
     ctx: typer.Context,
     *,
-    places: Places,
+    places: PathFlags,
     sigma: Sigma = None,
     strength: Strength = 1.0,
-    how: How,
-    flags: Work,
-    talk: Talk,
+    how: MethodFlags,
+    flags: ExecutionFlags,
+    talk: OutputFlags,
 ) -> int:
     """Remove noise from pictures, of a level that you tell or that the method finds out.
 
@@ -85,11 +95,11 @@ def denoise(
 def deblock(
     ctx: typer.Context,
     *,
-    places: Places,
+    places: PathFlags,
     strength: Strength = 1.0,
-    how: How,
-    flags: Work,
-    talk: Talk,
+    how: MethodFlags,
+    flags: ExecutionFlags,
+    talk: OutputFlags,
 ) -> int:
     """Remove what a strong JPEG compression leaves: blocks and ringing.
 
@@ -102,15 +112,15 @@ def deblock(
 def inpaint(
     ctx: typer.Context,
     *,
-    places: Places,
+    places: PathFlags,
     mask: Annotated[
         Path | None,
         typer.Option("--mask", help="A picture of the same size, white (or opaque) where to fill.", show_default=False),
     ] = None,
     sigma: Sigma = None,
-    how: How,
-    flags: Work,
-    talk: Talk,
+    how: MethodFlags,
+    flags: ExecutionFlags,
+    talk: OutputFlags,
 ) -> int:
     """Fill in what a mask marks.
 
@@ -123,7 +133,7 @@ def inpaint(
 def stylize(
     ctx: typer.Context,
     *,
-    places: Places,
+    places: PathFlags,
     style: Annotated[
         list[Path] | None,
         typer.Option("--style", help="A picture whose style is taken; several are mixed.", show_default=False),
@@ -146,20 +156,20 @@ def stylize(
         Path | None,
         typer.Option("--begin-with", help="A picture of the content's size to begin with.", show_default=False),
     ] = None,
-    how: How,
-    flags: Work,
-    talk: Talk,
+    how: MethodFlags,
+    flags: ExecutionFlags,
+    talk: OutputFlags,
 ) -> int:
     """Give pictures the style of another one, or of a network trained for a style; or make a texture of any size.
 
     Orientation, colour profile, EXIF, transparency and bit depth are kept. An input is never replaced unasked.
     """
-    styles = conditions.read_styles(style or (), style_weights, style_mask or ())
+    styles = picture_inputs.read_styles(style or (), style_weights, style_mask or ())
     own = _Own(task="stylize", tag="stylized", size=size, styles=styles, backbone=backbone, begin=begin)
     return run(places, flags, talk, partial(_prepare, ctx, how, own))
 
 
-def fix(*, places: Places, flags: Work, talk: Talk) -> int:
+def fix(*, places: PathFlags, flags: ExecutionFlags, talk: OutputFlags) -> int:
     """Look at pictures and do what they need: remove what a strong JPEG compression left, then noise.
 
     It says what and why. A picture that needs nothing is left alone; a folder named by -o gets a copy of it.
@@ -192,15 +202,15 @@ class _Own:
 class Ready:
     """A command that is checked: what to do, by what as it is here, and the settings for the workers of a cluster."""
 
-    ask: Ask
+    ask: FileRequest
     runner: Restorer
     settings: InferenceRequest
 
 
-Prepare = Callable[[Ask, "Work", "Decoder"], Ready]
+Prepare = Callable[[FileRequest, "ExecutionFlags", "Decoder"], Ready]
 
 
-def run(places: Places, flags: Work, talk: Talk, prepare: Prepare) -> int:
+def run(places: PathFlags, flags: ExecutionFlags, talk: OutputFlags, prepare: Prepare) -> int:
     """Do what a verb that makes picture files is asked to, and return the exit code.
 
     Args:
@@ -231,7 +241,7 @@ def run(places: Places, flags: Work, talk: Talk, prepare: Prepare) -> int:
             max_pixels=image.DEFAULT_MAX_PIXELS if most is None else most, lenient=flags.lenient,
             quality=flags.quality, strip=flags.strip,
         )  # fmt: skip
-        ask = Ask(
+        ask = FileRequest(
             inputs=inputs, listed=flags.listed, out=places.out, format=flags.format, on_exist=flags.on_exist,
             watch=flags.watch, dry_run=flags.dry_run, json=talk.json, quiet=talk.quiet, debug=talk.debug, files=files,
         )  # fmt: skip
@@ -244,7 +254,9 @@ def run(places: Places, flags: Work, talk: Talk, prepare: Prepare) -> int:
         return work(ready.ask, ready.runner, decoder)
 
 
-def _prepare(ctx: typer.Context, how: How, own: _Own, ask: Ask, flags: Work, decoder: Decoder) -> Ready:
+def _prepare(
+    ctx: typer.Context, how: MethodFlags, own: _Own, ask: FileRequest, flags: ExecutionFlags, decoder: Decoder
+) -> Ready:
     from safelight import inference
 
     card = the_card(how.method, own.task)
@@ -252,21 +264,21 @@ def _prepare(ctx: typer.Context, how: How, own: _Own, ask: Ask, flags: Work, dec
         task=own.task, scale=own.scale, size=own.size, options=method_options(ctx), weights=how.weights,
         device=flags.device, precision=flags.precision, ensemble=how.ensemble,
         memory=amount(flags.memory, "--memory", step=1024), sigma=own.sigma, blur=own.blur, strength=own.strength,
-        mask=None if own.mask is None else conditions.read_picture(own.mask, "--mask"), seed=how.seed,
+        mask=None if own.mask is None else picture_inputs.read_picture(own.mask, "--mask"), seed=how.seed,
         consistent=own.consistent, styles=own.styles, backbone=own.backbone,
-        begin=None if own.begin is None else conditions.read_picture(own.begin, "--begin-with"),
+        begin=None if own.begin is None else picture_inputs.read_picture(own.begin, "--begin-with"),
     )  # fmt: skip
     # The machine that drives a cluster need not have the device of its workers.
     device = flags.device if flags.cluster is None else "cpu"
     runner = inference.prepare(card, replace(settings, device=device))
     if "frames" in card.takes:
-        ask, frames = conditions.take_frames(ask, decoder)
+        ask, frames = picture_inputs.take_frames(ask, decoder)
         settings = replace(settings, frames=frames)
         runner = inference.prepare(card, replace(settings, device=device))
     if settings.mask is not None:
-        conditions.check_mask(settings.mask, ask)
+        picture_inputs.check_mask(settings.mask, ask)
     if how.preview is not None:
-        conditions.check_preview(how.preview, card, ask, on_cluster=flags.cluster is not None)
+        picture_inputs.check_preview(how.preview, card, ask, on_cluster=flags.cluster is not None)
     side = 1 << 20  # any large side: a size that is malformed is told before anything runs
     made = runner.size(side, side)
     tag = own.tag or (f"x{made[0] / side:g}" if own.size is None else _tag(own.size, made))
@@ -279,7 +291,7 @@ def _tag(size: str, made: tuple[int, int]) -> str:
     return f"h{made[1]}" if size.lower().startswith("x") else f"{made[0]}x{made[1]}"
 
 
-def _prepare_fix(ask: Ask, flags: Work, decoder: Decoder) -> Ready:  # noqa: ARG001 - as all of them are called
+def _prepare_fix(ask: FileRequest, flags: ExecutionFlags, decoder: Decoder) -> Ready:  # noqa: ARG001 - as all of them are called
     from safelight import inference
     from safelight.inference.autofix import AutoFix
 

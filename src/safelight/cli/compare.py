@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from safelight.cli.flags import Sigma
-from safelight.cli.options import complete_task
-from safelight.cli.scoring import BackboneFlag, ChannelFlag, RoundingFlag, figure, scorer_of
+from safelight.cli.method_flags import complete_task
+from safelight.cli.score import BackboneFlag, ChannelFlag, RoundingFlag, figure, scorer_of
 from safelight.cli.shell import (
     Bar,
     Debug,

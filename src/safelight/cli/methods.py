@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from safelight.cli.options import complete_method, complete_task, extent
+from safelight.cli.method_flags import complete_method, complete_task, extent
 from safelight.cli.shell import (
     ENVIRONMENT,
     Debug,

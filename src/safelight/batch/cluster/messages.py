@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from safelight.batch.outcomes import Outcome
-from safelight.batch.outputs import Job
-from safelight.batch.remote import Place
-from safelight.batch.work import Files
+from safelight.batch.outputs import FileJob
+from safelight.batch.processing import Files
+from safelight.batch.remote import RemotePath
 from safelight.engine.device import DeviceError
 from safelight.inference.runner import InferenceRequest
 
@@ -20,7 +20,7 @@ class ClusterError(DeviceError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Errand:
+class RemoteJob:
     """One picture: its job, and where its files are if that is behind a URL.
 
     Attributes:
@@ -31,11 +31,11 @@ class Errand:
         target: the output, if it is behind a URL.
     """
 
-    job: Job
+    job: FileJob
     input: str
     output: str
-    source: Place | None = None
-    target: Place | None = None
+    source: RemotePath | None = None
+    target: RemotePath | None = None
 
     def named(self, outcome: Outcome) -> Outcome:
         """Let an outcome of the job speak of the files as the caller does."""

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from safelight.cli.file_request import FileRequest
 from safelight.cli.shell import UsageError
-from safelight.cli.work import Ask
 
 if TYPE_CHECKING:
     from safelight.core.card import Card
@@ -58,7 +58,7 @@ def read_styles(paths: Sequence[Path], weights: str | None, masks: Sequence[Path
     )
 
 
-def check_mask(mask: Picture, ask: Ask) -> None:
+def check_mask(mask: Picture, ask: FileRequest) -> None:
     """Refuse a mask of another size than a picture that is the only input; in a batch, each picture tells by itself.
 
     Raises:
@@ -79,7 +79,7 @@ def check_mask(mask: Picture, ask: Ask) -> None:
         )
 
 
-def take_frames(ask: Ask, decoder: Decoder) -> tuple[Ask, tuple[Picture, ...]]:
+def take_frames(ask: FileRequest, decoder: Decoder) -> tuple[FileRequest, tuple[Picture, ...]]:
     """Take all inputs but the first for more frames of the scene in the first; read them, unless nothing is to be done.
 
     Returns:
@@ -123,14 +123,14 @@ def _check_alike(paths: list[Path], headers: list[ImageHeader]) -> None:
             )
 
 
-def _read(path: Path, ask: Ask, decoder: Decoder) -> Picture:
+def _read(path: Path, ask: FileRequest, decoder: Decoder) -> Picture:
     from safelight.media import image
 
     with decoder.open(path, max_pixels=ask.files.max_pixels, lenient=ask.files.lenient) as rows:
         return image.picture_of(rows.frame, rows.read(rows.frame.height))
 
 
-def check_preview(path: Path, card: Card, ask: Ask, *, on_cluster: bool) -> None:
+def check_preview(path: Path, card: Card, ask: FileRequest, *, on_cluster: bool) -> None:
     """Refuse a preview that would never be written, or would replace a file that nobody said may be replaced.
 
     Raises:

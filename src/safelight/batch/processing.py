@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from safelight.batch.inputs import BatchError, Source
 from safelight.batch.manifest import Manifest, Stamp, stamp_of
 from safelight.batch.outcomes import Done, NotNeededError, Outcome, Status, failed, skipped, succeeded
-from safelight.batch.outputs import Job
+from safelight.batch.outputs import FileJob
 from safelight.batch.restorer import Restorer, untouched
 from safelight.inference.autofix import AutoFix
 from safelight.media import image
@@ -59,7 +59,7 @@ class Admitted:
         skip: why, or None.
     """
 
-    job: Job
+    job: FileJob
     stamp: Stamp | None = None
     skip: str | None = None
 
@@ -72,7 +72,7 @@ _STAYS = {
 }
 
 
-def admit(job: Job, manifest: Manifest | None = None) -> Admitted:
+def admit(job: FileJob, manifest: Manifest | None = None) -> Admitted:
     """Look whether the output is there already: a job that may neither skip nor replace it fails now, not at its end.
 
     Raises:
@@ -115,7 +115,7 @@ def _exists(output: Path) -> bool:
 
 
 def process(
-    job: Job,
+    job: FileJob,
     runner: Restorer,
     files: Files,
     decoder: image.Decoder | None = None,
@@ -155,7 +155,7 @@ def opened(source: Source, files: Files, decoder: image.Decoder | None) -> Abstr
     return open_rows(_content(source), max_pixels=files.max_pixels, lenient=files.lenient)
 
 
-def make_way(job: Job, runner: Restorer, frame: ImageSpec) -> str:
+def make_way(job: FileJob, runner: Restorer, frame: ImageSpec) -> str:
     """Check all that can be checked before the work, make the folder of the result, and return the result's format.
 
     Raises:
@@ -169,7 +169,7 @@ def make_way(job: Job, runner: Restorer, frame: ImageSpec) -> str:
     return format
 
 
-def store(job: Job, frame: ImageSpec, bands: Iterable[NDArray[Any]], format: str, files: Files) -> Done:  # noqa: A002
+def store(job: FileJob, frame: ImageSpec, bands: Iterable[NDArray[Any]], format: str, files: Files) -> Done:  # noqa: A002
     """Write a result, from its rows as they come, into its file or the pipe: whole, or not at all.
 
     Raises:
@@ -189,7 +189,7 @@ def store(job: Job, frame: ImageSpec, bands: Iterable[NDArray[Any]], format: str
     return Done(width=frame.width, height=frame.height, warnings=warnings)
 
 
-def spare(job: Job, frame: ImageSpec, files: Files, format: str, why: Sequence[str]) -> Done | None:  # noqa: A002
+def spare(job: FileJob, frame: ImageSpec, files: Files, format: str, why: Sequence[str]) -> Done | None:  # noqa: A002
     """Deal with a picture that needs nothing: a folder of results gets the very file, without any loss.
 
     Args:
@@ -219,7 +219,7 @@ def _anew(stored: str | None, files: Files, format: str) -> bool:  # noqa: A002
     return files.strip or files.quality is not None or stored != format
 
 
-def preview(job: Job, runner: Restorer, files: Files) -> Done:
+def preview(job: FileJob, runner: Restorer, files: Files) -> Done:
     """Check one job without doing it: the header is read, nothing is written, and nothing is decoded but for a fix.
 
     Raises:
@@ -305,7 +305,7 @@ def _check_twin(output: Path, twin: Path | None) -> None:
 
 
 def attempt(
-    job: Job, work: Callable[[Job], Done], *, manifest: Manifest | None = None, done: Status = "done"
+    job: FileJob, work: Callable[[FileJob], Done], *, manifest: Manifest | None = None, done: Status = "done"
 ) -> Outcome:
     """Do a job by ``work``, if its output is not there already; whatever it raises becomes the outcome.
 
