@@ -11,14 +11,14 @@ import uvicorn
 
 from safelight.media import image
 from safelight.web.app import build
-from safelight.web.limits import Limits
+from safelight.web.limits import ServerLimits
 from safelight.web.server import LOOPBACK
 
 
 class Running:
     """A server in a thread: its address, its desk, and a client of it."""
 
-    def __init__(self, limits: Limits, token: str | None = None) -> None:
+    def __init__(self, limits: ServerLimits, token: str | None = None) -> None:
         self.served = build(limits, hosts=LOOPBACK, token=token, device="cpu")
         self.desk = self.served.desk
         listening = socket.create_server(("127.0.0.1", 0))
@@ -42,7 +42,7 @@ class Running:
 
 @contextlib.contextmanager
 def running(token=None, **limits):
-    server = Running(Limits(**limits), token)
+    server = Running(ServerLimits(**limits), token)
     try:
         yield server
     finally:

@@ -12,7 +12,7 @@ import zlib
 import httpx
 import pytest
 
-from safelight.web.guard import hostname
+from safelight.web.security import hostname
 from web_support import a_file, running
 
 

@@ -5,9 +5,9 @@ import schemathesis
 from hypothesis import HealthCheck, settings
 
 from safelight.web.app import build
-from safelight.web.asking import TYPES
-from safelight.web.fields import VERBS, fields_of
-from safelight.web.limits import Limits
+from safelight.web.limits import ServerLimits
+from safelight.web.parse_request import TYPES
+from safelight.web.request_fields import VERBS, fields_of
 from safelight.web.server import LOOPBACK
 from web_support import running
 
@@ -18,7 +18,7 @@ for kind in TYPES.values():
         return bytes(value) if isinstance(value, bytes | bytearray) else str(value).encode()
 
 
-document = build(Limits(), hosts=LOOPBACK, device="cpu").api.openapi()
+document = build(ServerLimits(), hosts=LOOPBACK, device="cpu").api.openapi()
 schema = schemathesis.openapi.from_dict(document)
 
 

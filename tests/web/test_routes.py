@@ -14,7 +14,7 @@ from PIL import Image
 import safelight
 from safelight import catalog
 from safelight.media import image
-from safelight.web.fields import VERBS, fields_of
+from safelight.web.request_fields import VERBS, fields_of
 from web_support import a_file, drawn, running
 
 

@@ -51,9 +51,9 @@ def test_the_lines_for_python(server, folder):
 
 
 def test_every_limit_is_told():
-    from safelight.web.limits import Limits
+    from safelight.web.limits import ServerLimits
 
-    limits = Limits()
+    limits = ServerLimits()
     assert f"{limits.upload >> 20} MB in a request's body" in TEXT
     assert f"{limits.pixels // 10**6} million in a picture" in TEXT
     assert f"{limits.made // 10**6} million pixels in a result" in TEXT

@@ -10,8 +10,8 @@ import typer
 from safelight.cli.shell import Debug, DeviceFlag, UsageError, Verb, amount, note
 
 if TYPE_CHECKING:
-    from safelight.web.limits import Limits
-    from safelight.web.making import Making
+    from safelight.web.backend import Backend
+    from safelight.web.limits import ServerLimits
 
 _TOKEN = "SAFELIGHT_TOKEN"
 
@@ -86,7 +86,7 @@ def serve(
         raise MissingPackageError(
             f"serve needs {missing[0]}, which is not installed; get it with: pip install 'safelight[web]'"
         )
-    from safelight.web.limits import Limits
+    from safelight.web.limits import ServerLimits
     from safelight.web.server import LOOPBACK
     from safelight.web.server import serve as run
 
@@ -94,7 +94,7 @@ def serve(
         raise UsageError(
             f"--host {host}: expected a token, since others can reach that address, got none; set {_TOKEN} or --token"
         )
-    limits = Limits(
+    limits = ServerLimits(
         upload=amount(max_upload, "--max-upload", step=1024), pixels=amount(max_pixels, "--max-pixels", step=1000),
         made=amount(max_result, "--max-result", step=1000), queue=queue, each=per_client, seconds=timeout,
         in_flight=amount(max_in_flight, "--max-in-flight", step=1000),
@@ -114,7 +114,7 @@ def serve(
     return 0
 
 
-def _remote(address: str, replicas: str, cpus: float, gpus: float, limits: Limits) -> Making:
+def _remote(address: str, replicas: str, cpus: float, gpus: float, limits: ServerLimits) -> Backend:
     """Find the cluster.
 
     Raises:
@@ -134,10 +134,10 @@ def _remote(address: str, replicas: str, cpus: float, gpus: float, limits: Limit
             "serve --cluster needs ray, which is not installed; get it with: pip install 'safelight[cluster]'"
         )
     from safelight.batch.cluster import ClusterError
-    from safelight.web.fleet import Fleet, Remote
+    from safelight.web.ray_backend import RayBackend, RayCluster
 
-    fleet = Fleet(address=address, least=int(least), most=int(most), cpus=cpus, gpus=gpus)
+    fleet = RayCluster(address=address, least=int(least), most=int(most), cpus=cpus, gpus=gpus)
     try:
-        return Remote(fleet, limits)
+        return RayBackend(fleet, limits)
     except (ConnectionError, ValueError) as error:
         raise ClusterError(f"expected a cluster of Ray at {address}, got: {error}") from None

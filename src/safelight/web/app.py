@@ -16,13 +16,13 @@ from starlette.routing import Match, Route
 
 import safelight
 from safelight.engine.device import Device
-from safelight.web import api, listing, openapi, page, scores
-from safelight.web.counts import Counts
-from safelight.web.desk import Desk
-from safelight.web.guard import Guard
-from safelight.web.limits import Limits
-from safelight.web.making import Making
-from safelight.web.problems import Refusal
+from safelight.web import catalog_routes, openapi, page_routes, score_routes, task_routes
+from safelight.web.backend import Backend
+from safelight.web.errors import RequestError
+from safelight.web.job_queue import JobQueue
+from safelight.web.limits import ServerLimits
+from safelight.web.monitoring import Monitoring
+from safelight.web.security import SecurityMiddleware
 
 _SWEEP = 30.0  # seconds between two looks for results that nobody has fetched
 _ABOUT = "Restore, enlarge and restyle pictures. A picture in, a picture out."
@@ -32,19 +32,19 @@ _ABOUT = "Restore, enlarge and restyle pictures. A picture in, a picture out."
 class Served:
     """What ``serve`` runs: the application, and the desk behind it."""
 
-    app: Guard
-    desk: Desk
+    app: SecurityMiddleware
+    desk: JobQueue
     api: FastAPI
 
 
 def build(
-    limits: Limits,
+    limits: ServerLimits,
     *,
     hosts: frozenset[str],
     token: str | None = None,
     device: Device = "auto",
     memory: int = 1 << 30,
-    maker: Making | None = None,
+    maker: Backend | None = None,
 ) -> Served:
     """Put the application together.
 
@@ -56,8 +56,8 @@ def build(
         memory: Bytes that a tile's computation may hold.
         maker: Who computes; ``None``: this process.
     """
-    counts = Counts()
-    desk = Desk(limits, device=device, memory=memory, finished=counts.finished, maker=maker)
+    counts = Monitoring()
+    desk = JobQueue(limits, device=device, memory=memory, finished=counts.finished, maker=maker)
     counts.watch(desk)
 
     @asynccontextmanager
@@ -73,24 +73,24 @@ def build(
         redirect_slashes=False, openapi_url=f"{openapi.ROOT}/openapi.json",
         docs_url=None, redoc_url=None,  # their pages load other hosts' scripts
     )  # fmt: skip
-    for part in (api, listing, scores):
+    for part in (task_routes, catalog_routes, score_routes):
         app.include_router(part.routes(desk))
-    app.include_router(page.routes(token))
+    app.include_router(page_routes.routes(token))
     _add_health(app, desk, counts)
-    app.add_exception_handler(Refusal, _refused)
+    app.add_exception_handler(RequestError, _refused)
     app.add_exception_handler(HTTPException, _no_such)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.openapi = lambda: _described(app)
-    return Served(Guard(app, limits, hosts, token, counts), desk, app)
+    return Served(SecurityMiddleware(app, limits, hosts, token, counts), desk, app)
 
 
-async def _sweep(desk: Desk) -> None:
+async def _sweep(desk: JobQueue) -> None:
     while True:
         await asyncio.sleep(_SWEEP)
         desk.sweep()
 
 
-def _add_health(app: FastAPI, desk: Desk, counts: Counts) -> None:
+def _add_health(app: FastAPI, desk: JobQueue, counts: Monitoring) -> None:
     @app.get("/healthz", tags=["health"], operation_id="healthz", response_class=PlainTextResponse)
     async def healthz() -> str:
         """Say that the process lives."""
@@ -115,7 +115,7 @@ def _add_health(app: FastAPI, desk: Desk, counts: Counts) -> None:
 
 
 async def _refused(request: Request, error: Exception) -> Response:  # noqa: ARG001 - as FastAPI calls it
-    assert isinstance(error, Refusal)
+    assert isinstance(error, RequestError)
     return error.answer()
 
 
@@ -125,11 +125,11 @@ async def _no_such(request: Request, error: Exception) -> Response:
     if error.status_code == 405:  # the router knows of the first route with this path alone
         found = [r for r in request.app.routes if isinstance(r, Route) and r.matches(request.scope)[0] != Match.NONE]
         headers["Allow"] = ", ".join(sorted({method for route in found for method in route.methods or ()}))
-    return Refusal(error.status_code, str(error.detail), headers=headers).answer()
+    return RequestError(error.status_code, str(error.detail), headers=headers).answer()
 
 
 async def _invalid(request: Request, error: Exception) -> Response:  # noqa: ARG001
-    return Refusal(422, f"expected other parameters: {str(error)[:200]}").answer()
+    return RequestError(422, f"expected other parameters: {str(error)[:200]}").answer()
 
 
 def _described(app: FastAPI) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def _described(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         made: dict[str, Any] = FastAPI.openapi(app)
         schemas = made.setdefault("components", {}).setdefault("schemas", {})
-        schemas["Problem"] = openapi.Problem.model_json_schema()
+        schemas["Problem"] = openapi.ProblemDetails.model_json_schema()
         schemas.setdefault("JobFacts", openapi.JobFacts.model_json_schema())
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)

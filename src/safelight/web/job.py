@@ -15,8 +15,8 @@ import numpy as np
 from safelight.core.card import Optimised
 from safelight.core.solver_input import SolverProgress
 from safelight.engine.samples import to_samples
-from safelight.web.asking import Ask
-from safelight.web.problems import Refusal
+from safelight.web.errors import RequestError
+from safelight.web.parse_request import TaskRequest
 
 State = Literal["queued", "running", "done", "failed", "stopped"]
 Lane = Literal["small", "quick", "slow"]
@@ -28,13 +28,13 @@ class StoppedError(Exception):
     """The job is not wanted any more."""
 
 
-def iterates(ask: Ask) -> bool:
+def iterates(ask: TaskRequest) -> bool:
     """Say whether what is asked for is an iteration, which has a best so far."""
     return ask.card is not None and isinstance(ask.card.method, Optimised)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
+class JobResult:
     """A result.
 
     Attributes:
@@ -62,11 +62,11 @@ class Room(Protocol):
         ...
 
     def move(self, count: int) -> None:
-        """Hold so many bytes more, or fewer; raises ``Refusal`` where there is no room."""
+        """Hold so many bytes more, or fewer; raises ``RequestError`` where there is no room."""
         ...
 
 
-class Held:
+class HeldRoom:
     """A client's place at the desk, and the bytes that lie in memory for it, until it is closed."""
 
     def __init__(self, desk: Room, client: str) -> None:
@@ -99,7 +99,7 @@ class Held:
         self.hold(0)
 
 
-class Job:
+class ServerJob:
     """One picture's way over the desk. Its fields are read by any thread, and written by the desk.
 
     Attributes:
@@ -116,7 +116,7 @@ class Job:
     """
 
     def __init__(
-        self, ask: Ask, held: Held, pixels: int, lane: Lane, patience: float, *, elsewhere: bool = False
+        self, ask: TaskRequest, held: HeldRoom, pixels: int, lane: Lane, patience: float, *, elsewhere: bool = False
     ) -> None:
         self.id = secrets.token_urlsafe(16)
         self.ask, self.pixels, self._held, self._patience = ask, pixels, held, patience
@@ -124,14 +124,14 @@ class Job:
         self._elsewhere = elsewhere
         self.state: State = "queued"
         self.fraction, self.remark, self.cut = 0.0, "", False
-        self.made: Made | None = None
-        self.refusal: Refusal | None = None
+        self.made: JobResult | None = None
+        self.refusal: RequestError | None = None
         self.began: float | None = None
         self.ended: float | None = None
         self._sight: np.ndarray | None = None
         self._wanted, self._seen = threading.Event(), threading.Event()  # of a sight
         self._unwanted = threading.Event()
-        self._why: Refusal | None = None
+        self._why: RequestError | None = None
         self._told = 0.0
         self._version = 0
         self._changed = threading.Lock()
@@ -180,7 +180,7 @@ class Job:
         self._seen.wait(seconds)
         return self._sight
 
-    def stop(self, why: Refusal | None = None) -> None:
+    def stop(self, why: RequestError | None = None) -> None:
         """Tell that it is not wanted any more, and why if that is the server's wish; an iteration gives its best."""
         self._why = why
         self._unwanted.set()
@@ -216,7 +216,7 @@ class Job:
             raise StoppedError
         self.fraction = fraction
         if self.lasted > self._patience and not self.iterates:
-            raise Refusal(
+            raise RequestError(
                 503,
                 f"expected work of at most {self._patience:g} s, got more; send a smaller picture or take another "
                 "method",
@@ -250,7 +250,7 @@ class Job:
         """Whether it was stopped."""
         return self._unwanted.is_set()
 
-    def end(self, made: Made | None, refusal: Refusal | None) -> None:
+    def end(self, made: JobResult | None, refusal: RequestError | None) -> None:
         """Finish, with a result or with the reason why there is none; with neither it was stopped.
 
         The result takes the place of the files in memory.
@@ -260,7 +260,7 @@ class Job:
         self.ask = replace(self.ask, picture=b"", pictures={})
         try:
             self._held.hold(0 if made is None else len(made.content))
-        except Refusal as none_left:
+        except RequestError as none_left:
             made, refusal = None, none_left
             self._held.hold(0)
         self._held.end()

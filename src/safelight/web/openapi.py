@@ -7,8 +7,8 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel
 
-from safelight.web.asking import TYPES
-from safelight.web.fields import Field, fields_of
+from safelight.web.parse_request import TYPES
+from safelight.web.request_fields import RequestField, fields_of
 
 ROOT: Final = "/api/v1"
 """Where the API begins."""
@@ -37,7 +37,7 @@ _REASONS: Final[Mapping[int, str]] = {
 _TYPES: Final = {"text": "string", "number": "number", "integer": "integer", "flag": "boolean"}
 
 
-class Problem(BaseModel):
+class ProblemDetails(BaseModel):
     """Why a request was not served (RFC 9457)."""
 
     title: str
@@ -171,7 +171,7 @@ def request(verb: str) -> dict[str, Any]:
     return {"parameters": parameters, "requestBody": {"required": True, "content": content}}
 
 
-def schema(field: Field) -> dict[str, Any]:
+def schema(field: RequestField) -> dict[str, Any]:
     """Describe one field."""
     found: dict[str, Any] = {"type": _TYPES[field.kind]}
     if field.choices:

@@ -13,8 +13,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from safelight.engine.device import Device
 from safelight.web.app import build
-from safelight.web.limits import Limits
-from safelight.web.making import Making
+from safelight.web.backend import Backend
+from safelight.web.limits import ServerLimits
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -37,7 +37,7 @@ class _Impatient(H11Protocol):
 
 
 def serve(
-    limits: Limits,
+    limits: ServerLimits,
     *,
     host: str,
     port: int,
@@ -45,7 +45,7 @@ def serve(
     token: str | None = None,
     device: Device = "auto",
     memory: int = 1 << 30,
-    maker: Making | None = None,
+    maker: Backend | None = None,
     started: Any = None,  # noqa: ANN401
 ) -> None:
     """Serve until SIGTERM or SIGINT; then take no more work, finish what is in hand, and return.

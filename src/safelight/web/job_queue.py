@@ -22,22 +22,22 @@ from safelight.core.card import Optimised
 from safelight.engine import device as devices
 from safelight.engine.device import Device
 from safelight.media import image
-from safelight.web.asking import Ask
-from safelight.web.job import Held, Job, Lane, StoppedError
-from safelight.web.limits import Limits
-from safelight.web.making import MOST_TO_DECODE, PATIENCE, Maker, Making, use_cores
-from safelight.web.problems import Refusal, refusal_of
+from safelight.web.backend import MOST_TO_DECODE, PATIENCE, Backend, LocalBackend, use_cores
+from safelight.web.errors import RequestError, request_error
+from safelight.web.job import HeldRoom, Lane, ServerJob, StoppedError
+from safelight.web.limits import ServerLimits
+from safelight.web.parse_request import TaskRequest
 
 _SMALL = 600_000  # pixels, in and out together, up to which a job is for one core
 _LARGE = 4_000_000  # pixels from which on it is not quick
 _MOST_WORKERS = 8  # for small pictures
 
 
-def _nobody(job: Job) -> None:
+def _nobody(job: ServerJob) -> None:
     pass
 
 
-class Desk:
+class JobQueue:
     """Takes jobs in, or says why not, and has them done.
 
     Args:
@@ -50,21 +50,21 @@ class Desk:
 
     def __init__(
         self,
-        limits: Limits,
+        limits: ServerLimits,
         *,
         device: Device = "auto",
         memory: int = 1 << 30,
-        finished: Callable[[Job], None] | None = None,
-        maker: Making | None = None,
+        finished: Callable[[ServerJob], None] | None = None,
+        maker: Backend | None = None,
     ) -> None:
         self.limits, self.memory = limits, memory
         self.device: Device = device
-        self._finished: Callable[[Job], None] = finished or _nobody
+        self._finished: Callable[[ServerJob], None] = finished or _nobody
         self._lock = threading.Lock()
         self._news = threading.Condition(self._lock)
-        self._lines: dict[Lane, deque[Job]] = {lane: deque() for lane in get_args(Lane)}
-        self._working: set[Job] = set()
-        self._kept: dict[str, Job] = {}
+        self._lines: dict[Lane, deque[ServerJob]] = {lane: deque() for lane in get_args(Lane)}
+        self._working: set[ServerJob] = set()
+        self._kept: dict[str, ServerJob] = {}
         self._clients: Counter[str] = Counter()
         self._bytes = self._pixels = 0
         self._mean = 1.0  # seconds of a job, lately
@@ -72,7 +72,7 @@ class Desk:
         # These processes look at headers when pictures come; the maker's decode them when their turn comes: pictures
         # that wait keep no process.
         self._porter = image.Decoder(workers=2, patience=PATIENCE, memory=MOST_TO_DECODE)
-        self.maker: Making = Maker(limits) if maker is None else maker
+        self.maker: Backend = LocalBackend(limits) if maker is None else maker
         cores = torch.get_num_threads()
         lanes: list[tuple[Lane, int]]
         if self.maker.places is None:
@@ -122,15 +122,15 @@ class Desk:
         """Whether no more work is taken."""
         return self._closing
 
-    def _busy(self, what: str) -> Refusal:
-        return Refusal(503, f"the server has no room for {what} at present; try again", retry=self.patience)
+    def _busy(self, what: str) -> RequestError:
+        return RequestError(503, f"the server has no room for {what} at present; try again", retry=self.patience)
 
     @property
     def patience(self) -> float:
         """Seconds after which there may be room again."""
         return min(60.0, 1 + self._mean * (self.waiting + 1) / len(self._threads))
 
-    def enter(self, client: str) -> Held:
+    def enter(self, client: str) -> HeldRoom:
         """Give an address a place.
 
         Raises:
@@ -138,14 +138,14 @@ class Desk:
         """
         with self._lock:
             if self._closing:
-                raise Refusal(503, "the server is ending and takes no more work; try again later")
+                raise RequestError(503, "the server is ending and takes no more work; try again later")
             if self._clients[client] >= self.limits.each:
-                raise Refusal(
+                raise RequestError(
                     429, f"expected at most {self.limits.each} requests at a time from one address, got more",
                     retry=self.patience,
                 )  # fmt: skip
             self._clients[client] += 1
-        return Held(self, client)
+        return HeldRoom(self, client)
 
     def leave(self, client: str) -> None:
         """Take the place back."""
@@ -177,13 +177,13 @@ class Desk:
         with self._porter.open(content, max_pixels=2**62) as rows:
             frame = rows.frame
         if frame.width * frame.height > self.limits.pixels:
-            raise Refusal(
+            raise RequestError(
                 413,
                 f"expected at most {self.limits.pixels:,} pixels, got {frame.width:,} x {frame.height:,}; shrink it",
             )
         return frame
 
-    def put(self, ask: Ask, held: Held, *, lane: Lane | None = None) -> Job:
+    def put(self, ask: TaskRequest, held: HeldRoom, *, lane: Lane | None = None) -> ServerJob:
         """Look at what is asked for, and let it wait for its turn. It takes a moment: not for the event loop.
 
         Args:
@@ -203,7 +203,7 @@ class Desk:
                 pixels += seen.width * seen.height
         width, height = self._size(ask, frame)
         if width * height > self.limits.made:
-            raise Refusal(
+            raise RequestError(
                 413, f"expected a result of at most {self.limits.made:,} pixels, got {width:,} x {height:,}; "
                 "take a smaller scale or picture",
             )  # fmt: skip
@@ -212,10 +212,10 @@ class Desk:
         slow = pixels > _LARGE or (ask.card is not None and isinstance(ask.card.method, Optimised))
         fit: Lane = "slow" if slow else "small" if pixels <= _SMALL else "quick"
         lane = lane or fit
-        job = Job(ask, held, pixels, lane, self.limits.seconds, elsewhere=self.maker.places is not None)
+        job = ServerJob(ask, held, pixels, lane, self.limits.seconds, elsewhere=self.maker.places is not None)
         with self._news:
             if self._closing:
-                raise Refusal(503, "the server is ending and takes no more work; try again later")
+                raise RequestError(503, "the server is ending and takes no more work; try again later")
             if self.waiting >= self.limits.queue:
                 raise self._busy("another job")
             # One job always fits, or a large one never would.
@@ -227,7 +227,7 @@ class Desk:
         return job
 
     @staticmethod
-    def _size(ask: Ask, frame: image.ImageSpec) -> tuple[int, int]:
+    def _size(ask: TaskRequest, frame: image.ImageSpec) -> tuple[int, int]:
         if ask.card is None:
             return frame.width, frame.height
         task = ask.card.task if ask.settings.task is None else ask.settings.task
@@ -235,12 +235,12 @@ class Desk:
 
     # --- jobs that are fetched later ---
 
-    def keep(self, job: Job) -> None:
+    def keep(self, job: ServerJob) -> None:
         """Keep a job for its client to come back to, for a while."""
         with self._lock:
             self._kept[job.id] = job
 
-    def find(self, number: str) -> Job:
+    def find(self, number: str) -> ServerJob:
         """Find a job that is kept.
 
         Raises:
@@ -250,10 +250,10 @@ class Desk:
         with self._lock:
             job = self._kept.get(number)
         if job is None:
-            raise Refusal(404, "there is no such job; its result is kept for some minutes")
+            raise RequestError(404, "there is no such job; its result is kept for some minutes")
         return job
 
-    def drop(self, job: Job) -> None:
+    def drop(self, job: ServerJob) -> None:
         """Keep it no longer."""
         with self._lock:
             self._kept.pop(job.id, None)
@@ -267,7 +267,7 @@ class Desk:
         for job in old:
             self.drop(job)
 
-    def stop(self, job: Job, why: Refusal | None = None) -> None:
+    def stop(self, job: ServerJob, why: RequestError | None = None) -> None:
         """End a job: one that waits never runs, one that runs ends at its next step."""
         job.stop(why)
         with self._lock:
@@ -299,9 +299,9 @@ class Desk:
             except StoppedError:
                 pass
             except Exception as error:  # whatever it is, its client hears of it, and the next job runs
-                refusal = refusal_of(error)
+                refusal = request_error(error)
                 if refusal is None:
-                    refusal = Refusal(503, "the server failed at this picture; its log says why")
+                    refusal = RequestError(503, "the server failed at this picture; its log says why")
                     logging.getLogger(__name__).error("a job of %s failed", job.ask.verb, exc_info=error)
             job.end(made, refusal)
             with self._news:
@@ -324,7 +324,7 @@ class Desk:
         with self._lock:
             left = [*self._working, *(job for line in self._lines.values() for job in line)]
         for job in left:
-            self.stop(job, Refusal(503, "the server is ending; try again later"))
+            self.stop(job, RequestError(503, "the server is ending; try again later"))
 
     def close(self) -> None:
         """End all jobs, and the workers."""

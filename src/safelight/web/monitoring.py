@@ -8,8 +8,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from safelight.web.desk import Desk
-from safelight.web.job import Job
+from safelight.web.job import ServerJob
+from safelight.web.job_queue import JobQueue
 
 _SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
 
@@ -17,7 +17,7 @@ _SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
 class _Now(Collector):
     """What is so at the moment of asking."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: JobQueue) -> None:
         self._facts: tuple[tuple[str, str, Callable[[], float]], ...] = (
             ("safelight_jobs_waiting", "Jobs that wait.", lambda: desk.waiting),
             ("safelight_jobs_running", "Jobs that run.", lambda: desk.running),
@@ -31,7 +31,7 @@ class _Now(Collector):
             yield GaugeMetricFamily(name, text, value=value())
 
 
-class Counts:
+class Monitoring:
     """The counts of one server."""
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class Counts:
             registry=self.registry,
         )  # fmt: skip
 
-    def watch(self, desk: Desk) -> None:
+    def watch(self, desk: JobQueue) -> None:
         """Count what a desk does."""
         self.registry.register(_Now(desk))
 
@@ -61,7 +61,7 @@ class Counts:
         self._answers.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
-    def finished(self, job: Job) -> None:
+    def finished(self, job: ServerJob) -> None:
         """Count a job."""
         method = "fix" if job.ask.card is None else job.ask.card.name
         self._jobs.labels(job.ask.verb, method, job.state).inc()

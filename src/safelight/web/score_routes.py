@@ -13,12 +13,12 @@ from starlette.requests import ClientDisconnect
 from safelight import metrics
 from safelight.evaluation.scoring import Scorer
 from safelight.metrics import Protocol
-from safelight.web import bodies, openapi
-from safelight.web.desk import Desk
-from safelight.web.problems import GONE, Refusal, raise_told
+from safelight.web import openapi, uploads
+from safelight.web.errors import GONE, RequestError, raise_told
+from safelight.web.job_queue import JobQueue
 
 
-def routes(desk: Desk) -> APIRouter:
+def routes(desk: JobQueue) -> APIRouter:
     """Make the route that measures."""
     router = APIRouter(prefix=openapi.ROOT, tags=["pictures"])
 
@@ -34,9 +34,9 @@ def routes(desk: Desk) -> APIRouter:
         """
         held = desk.enter(request.client.host if request.client else "")
         try:
-            files, texts = await bodies.read(request, held)
+            files, texts = await uploads.read(request, held)
             if texts or {name: len(same) for name, same in files.items()} != {"reference": 1, "picture": 1}:
-                raise Refusal(422, "expected a form with the parts reference and picture, once each, and no other")
+                raise RequestError(422, "expected a form with the parts reference and picture, once each, and no other")
             found = await to_thread.run_sync(_measure, desk, files["reference"][0], files["picture"][0])
             return JSONResponse(found)
         except ClientDisconnect:
@@ -49,12 +49,12 @@ def routes(desk: Desk) -> APIRouter:
     return router
 
 
-def _measure(desk: Desk, reference: bytes, picture: bytes) -> dict[str, Any]:
+def _measure(desk: JobQueue, reference: bytes, picture: bytes) -> dict[str, Any]:
     scorer = Scorer([metrics.PSNR, metrics.SSIM], Protocol(channel="y"))
     try:
         figures = scorer.pair(desk.maker.picture(reference), desk.maker.picture(picture))
     except ValueError as error:
-        raise Refusal(422, str(error)) from None
+        raise RequestError(422, str(error)) from None
     return {
         "scores": [
             {

@@ -13,9 +13,9 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, TypeAlias
 
-from safelight.web.counts import Counts
-from safelight.web.limits import Limits
-from safelight.web.problems import Refusal
+from safelight.web.errors import RequestError
+from safelight.web.limits import ServerLimits
+from safelight.web.monitoring import Monitoring
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -39,7 +39,7 @@ HEADERS = (
 """Of every answer."""
 
 
-class Guard:
+class SecurityMiddleware:
     """Wraps an application.
 
     Args:
@@ -51,7 +51,9 @@ class Guard:
         counts: Told of every answer.
     """
 
-    def __init__(self, app: App, limits: Limits, hosts: frozenset[str], token: str | None, counts: Counts) -> None:
+    def __init__(
+        self, app: App, limits: ServerLimits, hosts: frozenset[str], token: str | None, counts: Monitoring
+    ) -> None:
         self._app, self._limits, self._hosts, self._token, self._counts = app, limits, hosts, token, counts
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -72,7 +74,7 @@ class Guard:
         try:
             try:
                 self._check(scope)
-            except Refusal as refusal:
+            except RequestError as refusal:
                 await refusal.answer()(scope, receive, answer)
             else:
                 await self._app(scope, Body(scope, receive, self._limits), answer)
@@ -91,13 +93,15 @@ class Guard:
             headers.setdefault(name, []).append(value)
         hosts = headers.get(b"host", [])
         if len(hosts) != 1:
-            raise Refusal(400, f"expected one Host header, got {len(hosts)}")
+            raise RequestError(400, f"expected one Host header, got {len(hosts)}")
         host = hosts[0].decode("latin-1").lower()
         if hostname(host) not in self._hosts:
-            raise Refusal(421, "this server is not called so; name it by --allow-host if it is")
+            raise RequestError(421, "this server is not called so; name it by --allow-host if it is")
         origin = headers.get(b"origin", [b""])[0].decode("latin-1").lower()
         if scope["method"] not in _SAFE and origin and origin.partition("://")[2] != host:
-            raise Refusal(403, "expected a request of the server's own page or of no page, got one of another page")
+            raise RequestError(
+                403, "expected a request of the server's own page or of no page, got one of another page"
+            )
         if self._token is None or scope["path"] in _OPEN or scope["path"].startswith(_ASSETS):
             return
         if secrets.compare_digest(_cookie(headers.get(b"cookie", [])).encode(), ticket(self._token).encode()):
@@ -105,7 +109,7 @@ class Guard:
         shown = headers.get(b"authorization", [b""])[0].decode("latin-1")
         kind, _, token = shown.partition(" ")
         if kind.lower() != "bearer" or not secrets.compare_digest(token.strip().encode(), self._token.encode()):
-            raise Refusal(
+            raise RequestError(
                 401, "expected the server's token, got none or another; send Authorization: Bearer TOKEN",
                 headers={"WWW-Authenticate": "Bearer"},
             )  # fmt: skip
@@ -138,7 +142,7 @@ def hostname(host: str) -> str:
 class Body:
     """A request's body as it comes: counted, and cut off where it is too long or too slow."""
 
-    def __init__(self, scope: Message, receive: Receive, limits: Limits) -> None:
+    def __init__(self, scope: Message, receive: Receive, limits: ServerLimits) -> None:
         self._receive, self._limits = receive, limits
         self._came, self._began, self._whole = 0, time.monotonic(), False
         length = next((value for name, value in scope["headers"] if name == b"content-length"), None)
@@ -170,13 +174,13 @@ class Body:
             raise self._too_slow()
         return message
 
-    def _too_long(self) -> Refusal:
-        return Refusal(
+    def _too_long(self) -> RequestError:
+        return RequestError(
             413, f"expected a body of at most {self._limits.upload:,} bytes, got more", headers={"Connection": "close"}
         )
 
-    def _too_slow(self) -> Refusal:
-        return Refusal(
+    def _too_slow(self) -> RequestError:
+        return RequestError(
             408, f"expected {self._limits.slowest:,} bytes a second, got fewer; send it anew",
             headers={"Connection": "close"},
         )  # fmt: skip

@@ -19,11 +19,11 @@ from safelight.inference import describe
 from safelight.media import image
 from safelight.tasks import TASKS, Task
 from safelight.web import openapi
-from safelight.web.asking import ask_of
-from safelight.web.desk import Desk
-from safelight.web.fields import FIX, VERBS, fields_of, fields_of_method, task_of
-from safelight.web.job import Job
-from safelight.web.problems import Refusal
+from safelight.web.errors import RequestError
+from safelight.web.job import ServerJob
+from safelight.web.job_queue import JobQueue
+from safelight.web.parse_request import task_request
+from safelight.web.request_fields import FIX, VERBS, fields_of, fields_of_method, task_of
 
 _TITLES: Final[Mapping[str, str]] = {
     "upscale": "Enlarge",
@@ -38,7 +38,7 @@ _SIDES: Final = (64, 384)  # pixels of the picture that a pace is told by, at le
 _PATIENCE: Final = 8.0  # seconds after which an iteration's pace is told by what it has done
 
 
-def routes(desk: Desk) -> APIRouter:
+def routes(desk: JobQueue) -> APIRouter:
     """Make the routes that list."""
     router = APIRouter(prefix=openapi.ROOT, tags=["methods"])
     paces = _Paces(desk)
@@ -78,11 +78,11 @@ def _card(task: str, name: str) -> tuple[Task, Card]:
     """
     known = task_of(task)
     if known is None:
-        raise Refusal(404, f"there is no task {ascii(task)[:40]}; there are: {', '.join(TASKS)}")
+        raise RequestError(404, f"there is no task {ascii(task)[:40]}; there are: {', '.join(TASKS)}")
     try:
         return known, catalog.find(name, known)
     except CardError as error:
-        raise Refusal(404, str(error)) from None
+        raise RequestError(404, str(error)) from None
 
 
 def _task(verb: str) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def _task(verb: str) -> dict[str, Any]:
 class _Paces:
     """How long methods take on this machine; each is measured once, when somebody wants to know."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: JobQueue) -> None:
         self._desk, self._known, self._one = desk, dict[tuple[Task, str], Mapping[str, Any]](), asyncio.Lock()
 
     async def of(self, task: Task, card: Card) -> Mapping[str, Any]:
@@ -140,7 +140,7 @@ class _Paces:
                 for name, condition in (("mask", "mask"), ("frames", "frames"), ("style", "style"))
                 if condition in card.takes and (condition != "mask" or task == "inpaint")
             }
-            ask = ask_of(task, {"method": card.name}, file, pictures, device=desk.device, memory=desk.memory)
+            ask = task_request(task, {"method": card.name}, file, pictures, device=desk.device, memory=desk.memory)
             job = await to_thread.run_sync(lambda: desk.put(ask, held, lane="slow"))
         except BaseException:
             held.close()
@@ -152,7 +152,7 @@ class _Paces:
             job.forget()
 
 
-async def _seconds(job: Job, desk: Desk) -> float:
+async def _seconds(job: ServerJob, desk: JobQueue) -> float:
     seen = 0
     while not job.over:
         seen = await job.change(seen, 0.5)
@@ -160,9 +160,9 @@ async def _seconds(job: Job, desk: Desk) -> float:
         if left is not None and job.iterates and job.lasted > _PATIENCE:
             return job.lasted + left
         if job.began is not None and not job.over and desk.waiting:
-            raise Refusal(503, "the server has other work at present; ask again")
+            raise RequestError(503, "the server has other work at present; ask again")
     if job.made is None:
-        raise job.refusal or Refusal(503, "the server is ending; try again later")
+        raise job.refusal or RequestError(503, "the server is ending; try again later")
     return job.made.seconds
 
 

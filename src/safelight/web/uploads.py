@@ -8,8 +8,8 @@ from fastapi import Request
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from safelight.web.job import Held
-from safelight.web.problems import Refusal
+from safelight.web.errors import RequestError
+from safelight.web.job import HeldRoom
 
 _ANY = ("", "application/octet-stream", "application/x-www-form-urlencoded")  # the last is what curl says of any file
 _MOST_FIELDS, _MOST_FILES = 100, 40
@@ -21,7 +21,7 @@ class _InMemory(MultiPartParser):
     spool_max_size = 1 << 62
 
 
-async def read(request: Request, held: Held) -> tuple[dict[str, list[bytes]], list[tuple[str, str]]]:
+async def read(request: Request, held: HeldRoom) -> tuple[dict[str, list[bytes]], list[tuple[str, str]]]:
     """Read a body, and count its bytes as they come.
 
     Returns:
@@ -36,10 +36,12 @@ async def read(request: Request, held: Held) -> tuple[dict[str, list[bytes]], li
         return await _form(request, held)
     if kind in _ANY or kind.startswith("image/"):
         return {"picture": [await _body(request, held)]}, []
-    raise Refusal(415, f"expected a body of image/*, application/octet-stream or multipart/form-data, got {kind[:60]}")
+    raise RequestError(
+        415, f"expected a body of image/*, application/octet-stream or multipart/form-data, got {kind[:60]}"
+    )
 
 
-async def _body(request: Request, held: Held) -> bytes:
+async def _body(request: Request, held: HeldRoom) -> bytes:
     pieces: list[bytes] = []
     count = 0
     async for piece in request.stream():
@@ -49,7 +51,7 @@ async def _body(request: Request, held: Held) -> bytes:
     return b"".join(pieces)
 
 
-async def _form(request: Request, held: Held) -> tuple[dict[str, list[bytes]], list[tuple[str, str]]]:
+async def _form(request: Request, held: HeldRoom) -> tuple[dict[str, list[bytes]], list[tuple[str, str]]]:
     async def counted() -> AsyncGenerator[bytes]:
         count = 0
         async for piece in request.stream():
@@ -62,7 +64,7 @@ async def _form(request: Request, held: Held) -> tuple[dict[str, list[bytes]], l
             request.headers, counted(), max_files=_MOST_FILES, max_fields=_MOST_FIELDS, max_part_size=1 << 10
         ).parse()
     except MultiPartException as error:
-        raise Refusal(400, f"expected a form of parts, got a broken one: {error.message}") from None
+        raise RequestError(400, f"expected a form of parts, got a broken one: {error.message}") from None
     files: dict[str, list[bytes]] = {}
     texts: list[tuple[str, str]] = []
     for name, part in form.multi_items():

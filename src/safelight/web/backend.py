@@ -16,9 +16,9 @@ from safelight.core.solver_input import SolverProgress
 from safelight.inference.autofix import AutoFix
 from safelight.inference.runner import InferenceRequest
 from safelight.media import image
-from safelight.web.asking import Ask, with_pictures
-from safelight.web.job import Job, Made
-from safelight.web.limits import Limits
+from safelight.web.job import JobResult, ServerJob
+from safelight.web.limits import ServerLimits
+from safelight.web.parse_request import TaskRequest, with_pictures
 
 PATIENCE = 5.0  # seconds for a piece of a picture's decoding
 MOST_TO_DECODE = 1 << 30  # bytes of memory
@@ -31,10 +31,10 @@ def use_cores(count: int) -> None:
     torch.set_num_threads(count)
 
 
-class Work(Protocol):
+class Workload(Protocol):
     """What is to be made, and who is told how it goes: a job, or one's place on another machine."""
 
-    ask: Ask
+    ask: TaskRequest
     cut: bool
 
     def progress(self, fraction: float) -> None:
@@ -46,7 +46,7 @@ class Work(Protocol):
         ...
 
 
-class Making(Protocol):
+class Backend(Protocol):
     """Who computes.
 
     Attributes:
@@ -59,7 +59,7 @@ class Making(Protocol):
         """Make ready."""
         ...
 
-    def make(self, job: Job) -> Made:
+    def make(self, job: ServerJob) -> JobResult:
         """Make a job's result; it is called by several threads."""
         ...
 
@@ -72,7 +72,7 @@ class Making(Protocol):
         ...
 
 
-class Maker:
+class LocalBackend:
     """Computes in this process.
 
     Args:
@@ -81,7 +81,7 @@ class Maker:
 
     places: int | None = None
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: ServerLimits) -> None:
         self._limits = limits
         self._decoder = image.Decoder(workers=2, patience=PATIENCE, memory=MOST_TO_DECODE)
         self._own = threading.local()  # what is ready in a thread: networks are not shared between them
@@ -94,7 +94,7 @@ class Maker:
         """End them."""
         self._decoder.close()
 
-    def make(self, job: Work) -> Made:
+    def make(self, job: Workload) -> JobResult:
         """Make a result.
 
         Raises:
@@ -118,7 +118,7 @@ class Maker:
             most = self._limits.seconds
             warnings.append(f"ended after {most:g} s, the most that this server allows: this is the best so far")
         described = restorer.describe() if isinstance(restorer, inference.Runner) else batch.name_of(restorer)
-        return Made(
+        return JobResult(
             content=file.getvalue(), format=format, size=(frame.width, frame.height), method=described,
             seconds=time.monotonic() - began, warnings=tuple(warnings),
         )  # fmt: skip
@@ -132,7 +132,7 @@ class Maker:
         with self._decoder.open(file, max_pixels=self._limits.pixels) as rows:
             return image.picture_of(rows.frame, rows.read(rows.frame.height))
 
-    def _restorer(self, ask: Ask, settings: InferenceRequest) -> batch.Restorer:
+    def _restorer(self, ask: TaskRequest, settings: InferenceRequest) -> batch.Restorer:
         """Make the method ready, or take one that is."""
         ready: OrderedDict[str, batch.Restorer] | None = getattr(self._own, "ready", None)
         if ready is None:

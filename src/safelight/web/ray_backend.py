@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
 from safelight.media import image
-from safelight.web.asking import Ask
-from safelight.web.job import Job, Made, StoppedError, iterates
-from safelight.web.limits import Limits
-from safelight.web.making import Maker, use_cores
-from safelight.web.problems import Refusal, refusal_of
+from safelight.web.backend import LocalBackend, use_cores
+from safelight.web.errors import RequestError, request_error
+from safelight.web.job import JobResult, ServerJob, StoppedError, iterates
+from safelight.web.limits import ServerLimits
+from safelight.web.parse_request import TaskRequest
 
 _LOOK = 0.5  # seconds between two looks whether a picture is still wanted
 _WAIT = 120.0  # seconds for a replica that begins
@@ -49,12 +49,12 @@ class _No:
     headers: dict[str, str]
 
 
-Told: TypeAlias = _Pace | Made | _No | None
+Told: TypeAlias = _Pace | JobResult | _No | None
 """What comes from a replica: paces, and at last a result, the reason why there is none, or that it was stopped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fleet:
+class RayCluster:
     """Where to compute, and on how much.
 
     Attributes:
@@ -72,7 +72,7 @@ class Fleet:
     gpus: float = 0
 
 
-class Remote:
+class RayBackend:
     """Computes on a cluster; it is made when the server starts, and asks for replicas of a method when one is wanted.
 
     Args:
@@ -83,13 +83,13 @@ class Remote:
         ConnectionError: There is no such cluster.
     """
 
-    def __init__(self, fleet: Fleet, limits: Limits) -> None:
+    def __init__(self, fleet: RayCluster, limits: ServerLimits) -> None:
         import ray
         from ray import serve
 
         self.places: int | None = fleet.most
         self._fleet, self._limits = fleet, limits
-        self._here = Maker(limits)
+        self._here = LocalBackend(limits)
         self._handles: dict[str, Any] = {}
         self._one = threading.Lock()
         for name in ("ray", "ray.serve"):
@@ -119,7 +119,7 @@ class Remote:
         """Decode a file, here."""
         return self._here.picture(file)
 
-    def make(self, job: Job) -> Made:
+    def make(self, job: ServerJob) -> JobResult:
         """Have a result made.
 
         Raises:
@@ -134,10 +134,10 @@ class Remote:
             try:
                 for told in self._tell(job, f"{job.id} {attempt}"):
                     begun = True
-                    if isinstance(told, Made):
+                    if isinstance(told, JobResult):
                         return told
                     if isinstance(told, _No):
-                        raise Refusal(told.status, told.detail, headers=told.headers)
+                        raise RequestError(told.status, told.detail, headers=told.headers)
                     if told is None:
                         raise StoppedError
                     job.remark = told.remark
@@ -146,10 +146,10 @@ class Remote:
                 # A replica that was gone before it began had no part in it: another one tries, once.
                 if begun or attempt == _ATTEMPTS - 1:
                     text = f"the replica that had the picture is gone ({type(error).__name__}); send it again"
-                    raise Refusal(503, text) from None
+                    raise RequestError(503, text) from None
         raise StoppedError
 
-    def _tell(self, job: Job, number: str) -> Generator[Told]:
+    def _tell(self, job: ServerJob, number: str) -> Generator[Told]:
         """Send a picture, and hear of it; what is not wanted any more is called back."""
         from ray.serve.exceptions import RequestCancelledError
 
@@ -166,13 +166,13 @@ class Remote:
         except RequestCancelledError:
             if job.unwanted:
                 raise StoppedError from None
-            raise Refusal(503, "the cluster had no room for this method; try again", retry=_WAIT) from None
+            raise RequestError(503, "the cluster had no room for this method; try again", retry=_WAIT) from None
         finally:
             begun.set()
             if not over:
                 self._board.drop.remote(number)
 
-    def _handle(self, ask: Ask) -> Any:  # noqa: ANN401 - Serve's handles have no type
+    def _handle(self, ask: TaskRequest) -> Any:  # noqa: ANN401 - Serve's handles have no type
         from ray import serve
 
         name = "fix" if ask.card is None else ask.card.id.replace("/", "-")
@@ -195,7 +195,7 @@ class Remote:
             return self._handles[name]
 
 
-def _wait(job: Job, told: Any, begun: threading.Event) -> None:  # noqa: ANN401
+def _wait(job: ServerJob, told: Any, begun: threading.Event) -> None:  # noqa: ANN401
     """Give a picture up that no replica has begun, when nobody wants it any more or after so many seconds."""
     end = time.monotonic() + _WAIT
     while not begun.wait(_LOOK):
@@ -225,7 +225,7 @@ class _Board:
 class _Errand:
     """A picture on its replica: a job's place there."""
 
-    def __init__(self, ask: Ask, number: str, board: Any, seconds: float) -> None:  # noqa: ANN401
+    def __init__(self, ask: TaskRequest, number: str, board: Any, seconds: float) -> None:  # noqa: ANN401
         self.ask, self.cut = ask, False
         self.fraction, self.remark = 0.0, ""
         self._number, self._board = number, board
@@ -261,13 +261,13 @@ class _Errand:
 class _Replica:
     """Computes one picture at a time, and keeps the method's weights."""
 
-    def __init__(self, limits: Limits, cores: int) -> None:
+    def __init__(self, limits: ServerLimits, cores: int) -> None:
         self._limits, self._cores = limits, cores
-        self._maker = Maker(limits)
+        self._maker = LocalBackend(limits)
         self._maker.open()
         self._pool = ThreadPoolExecutor(1, initializer=use_cores, initargs=(cores,))
 
-    async def make(self, ask: Ask, number: str, board: Any) -> AsyncGenerator[Told]:  # noqa: ANN401
+    async def make(self, ask: TaskRequest, number: str, board: Any) -> AsyncGenerator[Told]:  # noqa: ANN401
         """Make a result, and tell how it goes."""
         errand = _Errand(ask, number, board, self._limits.seconds)
         making = asyncio.get_running_loop().run_in_executor(self._pool, self._maker.make, errand)
@@ -278,8 +278,8 @@ class _Replica:
         except StoppedError:
             yield None
         except Exception as error:
-            refusal = refusal_of(error)
+            refusal = request_error(error)
             if refusal is None:
-                refusal = Refusal(503, "the server failed at this picture; its log says why")
+                refusal = RequestError(503, "the server failed at this picture; its log says why")
                 logging.getLogger(__name__).error("a picture of %s failed", ask.verb, exc_info=error)
             yield _No(refusal.status, refusal.detail, refusal.headers)

@@ -17,8 +17,8 @@ from safelight.engine.device import Device
 from safelight.inference.request import StylePicture
 from safelight.inference.runner import InferenceRequest
 from safelight.media import image
-from safelight.web.fields import Field, fields_of, task_of
-from safelight.web.problems import Refusal
+from safelight.web.errors import RequestError
+from safelight.web.request_fields import RequestField, fields_of, task_of
 
 Value = str | float | int | bool
 
@@ -34,7 +34,7 @@ _MOST_PICTURES = 16  # of one field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class TaskRequest:
     """What one request wants.
 
     Attributes:
@@ -77,28 +77,28 @@ def read_fields(verb: str, said: Iterable[tuple[str, str]]) -> dict[str, Value]:
         field = known.get(name)
         if field is None:
             close = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or sorted(known)
-            raise Refusal(422, f"{verb} has no field {ascii(name)[:60]}; did you mean {', '.join(close)}?")
+            raise RequestError(422, f"{verb} has no field {ascii(name)[:60]}; did you mean {', '.join(close)}?")
         if field.kind in ("picture", "pictures"):
-            raise Refusal(422, f"{name}: expected a picture in a part of a multipart/form-data body, got text")
+            raise RequestError(422, f"{name}: expected a picture in a part of a multipart/form-data body, got text")
         if name in values:
-            raise Refusal(422, f"{name}: expected one value, got several; leave all but one out")
+            raise RequestError(422, f"{name}: expected one value, got several; leave all but one out")
         values[name] = _value(field, text)
     return values
 
 
-def _value(field: Field, text: str) -> Value:
+def _value(field: RequestField, text: str) -> Value:
     shown = ascii(text)[:60]
     if len(text) > _LONGEST:
-        raise Refusal(422, f"{field.name}: expected at most {_LONGEST} characters, got {len(text)}")
+        raise RequestError(422, f"{field.name}: expected at most {_LONGEST} characters, got {len(text)}")
     if field.choices and text not in field.choices:
-        raise Refusal(422, f"{field.name}: expected one of {', '.join(field.choices)}; got {shown}")
+        raise RequestError(422, f"{field.name}: expected one of {', '.join(field.choices)}; got {shown}")
     if field.kind == "flag":
         if text not in _FLAGS:
-            raise Refusal(422, f"{field.name}: expected true or false, got {shown}")
+            raise RequestError(422, f"{field.name}: expected true or false, got {shown}")
         return _FLAGS[text]
     if field.kind == "text":
         if field.pattern and re.search(field.pattern, text) is None:
-            raise Refusal(422, f"{field.name}: expected {field.help.rstrip('.')}; got {shown}")
+            raise RequestError(422, f"{field.name}: expected {field.help.rstrip('.')}; got {shown}")
         return text
     try:
         number = int(text) if field.kind == "integer" else float(text)
@@ -106,15 +106,15 @@ def _value(field: Field, text: str) -> Value:
             raise ValueError
     except ValueError:
         kind = "a whole number" if field.kind == "integer" else "a number"
-        raise Refusal(422, f"{field.name}: expected {kind}, got {shown}") from None
+        raise RequestError(422, f"{field.name}: expected {kind}, got {shown}") from None
     low, high = field.low, field.high
     if (low is not None and number < low) or (high is not None and number > high):
         bounds = f"at least {low:g}" if high is None else f"{low:g} to {high:g}" if low is not None else f"{high:g}"
-        raise Refusal(422, f"{field.name}: expected {bounds}, got {shown}")
+        raise RequestError(422, f"{field.name}: expected {bounds}, got {shown}")
     return number
 
 
-def ask_of(
+def task_request(
     verb: str,
     values: Mapping[str, Value],
     picture: bytes,
@@ -122,7 +122,7 @@ def ask_of(
     *,
     device: Device,
     memory: int,
-) -> Ask:
+) -> TaskRequest:
     """Make what is asked for of a request's values and files.
 
     Args:
@@ -143,11 +143,11 @@ def ask_of(
     task = task_of(verb)
     if task is None:  # it is a fix
         settings = InferenceRequest(device=device, memory=memory)
-        return Ask(verb=verb, card=None, settings=settings, picture=picture, pictures={}, **_answer(answer))
+        return TaskRequest(verb=verb, card=None, settings=settings, picture=picture, pictures={}, **_answer(answer))
     method = rest.pop("method", None)
     card = catalog.DEFAULTS[task] if method is None else catalog.find(str(method), task)
     if rest.get("scale") is not None and rest.get("size") is not None:
-        raise Refusal(422, "expected scale or size, got both; leave one out")
+        raise RequestError(422, "expected scale or size, got both; leave one out")
     weights = _weights(rest.pop("style_weights", None), len(pictures.get("style", ())))
     fields = fields_of(verb)
     own = {name: value for name, value in rest.items() if fields[name].methods}
@@ -162,8 +162,8 @@ def ask_of(
         try:
             blur_kernel(settings.blur)
         except BlurError as error:
-            raise Refusal(422, str(error)) from None
-    return Ask(
+            raise RequestError(422, str(error)) from None
+    return TaskRequest(
         verb=verb, card=card, settings=settings, picture=picture,
         pictures={name: tuple(files) for name, files in pictures.items() if files}, style_weights=weights,
         **_answer(answer),
@@ -176,7 +176,7 @@ def _answer(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_taken(card: Card, name: str, *, given: bool) -> None:
     if given and name not in card.takes:
-        raise Refusal(422, f"{card.id} takes no {name}; leave it out, or choose a method that does")
+        raise RequestError(422, f"{card.id} takes no {name}; leave it out, or choose a method that does")
 
 
 def _check_files(verb: str, pictures: Mapping[str, Sequence[bytes]]) -> None:
@@ -185,10 +185,10 @@ def _check_files(verb: str, pictures: Mapping[str, Sequence[bytes]]) -> None:
         field = fields.get(name)
         if field is None or field.kind not in ("picture", "pictures"):
             known = ", ".join(["picture", *(f.name for f in fields.values() if f.kind in ("picture", "pictures"))])
-            raise Refusal(422, f"{verb} takes no file {ascii(name)[:60]}; it takes: {known}")
+            raise RequestError(422, f"{verb} takes no file {ascii(name)[:60]}; it takes: {known}")
         most = 1 if field.kind == "picture" else _MOST_PICTURES
         if len(files) > most:
-            raise Refusal(422, f"{name}: expected at most {most} files, got {len(files)}")
+            raise RequestError(422, f"{name}: expected at most {most} files, got {len(files)}")
 
 
 def _weights(said: Value | None, styles: int) -> tuple[float, ...]:
@@ -197,13 +197,13 @@ def _weights(said: Value | None, styles: int) -> tuple[float, ...]:
     try:
         weights = tuple(float(part) for part in str(said).split(","))
     except ValueError:
-        raise Refusal(422, "style_weights: expected numbers with commas, such as 0.7,0.3") from None
+        raise RequestError(422, "style_weights: expected numbers with commas, such as 0.7,0.3") from None
     if len(weights) != styles:
-        raise Refusal(422, f"style_weights: expected {styles}, one for each style, got {len(weights)}")
+        raise RequestError(422, f"style_weights: expected {styles}, one for each style, got {len(weights)}")
     return weights
 
 
-def with_pictures(ask: Ask, pictures: Mapping[str, tuple[image.Picture, ...]]) -> InferenceRequest:
+def with_pictures(ask: TaskRequest, pictures: Mapping[str, tuple[image.Picture, ...]]) -> InferenceRequest:
     """Put the further pictures, which are decoded now, into the settings.
 
     Raises:
@@ -212,7 +212,7 @@ def with_pictures(ask: Ask, pictures: Mapping[str, tuple[image.Picture, ...]]) -
     settings = ask.settings
     masks, styles = pictures.get("style_mask", ()), pictures.get("style", ())
     if masks and len(masks) != len(styles):
-        raise Refusal(422, f"style_mask: expected {len(styles)}, one for each style, got {len(masks)}")
+        raise RequestError(422, f"style_mask: expected {len(styles)}, one for each style, got {len(masks)}")
     seen = zip(styles, ask.style_weights, masks or (None,) * len(styles), strict=True)
     return replace(
         settings,
@@ -251,4 +251,6 @@ def acceptable(accept: str | None, format: str) -> str:  # noqa: A002
         for name, known in TYPES.items():
             if kind == known and name != "gif":
                 return name
-    raise Refusal(406, f"expected to be asked for a picture ({', '.join(TYPES.values())}), got another Accept header")
+    raise RequestError(
+        406, f"expected to be asked for a picture ({', '.join(TYPES.values())}), got another Accept header"
+    )

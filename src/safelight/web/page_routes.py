@@ -11,9 +11,9 @@ from typing import Final
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from safelight.web.guard import COOKIE, ticket
+from safelight.web.errors import RequestError
 from safelight.web.openapi import ROOT
-from safelight.web.problems import Refusal
+from safelight.web.security import COOKIE, ticket
 
 _FILES: Final = resources.files("safelight.web") / "assets"
 
@@ -54,7 +54,7 @@ def routes(token: str | None) -> APIRouter:
     @router.get("/assets/{name}")
     async def asset(name: str, request: Request) -> Response:
         if name not in files:
-            raise Refusal(404, "there is no such file")
+            raise RequestError(404, "there is no such file")
         if request.headers.get("if-none-match") == tag:
             return Response(status_code=304)
         return Response(files[name], media_type=_TYPES[PurePath(name).suffix], headers={**_HEADERS, "ETag": tag})

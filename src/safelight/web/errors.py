@@ -20,7 +20,7 @@ GONE = Response(status_code=499)
 RETRY = 5  # seconds, of Retry-After where nothing better is known
 
 
-class Refusal(Exception):  # noqa: N818 - it is an answer, and no fault of this program
+class RequestError(Exception):  # noqa: N818 - it is an answer, and no fault of this program
     """A request that is not served, and why.
 
     Args:
@@ -45,22 +45,24 @@ class Refusal(Exception):  # noqa: N818 - it is an answer, and no fault of this 
         return JSONResponse(body, self.status, headers=self.headers, media_type="application/problem+json")
 
 
-def refusal_of(error: Exception) -> Refusal | None:
+def request_error(error: Exception) -> RequestError | None:
     """Say what an error of the work is to a client; ``None``: it is a fault of this program."""
     match error:
-        case Refusal():
+        case RequestError():
             return error
         case image.PictureError() | NumericError() | CardError() | BackboneError() | MissingPackageError():
-            return Refusal(422, str(error))
+            return RequestError(422, str(error))
         case MemoryError():
-            return Refusal(503, f"expected memory for the work, got too little: {error}; send a smaller picture")
+            return RequestError(503, f"expected memory for the work, got too little: {error}; send a smaller picture")
         case CheckpointError():
-            return Refusal(503, "expected weights that can be read, got broken ones; the server has to be repaired")
+            return RequestError(
+                503, "expected weights that can be read, got broken ones; the server has to be repaired"
+            )
         case _:
             return None
 
 
 def raise_told(error: Exception) -> NoReturn:
     """Raise an error as what it is to a client."""
-    refusal = refusal_of(error)
+    refusal = request_error(error)
     raise (error if refusal is None else refusal) from None

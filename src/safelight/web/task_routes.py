@@ -17,19 +17,19 @@ from starlette.requests import ClientDisconnect
 from safelight import batch
 from safelight.media import image
 from safelight.media.image.formats import HEAD, sniff
-from safelight.web import bodies, openapi
-from safelight.web.asking import TYPES, Ask, acceptable, ask_of, read_fields
-from safelight.web.desk import Desk
-from safelight.web.fields import VERBS
-from safelight.web.job import Held, Job, Made
+from safelight.web import openapi, uploads
+from safelight.web.errors import GONE, RequestError, raise_told
+from safelight.web.job import HeldRoom, JobResult, ServerJob
+from safelight.web.job_queue import JobQueue
 from safelight.web.openapi import ROOT
-from safelight.web.problems import GONE, Refusal, raise_told
+from safelight.web.parse_request import TYPES, TaskRequest, acceptable, read_fields, task_request
+from safelight.web.request_fields import VERBS
 
 _SIGHT = 3.0  # seconds to wait for an iteration's next step
 _PULSE = 10.0  # seconds between two signs of life in a stream of events
 
 
-def routes(desk: Desk) -> APIRouter:
+def routes(desk: JobQueue) -> APIRouter:
     """Make the API of a desk."""
     router = APIRouter(prefix=ROOT)
     for verb in VERBS:
@@ -55,7 +55,7 @@ def routes(desk: Desk) -> APIRouter:
         """Give a job's picture, as often as it is asked for while it is kept."""
         found = desk.find(number)
         if not found.over:
-            raise Refusal(409, f"the job is {found.state}; ask again when it is done")
+            raise RequestError(409, f"the job is {found.state}; ask again when it is done")
         return _answer(found)
 
     @router.get(
@@ -75,7 +75,7 @@ def routes(desk: Desk) -> APIRouter:
         """Show what an iteration has by now, as PNG with 8 bits."""
         seen = await to_thread.run_sync(desk.find(number).sight, _SIGHT)
         if seen is None:
-            raise Refusal(409, "there is nothing to look at, or not yet: the job waits, is over, or iterates not")
+            raise RequestError(409, "there is nothing to look at, or not yet: the job waits, is over, or iterates not")
         file = await to_thread.run_sync(image.encode, image.Picture(pixels=seen), "png")
         return Response(file, media_type=TYPES["png"], headers={"Cache-Control": "no-store"})
 
@@ -95,7 +95,7 @@ def routes(desk: Desk) -> APIRouter:
     return router
 
 
-def facts_of(job: Job) -> dict[str, Any]:
+def facts_of(job: ServerJob) -> dict[str, Any]:
     """Tell where a job stands, as plain values."""
     here = f"{ROOT}/jobs/{job.id}"
     left = job.seconds_left
@@ -114,7 +114,7 @@ def facts_of(job: Job) -> dict[str, Any]:
     }
 
 
-def _endpoint(verb: str, desk: Desk) -> Callable[[Request], Awaitable[Response]]:
+def _endpoint(verb: str, desk: JobQueue) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         return await _Work(verb, desk).answer(request)
 
@@ -125,7 +125,7 @@ def _endpoint(verb: str, desk: Desk) -> Callable[[Request], Awaitable[Response]]
 class _Work:
     """One task's requests."""
 
-    def __init__(self, verb: str, desk: Desk) -> None:
+    def __init__(self, verb: str, desk: JobQueue) -> None:
         self._verb, self._desk = verb, desk
 
     async def answer(self, request: Request) -> Response:
@@ -157,30 +157,32 @@ class _Work:
             desk.stop(job)  # of use where its client hung up
             job.forget()
 
-    async def _read(self, request: Request, values: Mapping[str, Any], held: Held) -> Ask:
+    async def _read(self, request: Request, values: Mapping[str, Any], held: HeldRoom) -> TaskRequest:
         """Read what is asked for, and hold the bytes of it."""
         accept = request.headers.get("accept")
         acceptable(accept, "png")  # refused before the body is read
-        files, texts = await bodies.read(request, held)
+        files, texts = await uploads.read(request, held)
         said = read_fields(self._verb, texts)
         if twice := said.keys() & values.keys():
-            raise Refusal(422, f"{min(twice)}: expected it in the query or in the form, got both")
+            raise RequestError(422, f"{min(twice)}: expected it in the query or in the form, got both")
         said |= values
         pictures = files.pop("picture", [])
         if len(pictures) != 1 or not pictures[0]:
-            raise Refusal(422, f"expected one picture, got {len(pictures) if pictures != [b''] else 'an empty body'}")
-        ask = ask_of(self._verb, said, pictures[0], files, device=self._desk.device, memory=self._desk.memory)
+            raise RequestError(
+                422, f"expected one picture, got {len(pictures) if pictures != [b''] else 'an empty body'}"
+            )
+        ask = task_request(self._verb, said, pictures[0], files, device=self._desk.device, memory=self._desk.memory)
         return ask if ask.format is not None else _accepted(ask, accept)
 
 
-def _accepted(ask: Ask, accept: str | None) -> Ask:
+def _accepted(ask: TaskRequest, accept: str | None) -> TaskRequest:
     """Take the format of the answer from the Accept header, where the picture's own won't do."""
     own = batch.written(sniff(ask.picture[:HEAD]))
     chosen = acceptable(accept, own)
     return ask if chosen == own else replace(ask, format=chosen)
 
 
-async def _finished(request: Request, job: Job) -> bool:
+async def _finished(request: Request, job: ServerJob) -> bool:
     """Wait until a job is over; ``False``: its client hung up before."""
     over, gone = asyncio.create_task(_over(job)), asyncio.create_task(_gone(request))
     try:
@@ -191,7 +193,7 @@ async def _finished(request: Request, job: Job) -> bool:
         gone.cancel()
 
 
-async def _over(job: Job) -> None:
+async def _over(job: ServerJob) -> None:
     seen = 0
     while not job.over:
         seen = await job.change(seen, _PULSE)
@@ -202,15 +204,15 @@ async def _gone(request: Request) -> None:
         pass
 
 
-def _answer(job: Job) -> Response:
+def _answer(job: ServerJob) -> Response:
     if job.refusal is not None:
         raise job.refusal
     if job.made is None:
-        raise Refusal(409, "the job was stopped before there was a result")
+        raise RequestError(409, "the job was stopped before there was a result")
     return _picture(job.made)
 
 
-def _picture(made: Made) -> Response:
+def _picture(made: JobResult) -> Response:
     width, height = made.size
     headers = {
         "Safelight-Method": made.method,
@@ -222,7 +224,7 @@ def _picture(made: Made) -> Response:
     return Response(made.content, media_type=TYPES[made.format], headers=headers)
 
 
-async def _events(job: Job) -> AsyncIterator[bytes]:
+async def _events(job: ServerJob) -> AsyncIterator[bytes]:
     """Write a job's facts whenever they change, and a sign of life in between."""
     seen, quiet = -1, False
     with suppress(asyncio.CancelledError):  # its reader went away; the job goes on
