@@ -53,9 +53,11 @@ class Climb:
         return SolverResult(x=x)
 
 
-DARKEN = card("denoise", "darken", ClosedForm(solve=darken, bytes=8), takes=frozenset({"sigma"}), also=("deblock",))
-FILL = card("inpaint", "fill", ClosedForm(solve=fill, bytes=8), takes=frozenset({"mask"}))
-MEAN = card("upscale", "mean", ClosedForm(solve=mean, bytes=8), takes=frozenset({"frames", "blur", "sigma"}))
+DARKEN = card(
+    "denoise", "darken", ClosedForm(solve=darken, bytes=8), accepts=frozenset({"sigma"}), other_tasks=("deblock",)
+)
+FILL = card("inpaint", "fill", ClosedForm(solve=fill, bytes=8), accepts=frozenset({"mask"}))
+MEAN = card("upscale", "mean", ClosedForm(solve=mean, bytes=8), accepts=frozenset({"frames", "blur", "sigma"}))
 LACKING = card(
     "denoise", "lacking", Interpolation(kernel=CUBIC), extra=OptionalPackage(module="no_such_package", name="classic")
 )

@@ -58,9 +58,11 @@ def whole(name, method, **other):
     return Card(**(facts | {"method": method} | other))
 
 
-FORMULA = whole("formula", ClosedForm(solve=mean_of, bytes=64), takes=frozenset({"sigma"}), also=("deblock", "upscale"))
+FORMULA = whole(
+    "formula", ClosedForm(solve=mean_of, bytes=64), accepts=frozenset({"sigma"}), other_tasks=("deblock", "upscale")
+)
 STEPS = whole("steps", Optimised(run=in_steps, bytes=64))
-FRAMES = whole("frames", ClosedForm(solve=mean_of, bytes=64), takes=frozenset({"frames"}))
+FRAMES = whole("frames", ClosedForm(solve=mean_of, bytes=64), accepts=frozenset({"frames"}))
 
 
 def shipped(card, folder, options, scales=(1,)):
@@ -246,7 +248,7 @@ def test_a_missing_package_is_a_reason(monkeypatch):
 
 
 def test_a_closed_form_for_one_scale_is_missing_at_the_others():
-    card = whole("double", ClosedForm(solve=mean_of, bytes=64, scales=(2,)), also=("upscale",))
+    card = whole("double", ClosedForm(solve=mean_of, bytes=64, scales=(2,)), other_tasks=("upscale",))
     assert quality.locate(UPSCALE, card, {}, 2) is None
     assert quality.locate(UPSCALE, card, {}, 3).reason == "it is for x2 only"
     assert quality.locate(UPSCALE, whole("any", Interpolation(kernel=CUBIC)), {}, 3) is None

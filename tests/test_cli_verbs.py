@@ -171,7 +171,7 @@ def test_info_tells_all_about_a_method(card):
     assert all(f"--{option['name'].replace('_', '-')}" in text for option in facts["options"])
     assert text.count("published: ") == len(card.published)
     assert facts["tasks"] == list(card.tasks)
-    assert all(told in text for told in card.takes)
+    assert all(told in text for told in card.accepts)
     recipe = facts["recipe"]
     assert text.count("promised: ") == (0 if recipe is None else len(recipe["promises"]))
 

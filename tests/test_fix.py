@@ -104,7 +104,7 @@ def test_each_step_is_told_with_its_reason_in_the_right_order(tmp_path):
 
 
 def test_a_method_that_does_both_runs_once(monkeypatch):
-    both = replace(adds("denoise", lambda y: y + 0.1), also=("deblock",))
+    both = replace(adds("denoise", lambda y: y + 0.1), other_tasks=("deblock",))
     install(monkeypatch, both, deblock=both, denoise=both)
     noisy = Picture(pixels=np.minimum(scene(20), 200), jpeg_quality=30)
     made = AutoFix(InferenceRequest(device="cpu"))(noisy)

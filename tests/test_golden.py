@@ -31,7 +31,7 @@ def cases():
     """Every method at each task that it serves alone and within seconds, with the weights that are shipped."""
     for card in CARDS:
         waiting = isinstance(card.method, Trained) and not card.method.weights
-        alone = not card.takes & {"style", "backbone"} and card.name not in ("dip", "multiframe")
+        alone = not card.accepts & {"style", "backbone"} and card.name not in ("dip", "multiframe")
         if waiting or card.extra is not None or not alone:
             continue
         for task in card.tasks:

@@ -52,7 +52,7 @@ WHOLE = (
     + """
 import sys
 import numpy as np
-from safelight import catalog, infer
+from safelight import catalog, inference
 from safelight.media.image import Picture
 
 side = round(50e6 ** 0.5 / 4)

@@ -162,7 +162,7 @@ def test_gaussian_blur_against_scipy():
     x = np.random.default_rng(3).random((30, 40))
     ours = ops.gaussian_blur(torch.from_numpy(x)[None, None], 1.7)[0, 0].numpy()
     np.testing.assert_allclose(
-        ours, gaussian_filter(x, 1.7, mode="reflect", radius=ops.gaussian_reach(1.7)), atol=1e-12
+        ours, gaussian_filter(x, 1.7, mode="reflect", radius=ops.gaussian_radius(1.7)), atol=1e-12
     )
 
 

@@ -19,10 +19,10 @@ def random_network(card, scale, options=None):
 
 def random_runner(card, task="upscale", **settings):
     """A runner whose networks have random weights: what is proved with it holds for all weights."""
-    if "style" in card.takes:
+    if "style" in card.accepts:
         drawn = np.random.default_rng(7).random((70, 60, 3), dtype=np.float32)
         settings.setdefault("styles", (StylePicture(picture=Picture(pixels=drawn)),))
-    if "backbone" in card.takes:
+    if "backbone" in card.accepts:
         settings.setdefault("backbone", backbones.load("lens", random=0))
     settings = InferenceRequest(device="cpu", task=task, **settings)
     if not isinstance(card.method, Trained):

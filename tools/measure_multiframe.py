@@ -54,13 +54,13 @@ def shifted(x: Tensor, by: Tensor) -> Tensor:
 
 
 def burst(
-    original: Tensor, scale: int, count: int, sigma: float, reach: float, seed: int
+    original: Tensor, scale: int, count: int, sigma: float, receptive_radius: float, seed: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Make frames (count, C, h, w) of (1, C, H, W), with what is visible of the original, and the shifts (count, 2)."""
     generator = torch.Generator().manual_seed(seed)
-    shifts = (2 * torch.rand(count, 2, generator=generator, dtype=torch.float64) - 1) * reach
+    shifts = (2 * torch.rand(count, 2, generator=generator, dtype=torch.float64) - 1) * receptive_radius
     shifts[0] = 0
-    cut = int(reach) + 5  # pixels of a frame at each border
+    cut = int(receptive_radius) + 5  # pixels of a frame at each border
     frames: list[Tensor] = []
     for shift in shifts:
         small = Downsample(scale)(shifted(original, shift * scale))[..., cut:-cut, cut:-cut]

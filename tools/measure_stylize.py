@@ -27,7 +27,7 @@ CHILD = """
 import json, sys, time
 import numpy as np
 import torch
-from safelight import catalog, infer
+from safelight import catalog, inference
 from safelight.media.image import Picture
 from safelight.inference.request import StylePicture
 
@@ -46,7 +46,7 @@ def drawn(height, width):
 
 
 card = catalog.find(name, "stylize")
-styles = (StylePicture(picture=drawn(512, 640)),) if "style" in card.takes else ()
+styles = (StylePicture(picture=drawn(512, 640)),) if "style" in card.accepts else ()
 settings = inference.InferenceRequest(task="stylize", styles=styles, device="cpu")
 runner = inference.prepare(card, settings)
 picture = drawn(height, width)
@@ -62,7 +62,7 @@ print(json.dumps({"seconds": round(sorted(seconds)[len(seconds) // 2], 2), "mib"
 EXACT = """
 import dataclasses, sys
 import torch
-from safelight import catalog, infer
+from safelight import catalog, inference
 from safelight.nn.blocks import extended, grain
 from safelight.media.image import Picture
 from safelight.inference.model import load
@@ -75,7 +75,7 @@ x = torch.rand(1, 3, 64, 96)
 x = torch.nn.functional.interpolate(x, (512, 768), mode="bicubic").clamp(0, 1)
 style = torch.rand(1, 3, 256, 320)
 as_picture = lambda t: Picture(pixels=t[0].permute(1, 2, 0).contiguous().numpy())
-taken = "style" in card.takes
+taken = "style" in card.accepts
 styles = (StylePicture(picture=as_picture(style)),) if taken else ()
 settings = lambda memory: inference.InferenceRequest(task="stylize", styles=styles, device="cpu", memory=memory)
 options = card.method.pick(card.options(), "stylize", False, None) if card.method.pick else card.options()

@@ -96,7 +96,7 @@ def costs() -> str:
                 cells = (
                     called(card), NONE if scale == 1 else f"x{scale}",
                     f"{counted.parameters:,}", f"{counted.weights:,}",
-                    f"{counted.multiply_adds:,.0f}", str(2 * method.reach(made, scale) + 1),
+                    f"{counted.multiply_adds:,.0f}", str(2 * method.receptive_radius(made, scale) + 1),
                     "as it is" if scale == 1 else looks, channels_of(method, made).upper(),
                 )  # fmt: skip
                 found.setdefault(cells, []).append(" ".join(map(str, values.values())))

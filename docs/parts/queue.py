@@ -152,7 +152,7 @@ def queue() -> str:
             [
                 one.name,
                 NONE if promise is None else promise.data,
-                NONE if promise is None and one.method.one_for_all else one.track.label(one.level),
+                NONE if promise is None and one.method.scale_agnostic else one.track.label(one.level),
                 "no weights" if one.measured is None else f"{one.measured:.2f}",
                 decibels(None if promise is None else promise.psnr),
                 decibels(None if promise is None else promise.floor),
@@ -172,7 +172,7 @@ def command(one: Queued) -> str:
     """The one command to run, with the paper's own work where it is known, else with ten times the recipe's steps."""
     recipe = one.method.recipe
     parts = [f"safelight train {one.card.id}", *(f"--data DIR/{name}" for name in recipe.data)]
-    if not one.method.one_for_all:
+    if not one.method.scale_agnostic:
         parts.append(f"--scale {one.scale}")
     flags = {fact.name: fact.name.replace("_", "-") for fact in option_facts(one.card.options)}
     parts += [f"--{flags[name]} {value}" for name, value in one.options.items()]
@@ -183,7 +183,7 @@ def command(one: Queued) -> str:
         parts.append(f"--steps {work.steps} --batch {work.batch}")
         if recipe.stages and recipe.start in (None, one.scale):
             parts.append("--whole")  # as the paper's own steps were
-        if work.of_input or one.method.examples is not None:  # elsewhere a patch counts other pixels than the paper
+        if work.of_input or one.method.degradations is not None:  # elsewhere a patch counts other pixels than the paper
             parts.append(f"--patch {work.side}")
     if one.name in BEGINS_FROM:
         name, options = BEGINS_FROM[one.name]
@@ -207,7 +207,7 @@ def _file(card: Card, options: Values, scale: int) -> str:
         if scale in weights.scales and make_options(card, weights.options) == made:
             return f"src/safelight/weights/{weights.file}"
     variant = "".join(f"-{value}" for value in options.values())
-    return f"{card.name}{variant}{'' if card.method.one_for_all else f'-x{scale}'}.safetensors"
+    return f"{card.name}{variant}{'' if card.method.scale_agnostic else f'-x{scale}'}.safetensors"
 
 
 def estimate(one: Queued, work: PaperWork) -> str:

@@ -114,7 +114,7 @@ def find(name: str, task: Task | None = None) -> Card:
         if name in (card.id, card.name):
             return card
     for card in cards:
-        if name in (f"{other}/{card.name}" for other in card.also):
+        if name in (f"{other}/{card.name}" for other in card.other_tasks):
             return card
     known = [card.id for card in cards] if "/" in name else [card.name for card in cards]
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or known

@@ -213,7 +213,7 @@ def test_tiles_of_a_styler_equal_the_whole(card, task):
     x = to_tensor(source.pixels)
     style = Style(x=to_tensor(STYLE.picture.pixels))
     with torch.inference_mode():
-        made = model.complete(x, (style,) if "style" in card.takes else ())
+        made = model.complete(x, (style,) if "style" in card.accepts else ())
         n, noisy = card.method.margin, x + card.method.noise * grain(0, 0, 47, 61)
         whole = made(extended(noisy, card.method.multiple, n))[0, :, n : n + 47, n : n + 61]
     whole = whole.clamp(0, 1).permute(1, 2, 0).numpy()
@@ -224,7 +224,7 @@ def test_tiles_of_a_styler_equal_the_whole(card, task):
 
 
 def settings_of(card, task, **changes):
-    styles = (STYLE,) if "style" in card.takes else ()
+    styles = (STYLE,) if "style" in card.accepts else ()
     return inference.InferenceRequest(device="cpu", task=task, styles=styles, **changes)
 
 
@@ -327,7 +327,7 @@ def test_what_a_method_does_not_take_is_refused(card):
         "style": (STYLE,), "backbone": "lens", "begin": picture(4, 4),
     }  # fmt: skip
     for condition, value in settings.items():
-        if condition not in card.takes:
+        if condition not in card.accepts:
             name = "styles" if condition == "style" else condition
             with pytest.raises(CardError, match="takes no"):
                 inference.prepare(card, inference.InferenceRequest(device="cpu", **{name: value}))
@@ -379,8 +379,8 @@ def test_declared_reach_is_the_measured_receptive_field(card, scale):
                 assert card.method.statistics
                 setattr(layer, name, torch.nn.Identity())
     zoom = 1 if card.method.input == "interpolated" else scale
-    reach = card.method.reach(card.options(), scale)
-    side = len(mirrored(2 * reach + 9, card.method.multiple, 0))
+    receptive_radius = card.method.receptive_radius(card.options(), scale)
+    side = len(mirrored(2 * receptive_radius + 9, card.method.multiple, 0))
     x = torch.rand(1, channels(card), side, side, dtype=torch.float64).mul_(0.1).add_(0.5).requires_grad_()
     y = net(x)
     measured = 0
@@ -389,7 +389,7 @@ def test_declared_reach_is_the_measured_receptive_field(card, scale):
         (gradient,) = torch.autograd.grad(block.sum(), x, retain_graph=True)
         touched = gradient.abs().sum(dim=(0, 1)).nonzero()
         measured = max(measured, int((touched - middle).abs().max()))
-    assert measured <= reach <= measured + 2
+    assert measured <= receptive_radius <= measured + 2
 
 
 def whole_network(card, scale):
@@ -457,11 +457,11 @@ def test_shipped_weights_are_what_the_card_says(card):
         assert header.licence
         assert header.commit
     served = list(itertools.chain.from_iterable(w.scales for w in card.method.weights if not w.options))
-    if card.method.pick is None:
+    if card.method.resolve_options is None:
         assert sorted(served) == sorted(card.method.scales), "the default options have weights for every scale, once"
     else:
         for gray in (True, False):
-            wanted = card.method.pick(card.options(), card.task, gray, None)
+            wanted = card.method.resolve_options(card.options(), card.task, gray, None)
             assert any(make_options(card, w.options) == wanted for w in card.method.weights)
 
 

@@ -266,8 +266,8 @@ def test_a_mask_says_where_a_style_is():
     found = run(y, Style(x=stripes(), mask=left), iterations=15, tv_weight=0, style_layers="relu1_1,relu2_1,relu3_1")
     change = (found - y).abs().mean(dim=(0, 1, 2))
     # What relu3_1 sees, the squares of its maps that the mask's border cuts, and the coarsest corrections.
-    reach = LENS.sight("relu3_1").field // 2 + 4 + 2 * 2 ** (image_descent.LEVELS - 1)
-    assert change[64 + reach :].max() < 0.1 * change[:64].mean()  # the content holds on, from place to place
+    receptive_radius = LENS.sight("relu3_1").field // 2 + 4 + 2 * 2 ** (image_descent.LEVELS - 1)
+    assert change[64 + receptive_radius :].max() < 0.1 * change[:64].mean()  # the content holds on, from place to place
     assert change[:64].mean() > 0.03
 
 

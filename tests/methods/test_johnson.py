@@ -16,7 +16,7 @@ from safelight.engine.samples import to_tensor
 from safelight.inference import model as models
 from safelight.media import image
 from safelight.methods.stylize import johnson
-from safelight.methods.stylize.johnson import Johnson, Options, PerceptualLoss, pick
+from safelight.methods.stylize.johnson import Johnson, Options, PerceptualLoss, resolve_options
 from safelight.training import loop
 
 CARD = find("stylize/johnson")
@@ -158,10 +158,10 @@ def test_without_a_style_nothing_is_trained(pictures):
 
 
 def test_auto_is_the_first_shipped_style():
-    settled = pick(Options(), "stylize", False, None)
+    settled = resolve_options(Options(), "stylize", False, None)
     shipped = [weights.options["look"] for weights in johnson.WEIGHTS]
     assert settled.look == (shipped[0] if shipped else "auto")
-    assert pick(Options(look="scream"), "stylize", False, None).look == "scream"
+    assert resolve_options(Options(look="scream"), "stylize", False, None).look == "scream"
 
 
 def test_an_unknown_look_lists_the_others():

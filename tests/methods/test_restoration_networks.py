@@ -42,7 +42,7 @@ def test_dncnn3_is_one_network_of_twenty_layers_for_three_tasks():
     assert dncnn3.CARD.tasks == ("deblock", "denoise", "upscale")
     for task in dncnn3.CARD.tasks:
         assert find("dncnn3", task) is dncnn3.CARD
-    [mixture] = dncnn3.examples(dncnn3.CARD.options())
+    [mixture] = dncnn3.degradations(dncnn3.CARD.options())
     kinds = mixture.kinds
     assert [type(kind) for kind in kinds] == [Jpeg, Noise, Shrink, Shrink, Shrink]
     assert (kinds[0].low, kinds[0].high, kinds[1].low, kinds[1].high) == (5, 99, 0, 55)  # section IV-A
@@ -96,8 +96,8 @@ def test_every_restoring_network_starts_as_the_identity():
 def test_dncnn_picks_by_colour_and_level(gray, sigma, variant, monkeypatch):
     monkeypatch.setattr(dncnn, "PICKED", frozenset({"S15", "S50"}))
     level = None if sigma is None else sigma / 255
-    assert dncnn.pick(dncnn.Options(), "denoise", gray, level) == dncnn.Options(variant)
-    assert dncnn.pick(dncnn.Options("S15"), "denoise", gray, level) == dncnn.Options("S15")
+    assert dncnn.resolve_options(dncnn.Options(), "denoise", gray, level) == dncnn.Options(variant)
+    assert dncnn.resolve_options(dncnn.Options("S15"), "denoise", gray, level) == dncnn.Options("S15")
 
 
 def test_dncnn_is_blind_where_the_network_of_a_level_is_no_better():
@@ -107,20 +107,20 @@ def test_dncnn_is_blind_where_the_network_of_a_level_is_no_better():
     measured = {name: f"Set12 sigma {level} PSNR" for name, level in dncnn.LEVELS.items()}
     assert {name for name, score in measured.items() if scores[name][score] > scores["B"][score]} == dncnn.PICKED
     for name, level in dncnn.LEVELS.items():
-        picked = dncnn.pick(dncnn.Options(), "denoise", True, level / 255)
+        picked = dncnn.resolve_options(dncnn.Options(), "denoise", True, level / 255)
         assert picked == dncnn.Options(name if name in dncnn.PICKED else "B")
 
 
 def test_red_picks_by_task():
-    assert red.pick(red.Options(), "upscale", True, None) == red.Options(work="enlarge")
-    assert red.pick(red.Options("30"), "denoise", False, 0.1) == red.Options("30", work="noise")
+    assert red.resolve_options(red.Options(), "upscale", True, None) == red.Options(work="enlarge")
+    assert red.resolve_options(red.Options("30"), "denoise", False, 0.1) == red.Options("30", work="noise")
 
 
 def test_what_a_network_is_trained_on_follows_its_options():
-    assert dncnn.examples(dncnn.Options("S15")) == (Noise(15, 15),)
-    assert dncnn.examples(dncnn.Options("CB")) == (Noise(0, 55),)
-    assert red.examples(red.Options(work="noise")) == (Noise(0, 70),)
-    [mixture] = red.examples(red.Options(work="enlarge"))
+    assert dncnn.degradations(dncnn.Options("S15")) == (Noise(15, 15),)
+    assert dncnn.degradations(dncnn.Options("CB")) == (Noise(0, 55),)
+    assert red.degradations(red.Options(work="noise")) == (Noise(0, 70),)
+    [mixture] = red.degradations(red.Options(work="enlarge"))
     assert [kind.scale for kind in mixture.kinds] == [2, 3, 4]
 
 

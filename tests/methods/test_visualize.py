@@ -104,7 +104,7 @@ def test_networks_see_as_far_as_their_cards_declare(name):
     card = catalog.find(name)
     scale = max(card.method.scales)
     subject = InspectedNetwork(random_network(card, scale), name, channels=1)
-    declared, made = 2 * card.method.reach(card.options(), scale) + 1, subject.layer(OUTPUT)
+    declared, made = 2 * card.method.receptive_radius(card.options(), scale) + 1, subject.layer(OUTPUT)
     assert made.stride == (1 if card.method.input == "interpolated" else 1 / scale)
     # FSRCNN's card counts for a whole pixel of the input, of which no single pixel of the result sees all.
     assert declared - 2 <= made.field <= declared
@@ -310,8 +310,8 @@ def test_attribution_of_a_network_that_gets_the_picture_enlarged():
     assert attribution.scale_of(subject) == 3
     made = draw("attribution", subject, picture(24, channels=3), at=(30, 30), side=9, options={"steps": 8}).facts
     assert made["sum"] == pytest.approx(made["detail"] - made["detail_of_blurred"], rel=0.1)
-    reach = 8 / 3 + 3  # pixels of the small picture
-    assert 9 < made["pixels"] <= (3 + 2 * reach + 1) ** 2
+    receptive_radius = 8 / 3 + 3  # pixels of the small picture
+    assert 9 < made["pixels"] <= (3 + 2 * receptive_radius + 1) ** 2
 
 
 def test_the_diffusion_index_tells_one_pixel_from_all():
@@ -623,7 +623,7 @@ def test_every_view_takes_a_gray_and_a_colour_network(view):
         asked = {"options": options}
         if view.needs & {"layer", "layers"}:
             asked |= {"layers": ("0",)}
-        if "channels" in view.takes:
+        if "channels" in view.accepts:
             asked |= {"channels": (0,)}
         x = picture(24, subject.channels) if "picture" in view.needs else None
         first, second = (draw(view.name, subject, x, **asked) for _ in range(2))

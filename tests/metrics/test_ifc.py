@@ -82,8 +82,8 @@ def by_numpy(result: np.ndarray, reference: np.ndarray) -> float:
         )
         covariance = np.cov(vectors.T, bias=True)
         inverse, eigenvalues = np.linalg.inv(covariance), np.linalg.eigvalsh(covariance)
-        reach, cut = window // 2, math.ceil(window // 2 / 3)
-        px, py = (np.pad(a, reach, mode="reflect") for a in (x, y))
+        receptive_radius, cut = window // 2, math.ceil(window // 2 / 3)
+        px, py = (np.pad(a, receptive_radius, mode="reflect") for a in (x, y))
         for i in range(cut, rows - cut):
             for j in range(cut, columns - cut):
                 block = y[3 * i : 3 * i + 3, 3 * j : 3 * j + 3].ravel()

@@ -214,7 +214,7 @@ def test_a_cluster_goes_on_with_what_a_local_run_began(tmp_path):
 
 CALLER = """
 import sys
-from safelight import infer
+from safelight import inference
 from safelight.batch import Files, cluster
 plan = cluster.plan([sys.argv[1]], out=sys.argv[2], tag="x2", format=None, on_exist="error")
 pool = cluster.Pool(workers=2)

@@ -29,7 +29,7 @@ def test_tasks_say_what_each_method_takes(server):
                         (fact.low, fact.high),
                         (None, None),
                     )
-            for condition in card.takes - {"mask"}:
+            for condition in card.accepts - {"mask"}:
                 assert condition in fields
 
 

@@ -208,7 +208,7 @@ def _make(card: Card, small: Picture, settings: InferenceRequest) -> tuple[Pictu
     from safelight import inference
     from safelight.core.card import Optimised
 
-    if "sigma" not in card.takes:
+    if "sigma" not in card.accepts:
         settings = replace(settings, sigma=None)
     runner = inference.prepare(card, settings)
     if not isinstance(card.method, Optimised):

@@ -116,7 +116,7 @@ def extent(fact: OptionFact) -> str:
 
 # --- completion, without torch ----------------------------------------------------------------------------------------
 
-_ALSO = re.compile(r"^    also=\(([^)]*)\)", re.MULTILINE)  # in a card: further tasks
+_ALSO = re.compile(r"^    other_tasks=\(([^)]*)\)", re.MULTILINE)  # in a card: further tasks
 
 
 def method_names(task: str) -> list[str]:

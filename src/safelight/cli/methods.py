@@ -113,10 +113,10 @@ def info(
         say(f'paper: {card.paper.authors}, "{card.paper.title}", {card.paper.venue}, {card.paper.link}')
     say(f"tasks: {', '.join(card.tasks)}; {facts['kind']}")
     if "upscale" in card.tasks:
-        shared = ", one network for all" if facts["one_for_all"] else ""
+        shared = ", one network for all" if facts["scale_agnostic"] else ""
         say(f"scales: {_zooms(facts)}{shared}; others follow by a resize")
-    if card.takes:
-        say(f"can be told: {', '.join(facts['takes'])}")
+    if card.accepts:
+        say(f"can be told: {', '.join(facts['accepts'])}")
     if facts["extra"] is not None:
         there = "installed" if facts["extra"]["installed"] else "not installed"
         say(f"needs: pip install 'safelight[{facts['extra']['name']}]' ({there})")
@@ -127,7 +127,7 @@ def info(
             f"cost{at}: {cost['parameters']:,} parameters ({cost['weights']:,} weights), "
             f"{cost['multiply_adds']:,.0f} multiply-adds per pixel of the result"
         )
-        say(f"receptive field: {2 * cost['reach'] + 1} pixels; input: {facts['input']}, {facts['channels']}")
+        say(f"receptive field: {2 * cost['receptive_radius'] + 1} pixels; input: {facts['input']}, {facts['channels']}")
     for option in option_facts(card.options):
         say(f"option --{option.name.replace('_', '-')}: {option.help} ({extent(option)})")
     for weights in facts["weights"]:

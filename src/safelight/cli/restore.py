@@ -271,7 +271,7 @@ def _prepare(
     # The machine that drives a cluster need not have the device of its workers.
     device = flags.device if flags.cluster is None else "cpu"
     runner = inference.prepare(card, replace(settings, device=device))
-    if "frames" in card.takes:
+    if "frames" in card.accepts:
         ask, frames = picture_inputs.take_frames(ask, decoder)
         settings = replace(settings, frames=frames)
         runner = inference.prepare(card, replace(settings, device=device))

@@ -139,7 +139,7 @@ def _network(card: Card) -> Trained:
 
 
 def _scales(card: Card, network: Trained, scale: int | None) -> tuple[int, ...]:
-    if network.one_for_all:
+    if network.scale_agnostic:
         if scale is not None:
             raise UsageError(f"{card.id}: expected no --scale, got {scale}; one network serves all that it does")
         return network.scales
@@ -171,8 +171,14 @@ def _options(card: Card, given: dict[str, str]) -> Any:  # noqa: ANN401 - each m
 
     options = make_options(card, given)
     method = card.method
-    if isinstance(method, Trained) and method.pick is not None and not isinstance(method.training, Perceptual):
-        return method.pick(options, card.task, True, None)  # what depends on a picture: as for one that is gray
+    if (
+        isinstance(method, Trained)
+        and method.resolve_options is not None
+        and not isinstance(method.training, Perceptual)
+    ):
+        return method.resolve_options(
+            options, card.task, True, None
+        )  # what depends on a picture: as for one that is gray
     return options
 
 
@@ -184,7 +190,7 @@ def _name(card: Card, network: Trained, options: Any, scales: tuple[int, ...]) -
         for field in dataclasses.fields(options)
         if getattr(options, field.name) != getattr(usual, field.name)
     ]
-    scale = [] if network.one_for_all or scales == (1,) else [f"x{scales[0]}"]
+    scale = [] if network.scale_agnostic or scales == (1,) else [f"x{scales[0]}"]
     return "-".join([card.name, *chosen, *scale])
 
 

@@ -351,7 +351,7 @@ def _list(*, json: bool) -> int:
                     "view": view.name,
                     "title": view.title,
                     "summary": view.summary,
-                    "takes": sorted(view.takes),
+                    "accepts": sorted(view.accepts),
                     "needs": sorted(view.needs),
                     "paper": None if view.paper is None else view.paper.link,
                 }

@@ -239,7 +239,7 @@ class Interpolation:
 
     kernel: Kernel
     after: Callable[[Tensor, float, Any], Tensor] | None = None
-    after_reach: Callable[[float, Any], int] | None = None
+    after_radius: Callable[[float, Any], int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,7 +280,7 @@ class Trained:
     each channel of RGB or of YCbCr in turn when it removes noise or JPEG artefacts.
     ``scales`` are the zooms; 1 stands for the tasks that keep the size.
     ``reach(options, scale)`` is the radius of the receptive field: how many input pixels away, at most, a pixel
-    influences the output pixels that lie in it. ``one_for_all`` says that a single network serves every scale.
+    influences the output pixels that lie in it. ``scale_agnostic`` says that a single network serves every scale.
     ``examples(options)`` says what the inputs of its training are made by; ``None``: by shrinking, by its scale.
     ``pick(options, task, gray, sigma)`` settles options that depend on the picture: a network of gray pictures, say, or
     one for a noise of ``sigma`` (in [0, 1], ``None`` where it is not told).
@@ -288,7 +288,7 @@ class Trained:
     ``grow(network, width)`` sets the share of its channels that a network in training has, for a recipe with stages.
 
     ``statistics`` says that the network normalises by statistics of whole maps (``blocks.Normalisation``), which the
-    engine takes once over the picture; ``reach`` is then that of the network with these held fixed. ``multiple`` is
+    engine takes once over the picture; ``receptive_radius`` is then that of the network with these held fixed. ``multiple`` is
     what the sides of its input have to be multiples of, and at least twice; ``margin`` is how many pixels it wants to
     see around a picture, which are cut off the result. The picture is mirrored at its borders for both. ``noise`` is
     the standard deviation of the grain (``blocks.grain``) that is added to what such a network is given.
@@ -300,13 +300,13 @@ class Trained:
     input: Literal["low-resolution", "interpolated"]
     channels: Channels | Callable[[Any], Channels]
     scales: tuple[int, ...]
-    reach: Callable[[Any, int], int]
+    receptive_radius: Callable[[Any, int], int]
     training: Callable[[Any, Recipe], Training] | Perceptual
     recipe: Recipe
     weights: tuple[Weights, ...] = ()
-    one_for_all: bool = False
-    examples: Callable[[Any], tuple[Degradation, ...]] | None = None
-    pick: Callable[[Any, Task, bool, float | None], Any] | None = None
+    scale_agnostic: bool = False
+    degradations: Callable[[Any], tuple[Degradation, ...]] | None = None
+    resolve_options: Callable[[Any, Task, bool, float | None], Any] | None = None
     precisions: tuple[Precision, ...] = ("float32", "bfloat16")
     foreign: tuple[ForeignLayout, ...] = ()
     grow: Callable[[Any, float], None] | None = None
@@ -339,8 +339,8 @@ class Card:
     """The facts of one method; everything else derives from them.
 
     ``module`` is the file's ``__name__``: the method's name and its task are read from it, so a thing is named once.
-    ``summary`` is one line for people. ``published`` holds the paper's own table. ``also`` lists further tasks that the
-    method serves, beside that of its folder; ``takes`` what else a user may tell it; ``extra`` an optional package.
+    ``summary`` is one line for people. ``published`` holds the paper's own table. ``other_tasks`` lists further tasks that the
+    method serves, beside that of its folder; ``accepts`` what else a user may tell it; ``extra`` an optional package.
     """
 
     module: str
@@ -350,14 +350,14 @@ class Card:
     options: type[Any] = NoOptions
     paper: Paper | None = None
     published: tuple[Score, ...] = ()
-    also: tuple[Task, ...] = ()
-    takes: frozenset[Condition] = frozenset()
+    other_tasks: tuple[Task, ...] = ()
+    accepts: frozenset[Condition] = frozenset()
     extra: OptionalPackage | None = None
 
     @property
     def tasks(self) -> tuple[Task, ...]:
         """All that it does, the task of its folder first."""
-        return (self.task, *self.also)
+        return (self.task, *self.other_tasks)
 
     @property
     def task(self) -> Task:

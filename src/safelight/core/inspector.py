@@ -83,7 +83,7 @@ class Inspector:
     draw: Callable[[InspectorInput, Any, ProgressCallback], InspectorOutput]
     options: type[Any] = NoOptions
     paper: Paper | None = None
-    takes: frozenset[Take] = frozenset()
+    accepts: frozenset[Take] = frozenset()
     needs: frozenset[Take] = frozenset()
     longest: int | None = None
     restorers_only: bool = False

@@ -41,8 +41,8 @@ def blur_kernel(blur: str | Path) -> Tensor:
             sigma = math.nan
         if not 0 < sigma <= 50:
             raise BlurError(f"expected a blur such as gaussian:1.6, of 0 to 50 pixels, got {text!r}")
-        reach = ops.gaussian_reach(sigma)
-        t = torch.arange(-reach, reach + 1, dtype=torch.float64)
+        receptive_radius = ops.gaussian_radius(sigma)
+        t = torch.arange(-receptive_radius, receptive_radius + 1, dtype=torch.float64)
         g = torch.exp(-(t**2) / (2 * sigma**2))
         return torch.outer(g, g) / g.sum() ** 2
     return _read_kernel(Path(blur))

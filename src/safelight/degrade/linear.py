@@ -118,8 +118,8 @@ class Blur:
 
     def _around(self, x: Tensor, kernel: Tensor, dim: int) -> Tensor:
         """The indices that frame an axis, (n + k - 1,)."""
-        n, reach = x.shape[dim], kernel.shape[dim] // 2
-        position = torch.arange(-reach, n + reach, device=x.device)
+        n, receptive_radius = x.shape[dim], kernel.shape[dim] // 2
+        position = torch.arange(-receptive_radius, n + receptive_radius, device=x.device)
         if self.border == "circular":
             return position.remainder(n)
         position = position.remainder(2 * n)

@@ -228,20 +228,20 @@ def _layer(
 
 
 def _convolution(module: nn.Conv2d) -> Convolve:
-    reach = [d * (k // 2) for d, k in zip(module.dilation, module.kernel_size, strict=True)]
+    receptive_radius = [d * (k // 2) for d, k in zip(module.dilation, module.kernel_size, strict=True)]
     padding: Any = module.padding
     odd = all(k % 2 == 1 for k in module.kernel_size)
-    if module.stride != (1, 1) or not odd or (padding != "same" and tuple(padding) != tuple(reach)):
+    if module.stride != (1, 1) or not odd or (padding != "same" and tuple(padding) != tuple(receptive_radius)):
         raise UnknownLayerError("a convolution that changes the size")
     if module.padding_mode not in ("zeros", "replicate"):
         raise UnknownLayerError(f"a convolution with a border of {module.padding_mode}")
     return Convolve(
         weight=module.weight.detach(),
         bias=None if module.bias is None else module.bias.detach(),
-        above=reach[0],
-        below=reach[0],
-        left=reach[1],
-        right=reach[1],
+        above=receptive_radius[0],
+        below=receptive_radius[0],
+        left=receptive_radius[1],
+        right=receptive_radius[1],
         dilation=cast("tuple[int, int]", module.dilation),
         groups=module.groups,
         repeat_edge=module.padding_mode == "replicate",

@@ -73,10 +73,10 @@ def chain(scales: tuple[int, ...], zoom: float) -> tuple[int, ...]:
     return min((c for c in candidates if math.prod(c) >= zoom - 1e-9), key=lambda c: (math.prod(c), len(c), c[-1]))
 
 
-def affordable(size: tuple[int, int], reach: int, column: int, pixel: int, memory: int) -> tuple[int, int]:
+def affordable(size: tuple[int, int], receptive_radius: int, column: int, pixel: int, memory: int) -> tuple[int, int]:
     """Choose the (H, W) of a tile such that its border costs least, among those that the memory holds.
 
-    Neighbours compute a border of ``reach`` pixels too, except at the picture's edge. The size is in pixels of the
+    Neighbours compute a border of ``receptive_radius`` pixels too, except at the picture's edge. The size is in pixels of the
     stage's input, as all sizes here.
 
     Args:
@@ -96,11 +96,11 @@ def affordable(size: tuple[int, int], reach: int, column: int, pixel: int, memor
     parts = 1
     while True:
         width = math.ceil(size[1] / parts)
-        wide = min(size[1], width + 2 * reach)
+        wide = min(size[1], width + 2 * receptive_radius)
         high = int((memory / wide - column) / pixel)
-        height = size[0] if high >= size[0] else high - 2 * reach
+        height = size[0] if high >= size[0] else high - 2 * receptive_radius
         if height >= 1:
-            tall = min(size[0], height + 2 * reach)
+            tall = min(size[0], height + 2 * receptive_radius)
             extra = wide * tall / (width * height)
             if extra < cost:
                 best, cost = (height, width), extra

@@ -293,14 +293,19 @@ class StatisticsStage:
         size = self._sizes[target]
         middle = Region(size[0] // 2, size[0] // 2 + 1, size[1] // 2, size[1] // 2 + 1)
         needs = self._needs([target], middle, self._kept)
-        reach, most, alive = 0.0, 0.0, dict[int, float]()
+        receptive_radius, most, alive = 0.0, 0.0, dict[int, float]()
         for value, region in needs.items():
             zoom = self._sizes[value][0] / size[0]
-            reach = max(reach, middle.top - region.top / zoom, region.bottom / zoom - middle.bottom)
+            receptive_radius = max(
+                receptive_radius, middle.top - region.top / zoom, region.bottom / zoom - middle.bottom
+            )
             alive[value] = 4 * self._channels[value] * zoom**2
             most = max(most, sum(alive.values()))
             alive = {old: each for old, each in alive.items() if old == target or self._later(old, value, needs)}
-        pixel, border = int(1.5 * most) + 1, math.ceil(reach)  # and half as much: the bordered copy that a layer reads
+        pixel, border = (
+            int(1.5 * most) + 1,
+            math.ceil(receptive_radius),
+        )  # and half as much: the bordered copy that a layer reads
         height, width = affordable(size, border, 0, pixel, min(self._share, _NEAR))
         if (height + 2 * border) * (width + 2 * border) <= 1.15 * height * width:
             return height, width  # in the cache, it gains a fifth

@@ -103,7 +103,7 @@ class ResampleStage:
 
 
 class LocalStage:
-    """Apply a function that multiplies the size by ``scale`` and looks at most ``reach`` input pixels away.
+    """Apply a function that multiplies the size by ``scale`` and looks at most ``receptive_radius`` input pixels away.
 
     The function is given the part of the picture and a ``Tick``, which it may tell how far it is. One that works on
     cells of ``multiple`` x ``multiple`` pixels gets whole ones, those of the picture: its last are filled up by
@@ -114,22 +114,22 @@ class LocalStage:
         self,
         size_in: tuple[int, int],
         scale: int,
-        reach: int,
+        receptive_radius: int,
         function: Callable[[Tensor, Tick], Tensor],
         multiple: int = 1,
     ) -> None:
         self.size_in = size_in
         self.size = (size_in[0] * scale, size_in[1] * scale)
-        self.scale, self.reach, self.function, self.multiple = scale, reach, function, multiple
+        self.scale, self.receptive_radius, self.function, self.multiple = scale, receptive_radius, function, multiple
 
     def reads(self, region: Region) -> Region:
-        """The pixels under the region and ``reach`` around them, as far as the picture goes."""
-        s, reach, n = self.scale, self.reach, self.multiple
+        """The pixels under the region and ``receptive_radius`` around them, as far as the picture goes."""
+        s, receptive_radius, n = self.scale, self.receptive_radius, self.multiple
         return Region(
-            max(0, region.top // s - reach) // n * n,
-            min(self.size_in[0], -(-(-(-region.bottom // s) + reach) // n) * n),
-            max(0, region.left // s - reach) // n * n,
-            min(self.size_in[1], -(-(-(-region.right // s) + reach) // n) * n),
+            max(0, region.top // s - receptive_radius) // n * n,
+            min(self.size_in[0], -(-(-(-region.bottom // s) + receptive_radius) // n) * n),
+            max(0, region.left // s - receptive_radius) // n * n,
+            min(self.size_in[1], -(-(-(-region.right // s) + receptive_radius) // n) * n),
         )
 
     def run(self, x: Tensor, region: Region, tick: Tick) -> Tensor:

@@ -42,12 +42,12 @@ def facts(card: Card, *, whole: bool = False) -> dict[str, Any]:
     found: dict[str, Any] = {
         "id": card.id, "task": card.task, "tasks": card.tasks, "title": card.title, "summary": card.summary,
         "kind": kind, "paper": None if card.paper is None else asdict(card.paper), "scales": scales,
-        "takes": sorted(card.takes), "cost": None if network is None else _cost(card, network),
+        "accepts": sorted(card.accepts), "cost": None if network is None else _cost(card, network),
         "psnr": _headlines([w["header"] for w in weights if w["header"] is not None]),
     }  # fmt: skip
     if whole:
         found["options"] = [{**asdict(fact), "kind": fact.kind.__name__} for fact in option_facts(card.options)]
-        found["one_for_all"] = network is not None and network.one_for_all
+        found["scale_agnostic"] = network is not None and network.scale_agnostic
         found["channels"] = None if network is None else channels_of(network, card.options())
         found["input"] = None if network is None else network.input
         found["precisions"] = None if network is None else network.precisions
@@ -75,7 +75,7 @@ def _cost(card: Card, method: Trained) -> dict[str, Any]:
     cost: Cost = Model(card, options, scale, network).cost
     return {
         "scale": scale, "parameters": cost.parameters, "weights": cost.weights, "multiply_adds": cost.multiply_adds,
-        "reach": method.reach(options, scale),
+        "receptive_radius": method.receptive_radius(options, scale),
     }  # fmt: skip
 
 

@@ -70,15 +70,15 @@ class InterpolationExecutor:
         """Resample, and filter if the method does."""
         method = self.method
         stages: list[Stage] = [ResampleStage(size, target, method.kernel)]
-        reach = 0
-        if method.after is not None and method.after_reach is not None:
+        receptive_radius = 0
+        if method.after is not None and method.after_radius is not None:
             zoom = max(target[0] / size[0], target[1] / size[1])
-            reach = method.after_reach(zoom, self.options)
+            receptive_radius = method.after_radius(zoom, self.options)
             after = partial(_call, method.after, zoom, self.options)
-            stages.append(LocalStage(target, 1, reach, _ensembled(after, self.settings)))
+            stages.append(LocalStage(target, 1, receptive_radius, _ensembled(after, self.settings)))
         # Eight copies of a tile in float32: the taps of one axis, the result of the other, the filter's frames.
         memory = self.settings.memory // 2
-        side = max(16, min(1024, int(math.sqrt(memory / (32.0 * channels))) - 2 * reach))
+        side = max(16, min(1024, int(math.sqrt(memory / (32.0 * channels))) - 2 * receptive_radius))
         return stages, (side, side)
 
 
@@ -113,10 +113,10 @@ class NetworkExecutor:
 
     def _options(self, *, gray: bool) -> Any:  # noqa: ANN401 - per method
         options = make_options(self.card, self.settings.options)
-        if self.method.pick is None:
+        if self.method.resolve_options is None:
             return options
         sigma = self.settings.sigma
-        return self.method.pick(options, self.task, gray, None if sigma is None else sigma / 255)
+        return self.method.resolve_options(options, self.task, gray, None if sigma is None else sigma / 255)
 
     def _model(self, scale: int, *, gray: bool) -> Model:
         if self._given:
@@ -145,9 +145,9 @@ class NetworkExecutor:
             column, pixel = model.memory(self.device.type == "cpu")
             if self.settings.ensemble:  # the sum, and a turned copy of the picture and of its result
                 pixel += 36 * scale**2
-            height, width = affordable(size, model.reach, column, pixel, share)
+            height, width = affordable(size, model.receptive_radius, column, pixel, share)
             function = _mixed(_ensembled(model, self.settings), self.settings.strength)
-            stages.append(LocalStage(size, scale, model.reach, function, self.method.multiple))
+            stages.append(LocalStage(size, scale, model.receptive_radius, function, self.method.multiple))
             size = stages[-1].size
             tile = (scale * min(tile[0], height), scale * min(tile[1], width))
         if size != target or not stages:
@@ -231,7 +231,7 @@ class SolverExecutor:
             OutOfMemoryError: It would take more memory than there is.
         """
         size = (y.shape[-2], y.shape[-1])
-        zoom = 1 if "size" in self.card.takes else self.zoom(size, target)
+        zoom = 1 if "size" in self.card.accepts else self.zoom(size, target)
         pixels = max(size[0] * size[1] * zoom**2, target[0] * target[1])
         need = self.method.bytes * pixels * y.shape[1] * (1 + len(self.settings.frames) // 4)
         if isinstance(self.method, Optimised):
@@ -249,7 +249,7 @@ class SolverExecutor:
             sigma=None if settings.sigma is None else settings.sigma / 255,
             mask=None if settings.mask is None else (mask_of(settings.mask, size) >= 0.5).float().to(self.device),
             frames=tuple(frame_of(frame, y) for frame in settings.frames),
-            styles=styles_of(settings.styles, y), size=target if "size" in self.card.takes else None,
+            styles=styles_of(settings.styles, y), size=target if "size" in self.card.accepts else None,
             backbone=self.backbone, begin=None if settings.begin is None else begin_of(settings.begin, y),
         )  # fmt: skip
         match self.method:
@@ -271,7 +271,7 @@ def backbone_for(card: Card, settings: InferenceRequest, device: torch.device) -
     Raises:
         BackboneError: There is no such backbone, or it has no weights here.
     """
-    if "backbone" not in card.takes:
+    if "backbone" not in card.accepts:
         return None
     if isinstance(settings.backbone, Backbone):
         return settings.backbone.to(device)

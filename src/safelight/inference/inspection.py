@@ -110,7 +110,9 @@ def load(
     options = network
     if weights is None:
         made = make_options(card, network or {})
-        options = asdict(made if card.method.pick is None else card.method.pick(made, task, gray, None))
+        options = asdict(
+            made if card.method.resolve_options is None else card.method.resolve_options(made, task, gray, None)
+        )
     return of_model(model.load(card, scale=scale, options=options, weights=weights, device=device, task=task))
 
 
@@ -184,7 +186,7 @@ def _check(view: Inspector, subject: InspectedNetwork, picture: Picture | None, 
             f"{view.id}: expected a network that makes pictures, such as upscale/edsr, got {subject.name}, which tells "
             "features of them"
         )
-    layers: Take = "layers" if "layers" in view.takes else "layer"
+    layers: Take = "layers" if "layers" in view.accepts else "layer"
     given: tuple[tuple[Take, bool], ...] = (
         ("picture", picture is not None),
         (layers, bool(look.layers)),
@@ -194,7 +196,7 @@ def _check(view: Inspector, subject: InspectedNetwork, picture: Picture | None, 
         ("size", look.size is not None),
     )
     for take, is_given in given:
-        if is_given and take not in view.takes:
+        if is_given and take not in view.accepts:
             raise CardError(f"{view.id} takes no {_WORDS[take].split(',')[0].removeprefix('a ')}; leave it out")
         if not is_given and take in view.needs:
             raise CardError(f"{view.id}: expected {_WORDS[take]}, got none; {_hint(take, subject)}")

@@ -111,14 +111,14 @@ class Model:
         return self._loaded
 
     @property
-    def reach(self) -> int:
+    def receptive_radius(self) -> int:
         """How many input pixels away a pixel can still influence the result at its place."""
-        reach = self.method.reach(self.options, self.scale)
+        receptive_radius = self.method.receptive_radius(self.options, self.scale)
         if self.scale == 1:
-            return reach
+            return receptive_radius
         if self.method.input == "interpolated":
-            return math.ceil(reach / self.scale) + _CUBIC_REACH
-        return max(reach, _CUBIC_REACH)  # the chroma's bicubic kernel, where the network looks less far
+            return math.ceil(receptive_radius / self.scale) + _CUBIC_REACH
+        return max(receptive_radius, _CUBIC_REACH)  # the chroma's bicubic kernel, where the network looks less far
 
     @property
     def _strips(self) -> RowStreaming | None:
@@ -294,7 +294,7 @@ def open_weights(card: Card, file: Path, scale: float | None = None) -> tuple[Pa
     name = weights_file.name_of(file)
     if header.method != card.id:
         raise weights_file.CheckpointError(f"{name}: expected weights of {card.id}, got {ascii(header.method)[1:60]}")
-    if method.one_for_all or len(header.scales) == 1:
+    if method.scale_agnostic or len(header.scales) == 1:
         return path, header
     named = {int(a or b) for a, b in re.findall(r"(?<![a-z0-9])(?:x(\d)|(\d)x)(?![a-z0-9])", file.name.lower())}
     fitting = tuple(one for one in header.scales if (one in named if named else one == scale))

@@ -100,7 +100,7 @@ def check(card: Card, task: Task, settings: InferenceRequest) -> None:
         raise MissingPackageError(
             f"{card.id} needs a package that is not installed; get it with: pip install 'safelight[{card.extra.name}]'"
         )
-    if task != "upscale" and (settings.scale is not None or (settings.size is not None and "size" not in card.takes)):
+    if task != "upscale" and (settings.scale is not None or (settings.size is not None and "size" not in card.accepts)):
         raise CardError(f"{task} keeps a picture's size; leave the scale and the size out, or use upscale")
     given: tuple[tuple[Condition, bool], ...] = (
         ("sigma", settings.sigma is not None),
@@ -112,7 +112,7 @@ def check(card: Card, task: Task, settings: InferenceRequest) -> None:
         ("begin", settings.begin is not None),
     )
     for condition, is_given in given:
-        if is_given and condition not in card.takes:
+        if is_given and condition not in card.accepts:
             raise CardError(f"{card.id} takes no {_FLAGS[condition]}; leave it out, or choose a method that does")
     if settings.sigma is not None and not (settings.sigma >= 0 and math.isfinite(settings.sigma)):
         raise CardError(f"expected a sigma of at least 0, in units of 0 to 255, got {settings.sigma:g}")
@@ -124,7 +124,7 @@ def check(card: Card, task: Task, settings: InferenceRequest) -> None:
         raise CardError(f"{card.id}: only the networks of upscale have consistent results; leave --consistent out")
     if task == "inpaint" and settings.mask is None:
         raise CardError("inpaint: expected a mask, got none; give a picture that is white where to fill, by --mask")
-    if "style" in card.takes:
+    if "style" in card.accepts:
         _check_styles(card, settings.styles)
 
 

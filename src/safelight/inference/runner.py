@@ -67,7 +67,7 @@ def size_of(
         SizeError: The size asked for does not suit the picture.
     """
     if task != "upscale":
-        own = "size" in card.takes and settings.size is not None
+        own = "size" in card.accepts and settings.size is not None
         return target_size(None, settings.size, width, height) if own else (width, height)
     scale = settings.scale
     if scale is None and settings.size is None and scales and 4 not in scales:

@@ -120,18 +120,20 @@ def _subbands(plane: Tensor) -> list[Tensor]:
 
 def _square(triangle: tuple[tuple[float, ...], ...], like: Tensor) -> Tensor:
     """Unfold a triangle of taps by the symmetries of the square."""
-    reach = len(triangle) - 1
+    receptive_radius = len(triangle) - 1
     rows = [
-        [triangle[max(abs(i), abs(j))][min(abs(i), abs(j))] for j in range(-reach, reach + 1)]
-        for i in range(-reach, reach + 1)
+        [triangle[max(abs(i), abs(j))][min(abs(i), abs(j))] for j in range(-receptive_radius, receptive_radius + 1)]
+        for i in range(-receptive_radius, receptive_radius + 1)
     ]
     return torch.tensor(rows, dtype=like.dtype, device=like.device)
 
 
 def _filtered(plane: Tensor, taps: Tensor) -> Tensor:
     """Correlate, with the picture mirrored at its border and the edge not repeated ("reflect1")."""
-    reach = taps.shape[0] // 2
-    padded = functional.pad(plane[None, None], (reach, reach, reach, reach), mode="reflect")[0, 0]
+    receptive_radius = taps.shape[0] // 2
+    padded = functional.pad(
+        plane[None, None], (receptive_radius, receptive_radius, receptive_radius, receptive_radius), mode="reflect"
+    )[0, 0]
     return correlate(padded, taps)
 
 
@@ -174,8 +176,10 @@ def _told(result: Tensor, reference: Tensor, window: int) -> Tensor:
 
 def _block_sums(plane: Tensor, window: int) -> Tensor:
     """Sums over the window around the middle of each block, `(H, W)` to `(H / 3, W / 3)`."""
-    reach = window // 2
-    padded = functional.pad(plane[None, None], (reach, reach, reach, reach), mode="reflect")
+    receptive_radius = window // 2
+    padded = functional.pad(
+        plane[None, None], (receptive_radius, receptive_radius, receptive_radius, receptive_radius), mode="reflect"
+    )
     padded = padded[..., _BLOCK // 2 :, _BLOCK // 2 :]
     sums = functional.avg_pool2d(padded, (window, 1), stride=(_BLOCK, 1))
     return functional.avg_pool2d(sums, (1, window), stride=(1, _BLOCK))[0, 0] * window**2

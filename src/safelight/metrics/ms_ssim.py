@@ -103,9 +103,12 @@ def _halve(planes: Tensor, variant: Variant) -> Tensor:
     else:
         half = torch.tensor(_LOW_PASS, dtype=planes.dtype, device=planes.device)
         filter = torch.cat([half.flip(0), half[1:]])  # noqa: A001
-        reach = len(_LOW_PASS) - 1
+        receptive_radius = len(_LOW_PASS) - 1
         for axis in (2, 3):
-            start, end = flat.narrow(axis, 0, reach), flat.narrow(axis, flat.shape[axis] - reach, reach)
+            start, end = (
+                flat.narrow(axis, 0, receptive_radius),
+                flat.narrow(axis, flat.shape[axis] - receptive_radius, receptive_radius),
+            )
             flat = torch.cat([start.flip(axis), flat, end.flip(axis)], axis)
         flat = functional.conv2d(flat, filter.view(1, 1, -1, 1), stride=(2, 1))
         flat = functional.conv2d(flat, filter.view(1, 1, 1, -1), stride=(1, 2))

@@ -100,8 +100,10 @@ def _window_mean(planes: Tensor) -> Tensor:
         # Shifted sums: several times as fast in float64 as torch's convolution.
         inside, middle = planes.shape[axis] - SIDE + 1, SIDE // 2
         mean = halves[0] * planes.narrow(axis, middle, inside)
-        for reach, weight in enumerate(halves[1:], start=1):
-            sides = planes.narrow(axis, middle - reach, inside) + planes.narrow(axis, middle + reach, inside)
+        for receptive_radius, weight in enumerate(halves[1:], start=1):
+            sides = planes.narrow(axis, middle - receptive_radius, inside) + planes.narrow(
+                axis, middle + receptive_radius, inside
+            )
             mean += weight * sides
         planes = mean
     return planes

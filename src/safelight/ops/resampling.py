@@ -197,7 +197,7 @@ def round_half_up(x: Tensor) -> Tensor:
 # --- filters and frames -----------------------------------------------------------------------------------------------
 
 
-def gaussian_reach(sigma: float) -> int:
+def gaussian_radius(sigma: float) -> int:
     """The radius, in pixels, at which ``gaussian_blur`` cuts its kernel: 3 sigma, and at least 1."""
     return max(1, math.ceil(3 * sigma))
 
@@ -209,13 +209,13 @@ def gaussian_blur(x: Tensor, sigma: float) -> Tensor:
         x: (B, C, H, W) floating point.
         sigma: Standard deviation in pixels, above 0.
     """
-    reach = gaussian_reach(sigma)
-    t = torch.arange(-reach, reach + 1, dtype=torch.float64, device=x.device)
+    receptive_radius = gaussian_radius(sigma)
+    t = torch.arange(-receptive_radius, receptive_radius + 1, dtype=torch.float64, device=x.device)
     g = torch.exp(-(t**2) / (2 * sigma**2))
     g = (g / g.sum()).to(x.dtype)
     for dim in (-2, -1):
         n = x.shape[dim]
-        position = torch.remainder(torch.arange(-reach, n + reach, device=x.device), 2 * n)
+        position = torch.remainder(torch.arange(-receptive_radius, n + receptive_radius, device=x.device), 2 * n)
         position = torch.where(position < n, position, 2 * n - 1 - position)
         padded = x.index_select(dim, position)
         kernel = g.view(1, 1, -1, 1) if dim == -2 else g.view(1, 1, 1, -1)

@@ -70,8 +70,8 @@ def degradations(plan: TrainConfig) -> tuple[Degradation, ...]:
     """List what the inputs are made by; each step trains one of them, drawn at random."""
     method = plan.card.method
     assert isinstance(method, Trained)
-    if method.examples is not None:
-        return method.examples(plan.options)
+    if method.degradations is not None:
+        return method.degradations(plan.options)
     return tuple(Shrink(scale, method.input == "interpolated") for scale in plan.scales)
 
 

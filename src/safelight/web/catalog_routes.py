@@ -138,7 +138,7 @@ class _Paces:
             pictures = {
                 name: [mask if name == "mask" else file]
                 for name, condition in (("mask", "mask"), ("frames", "frames"), ("style", "style"))
-                if condition in card.takes and (condition != "mask" or task == "inpaint")
+                if condition in card.accepts and (condition != "mask" or task == "inpaint")
             }
             ask = task_request(task, {"method": card.name}, file, pictures, device=desk.device, memory=desk.memory)
             job = await to_thread.run_sync(lambda: desk.put(ask, held, lane="slow"))

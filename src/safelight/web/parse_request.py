@@ -175,7 +175,7 @@ def _answer(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_taken(card: Card, name: str, *, given: bool) -> None:
-    if given and name not in card.takes:
+    if given and name not in card.accepts:
         raise RequestError(422, f"{card.id} takes no {name}; leave it out, or choose a method that does")
 
 

@@ -158,7 +158,7 @@ def fields_of_method(verb: str, card: Card) -> Mapping[str, RequestField]:
 
 
 def _fields(verb: str, cards: tuple[Card, ...]) -> dict[str, RequestField]:
-    taken = [condition for condition in get_args(Condition) if any(condition in card.takes for card in cards)]
+    taken = [condition for condition in get_args(Condition) if any(condition in card.accepts for card in cards)]
     said = (*_OF_TASK[verb], *(field for condition in taken for field in _of_condition(condition)), *_HOW)
     found = {field.name: field for field in reversed(said)}  # of two, the task's own
     return {**found, **_options(cards, found), **{field.name: field for field in _ANSWER}}

@@ -68,15 +68,25 @@ def locate(
         if member is None or member.size != storage.count * storage.width:
             raise ForeignError(f"a damaged archive, the numbers of {shown(name)} are not all there")
         numbers = math.prod(view.shape)
-        reach = 1 + sum((n - 1) * step for n, step in zip(view.shape, view.stride, strict=False)) if numbers else 0
-        if len(view.shape) != len(view.stride) or numbers > reach or view.offset + reach > storage.count:
+        receptive_radius = (
+            1 + sum((n - 1) * step for n, step in zip(view.shape, view.stride, strict=False)) if numbers else 0
+        )
+        if (
+            len(view.shape) != len(view.stride)
+            or numbers > receptive_radius
+            or view.offset + receptive_radius > storage.count
+        ):
             raise ForeignError(
                 f"a tensor {shown(name)} that claims {numbers:.4g} numbers, of which the file holds {storage.count}"
             )
         total += numbers * storage.width
         used.add(key)
         places[name] = StoredTensor(
-            storage.dtype, member.start + view.offset * storage.width, reach * storage.width, view.shape, view.stride
+            storage.dtype,
+            member.start + view.offset * storage.width,
+            receptive_radius * storage.width,
+            view.shape,
+            view.stride,
         )
     if total > sum(members[key].size for key in used):
         raise ForeignError("tensors that claim more numbers than the file holds")

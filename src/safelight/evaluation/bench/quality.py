@@ -151,8 +151,8 @@ def variants(card: Card, task: Task) -> tuple[Values, ...]:
         return ({},)
     default = card.options()
     settled = [default]
-    if method.pick is not None:
-        settled = [method.pick(default, task, gray, None) for gray in (True, False)]
+    if method.resolve_options is not None:
+        settled = [method.resolve_options(default, task, gray, None) for gray in (True, False)]
     shipped = [make_options(card, weights.options) for weights in method.weights]
     promised = [make_options(card, promise.options) for promise in method.recipe.promises if promise.task == task]
     found: list[Values] = []
@@ -166,9 +166,9 @@ def variants(card: Card, task: Task) -> tuple[Values, ...]:
 
 def trained_scales(method: Trained, options: Any) -> tuple[int, ...]:  # noqa: ANN401 - each method has its own
     """List the zooms that a network with these options is trained for; 1 stands for the tasks that keep the size."""
-    if method.examples is None:
+    if method.degradations is None:
         return method.scales
-    return tuple(sorted({degradation.scale for degradation in degrade.single(method.examples(options))}))
+    return tuple(sorted({degradation.scale for degradation in degrade.single(method.degradations(options))}))
 
 
 def levels(track: Track, card: Card, options: Values) -> tuple[int, ...]:
@@ -196,7 +196,7 @@ def locate(track: Track, card: Card, options: Values, level: int) -> Path | Miss
 
     if card.extra is not None and find_spec(card.extra.module) is None:
         return missing(f"it needs a package that is not installed; pip install 'safelight[{card.extra.name}]'")
-    if "frames" in card.takes:
+    if "frames" in card.accepts:
         return missing("it needs several pictures of one scene, and the sets have one each")
     scale = track.scale(level)
     if not isinstance(card.method, Trained):
@@ -236,7 +236,7 @@ def ready(track: Track, card: Card, options: Values, level: int, weights: Path |
         scale=level if track.task == "upscale" else None,
         options=options,
         weights=weights,
-        sigma=level if track.task == "denoise" and "sigma" in card.takes else None,
+        sigma=level if track.task == "denoise" and "sigma" in card.accepts else None,
     )
     runner = inference.prepare(card, settings)
     fast = inference.prepare(card, replace(settings, precision="fast"))

@@ -130,11 +130,11 @@ def time_entries(track: Track, entries: Sequence[Entry], clock: Clock) -> list[T
     others = [
         (i, entry, subject(entry, clock.width, clock.height)) for i, entry in enumerate(entries) if i not in found
     ]
-    also = [(i, entry.fast, picture) for i, entry, picture in others if entry.fast is not None]
+    other_tasks = [(i, entry.fast, picture) for i, entry, picture in others if entry.fast is not None]
     jobs: list[Callable[[], object]] = [partial(entry.runner, picture) for _, entry, picture in others]
-    jobs += [partial(fast, picture) for _, fast, picture in also]
+    jobs += [partial(fast, picture) for _, fast, picture in other_tasks]
     taken = medians(jobs, clock)
-    short = {i: seconds for (i, _, _), seconds in zip(also, taken[len(others) :], strict=True)}
+    short = {i: seconds for (i, _, _), seconds in zip(other_tasks, taken[len(others) :], strict=True)}
     for (i, entry, picture), seconds in zip(others, taken, strict=False):
         area = megapixels(picture, track.scale(entry.level))
         found[i] = Timing(seconds / area, fast=short[i] / area if i in short else None)

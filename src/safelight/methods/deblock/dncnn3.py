@@ -43,7 +43,7 @@ class DnCNN3(ResidualChain):
         return y - self.residual(y)
 
 
-def examples(options: NoOptions) -> tuple[Degradation, ...]:  # noqa: ARG001 - it has none
+def degradations(options: NoOptions) -> tuple[Degradation, ...]:  # noqa: ARG001 - it has none
     """The paper's three, of which enlarging comes at three scales."""
     shrunk = (Shrink(scale, interpolated=True, of_large=True) for scale in (2, 3, 4))
     return (Mixture((Jpeg(5, 99), Noise(0, 55), *shrunk)),)
@@ -96,15 +96,15 @@ CARD = Card(
         input="interpolated",
         channels="y",
         scales=(1, 2, 3, 4),
-        reach=lambda options, scale: D,  # noqa: ARG005 - one pixel by each 3x3 layer
+        receptive_radius=lambda options, scale: D,  # noqa: ARG005 - one pixel by each 3x3 layer
         training=training,
         recipe=RECIPE,
         weights=WEIGHTS,
-        one_for_all=True,
-        examples=examples,
+        scale_agnostic=True,
+        degradations=degradations,
     ),
-    also=("denoise", "upscale"),
-    takes=frozenset({"sigma"}),
+    other_tasks=("denoise", "upscale"),
+    accepts=frozenset({"sigma"}),
     published=(
         Score(task="deblock", data="classic5", level=10, psnr=29.40, ssim=0.8026),
         Score(task="deblock", data="classic5", level=20, psnr=31.63, ssim=0.8610),

@@ -226,8 +226,10 @@ def lanczos(x: Tensor, scale: int) -> Tensor:
     """Shrink (1, C, H, W) by a whole factor with the Lanczos2 kernel, the border repeated: the paper's d."""
     if scale == 1:
         return x
-    reach = 2 * scale - (1.0 if scale % 2 else 0.5)  # pixels from a block's centre to the last tap that is not zero
-    at = torch.arange(-reach, reach + 0.5, dtype=torch.float64) / scale
+    receptive_radius = 2 * scale - (
+        1.0 if scale % 2 else 0.5
+    )  # pixels from a block's centre to the last tap that is not zero
+    at = torch.arange(-receptive_radius, receptive_radius + 0.5, dtype=torch.float64) / scale
     taps = torch.sinc(at) * torch.sinc(at / 2)
     taps = (taps / taps.sum()).to(x.device, x.dtype)
     channels, margin = x.shape[1], (len(taps) - scale) // 2
@@ -326,7 +328,7 @@ CARD = Card(
     ),
     method=Optimised(run=run, pixel_bytes=9000),
     options=Options,
-    also=("upscale", "inpaint"),
-    takes=frozenset({"sigma", "mask"}),
+    other_tasks=("upscale", "inpaint"),
+    accepts=frozenset({"sigma", "mask"}),
     published=(Score(data="Set5", level=4, psnr=29.90),),
 )

@@ -58,7 +58,7 @@ measurements; at present it is none of them, since B was trained for many times 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Which of the paper's networks. ``auto`` is settled by the picture: see ``pick``."""
+    """Which of the paper's networks. ``auto`` is settled by the picture: see ``resolve_options``."""
 
     variant: Literal["auto", "B", "S15", "S25", "S50", "CB"] = option(
         "auto", "B: blind, gray; CB: blind, colour; S15, S25, S50: gray, for one sigma; auto: what suits the picture"
@@ -81,7 +81,7 @@ def depth(options: Options) -> int:
     return 17 if options.variant in LEVELS else 20
 
 
-def pick(options: Options, task: Task, gray: bool, sigma: float | None) -> Options:  # noqa: ARG001 - one task
+def resolve_options(options: Options, task: Task, gray: bool, sigma: float | None) -> Options:  # noqa: ARG001 - one task
     """Settle ``auto``: CB for colour, the S of a level that was told if it is better, else B; ``sigma`` in [0, 1]."""
     if options.variant != "auto":
         return options
@@ -91,7 +91,7 @@ def pick(options: Options, task: Task, gray: bool, sigma: float | None) -> Optio
     return replace(options, variant=next((name for name in near if name in PICKED), "B"))
 
 
-def examples(options: Options) -> tuple[Degradation, ...]:
+def degradations(options: Options) -> tuple[Degradation, ...]:
     """Noise of the level, or of all up to 55."""
     level = next((level for name, level in LEVELS.items() if name == options.variant), None)
     return (Noise(0, 55),) if level is None else (Noise(level, level),)
@@ -211,17 +211,17 @@ CARD = Card(
         input="low-resolution",
         channels=lambda options: "rgb" if options.variant == "CB" else "y",
         scales=(1,),
-        reach=lambda options, scale: depth(options),  # noqa: ARG005 - one pixel by each 3x3 layer
+        receptive_radius=lambda options, scale: depth(options),  # noqa: ARG005 - one pixel by each 3x3 layer
         training=training,
         recipe=RECIPE,
         weights=WEIGHTS,
-        one_for_all=True,
-        examples=examples,
-        pick=pick,
+        scale_agnostic=True,
+        degradations=degradations,
+        resolve_options=resolve_options,
         foreign=FOREIGN,
     ),
     options=Options,
-    takes=frozenset({"sigma"}),
+    accepts=frozenset({"sigma"}),
     published=(
         Score(task="denoise", data="BSD68", level=15, psnr=31.73, options={"variant": "S15"}),
         Score(task="denoise", data="BSD68", level=25, psnr=29.23, options={"variant": "S25"}),

@@ -44,7 +44,7 @@ class LampDenoiser(ResidualChain):
         return self.pixels(cells - self.residual(cells))
 
 
-def examples(options: NoOptions) -> tuple[Degradation, ...]:  # noqa: ARG001 - it has none
+def degradations(options: NoOptions) -> tuple[Degradation, ...]:  # noqa: ARG001 - it has none
     """Noise, JPEG, and JPEG of a noisy picture, a quarter each, and a quarter that is gray."""
     gray = Mixture((Noise(0, 50), Jpeg(30, 100), Jpeg(30, 100, noise=50)))
     return (Mixture((Noise(0, 50), Jpeg(30, 100, halved=True), Jpeg(30, 100, halved=True, noise=50), Gray(gray))),)
@@ -84,14 +84,14 @@ CARD = Card(
         input="low-resolution",
         channels="rgb",
         scales=(1,),
-        reach=lambda options, scale: s * (N + 2) + s - 1,  # noqa: ARG005 - one cell by each 3x3 layer
+        receptive_radius=lambda options, scale: s * (N + 2) + s - 1,  # noqa: ARG005 - one cell by each 3x3 layer
         training=training,
         recipe=RECIPE,
         weights=WEIGHTS,
-        one_for_all=True,
-        examples=examples,
+        scale_agnostic=True,
+        degradations=degradations,
         multiple=s,
     ),
-    also=("deblock",),
-    takes=frozenset({"sigma"}),
+    other_tasks=("deblock",),
+    accepts=frozenset({"sigma"}),
 )

@@ -76,6 +76,6 @@ CARD = Card(
     ),
     method=ClosedForm(solve=solve, bytes=48),
     options=Options,
-    takes=frozenset({"sigma"}),
+    accepts=frozenset({"sigma"}),
     extra=OptionalPackage(module="skimage", name="classic"),
 )

@@ -73,14 +73,14 @@ class RED(nn.Module):
         return y + self.decode[-1](x)
 
 
-def pick(options: Options, task: Task, gray: bool, sigma: float | None) -> Options:  # noqa: ARG001 - by the task alone
+def resolve_options(options: Options, task: Task, gray: bool, sigma: float | None) -> Options:  # noqa: ARG001 - by the task alone
     """Settle ``auto``: the network of the task."""
     if options.work != "auto":
         return options
     return replace(options, work="enlarge" if task == "upscale" else "noise")
 
 
-def examples(options: Options) -> tuple[Degradation, ...]:
+def degradations(options: Options) -> tuple[Degradation, ...]:
     """Noise up to 70, or the three scales of the tables."""
     if options.work == "enlarge":
         return (Mixture(tuple(Shrink(scale, interpolated=True, of_large=True) for scale in (2, 3, 4))),)
@@ -142,17 +142,17 @@ CARD = Card(
         input="interpolated",
         channels="y",
         scales=(1, 2, 3, 4),
-        reach=lambda options, scale: int(options.layers),  # noqa: ARG005 - one pixel by each 3x3 layer
+        receptive_radius=lambda options, scale: int(options.layers),  # noqa: ARG005 - one pixel by each 3x3 layer
         training=training,
         recipe=RECIPE,
         weights=WEIGHTS,
-        one_for_all=True,
-        examples=examples,
-        pick=pick,
+        scale_agnostic=True,
+        degradations=degradations,
+        resolve_options=resolve_options,
     ),
     options=Options,
-    also=("upscale",),
-    takes=frozenset({"sigma"}),
+    other_tasks=("upscale",),
+    accepts=frozenset({"sigma"}),
     published=(
         Score(data="Set5", level=2, psnr=37.43, ssim=0.9590, options={"work": "enlarge"}),
         Score(data="Set5", level=3, psnr=33.43, ssim=0.9197, options={"work": "enlarge"}),

@@ -81,6 +81,6 @@ CARD = Card(
     ),
     method=ClosedForm(solve=solve, bytes=40),
     options=Options,
-    takes=frozenset({"sigma"}),
+    accepts=frozenset({"sigma"}),
     extra=OptionalPackage(module="pywt", name="classic"),
 )

@@ -88,5 +88,5 @@ CARD = Card(
     ),
     method=ClosedForm(solve=solve, bytes=36),
     options=Options,
-    takes=frozenset({"sigma"}),
+    accepts=frozenset({"sigma"}),
 )

@@ -283,12 +283,12 @@ CARD = Card(
         input="low-resolution",
         channels="rgb",
         scales=(1,),
-        reach=lambda options, scale: 66,  # noqa: ARG005
+        receptive_radius=lambda options, scale: 66,  # noqa: ARG005
         training=Perceptual(begin=Transferring, draws=True),
         recipe=RECIPE,
         weights=WEIGHTS,
-        one_for_all=True,
-        examples=lambda options: (AsItIs(),),  # noqa: ARG005
+        scale_agnostic=True,
+        degradations=lambda options: (AsItIs(),),  # noqa: ARG005
         precisions=("float32",),
         statistics=True,
         multiple=MULTIPLE,
@@ -297,5 +297,5 @@ CARD = Card(
         backbone=lambda options: options.encoder,
     ),
     options=Options,
-    takes=frozenset({"style"}),
+    accepts=frozenset({"style"}),
 )

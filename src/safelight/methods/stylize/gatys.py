@@ -309,6 +309,6 @@ CARD = Card(
         link="https://arxiv.org/abs/1508.06576",
     ),
     options=Options,
-    takes=frozenset({"style", "backbone", "begin"}),
+    accepts=frozenset({"style", "backbone", "begin"}),
     method=Optimised(run=run, pixel_bytes=6000),
 )

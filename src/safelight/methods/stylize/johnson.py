@@ -175,7 +175,7 @@ def cut(maps: Tensor, width: int) -> Tensor:
     return maps[..., n : maps.shape[-2] - n, n : maps.shape[-1] - n]
 
 
-def pick(options: Options, task: Task, gray: bool, sigma: float | None) -> Options:  # noqa: ARG001 - for one of colours
+def resolve_options(options: Options, task: Task, gray: bool, sigma: float | None) -> Options:  # noqa: ARG001 - for one of colours
     """Settle ``auto``: the first shipped style."""
     shipped = [weights.options["look"] for weights in WEIGHTS]
     first = next((look for look in get_args(get_type_hints(Options)["look"]) if look in shipped), "auto")
@@ -241,13 +241,13 @@ CARD = Card(
         input="low-resolution",
         channels="rgb",
         scales=(1,),
-        reach=lambda options, scale: 60,  # noqa: ARG005
+        receptive_radius=lambda options, scale: 60,  # noqa: ARG005
         training=Perceptual(begin=PerceptualLoss),
         recipe=RECIPE,
         weights=WEIGHTS,
-        one_for_all=True,
-        examples=lambda options: (AsItIs(),),  # noqa: ARG005
-        pick=pick,
+        scale_agnostic=True,
+        degradations=lambda options: (AsItIs(),),  # noqa: ARG005
+        resolve_options=resolve_options,
         precisions=("float32",),
         statistics=True,
         multiple=4,

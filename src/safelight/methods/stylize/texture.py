@@ -205,6 +205,6 @@ CARD = Card(
         link="https://arxiv.org/abs/1505.07376",
     ),
     options=Options,
-    takes=frozenset({"size", "backbone"}),
+    accepts=frozenset({"size", "backbone"}),
     method=Optimised(run=run, pixel_bytes=6000),
 )

@@ -166,7 +166,7 @@ def grow(network: EDSR, width: float) -> None:
     network.n = int(network.head.out_channels * width)
 
 
-def reach(options: Options, scale: int) -> int:  # noqa: ARG001 - the three upsamplers reach equally far
+def receptive_radius(options: Options, scale: int) -> int:  # noqa: ARG001 - the three upsamplers reach equally far
     """One pixel by each 3x3 layer at the low resolution, and two in all by the upsampler and the last layer."""
     return 1 + 2 * SIZES[options.variant].B + 1 + 2
 
@@ -306,7 +306,7 @@ CARD = Card(
         input="low-resolution",
         channels="rgb",
         scales=(2, 3, 4),
-        reach=reach,
+        receptive_radius=receptive_radius,
         training=training,
         recipe=RECIPE,
         weights=WEIGHTS,

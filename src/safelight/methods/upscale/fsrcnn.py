@@ -115,7 +115,7 @@ class FSRCNNInTraining(nn.Module):
         return x[..., shift : shift + s * Y.shape[-2], shift : shift + s * Y.shape[-1]]
 
 
-def reach(options: Options, scale: int) -> int:
+def receptive_radius(options: Options, scale: int) -> int:
     """Two pixels by the 5x5 layer, one by each 3x3, and those on which the 9x9 deconvolution lands."""
     return 2 + options.m + (scale + 3) // scale
 
@@ -225,7 +225,7 @@ CARD = Card(
         input="low-resolution",
         channels="y",
         scales=(2, 3, 4),
-        reach=reach,
+        receptive_radius=receptive_radius,
         training=training,
         recipe=RECIPE,
         weights=WEIGHTS,

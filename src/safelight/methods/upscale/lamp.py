@@ -109,7 +109,7 @@ class LampInTraining(nn.Module):
         return self.network.shuffle(self.network.correction(x) + enlarged)
 
 
-def reach(options: Options, scale: int) -> int:  # noqa: ARG001 - alike at each scale
+def receptive_radius(options: Options, scale: int) -> int:  # noqa: ARG001 - alike at each scale
     """One pixel by each 3x3 layer."""
     return SIZES[options.variant].N + 2
 
@@ -183,7 +183,7 @@ CARD = Card(
         input="low-resolution",
         channels="rgb",
         scales=(2, 3, 4),
-        reach=reach,
+        receptive_radius=receptive_radius,
         training=training,
         recipe=RECIPE,
         weights=WEIGHTS,

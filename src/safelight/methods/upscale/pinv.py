@@ -96,6 +96,6 @@ CARD = Card(
         link="https://doi.org/10.6028/jres.049.044",
     ),
     options=Options,
-    takes=frozenset({"sigma", "blur"}),
+    accepts=frozenset({"sigma", "blur"}),
     method=Optimised(run=run, bytes=200),
 )

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from safelight.core.card import Card, Interpolation
 from safelight.core.options import option
-from safelight.ops.resampling import CUBIC, gaussian_blur, gaussian_reach
+from safelight.ops.resampling import CUBIC, gaussian_blur, gaussian_radius
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,6 @@ CARD = Card(
     method=Interpolation(
         kernel=CUBIC,
         after=unsharp_mask,
-        after_reach=lambda zoom, options: gaussian_reach(options.radius * zoom),
+        after_radius=lambda zoom, options: gaussian_radius(options.radius * zoom),
     ),
 )

@@ -67,6 +67,6 @@ CARD = Card(
         link="https://doi.org/10.1109/TC.1973.5009169",
     ),
     options=Options,
-    takes=frozenset({"sigma", "blur"}),
+    accepts=frozenset({"sigma", "blur"}),
     method=ClosedForm(solve=solve, bytes=100),
 )

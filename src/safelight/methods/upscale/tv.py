@@ -216,6 +216,6 @@ CARD = Card(
         link="https://doi.org/10.1016/0167-2789(92)90242-F",
     ),
     options=Options,
-    takes=frozenset({"sigma", "blur"}),
+    accepts=frozenset({"sigma", "blur"}),
     method=Optimised(run=run, bytes=240),
 )

@@ -136,11 +136,11 @@ CARD = Card(
         input="interpolated",
         channels="y",
         scales=(2, 3, 4),
-        reach=lambda options, scale: D,  # noqa: ARG005 - one pixel by each 3x3 layer
+        receptive_radius=lambda options, scale: D,  # noqa: ARG005 - one pixel by each 3x3 layer
         training=training,
         recipe=RECIPE,
         weights=WEIGHTS,
-        one_for_all=True,
+        scale_agnostic=True,
         grow=grow,
         foreign=FOREIGN,
     ),

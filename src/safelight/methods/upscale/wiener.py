@@ -114,6 +114,6 @@ CARD = Card(
         link="https://doi.org/10.7551/mitpress/2946.001.0001",
     ),
     options=Options,
-    takes=frozenset({"sigma", "blur"}),
+    accepts=frozenset({"sigma", "blur"}),
     method=ClosedForm(solve=solve, bytes=130),
 )

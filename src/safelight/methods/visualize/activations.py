@@ -100,7 +100,7 @@ INSPECTOR = Inspector(
         venue="ECCV 2014",
         link="https://arxiv.org/abs/1311.2901",
     ),
-    takes=frozenset({"picture", "layers", "channels", "size"}),
+    accepts=frozenset({"picture", "layers", "channels", "size"}),
     needs=frozenset({"picture"}),
     longest=128,
 )

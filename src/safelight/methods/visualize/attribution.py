@@ -132,18 +132,18 @@ def attribute(
     """
     scale, field = scale_of(subject), subject.layer(OUTPUT).field
     height, width = picture.shape[-2:]
-    reach = max(height, width) if field is None else math.ceil((field / 2 + 1) / subject.zoom) + CUBIC_REACH
+    receptive_radius = max(height, width) if field is None else math.ceil((field / 2 + 1) / subject.zoom) + CUBIC_REACH
     left, right, top, bottom = (
         min(max(edge, 0), length)
         for edge, length in (
-            (at[0] // scale - reach, width),
-            (math.ceil((at[0] + side) / scale) + reach, width),
-            (at[1] // scale - reach, height),
-            (math.ceil((at[1] + side) / scale) + reach, height),
+            (at[0] // scale - receptive_radius, width),
+            (math.ceil((at[0] + side) / scale) + receptive_radius, width),
+            (at[1] // scale - receptive_radius, height),
+            (math.ceil((at[1] + side) / scale) + receptive_radius, height),
         )
     )
     corner = at[0] - scale * left, at[1] - scale * top
-    margin = ops.gaussian_reach(options.sigma)  # what the blur sees around the part
+    margin = ops.gaussian_radius(options.sigma)  # what the blur sees around the part
     begin, above = max(left - margin, 0), max(top - margin, 0)
     around = picture[..., above : bottom + margin, begin : right + margin]
 
@@ -256,7 +256,7 @@ INSPECTOR = Inspector(
         venue="CVPR 2021",
         link="https://arxiv.org/abs/2011.11731",
     ),
-    takes=frozenset({"picture", "at", "side", "size"}),
+    accepts=frozenset({"picture", "at", "side", "size"}),
     needs=frozenset({"picture"}),
     restorers_only=True,
 )

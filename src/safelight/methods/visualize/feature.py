@@ -172,6 +172,6 @@ INSPECTOR = Inspector(
         venue="Distill 2017",
         link="https://doi.org/10.23915/distill.00007",
     ),
-    takes=frozenset({"layer", "channels", "size"}),
+    accepts=frozenset({"layer", "channels", "size"}),
     needs=frozenset({"layer"}),
 )

@@ -87,5 +87,5 @@ INSPECTOR = Inspector(
         venue="NIPS 2012",
         link="https://papers.nips.cc/paper/4824-imagenet-classification-with-deep-convolutional-neural-networks",
     ),
-    takes=frozenset({"layer", "channels"}),
+    accepts=frozenset({"layer", "channels"}),
 )

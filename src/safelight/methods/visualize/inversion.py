@@ -138,7 +138,7 @@ INSPECTOR = Inspector(
         venue="CVPR 2015",
         link="https://arxiv.org/abs/1412.0035",
     ),
-    takes=frozenset({"picture", "layers", "size"}),
+    accepts=frozenset({"picture", "layers", "size"}),
     needs=frozenset({"picture", "layers"}),
     longest=128,
 )

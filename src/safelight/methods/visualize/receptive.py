@@ -160,13 +160,13 @@ def _profile(shown: Tensor, theory: int | None) -> Tensor:
     """Draw how E falls off from the middle, beside the constant weight that the theory knows of."""
     across = shown.sum(0) / shown.sum(0).max()
     at = torch.arange(len(across)).float() - (across * torch.arange(len(across))).sum() / across.sum()
-    reach = math.ceil(float(at.abs().max()))
+    receptive_radius = math.ceil(float(at.abs().max()))
     curves = [Curve(at, across, RED)]
     if theory is not None:
         half = theory / 2
         corners = torch.tensor([-half, -half, half, half]), torch.tensor([0.0, 1.0, 1.0, 0.0])
         curves.insert(0, Curve(*corners, BLUE))
-    return chart(curves, x=(-reach, reach), y=(0, 1), size=(280, 192), ticks=5)
+    return chart(curves, x=(-receptive_radius, receptive_radius), y=(0, 1), size=(280, 192), ticks=5)
 
 
 INSPECTOR = Inspector(
@@ -181,5 +181,5 @@ INSPECTOR = Inspector(
         venue="NIPS 2016",
         link="https://arxiv.org/abs/1701.04128",
     ),
-    takes=frozenset({"picture", "layer", "channels"}),
+    accepts=frozenset({"picture", "layer", "channels"}),
 )

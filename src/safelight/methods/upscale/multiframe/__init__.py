@@ -185,5 +185,5 @@ CARD = Card(
         venue="IEEE Transactions on Image Processing 2004",
         link="https://doi.org/10.1109/TIP.2004.834669",
     ),
-    takes=frozenset({"frames", "sigma", "blur"}),
+    accepts=frozenset({"frames", "sigma", "blur"}),
 )

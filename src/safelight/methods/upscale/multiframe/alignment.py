@@ -39,8 +39,8 @@ class Canvas:
     @staticmethod
     def around(h: int, w: int, scale: int, blur: Tensor | None) -> Canvas:
         """Make the canvas of a reference that is seen through the blur of a ``Problem``."""
-        reach = math.ceil(max(point_spread(scale, blur).shape) / 2 / scale)
-        margin = reach + 4
+        receptive_radius = math.ceil(max(point_spread(scale, blur).shape) / 2 / scale)
+        margin = receptive_radius + 4
         return Canvas((h, w), (smooth_size(h + 2 * margin), smooth_size(w + 2 * margin)), margin)
 
     def crop(self, x: Tensor, scale: int) -> Tensor:
