@@ -19,7 +19,7 @@ from safelight import catalog, inference, score
 from safelight.core.card import Card
 from safelight.core.options import CardError
 from safelight.degrade import Downsample
-from safelight.engine.samples import to_tensor
+from safelight.engine.samples import to_samples, to_tensor
 from safelight.evaluation import report
 from safelight.media import image
 from safelight.metrics import SR_NEWER
@@ -40,7 +40,7 @@ def sample() -> image.Picture:
 def shrink(original: image.Picture) -> image.Picture:
     """Make the small input: MATLAB's antialiased bicubic by 1/4, rounded to 8 bits."""
     small = Downsample(SCALE)(to_tensor(original.pixels).double())
-    return replace(original, pixels=inference.to_samples(small, np.dtype(np.uint8)))
+    return replace(original, pixels=to_samples(small, np.dtype(np.uint8)))
 
 
 def enlarge(card: Card, small: image.Picture) -> tuple[image.Picture, float, str]:

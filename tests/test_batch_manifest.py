@@ -113,7 +113,7 @@ def test_every_picture_among_the_settings_counts_by_its_content():
 
 
 def test_weights_of_a_file_count_by_their_content(tmp_path):
-    shipped = Path(inference.__file__).parent / "weights/fsrcnn-x2.safetensors"
+    shipped = Path(inference.__file__).parent.parent / "weights/fsrcnn-x2.safetensors"
     copied = tmp_path / "w.safetensors"
     copied.write_bytes(shipped.read_bytes())
     facts = [

@@ -96,7 +96,7 @@ def test_r9_a_hostile_file_is_refused_in_one_line_and_nothing_of_it_runs(folder,
 MEASURE = """
 import json, resource, sys, time
 from pathlib import Path
-from safelight import model
+from safelight.inference import model
 from safelight.catalog import find
 card = find("fsrcnn")
 folder = Path(sys.argv[1])

@@ -246,7 +246,7 @@ def test_train_goes_on_where_it_stopped_and_keeps_finished_weights(pictures, tmp
     base = ("train", "fsrcnn", "--data", pictures, *TINY, "--steps", "4", "--validate-every", "2", "-o")
     assert run(*base, whole, "--quiet").exit_code == 0
 
-    real = loop.checkpoint.save
+    real = loop.weights_file.save
     calls = []
 
     def save(*arguments, **options):
@@ -255,7 +255,7 @@ def test_train_goes_on_where_it_stopped_and_keeps_finished_weights(pictures, tmp
             raise KeyboardInterrupt
         return real(*arguments, **options)
 
-    monkeypatch.setattr(loop.checkpoint, "save", save)
+    monkeypatch.setattr(loop.weights_file, "save", save)
     result = run(*base, halves)
     monkeypatch.undo()
     if len(calls) == 2:  # the second validation was better, as it should be

@@ -188,7 +188,7 @@ def test_healthy_files_are_not_refused():
 
 _MEASURED = """
 import resource, sys, time
-from safelight import image
+from safelight.media import image
 image.read(sys.argv[1])  # the library's own memory is not the bomb's
 def peak():
     return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) / 1024

@@ -134,7 +134,7 @@ def test_the_limits_of_read_hold():
 
 _MEASURED = """
 import sys, time
-from safelight import image
+from safelight.media import image
 from safelight.media.image import Picture
 
 def peak():

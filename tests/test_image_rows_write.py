@@ -323,7 +323,7 @@ def test_a_full_temporary_folder_is_named_when_a_stream_takes_tiff(tmp_path, mon
 CHILD = """
 import resource, signal, sys
 import numpy as np
-from safelight import image
+from safelight.media import image
 from safelight.media.image import ImageSpec
 
 def rows(height, width=4000):

@@ -129,7 +129,7 @@ def find_inspector(name: str) -> Inspector:
         CardError: There is none of this name; the message lists the close ones.
 
     Example:
-        >>> find_view("receptive").title
+        >>> find_inspector("receptive").title
         'Receptive field'
     """
     names = [view.name for view in INSPECTORS]

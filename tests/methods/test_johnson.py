@@ -153,7 +153,7 @@ def test_resumption_is_exact(pictures):
 
 
 def test_without_a_style_nothing_is_trained(pictures):
-    with pytest.raises(loop.data.DataError, match="expected a picture of the style, got none"):
+    with pytest.raises(loop.datasets.DataError, match="expected a picture of the style, got none"):
         loop.train(plan(pictures, styles=()), lambda progress: None)
 
 

@@ -8,7 +8,7 @@ import pytest
 SCRIPT = """
 import sys
 import numpy as np
-from safelight import image
+from safelight.media import image
 from safelight.media.image import ImageSpec
 
 width, height = 24_000, int(sys.argv[3]) * 1_000_000 // 24_000

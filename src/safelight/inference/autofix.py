@@ -61,7 +61,7 @@ class Diagnosis:
         """Say in a few words what was found.
 
         Example:
-            >>> Look(quality=92, sigma=1.234, needs=()).describe()
+            >>> Diagnosis(quality=92, sigma=1.234, needs=()).describe()
             'JPEG quality 92, noise of about 1.2'
         """
         found = f"noise of about {self.sigma:.1f}"
@@ -73,7 +73,7 @@ def diagnose(picture: Picture) -> Diagnosis:
 
     Example:
         >>> gray = Picture(pixels=np.full((64, 64, 1), 128, np.uint8))
-        >>> look(gray).needs
+        >>> diagnose(gray).needs
         ()
     """
     sigma = 255 * noise.estimate(to_tensor(picture.pixels)).sigma

@@ -81,7 +81,7 @@ def picture_of(frame: ImageSpec, rows: NDArray[np.generic]) -> Picture:
     Example:
         >>> gray = Picture(pixels=np.zeros((2, 3, 1), np.uint8), alpha=np.ones((2, 3), np.uint8))
         >>> rows = np.dstack([gray.pixels, gray.alpha])
-        >>> picture_of(frame_of(gray), rows) == gray
+        >>> picture_of(spec_of(gray), rows) == gray
         True
     """
     return Picture(
