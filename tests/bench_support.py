@@ -1,8 +1,14 @@
-"""What the benchmark's tests share: drawn pictures, and a clock that does not take long."""
+"""What the benchmark's tests share: drawn pictures, random weights, and a clock that does not take long."""
+
+import hashlib
 
 import numpy as np
 import torch
 
+from safelight.checkpoints import weights_file, weights_manifest
+from safelight.checkpoints.weights_file import WeightsHeader
+from safelight.checkpoints.weights_manifest import Weights
+from safelight.core.options import make_options
 from safelight.evaluation import bench
 from safelight.media import image
 from safelight.media.image import Picture
@@ -23,6 +29,23 @@ def texture(height, width, channels, seed):
 
 def to_pixels(path):
     return torch.from_numpy(image.read(path).pixels).permute(2, 0, 1).contiguous()
+
+
+def ship_random(card, folder, scales, options=None, seed=0):
+    """Put random weights into a folder and into its list of weights, in the place of others of these options."""
+    options = options or {}
+    path = folder / f"{'-'.join(map(str, (card.name, *options.values())))}.safetensors"
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = card.method.network(make_options(card, options), scales[0])
+    weights_file.save(path, network.state_dict(), WeightsHeader(method=card.id, options=options, scales=scales))
+    content = path.read_bytes()
+    weights = Weights(
+        file=path.name, method=card.id, options=options, scales=scales, bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(), licence="Apache-2.0", url=None,
+    )  # fmt: skip
+    listed = weights_manifest.read(folder) if (folder / weights_manifest.NAME).is_file() else ()
+    weights_manifest.write(folder, [*(other for other in listed if other.file != path.name), weights])
 
 
 def write_sets(folder):

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from safelight import batch, catalog, inference
 from safelight.batch.manifest import NAME
+from safelight.checkpoints import weights_manifest
 from safelight.cli import app
 from safelight.inference.request import StylePicture
 from safelight.media import image
@@ -95,7 +96,7 @@ def test_what_does_not_change_a_result_is_no_other_setting(folder):
 def test_the_settings_hold_the_weights_and_the_options():
     fsrcnn = inference.prepare(catalog.find("fsrcnn"), inference.InferenceRequest(scale=2))
     facts = batch.settings_of(fsrcnn, quality=None, strip=False)
-    assert facts["weights"] == [weights.sha256 for weights in fsrcnn.card.method.weights]
+    assert facts["weights"] == [weights.sha256 for weights in weights_manifest.shipped_weights("upscale/fsrcnn")]
     assert facts["method"] == "upscale/fsrcnn"
     sharpen = inference.prepare(catalog.find("sharpen"), inference.InferenceRequest(options={"amount": "1"}))
     assert batch.settings_of(sharpen, quality=None, strip=False)["options"]["amount"] == 1.0
@@ -113,7 +114,7 @@ def test_every_picture_among_the_settings_counts_by_its_content():
 
 
 def test_weights_of_a_file_count_by_their_content(tmp_path):
-    shipped = Path(inference.__file__).parent.parent / "weights/fsrcnn-x2.safetensors"
+    shipped = weights_manifest.SHIPPED / "fsrcnn-x2.safetensors"
     copied = tmp_path / "w.safetensors"
     copied.write_bytes(shipped.read_bytes())
     facts = [

@@ -1,5 +1,4 @@
 import dataclasses
-import hashlib
 import json
 import math
 import sys
@@ -9,12 +8,10 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from bench_support import CLOCK, silent, texture
+from bench_support import CLOCK, ship_random, silent, texture
 from safelight import catalog, ops
-from safelight.checkpoints import weights_file
-from safelight.checkpoints.weights_file import WeightsHeader
-from safelight.core.card import Trained, Weights
-from safelight.core.options import CardError, make_options
+from safelight.checkpoints import weights_manifest
+from safelight.core.options import CardError
 from safelight.engine import device as devices
 from safelight.evaluation import bench
 from safelight.evaluation.bench import records, verdict
@@ -227,36 +224,21 @@ def test_the_fast_precision_has_a_point_of_its_own():
 # --- networks ---------------------------------------------------------------------------------------------------------
 
 
-def shipped(card, scale, folder, seed, options=None):
-    """The card as if random weights of one scale were shipped with it."""
-    assert isinstance(card.method, Trained)
-    path = folder / f"{card.name}-{seed}.safetensors"
-    made = make_options(card, options or {})
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        network = card.method.network(made, scale)
-    weights_file.save(path, network.state_dict(), WeightsHeader(method=card.id, options=options or {}, scales=(scale,)))
-    content = path.read_bytes()
-    sha256 = hashlib.sha256(content).hexdigest()
-    weights = Weights(file=str(path), scales=(scale,), sha256=sha256, bytes=len(content), options=options or {})
-    return dataclasses.replace(card, method=dataclasses.replace(card.method, weights=(*card.method.weights, weights)))
-
-
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory):
-    """Bicubic, and networks of the luma and of RGB with random weights for x3 alone."""
+    """Bicubic, and networks of the luma and of RGB; the folder holds random weights for their x3 alone."""
     folder = tmp_path_factory.mktemp("weights")
-    bare = [
-        dataclasses.replace(card, method=dataclasses.replace(card.method, weights=()))
-        for card in map(catalog.find, ("srcnn", "fsrcnn", "edsr"))
-    ]
-    cards = [shipped(card, 3, folder, seed) for seed, card in enumerate(bare)]
-    cards[0] = shipped(cards[0], 3, folder, 7, {"kernels": "9-1-5"})
-    return (catalog.find("bicubic"), *cards)
+    cards = tuple(map(catalog.find, ("srcnn", "fsrcnn", "edsr")))
+    for seed, card in enumerate(cards):
+        ship_random(card, folder, (3,), seed=seed)
+    ship_random(cards[0], folder, (3,), {"kernels": "9-1-5"}, seed=7)
+    return folder, (catalog.find("bicubic"), *cards)
 
 
 def test_networks_are_measured_where_weights_are_shipped(sets, networks, tmp_path, monkeypatch):
-    monkeypatch.setattr(catalog, "CARDS", networks)
+    folder, cards = networks
+    monkeypatch.setattr(weights_manifest, "SHIPPED", folder)
+    monkeypatch.setattr(catalog, "CARDS", cards)
     results = run(sets, tmp_path, None)
     rows = {
         (records.label(row["method"], row["options"]), row["set"]): row for row in results["rows"] if row["level"] == 3
@@ -267,15 +249,16 @@ def test_networks_are_measured_where_weights_are_shipped(sets, networks, tmp_pat
     assert rows["srcnn 9-1-5", "Set5"]["published_psnr"] is None
     assert (rows["fsrcnn", "Set5"]["multiply_adds"], rows["srcnn", "Set5"]["multiply_adds"]) == (1384.9, 57184.0)
     assert rows["srcnn", "Set5"]["parameters"] == 57184 + 64 + 32 + 1
-    for card in networks[2:]:
-        assert rows[card.name, "Set5"]["weights_sha256"] == card.method.weights[0].sha256
+    for card in cards[2:]:
+        (weights,) = weights_manifest.shipped_weights(card.id)
+        assert rows[card.name, "Set5"]["weights_sha256"] == weights.sha256
 
-    fsrcnn = models.load(networks[2], scale=3)
+    fsrcnn = models.load(cards[2], scale=3)
     psnr, ssim = expected(sets / "Set14", 3, lambda x: fsrcnn(x.float()))
     assert rows["fsrcnn", "Set14"]["psnr"] == pytest.approx(psnr, abs=2e-3)
     assert rows["fsrcnn", "Set14"]["ssim"] == pytest.approx(ssim, abs=5e-5)
 
-    edsr = models.load(networks[3], scale=3)
+    edsr = models.load(cards[3], scale=3)
     found = []
     for path in sorted((sets / "Set14").iterdir()):
         pixels = image.read(path).pixels
@@ -298,13 +281,7 @@ def test_networks_are_measured_where_weights_are_shipped(sets, networks, tmp_pat
     assert "## Speed" in (tmp_path / "upscale.md").read_text(encoding="utf-8")
 
     # Measured again without fsrcnn: its rows and the race stay, and newly shipped weights make the rows stale.
-    again = tuple(
-        shipped(dataclasses.replace(card, method=dataclasses.replace(card.method, weights=())), 3, tmp_path, 5)
-        if card.name == "fsrcnn"
-        else card
-        for card in networks
-    )
-    monkeypatch.setattr(catalog, "CARDS", again)
+    ship_random(cards[2], folder, (3,), seed=5)
     later = run(sets, tmp_path, ["edsr"])
     assert later["comparison"] == race
     assert len(later["runs"]) == 2

@@ -1,7 +1,6 @@
 """The benchmark of several tasks, on drawn pictures: which method runs where, on what, and what is said of it."""
 
 import dataclasses
-import hashlib
 import json
 import math
 
@@ -9,12 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from bench_support import CLOCK, silent, to_pixels, write_sets
+from bench_support import CLOCK, ship_random, silent, to_pixels, write_sets
 from safelight import catalog
-from safelight.checkpoints import weights_file
-from safelight.checkpoints.weights_file import WeightsHeader
-from safelight.core.card import Card, ClosedForm, Interpolation, Optimised, Promise, Score, Weights
-from safelight.core.options import make_options
+from safelight.checkpoints import weights_manifest
+from safelight.core.card import Card, ClosedForm, Interpolation, Optimised, Promise, Score
 from safelight.core.solver_input import SolverProgress, SolverResult
 from safelight.evaluation import bench
 from safelight.evaluation.bench import quality, records, speed, verdict
@@ -65,32 +62,16 @@ STEPS = whole("steps", Optimised(run=in_steps, bytes=64))
 FRAMES = whole("frames", ClosedForm(solve=mean_of, bytes=64), accepts=frozenset({"frames"}))
 
 
-def shipped(card, folder, options, scales=(1,)):
-    """The card as if random weights were shipped with it."""
-    path = folder / f"{card.name}-{'-'.join(map(str, options.values()))}.safetensors"
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = card.method.network(make_options(card, options), scales[0])
-    weights_file.save(path, network.state_dict(), WeightsHeader(method=card.id, options=options, scales=scales))
-    content = path.read_bytes()
-    weights = Weights(
-        file=str(path), scales=scales, sha256=hashlib.sha256(content).hexdigest(), bytes=len(content), options=options
-    )
-    return dataclasses.replace(card, method=dataclasses.replace(card.method, weights=(*card.method.weights, weights)))
-
-
-def bare(name):
-    card = catalog.find(name)
-    return dataclasses.replace(card, method=dataclasses.replace(card.method, weights=()))
-
-
 @pytest.fixture
 def cards(tmp_path, monkeypatch):
     """DnCNN B, S25 and CB, DnCNN-3, and methods for the whole picture; bicubic for the anchors of upscale."""
-    dncnn = bare("denoise/dncnn")
+    dncnn, dncnn3 = catalog.find("denoise/dncnn"), catalog.find("deblock/dncnn3")
+    folder = tmp_path / "weights"
+    folder.mkdir()
     for variant in ("B", "S25", "CB"):
-        dncnn = shipped(dncnn, tmp_path, {"variant": variant})
-    dncnn3 = shipped(bare("deblock/dncnn3"), tmp_path, {}, scales=(1, 2, 3, 4))
+        ship_random(dncnn, folder, (1,), {"variant": variant})
+    ship_random(dncnn3, folder, (1, 2, 3, 4))
+    monkeypatch.setattr(weights_manifest, "SHIPPED", folder)
     found = (catalog.find("bicubic"), dncnn, dncnn3, FORMULA, STEPS, FRAMES)
     monkeypatch.setattr(catalog, "CARDS", found)
     return found
@@ -109,8 +90,10 @@ def test_options_are_settled_by_the_picture_and_measured_one_by_one(cards):
     assert quality.variants(FORMULA, "denoise") == ({},)
 
 
-def test_a_network_of_another_task_is_no_variant(tmp_path):
-    red = shipped(bare("denoise/red"), tmp_path, {"work": "noise", "layers": "20", "width": 4})
+def test_a_network_of_another_task_is_no_variant(tmp_path, monkeypatch):
+    red = catalog.find("denoise/red")
+    ship_random(red, tmp_path, (1,), {"work": "noise", "layers": "20", "width": 4})
+    monkeypatch.setattr(weights_manifest, "SHIPPED", tmp_path)
     named = [records.label("", values).strip() for values in quality.variants(red, "denoise")]
     assert named == ["noise", "20 4 noise"]
     assert all(values["work"] == "enlarge" for values in quality.variants(red, "upscale"))
@@ -193,10 +176,11 @@ def test_denoise_from_sets_to_tables(sets, cards, tmp_path):
 
 def test_rows_of_other_weights_are_stale(cards, sets, tmp_path):
     dncnn = cards[1]
+    sha256 = weights_manifest.shipped_weights("denoise/dncnn")[0].sha256
     plain = records.Row(
         method=dncnn.id, options={"variant": "B"}, level=25, set="Set12", psnr=30.0, ssim=0.9, published_psnr=None,
         published_ssim=None, psnr_difference=None, ssim_difference=None, parameters=0, multiply_adds=None,
-        seconds_per_megapixel=0.1, weights_sha256=dncnn.method.weights[0].sha256, run="now",
+        seconds_per_megapixel=0.1, weights_sha256=sha256, run="now",
     )  # fmt: skip
     other = dataclasses.replace(plain, weights_sha256="0" * 64)
     gone = dataclasses.replace(plain, options={"variant": "S50"}, level=50)

@@ -17,7 +17,7 @@ import safelight
 import weights_support as public
 from legacy_support import old_file
 from safelight.catalog import CARDS, find
-from safelight.checkpoints import conversion, weights_file
+from safelight.checkpoints import conversion, weights_file, weights_manifest
 from safelight.checkpoints.weights_file import CheckpointError
 from safelight.core import key_maps
 from safelight.core.card import LayoutError
@@ -251,7 +251,7 @@ def test_a_file_of_another_network_is_refused_and_says_what_is_known(tmp_path):
     state["input.weight"] = torch.zeros(64, 3, 3, 3)
     refused("vdsr", written(tmp_path / "rgb.pth", state), r"of another shape for first\.weight")
     refused("vdsr", written(tmp_path / "numbers.pth", {"epoch": 1}), "without a dictionary of tensors")
-    ours = model.SHIPPED / "espcn-x2.safetensors"
+    ours = weights_manifest.SHIPPED / "espcn-x2.safetensors"
     refused("vdsr", ours, "expected weights of upscale/vdsr, got upscale/espcn")
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import weights_support as public
 from safelight.catalog import find
-from safelight.checkpoints import conversion, weights_file
+from safelight.checkpoints import conversion, weights_file, weights_manifest
 from safelight.checkpoints.weights_file import CheckpointError
 from safelight.inference import model
 
@@ -201,7 +201,7 @@ def test_names_of_files_cannot_break_the_line(tmp_path):
 def test_a_large_file_of_zeros_is_refused_before_it_is_read(tmp_path):
     """A sparse file costs nothing to send: its tensors must fit the network before they are read."""
     path = tmp_path / "large.safetensors"
-    ours = (model.SHIPPED / "espcn-x2.safetensors").read_bytes()
+    ours = (weights_manifest.SHIPPED / "espcn-x2.safetensors").read_bytes()
     length = int.from_bytes(ours[:8], "little")
     header = json.loads(ours[8 : 8 + length])
     (name, *_) = (key for key in header if key.startswith("conv1.weight"))
@@ -240,7 +240,7 @@ def test_mutated_pickles_a_few():
 
 def test_a_changed_bit_anywhere_in_a_file_of_ours_is_noticed(tmp_path):
     path = tmp_path / "w.safetensors"
-    tensors, header = weights_file.load(model.SHIPPED / "fsrcnn-x3.safetensors")
+    tensors, header = weights_file.load(weights_manifest.SHIPPED / "fsrcnn-x3.safetensors")
     weights_file.save(path, tensors, header)
     good = path.read_bytes()
     for at in range(8, len(good), 997):

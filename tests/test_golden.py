@@ -12,6 +12,7 @@ import pytest
 
 from safelight import inference
 from safelight.catalog import CARDS
+from safelight.checkpoints import weights_manifest
 from safelight.core.card import Trained
 from safelight.inference.runner import InferenceRequest
 from safelight.media.image import Picture
@@ -30,7 +31,7 @@ def drawn():
 def cases():
     """Every method at each task that it serves alone and within seconds, with the weights that are shipped."""
     for card in CARDS:
-        waiting = isinstance(card.method, Trained) and not card.method.weights
+        waiting = isinstance(card.method, Trained) and not weights_manifest.shipped_weights(card.id)
         alone = not card.accepts & {"style", "backbone"} and card.name not in ("dip", "multiframe")
         if waiting or card.extra is not None or not alone:
             continue

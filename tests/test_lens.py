@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from safelight import ops
 from safelight.checkpoints import backbones, weights_file
-from safelight.checkpoints.backbones import SHIPPED
+from safelight.checkpoints.weights_manifest import SHIPPED, shipped_weights
 from safelight.features import lens
 from safelight.features.backbone import ReceptiveField
 
@@ -87,14 +87,15 @@ def test_the_pools_are_of_the_kind_asked_for():
 
 
 def test_the_shipped_file_is_the_one_that_was_measured():
-    content = (SHIPPED / lens.FILE).read_bytes()
-    assert len(content) == lens.BYTES <= 3 << 20
-    assert hashlib.sha256(content).hexdigest() == lens.SHA256
-    assert json.loads((ROOT / "results/lens.json").read_text())["weights_sha256"] == lens.SHA256
+    (weights,) = shipped_weights("features/lens")
+    content = (SHIPPED / weights.file).read_bytes()
+    assert len(content) == weights.bytes <= 3 << 20
+    assert hashlib.sha256(content).hexdigest() == weights.sha256
+    assert json.loads((ROOT / "results/lens.json").read_text())["weights_sha256"] == weights.sha256
 
 
 def test_its_header_tells_how_it_was_made():
-    header = weights_file.read_header(SHIPPED / lens.FILE)
+    header = weights_file.read_header(SHIPPED / "lens.safetensors")
     assert (header.method, header.precision) == ("features/lens", "float16")
     assert header.steps > 0
     assert header.seconds > 0

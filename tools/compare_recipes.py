@@ -23,12 +23,11 @@ import torch.nn.functional as F
 from measure_training import Ours
 from torch import Tensor, nn
 
-from safelight.checkpoints import provenance
+from safelight.checkpoints import provenance, weights_manifest
 from safelight.core.card import Card, Recipe, Trained, Training, channels_of
 from safelight.core.options import make_options
 from safelight.core.training import Regression
 from safelight.engine import device as devices
-from safelight.inference import model
 from safelight.methods.upscale import edsr, espcn, fsrcnn, lamp, srcnn, vdsr
 from safelight.nn.soap import Soap
 from safelight.training import datasets, loop, session
@@ -255,7 +254,7 @@ def run(card: Card, scales: tuple[int, ...], variant: Variant, folder: Path, sec
             card=dataclasses.replace(card, method=changed), options=make_options(card, {}), scales=scales,
             recipe=recipe, folders=tuple(folder / name for name in recipe.data), out=Path(place) / "w.safetensors",
             device="cpu", precision=variant.precision, validate_every=1 << 30,
-            start=model.SHIPPED / f"{card.name}-x{scales[0]}.safetensors" if variant.trained else None,
+            start=weights_manifest.SHIPPED / f"{card.name}-x{scales[0]}.safetensors" if variant.trained else None,
         )  # fmt: skip
         ours = Ours(plan, datasets.load(plan.folders, channels_of(changed, plan.options)))
         plan = dataclasses.replace(

@@ -30,7 +30,7 @@ from distortions import KINDS
 from teacher import TEACHERS, distances, spearman
 from torch import Tensor
 
-from safelight.checkpoints import backbones, provenance
+from safelight.checkpoints import backbones, provenance, weights_manifest
 from safelight.features import lens
 from safelight.metrics import psnr, ssim
 from safelight.training import datasets
@@ -132,7 +132,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--data", type=Path, required=True, help="the folder that holds Set14")
     parser.add_argument("--teacher", type=Path, required=True, help="the folder that holds the teachers' weights")
-    parser.add_argument("--weights", type=Path, default=backbones.SHIPPED / lens.FILE)
+    parser.add_argument("--weights", type=Path, default=weights_manifest.SHIPPED / "lens.safetensors")
     parser.add_argument("--crop", type=int, default=0, help="take the middle of this side only, for a quick look")
     parser.add_argument("--out", type=Path, default=OUT)
     arguments = parser.parse_args()

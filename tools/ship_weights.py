@@ -2,8 +2,9 @@
 
     python tools/ship_weights.py RUN.safetensors ... --data TEST_SETS [--sets Set12,BSD68]
 
-Each file goes to ``src/safelight/weights``, its log to ``results/training``, and the line for ``WEIGHTS`` in the
-method's file is printed. The scores in the header are those of the shipped, rounded weights, for each task that the
+Each file goes to ``src/safelight/weights`` and into the list of them, ``manifest.json``, and its log to
+``results/training``. A file of a backbone, such as the lens, is taken as it is: its tool has written its header. The
+scores in the header are those of the shipped, rounded weights, for each task that the
 network serves, at the levels that the benchmark measures it at: on Set5, Set12, classic5, or the first set of colours
 for a network of RGB that keeps the size; ``--sets`` names others.
 """
@@ -13,22 +14,21 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import hashlib
-import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from safelight import catalog
-from safelight.checkpoints import weights_file
+from safelight.checkpoints import weights_file, weights_manifest
 from safelight.checkpoints.weights_file import WeightsHeader
+from safelight.checkpoints.weights_manifest import Weights
 from safelight.core.card import Card, Channels, Trained, channels_of
 from safelight.core.options import make_options
 from safelight.evaluation.bench import quality
 from safelight.evaluation.bench.tracks import TRACKS, Track
-from safelight.inference.model import SHIPPED
 from safelight.training import datasets
 
 LICENCE = "Apache-2.0; trained on pictures of which some are for research use only (see trained_on)"
@@ -36,7 +36,7 @@ LOGS = Path(__file__).parent.parent / "results" / "training"
 
 
 def log(line: str) -> None:
-    """Say how far it is, apart from the lines to paste."""
+    """Say how far it is, apart from the records."""
     sys.stderr.write(line + "\n")
 
 
@@ -72,16 +72,33 @@ def scores_of(card: Card, header: WeightsHeader, weights: Path, folder: Path, na
     return found
 
 
-def ship(source: Path, folder: Path, named: Sequence[str], commit: str) -> str:
-    """Ship one file and return its ``Weights(...)`` line; ``commit`` is for a run outside a git checkout."""
+def record(target: Path, options: Mapping[str, int | float | str]) -> Weights:
+    """Put a shipped file into the list, in the place of an older one of its name, and return its record."""
+    content, header = target.read_bytes(), weights_file.read_header(target)
+    found = Weights(
+        file=target.name, method=header.method, options=options, scales=header.scales,
+        sha256=hashlib.sha256(content).hexdigest(), bytes=len(content), licence=header.licence.split(";")[0], url=None,
+    )  # fmt: skip
+    others = weights_manifest.read(target.parent)
+    kept = [found if other.file == found.file else other for other in others]
+    weights_manifest.write(target.parent, kept if found in kept else [*kept, found])
+    return found
+
+
+def ship(source: Path, folder: Path, named: Sequence[str], commit: str) -> Weights:
+    """Ship one file and return its record; ``commit`` is for a run outside a git checkout."""
     tensors, header = weights_file.load(source)
+    if header.method.startswith("features/"):
+        target = weights_manifest.SHIPPED / f"{header.method.split('/')[1]}.safetensors"
+        shutil.copyfile(source, target)
+        return record(target, {})
     card = catalog.find(header.method)
     method = card.method
     assert isinstance(method, Trained)
     options = quality.differing(card, make_options(card, header.options))
     suffix = "" if method.scale_agnostic else f"-x{header.scales[0]}"
     variant = "".join(f"-{value}" for value in options.values())
-    target = SHIPPED / f"{card.name}{variant}{suffix}.safetensors"
+    target = weights_manifest.SHIPPED / f"{card.name}{variant}{suffix}.safetensors"
     header = dataclasses.replace(
         header,
         licence=LICENCE,
@@ -93,13 +110,8 @@ def ship(source: Path, folder: Path, named: Sequence[str], commit: str) -> str:
     weights_file.save(target, tensors, dataclasses.replace(header, scores=scores), dtype=torch.float16)
     LOGS.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source.with_suffix(".csv"), LOGS / f"{target.stem}.csv")
-    content = target.read_bytes()
-    chosen = f", options={json.dumps(dict(options))}" if options else ""
     log(f"{target.name}: {scores}")
-    return (
-        f'    Weights(file="{target.name}", scales={header.scales!r}, bytes={len(content)}, '
-        f'sha256="{hashlib.sha256(content).hexdigest()}"{chosen}),'
-    )
+    return record(target, options)
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import torch
 
 from safelight import inference, losses
 from safelight.catalog import DEFAULTS, find
-from safelight.checkpoints import backbones
+from safelight.checkpoints import backbones, weights_manifest
 from safelight.checkpoints.weights_file import WeightsHeader, save
 from safelight.core.card import Batch
 from safelight.core.options import CardError
@@ -237,7 +237,7 @@ def test_styles_are_drawn_for_each_batch(tmp_path):
     assert header.steps == 2
 
 
-@pytest.mark.parametrize("weights", CARD.method.weights, ids=lambda weights: weights.file)
+@pytest.mark.parametrize("weights", weights_manifest.shipped_weights(CARD.id), ids=lambda weights: weights.file)
 def test_shipped_weights_give_the_picture_back_and_take_the_styles_colours(weights):
     yy, xx = np.mgrid[0:128, 0:160]
     disc = np.hypot(xx - 90, yy - 60) < 40

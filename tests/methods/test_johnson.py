@@ -8,7 +8,7 @@ import torch
 
 from safelight import inference, losses
 from safelight.catalog import find
-from safelight.checkpoints import backbones
+from safelight.checkpoints import backbones, weights_manifest
 from safelight.checkpoints.weights_file import CheckpointError
 from safelight.core.card import Batch
 from safelight.core.options import CardError
@@ -159,8 +159,7 @@ def test_without_a_style_nothing_is_trained(pictures):
 
 def test_auto_is_the_first_shipped_style():
     settled = resolve_options(Options(), "stylize", False, None)
-    shipped = [weights.options["look"] for weights in johnson.WEIGHTS]
-    assert settled.look == (shipped[0] if shipped else "auto")
+    assert settled.look == weights_manifest.shipped_weights(CARD.id)[0].options["look"]
     assert resolve_options(Options(look="scream"), "stylize", False, None).look == "scream"
 
 
@@ -171,7 +170,7 @@ def test_an_unknown_look_lists_the_others():
         )
 
 
-@pytest.mark.parametrize("weights", johnson.WEIGHTS, ids=lambda weights: weights.file)
+@pytest.mark.parametrize("weights", weights_manifest.shipped_weights(CARD.id), ids=lambda weights: weights.file)
 def test_shipped_styles_change_the_picture_and_keep_its_content(weights, drawn_scene):
     """Content as the method has it: the lens finds the scene in the result, and not the mirrored scene."""
     assert weights.bytes <= 1.2 * 2**20

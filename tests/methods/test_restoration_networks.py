@@ -7,11 +7,11 @@ import torch
 
 from safelight.catalog import find
 from safelight.checkpoints import weights_file
+from safelight.checkpoints.weights_manifest import SHIPPED, shipped_weights
 from safelight.core.card import LayoutError
 from safelight.core.options import make_options
 from safelight.degrade import Jpeg, Noise, Shrink
 from safelight.engine.cost import measure
-from safelight.inference.model import SHIPPED
 from safelight.methods.deblock import dncnn3
 from safelight.methods.denoise import dncnn, red
 
@@ -102,7 +102,8 @@ def test_dncnn_picks_by_colour_and_level(gray, sigma, variant, monkeypatch):
 
 def test_dncnn_is_blind_where_the_network_of_a_level_is_no_better():
     scores = {
-        weights.options["variant"]: weights_file.read_header(SHIPPED / weights.file).scores for weights in dncnn.WEIGHTS
+        weights.options["variant"]: weights_file.read_header(SHIPPED / weights.file).scores
+        for weights in shipped_weights("denoise/dncnn")
     }
     measured = {name: f"Set12 sigma {level} PSNR" for name, level in dncnn.LEVELS.items()}
     assert {name for name, score in measured.items() if scores[name][score] > scores["B"][score]} == dncnn.PICKED

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from safelight.batch.outputs import FileJob
 from safelight.batch.restorer import FIX, Restorer
-from safelight.core.card import Trained
+from safelight.checkpoints import weights_manifest
 from safelight.core.options import make_options
 from safelight.inference import autofix
 from safelight.inference.runner import Runner
@@ -92,8 +92,7 @@ def _facts(runner: Runner) -> dict[str, Any]:
         weights = [hashlib.sha256(settings.weights.read_bytes()).hexdigest()]
     else:
         options = dataclasses.asdict(make_options(card, settings.options))
-        if isinstance(card.method, Trained):
-            weights = [shipped.sha256 for shipped in card.method.weights]
+        weights = [shipped.sha256 for shipped in weights_manifest.shipped_weights(card.id)]
     return {"method": card.id, **facts, "options": dict(options), "weights": weights}
 
 

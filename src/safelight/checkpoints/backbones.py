@@ -16,12 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from safelight import features
-from safelight.checkpoints import conversion, weights_file
+from safelight.checkpoints import conversion, weights_file, weights_manifest
 from safelight.checkpoints.weights_file import CheckpointError, WeightsHeader, name_of
 from safelight.features.backbone import Backbone, BackboneError, Pooling
 from safelight.features.published import Facts
 
-SHIPPED = Path(__file__).parent.parent / "weights"
 MAX_BYTES = 1 << 30  # of a file of weights
 RULES = "1"  # raised when reading gives another result than before, so that what is kept is no longer taken
 
@@ -148,13 +147,13 @@ def install(
 
 def _path(facts: Facts) -> Path:
     """Say where the weights of a backbone are, if they are here."""
-    if facts.shipped is not None:
-        return SHIPPED / facts.shipped
+    for weights in weights_manifest.shipped_weights(_method(facts)):
+        return weights_manifest.SHIPPED / weights.file
     return conversion.cache_folder("backbones") / f"{facts.name}.safetensors"
 
 
 def _is_current(facts: Facts, header: WeightsHeader) -> bool:
-    return header.method == _method(facts) and (facts.shipped is not None or header.converted.get("rules") == RULES)
+    return header.method == _method(facts) and (facts.published is None or header.converted.get("rules") == RULES)
 
 
 def _method(facts: Facts) -> str:

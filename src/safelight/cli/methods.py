@@ -29,7 +29,8 @@ from safelight.cli.shell import (
 from safelight.tasks import TASKS, Task
 
 if TYPE_CHECKING:
-    from safelight.core.card import Card, OptionalPackage
+    from safelight.checkpoints.weights_manifest import Weights
+    from safelight.core.card import OptionalPackage
 
 
 def add(app: typer.Typer) -> None:
@@ -203,10 +204,12 @@ def doctor(
     for name in FORMATS:
         check(f"format {name}", lambda name=name: _format(name))
     from safelight.catalog import CARDS
+    from safelight.checkpoints import weights_manifest
 
-    for card in CARDS:
-        for i in range(len(getattr(card.method, "weights", ()))):
-            check(f"weights {card.id} {i + 1}", lambda card=card, i=i: _shipped(card, i))
+    check("weights", lambda: f"{len(weights_manifest.read(weights_manifest.SHIPPED))} files are listed")
+    for card in CARDS if checks[-1]["ok"] else ():
+        for i, weights in enumerate(weights_manifest.shipped_weights(card.id)):
+            check(f"weights {card.id} {i + 1}", lambda weights=weights: _shipped(weights))
     for extra in {card.extra.name: card.extra for card in CARDS if card.extra is not None}.values():
         check(f"extra {extra.name}", lambda extra=extra: _extra(extra))
     for entry in checks:
@@ -281,13 +284,10 @@ def _extra(extra: OptionalPackage) -> str:
     return f"{extra.module} is not installed; if you want it: pip install 'safelight[{extra.name}]'"
 
 
-def _shipped(card: Card, i: int) -> str:
-    from safelight.core.card import Trained
-    from safelight.inference import model
+def _shipped(weights: Weights) -> str:
+    from safelight.checkpoints import weights_manifest
 
-    assert isinstance(card.method, Trained)
-    weights = card.method.weights[i]
-    content = (model.SHIPPED / weights.file).read_bytes()
+    content = (weights_manifest.SHIPPED / weights.file).read_bytes()
     if len(content) != weights.bytes or hashlib.sha256(content).hexdigest() != weights.sha256:
         raise ValueError(f"{weights.file}: expected the shipped bytes, got others")
     serves = " ".join(f"x{scale}" for scale in weights.scales if scale > 1)

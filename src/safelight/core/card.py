@@ -180,20 +180,6 @@ class Recipe:
     promises: tuple[Promise, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Weights:
-    """One file of shipped weights. What it was trained on, how, and its scores stand in the file's own header.
-
-    ``file`` lies in ``safelight/weights``; ``options`` are the architecture that it fits; ``scales`` what it serves.
-    """
-
-    file: str
-    scales: tuple[int, ...]
-    sha256: str
-    bytes: int
-    options: Mapping[str, int | float | str] = dataclasses.field(default_factory=dict[str, int | float | str])
-
-
 class LayoutError(ValueError):
     """A published file whose network is not the paper's. The message completes "expected ..., got"."""
 
@@ -303,7 +289,6 @@ class Trained:
     receptive_radius: Callable[[Any, int], int]
     training: Callable[[Any, Recipe], Training] | Perceptual
     recipe: Recipe
-    weights: tuple[Weights, ...] = ()
     scale_agnostic: bool = False
     degradations: Callable[[Any], tuple[Degradation, ...]] | None = None
     resolve_options: Callable[[Any, Task, bool, float | None], Any] | None = None

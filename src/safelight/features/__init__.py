@@ -22,12 +22,19 @@ LENS = Facts(
     content=("relu3_2",),
     perceptual=lens.PERCEPTUAL,
     pooling="average",
-    shipped=lens.FILE,
 )
 BACKBONES: tuple[Facts, ...] = (LENS, VGG16, VGG19, SQUEEZENET, SQUEEZENET1_0, ALEXNET, INCEPTION)
 
 __all__ = [
-    "BACKBONES", "Backbone", "BackboneError", "Facts", "Pooling", "Published", "ReceptiveField", "BackboneLayer", "facts",
+    "BACKBONES",
+    "Backbone",
+    "BackboneError",
+    "BackboneLayer",
+    "Facts",
+    "Pooling",
+    "Published",
+    "ReceptiveField",
+    "facts",
 ]  # fmt: skip
 
 

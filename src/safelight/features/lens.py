@@ -36,10 +36,6 @@ DEPTHS = (2, 2, 3, 1)
 """Convolutions of each block; a pooling lies between two blocks."""
 PERCEPTUAL = ("relu1_2", "relu2_2", "relu3_3", "relu4_1")
 """The layers of its perceptual distance: the last of each block, all with the same say."""
-FILE = "lens.safetensors"
-"""The weights that come with the package, in ``safelight/weights``."""
-SHA256 = "e15a80d7b136784a1947d53efc092c90c73baf9dcd4b161ba7f077579acb3e38"
-BYTES = 1_462_552
 
 
 class Lens(nn.Module):

@@ -40,8 +40,7 @@ class Facts:
         style: Layers whose statistics stand for a style.
         content: Layers whose maps stand for what is to be seen.
         perceptual: Layers whose differences stand for how different two pictures look.
-        published: The file of its weights, to be fetched.
-        shipped: The file of its weights that comes with the program, in ``safelight/weights``.
+        published: The file of its weights, to be fetched; ``None``: they come with the program.
         pooling: The pools that its weights were trained with.
         ignored: Tensors of that file that are passed over, as patterns of ``fnmatch``: the network's end.
     """
@@ -57,6 +56,5 @@ class Facts:
     content: tuple[str, ...]
     perceptual: tuple[str, ...]
     published: Published | None = None
-    shipped: str | None = None
     pooling: Pooling = "max"
     ignored: tuple[str, ...] = ()

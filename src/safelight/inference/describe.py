@@ -9,11 +9,10 @@ from typing import Any
 
 import torch
 
-from safelight.checkpoints import weights_file
+from safelight.checkpoints import weights_file, weights_manifest
 from safelight.core.card import Card, ClosedForm, Interpolation, Optimised, Trained, channels_of
 from safelight.core.options import option_facts
 from safelight.engine.cost import Cost
-from safelight.inference import model
 from safelight.inference.model import Model
 from safelight.tasks import Task
 
@@ -38,7 +37,7 @@ def facts(card: Card, *, whole: bool = False) -> dict[str, Any]:
             kind, scales = "an iteration over the whole picture", method.scales or None
         case Trained():
             kind, scales = "a network", method.scales
-    weights = [] if network is None else _weights(network)
+    weights = [] if network is None else _weights(card)
     found: dict[str, Any] = {
         "id": card.id, "task": card.task, "tasks": card.tasks, "title": card.title, "summary": card.summary,
         "kind": kind, "paper": None if card.paper is None else asdict(card.paper), "scales": scales,
@@ -79,12 +78,12 @@ def _cost(card: Card, method: Trained) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _weights(method: Trained) -> list[dict[str, Any]]:
+def _weights(card: Card) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
-    for weights in method.weights:
+    for weights in weights_manifest.shipped_weights(card.id):
         header, problem = None, None
         try:
-            header = asdict(weights_file.read_header(model.SHIPPED / weights.file))
+            header = asdict(weights_file.read_header(weights_manifest.SHIPPED / weights.file))
         except weights_file.CheckpointError as error:
             problem = str(error)
         found.append({**asdict(weights), "header": header, "problem": problem})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -15,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from safelight import ops
-from safelight.checkpoints import backbones, conversion, weights_file
-from safelight.core.card import Card, Precision, Trained, Weights, channels_of
+from safelight.checkpoints import backbones, conversion, weights_file, weights_manifest
+from safelight.core.card import Card, Precision, Trained, channels_of
 from safelight.core.options import CardError, make_options, weights_options
 from safelight.core.solver_input import SolverInput, Style
 from safelight.engine import device as devices
@@ -29,8 +28,6 @@ from safelight.ops.color import rgb_to_ycbcr, ycbcr_to_rgb
 from safelight.tasks import Task
 
 PrecisionChoice = Literal["exact", "fast"]
-
-SHIPPED = Path(__file__).parent.parent / "weights"
 
 _CUBIC_REACH = 2  # input pixels on each side of an enlarging bicubic kernel
 
@@ -230,21 +227,20 @@ def served_scales(card: Card, options: Any) -> tuple[int, ...]:  # noqa: ANN401 
     Raises:
         CardError: There are none.
     """
-    method = card.method
-    assert isinstance(method, Trained)
-    fitting = [weights for weights in method.weights if _fit(card, weights, options)]
+    fitting = [weights for weights in weights_manifest.shipped_weights(card.id) if _fit(card, weights, options)]
     scales = sorted({scale for weights in fitting for scale in weights.scales})
     if not scales:
-        raise CardError(_not_shipped(card, method, f"{options}"))
+        raise CardError(_not_shipped(card, f"{options}"))
     return tuple(scales)
 
 
-def _fit(card: Card, weights: Weights, options: Any) -> bool:  # noqa: ANN401 - per method
+def _fit(card: Card, weights: weights_manifest.Weights, options: Any) -> bool:  # noqa: ANN401 - per method
     return weights_options(make_options(card, weights.options)) == weights_options(options)
 
 
-def _not_shipped(card: Card, method: Trained, wanted: str) -> str:
-    shipped = ", ".join(f"x{'/x'.join(map(str, w.scales))} {dict(w.options) or ''}".strip() for w in method.weights)
+def _not_shipped(card: Card, wanted: str) -> str:
+    records = weights_manifest.shipped_weights(card.id)
+    shipped = ", ".join(f"x{'/x'.join(map(str, w.scales))} {dict(w.options) or ''}".strip() for w in records)
     return (
         f"{card.id} ships no weights for {wanted}; it ships: {shipped or 'none'}. "
         f"Train them with `safelight train {card.id}`, or name a file with --weights"
@@ -258,17 +254,10 @@ def find_weights(card: Card, options: Any, scale: int) -> Path:  # noqa: ANN401 
         CardError: None is shipped for these options and this scale.
         CheckpointError: The shipped file is damaged.
     """
-    method = card.method
-    assert isinstance(method, Trained)
-    for weights in method.weights:
+    for weights in weights_manifest.shipped_weights(card.id):
         if scale in weights.scales and _fit(card, weights, options):
-            path = SHIPPED / weights.file
-            if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != weights.sha256:
-                raise weights_file.CheckpointError(
-                    f"{path}: expected the shipped weights, but they are missing or damaged; install safelight again"
-                )
-            return path
-    raise CardError(_not_shipped(card, method, f"scale {scale} with {options}"))
+            return weights_manifest.verified_path(weights)
+    raise CardError(_not_shipped(card, f"scale {scale} with {options}"))
 
 
 def open_weights(card: Card, file: Path, scale: float | None = None) -> tuple[Path, weights_file.WeightsHeader]:

@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from safelight import degrade, inference, metrics
+from safelight.checkpoints import weights_manifest
 from safelight.core.card import Card, Channels, Trained, channels_of
 from safelight.core.options import CardError, make_options, option_facts
 from safelight.engine.cost import measure
@@ -153,7 +154,7 @@ def variants(card: Card, task: Task) -> tuple[Values, ...]:
     settled = [default]
     if method.resolve_options is not None:
         settled = [method.resolve_options(default, task, gray, None) for gray in (True, False)]
-    shipped = [make_options(card, weights.options) for weights in method.weights]
+    shipped = [make_options(card, weights.options) for weights in weights_manifest.shipped_weights(card.id)]
     promised = [make_options(card, promise.options) for promise in method.recipe.promises if promise.task == task]
     found: list[Values] = []
     for options in (*settled, *shipped, *promised):

@@ -22,7 +22,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from safelight.core.card import Card, Paper, Promise, Recipe, Score, Trained, Weights
+from safelight.core.card import Card, Paper, Promise, Recipe, Score, Trained
 from safelight.core.options import NoOptions
 from safelight.core.training import Regression
 from safelight.degrade import Degradation, Jpeg, Mixture, Noise, Shrink
@@ -72,15 +72,6 @@ RECIPE = Recipe(
     ),
 )
 
-WEIGHTS = (
-    Weights(
-        file="dncnn3.safetensors",
-        scales=(1, 2, 3, 4),
-        bytes=1336266,
-        sha256="a1888491f191f898946b3753303bbdd856d65ffd40c0e48240f249f36597c59f",
-    ),
-)
-
 CARD = Card(
     module=__name__,
     title="DnCNN-3",
@@ -99,7 +90,6 @@ CARD = Card(
         receptive_radius=lambda options, scale: D,  # noqa: ARG005 - one pixel by each 3x3 layer
         training=training,
         recipe=RECIPE,
-        weights=WEIGHTS,
         scale_agnostic=True,
         degradations=degradations,
     ),

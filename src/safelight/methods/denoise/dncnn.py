@@ -40,7 +40,6 @@ from safelight.core.card import (
     Recipe,
     Score,
     Trained,
-    Weights,
 )
 from safelight.core.options import option
 from safelight.core.training import Regression
@@ -123,44 +122,6 @@ RECIPE = Recipe(
     ),
 )
 
-WEIGHTS = (
-    Weights(
-        file="dncnn-B.safetensors",
-        scales=(1,),
-        bytes=1336034,
-        sha256="9994df0d41e257081398a220a5c103789da5dd90ef259438d7a9c314bf89dc4f",
-        options={"variant": "B"},
-    ),
-    Weights(
-        file="dncnn-CB.safetensors",
-        scales=(1,),
-        bytes=1340710,
-        sha256="66035fe7ae2c2923be898b1c0f9248c04b7ee20de22f8b40b255732ad7d4f05b",
-        options={"variant": "CB"},
-    ),
-    Weights(
-        file="dncnn-S15.safetensors",
-        scales=(1,),
-        bytes=1113882,
-        sha256="30309c9ff629ac3563f9db503fcf1ff91f6428ae1d347be71325342557bcc9b1",
-        options={"variant": "S15"},
-    ),
-    Weights(
-        file="dncnn-S25.safetensors",
-        scales=(1,),
-        bytes=1113898,
-        sha256="f285c5b1ada51dc82004322052de4da7be5727fe3d36e611f2a3ed4b7eccda72",
-        options={"variant": "S25"},
-    ),
-    Weights(
-        file="dncnn-S50.safetensors",
-        scales=(1,),
-        bytes=1113898,
-        sha256="55abfd0253f6155d63121a64f32408aa2a16beb1b8015348864f895394b6f37c",
-        options={"variant": "S50"},
-    ),
-)
-
 
 def adopt(tensors: Mapping[str, Tensor]) -> ConvertedWeights:
     """Take weights of the authors' PyTorch code, whose batch normalisation is merged into the convolutions.
@@ -214,7 +175,6 @@ CARD = Card(
         receptive_radius=lambda options, scale: depth(options),  # noqa: ARG005 - one pixel by each 3x3 layer
         training=training,
         recipe=RECIPE,
-        weights=WEIGHTS,
         scale_agnostic=True,
         degradations=degradations,
         resolve_options=resolve_options,

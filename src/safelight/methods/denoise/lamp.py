@@ -20,7 +20,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.core.card import Card, Recipe, Trained, Weights
+from safelight.core.card import Card, Recipe, Trained
 from safelight.core.options import NoOptions
 from safelight.core.training import Regression
 from safelight.degrade import Degradation, Gray, Jpeg, Mixture, Noise
@@ -66,15 +66,6 @@ RECIPE = Recipe(
     promises=(),
 )
 
-WEIGHTS = (
-    Weights(
-        file="lamp.safetensors",
-        scales=(1,),
-        bytes=769568,
-        sha256="74bc62034f4fde072420f374bced67ef2366bee8cf5d2b9ab686a3d05bf19c76",
-    ),
-)
-
 CARD = Card(
     module=__name__,
     title="LampDenoiser",
@@ -87,7 +78,6 @@ CARD = Card(
         receptive_radius=lambda options, scale: s * (N + 2) + s - 1,  # noqa: ARG005 - one cell by each 3x3 layer
         training=training,
         recipe=RECIPE,
-        weights=WEIGHTS,
         scale_agnostic=True,
         degradations=degradations,
         multiple=s,

@@ -27,7 +27,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.core.card import Card, Paper, Promise, Recipe, Score, Trained, Weights
+from safelight.core.card import Card, Paper, Promise, Recipe, Score, Trained
 from safelight.core.options import option
 from safelight.core.training import Regression
 from safelight.degrade import Degradation, Mixture, Noise, Shrink
@@ -109,23 +109,6 @@ RECIPE = Recipe(
     ),
 )
 
-WEIGHTS = (
-    Weights(
-        file="red-noise.safetensors",
-        scales=(1, 2, 3, 4),
-        bytes=595882,
-        sha256="17ac450ef233193389a36e18d46e9b3b95872f71737977a114d4ba22681f9951",
-        options={"work": "noise"},
-    ),
-    Weights(
-        file="red-enlarge.safetensors",
-        scales=(1, 2, 3, 4),
-        bytes=595866,
-        sha256="5f18a680b9a14943052a68d247ba5aefd8575338ab93bf34add9712e8ecaf326",
-        options={"work": "enlarge"},
-    ),
-)
-
 CARD = Card(
     module=__name__,
     title="RED",
@@ -145,7 +128,6 @@ CARD = Card(
         receptive_radius=lambda options, scale: int(options.layers),  # noqa: ARG005 - one pixel by each 3x3 layer
         training=training,
         recipe=RECIPE,
-        weights=WEIGHTS,
         scale_agnostic=True,
         degradations=degradations,
         resolve_options=resolve_options,

@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from safelight import losses, ops
-from safelight.core.card import Batch, Card, Paper, Perceptual, Recipe, Trained, Weights
+from safelight.core.card import Batch, Card, Paper, Perceptual, Recipe, Trained
 from safelight.core.options import CardError, option
 from safelight.core.solver_input import SolverInput, Style
 from safelight.degrade import AsItIs
@@ -259,15 +259,6 @@ RECIPE = Recipe(
     promises=(),
 )
 
-WEIGHTS = (
-    Weights(
-        file="adain.safetensors",
-        scales=(1,),
-        bytes=1461686,
-        sha256="835eb40a0c7f802a1fb0eb01b86c8d5c3ac39c2ecf96d1d194b290b4d522b3b0",
-    ),
-)
-
 CARD = Card(
     module=__name__,
     title="AdaIN",
@@ -286,7 +277,6 @@ CARD = Card(
         receptive_radius=lambda options, scale: 66,  # noqa: ARG005
         training=Perceptual(begin=Transferring, draws=True),
         recipe=RECIPE,
-        weights=WEIGHTS,
         scale_agnostic=True,
         degradations=lambda options: (AsItIs(),),  # noqa: ARG005
         precisions=("float32",),

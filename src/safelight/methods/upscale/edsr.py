@@ -38,7 +38,6 @@ from safelight.core.card import (
     Recipe,
     Score,
     Trained,
-    Weights,
     promised,
 )
 from safelight.core.key_maps import channels, count, rename
@@ -196,27 +195,6 @@ RECIPE = Recipe(
     promises=promised(PUBLISHED, floors={2: 37.5, 3: 33.7, 4: 31.4}),
 )
 
-WEIGHTS = (
-    Weights(
-        file="edsr-x2.safetensors",
-        scales=(2,),
-        bytes=2746910,
-        sha256="f5c02b2d948b0eb1f1246b9a06b54bcd087f287180d1793137226bd46e1fa65f",
-    ),
-    Weights(
-        file="edsr-x3.safetensors",
-        scales=(3,),
-        bytes=3116182,
-        sha256="755da474c98114b1544752fa9d95a4ae7f69226244c42778f65809976283ae4b",
-    ),
-    Weights(
-        file="edsr-x4.safetensors",
-        scales=(4,),
-        bytes=3042502,
-        sha256="66e892c457c7fe21016b109a82dbb9982e492145eb66b48a90e866ec022eec53",
-    ),
-)
-
 
 def adopt_authors(tensors: Mapping[str, Tensor]) -> ConvertedWeights:
     """Take weights from the authors' code in PyTorch, whose mean and range are layers of their own."""
@@ -309,7 +287,6 @@ CARD = Card(
         receptive_radius=receptive_radius,
         training=training,
         recipe=RECIPE,
-        weights=WEIGHTS,
         foreign=FOREIGN,
         grow=grow,
     ),

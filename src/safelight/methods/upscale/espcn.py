@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.core.card import Card, Paper, Recipe, Score, Trained, Weights, promised
+from safelight.core.card import Card, Paper, Recipe, Score, Trained, promised
 from safelight.core.options import NoOptions
 from safelight.core.training import Regression
 from safelight.nn.soap import Soap
@@ -68,27 +68,6 @@ RECIPE = Recipe(
     promises=promised(PUBLISHED, floors={3: 32.5}),
 )
 
-WEIGHTS = (
-    Weights(
-        file="espcn-x2.safetensors",
-        scales=(2,),
-        bytes=43888,
-        sha256="1b1b8dae37bd7919ecdaa761cfc081623a20a0e971ccff5ecdd8f456b3c74ee7",
-    ),
-    Weights(
-        file="espcn-x3.safetensors",
-        scales=(3,),
-        bytes=46754,
-        sha256="18b0f78232b1263e6a7be07a0e4d66e4198927466f8a63c285d617e881f04f78",
-    ),
-    Weights(
-        file="espcn-x4.safetensors",
-        scales=(4,),
-        bytes=50824,
-        sha256="1363fb796c3760fa3d5d814c5350d66cb9da091ef09f87eb83fee0dfa8d2cf7a",
-    ),
-)
-
 CARD = Card(
     module=__name__,
     title="ESPCN",
@@ -108,7 +87,6 @@ CARD = Card(
         receptive_radius=lambda options, scale: 4,  # noqa: ARG005 - 2 by the 5x5 layer and 1 by each 3x3
         training=training,
         recipe=RECIPE,
-        weights=WEIGHTS,
         precisions=("float32",),  # bfloat16 costs up to 0.2 dB
     ),
     published=PUBLISHED,

@@ -29,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.core.card import Card, ConvertedWeights, ForeignLayout, Paper, Recipe, Score, Trained, Weights, promised
+from safelight.core.card import Card, ConvertedWeights, ForeignLayout, Paper, Recipe, Score, Trained, promised
 from safelight.core.key_maps import channels, count, rename
 from safelight.core.options import option
 from safelight.core.training import Regression
@@ -147,27 +147,6 @@ RECIPE = Recipe(
     promises=promised(PUBLISHED, floors={2: 36.8, 3: 32.8, 4: 30.5}),
 )
 
-WEIGHTS = (
-    Weights(
-        file="fsrcnn-x2.safetensors",
-        scales=(2,),
-        bytes=28290,
-        sha256="12490b714097a3695c2590924c7a24e733c1148280bd75972ed23a497d761daf",
-    ),
-    Weights(
-        file="fsrcnn-x3.safetensors",
-        scales=(3,),
-        bytes=28266,
-        sha256="d0c8973da7ca079326e105598ba38c4d1f5afe456deaa9e96bd7873882918182",
-    ),
-    Weights(
-        file="fsrcnn-x4.safetensors",
-        scales=(4,),
-        bytes=28290,
-        sha256="6bf242d8a4507ceac29dadedd6378dc4bf6da7c16ee4206fa3e92e529fe06ca8",
-    ),
-)
-
 
 def adopt_parts(tensors: Mapping[str, Tensor]) -> ConvertedWeights:
     """Take weights from code with three parts, of which the middle one holds all small layers in a row."""
@@ -228,7 +207,6 @@ CARD = Card(
         receptive_radius=receptive_radius,
         training=training,
         recipe=RECIPE,
-        weights=WEIGHTS,
         precisions=("float32",),  # bfloat16 costs 0.02 dB and saves no time: the layers are too thin
         foreign=FOREIGN,
     ),

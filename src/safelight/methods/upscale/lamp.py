@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.core.card import Card, Promise, Recipe, Trained, Weights
+from safelight.core.card import Card, Promise, Recipe, Trained
 from safelight.core.options import option
 from safelight.core.training import Regression
 from safelight.nn.blocks import begin_near_identity, dot_enlarged
@@ -131,48 +131,6 @@ RECIPE = Recipe(
     promises=(Promise(data="Set14", level=4, psnr=28.60, floor=28.0),),  # RLFN's, of five times the weights
 )
 
-WEIGHTS = (
-    Weights(
-        file="lamp-x2.safetensors",
-        scales=(2,),
-        bytes=161152,
-        sha256="355dda333023be7245ec71044e32577b331b8e28c178fc7970d18357ad86cead",
-    ),
-    Weights(
-        file="lamp-x3.safetensors",
-        scales=(3,),
-        bytes=172072,
-        sha256="e8718ac26fc3d615f45329b7c210d36256254b096147d900ceb77c9fce0f6bdb",
-    ),
-    Weights(
-        file="lamp-x4.safetensors",
-        scales=(4,),
-        bytes=187360,
-        sha256="6559c253822bf5672aa2f2ce755b2a59a4863b91a23efdbf206752f18babe846",
-    ),
-    Weights(
-        file="lamp-small-x2.safetensors",
-        scales=(2,),
-        bytes=45928,
-        sha256="22e27eaf9e2271864f10b8bf1afd6a85dd217c19d6aeb6e73aacf698641bb0b5",
-        options={"variant": "small"},
-    ),
-    Weights(
-        file="lamp-small-x3.safetensors",
-        scales=(3,),
-        bytes=52528,
-        sha256="74a6c8855e6618bc4779d4930604b17661a5a634d7a2d6a7227a8e148b8e2b4e",
-        options={"variant": "small"},
-    ),
-    Weights(
-        file="lamp-small-x4.safetensors",
-        scales=(4,),
-        bytes=61768,
-        sha256="965f5a0850e9adbd03114f1a14f9e8be5f671f338d55c134fe64eefe4a1d3bbb",
-        options={"variant": "small"},
-    ),
-)
-
 CARD = Card(
     module=__name__,
     title="Lamp",
@@ -186,6 +144,5 @@ CARD = Card(
         receptive_radius=receptive_radius,
         training=training,
         recipe=RECIPE,
-        weights=WEIGHTS,
     ),
 )

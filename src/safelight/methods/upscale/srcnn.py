@@ -27,7 +27,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.core.card import Card, Paper, Recipe, Score, Trained, Weights, promised
+from safelight.core.card import Card, Paper, Recipe, Score, Trained, promised
 from safelight.core.options import option
 from safelight.core.training import Regression
 from safelight.nn.blocks import pass_on
@@ -103,27 +103,6 @@ RECIPE = Recipe(
     promises=promised(PUBLISHED, floors={2: 36.4, 3: 32.4, 4: 30.2}),
 )
 
-WEIGHTS = (
-    Weights(
-        file="srcnn-x2.safetensors",
-        scales=(2,),
-        bytes=115922,
-        sha256="08df2e9cc26f623a4345d298bb04f7e7121baf75a19221fc01213ba2cfe2d981",
-    ),
-    Weights(
-        file="srcnn-x3.safetensors",
-        scales=(3,),
-        bytes=115906,
-        sha256="589563ceaa947aaaecdf9ec845ab624e1e2b3208d9967ed1a468632ad8953ee8",
-    ),
-    Weights(
-        file="srcnn-x4.safetensors",
-        scales=(4,),
-        bytes=115922,
-        sha256="6dc0a4430b6d8295c753b5d0534ada17f0bf1f541f95d2e6572256f82412e140",
-    ),
-)
-
 CARD = Card(
     module=__name__,
     title="SRCNN",
@@ -143,7 +122,6 @@ CARD = Card(
         receptive_radius=lambda options, scale: sum(f // 2 for f in sizes(options)),  # noqa: ARG005
         training=training,
         recipe=RECIPE,
-        weights=WEIGHTS,
         precisions=("float32",),  # bfloat16 costs up to 0.08 dB
     ),
     published=PUBLISHED,

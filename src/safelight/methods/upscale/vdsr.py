@@ -32,7 +32,6 @@ from safelight.core.card import (
     Recipe,
     Score,
     Trained,
-    Weights,
     promised,
 )
 from safelight.core.key_maps import rename
@@ -84,15 +83,6 @@ RECIPE = Recipe(
     promises=promised(PUBLISHED, floors={2: 37.1, 3: 33.1, 4: 30.9}),
 )
 
-WEIGHTS = (
-    Weights(
-        file="vdsr.safetensors",
-        scales=(2, 3, 4),
-        bytes=1335986,
-        sha256="75ad3fd9c11ac720ed5fb2a7ed9a60d30e1ffacf216e2c372fbf8116e96f2fae",
-    ),
-)
-
 
 def adopt(tensors: Mapping[str, Tensor], first: str, middle: str, last: str) -> ConvertedWeights:
     """Take weights from code that names the layers so; ``middle`` has a ``{}`` for the number, from 0.
@@ -139,7 +129,6 @@ CARD = Card(
         receptive_radius=lambda options, scale: D,  # noqa: ARG005 - one pixel by each 3x3 layer
         training=training,
         recipe=RECIPE,
-        weights=WEIGHTS,
         scale_agnostic=True,
         grow=grow,
         foreign=FOREIGN,
