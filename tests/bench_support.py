@@ -37,7 +37,7 @@ def ship_random(card, folder, scales, options=None, seed=0):
     path = folder / f"{'-'.join(map(str, (card.name, *options.values())))}.safetensors"
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = card.method.network(make_options(card, options), scales[0])
+        network = card.method.network.build(make_options(card, options), scales[0])
     weights_file.save(path, network.state_dict(), WeightsHeader(method=card.id, options=options, scales=scales))
     content = path.read_bytes()
     weights = Weights(

@@ -252,8 +252,9 @@ def test_promises_of_other_tasks_are_not_held(cards):
     promises = verdict.promises(DEBLOCK, cards[2], [])
     assert [(p.set, p.level) for p in promises] == [("classic5", level) for level in (10, 20, 30, 40)]
     extra = Promise(data="classic5", level=10, psnr=99, floor=98)  # of upscale
-    recipe = dataclasses.replace(cards[2].method.recipe, promises=(extra,))
-    card = dataclasses.replace(cards[2], method=dataclasses.replace(cards[2].method, recipe=recipe))
+    spec = cards[2].method.training
+    spec = dataclasses.replace(spec, recipe=dataclasses.replace(spec.recipe, promises=(extra,)))
+    card = dataclasses.replace(cards[2], method=dataclasses.replace(cards[2].method, training=spec))
     assert verdict.promises(DEBLOCK, card, []) == []
 
 

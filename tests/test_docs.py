@@ -138,7 +138,7 @@ def promised_rows(task, low):
     """Rows that meet every promise of a task, but for those in ``low``, by name, set and level."""
     rows = []
     for card in TRAINED:
-        for promise in card.method.recipe.promises:
+        for promise in card.method.training.recipe.promises:
             if promise.task == task:
                 options = quality.differing(card, make_options(card, promise.options))
                 key = records.label(card.id, options), promise.data, promise.level
@@ -242,7 +242,7 @@ def test_the_queue_is_in_order_and_its_commands_can_be_run(results):
     for line in lines:
         (command,) = commands(line[7].strip("`"))
         parse(*command)
-        assert {f"DIR/{name}" for name in catalog.find(line[0].split()[0]).method.recipe.data} < set(command)
+        assert {f"DIR/{name}" for name in catalog.find(line[0].split()[0]).method.training.recipe.data} < set(command)
     by_name = {line[0]: line[7].strip("`") for line in lines}
     assert "--variant S25 --steps 80000 --batch 128 --patch 40" in by_name["dncnn S25"]
     assert "--scale" not in by_name["vdsr"]

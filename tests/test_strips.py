@@ -37,17 +37,17 @@ def channels(card):
     return 1 if channels_of(card.method, card.options()) == "y" else 3
 
 
-LOCAL = [card for card in TRAINED if not card.method.statistics]  # engine/statistics.py has the others
+LOCAL = [card for card in TRAINED if not card.method.execution.global_statistics]  # engine/statistics.py has the others
 
 
 @pytest.mark.parametrize("card", LOCAL, ids=lambda card: card.id)
 @pytest.mark.parametrize("rows", [1, 4, 7, 100])
 def test_every_network_is_computed_in_strips(card, rows):
     """A new network whose layers are unknown to the strips fails here: then say so, or teach them."""
-    for scale in card.method.scales:
+    for scale in card.method.network.scales:
         network = random_network(card, scale)
         for height, width in ((1, 1), (3, 8), (30, 11)):
-            n = card.method.multiple
+            n = card.method.execution.size_multiple
             same(network, torch.rand(1, channels(card), n * height, n * width), rows)
 
 

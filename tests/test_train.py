@@ -44,7 +44,7 @@ def folder(tmp_path):
 
 
 def plan(folder, out, card=ESPCN, steps=30, **changes):
-    recipe = dataclasses.replace(card.method.recipe, patch=8, batch=4, steps=steps, warmup=5)
+    recipe = dataclasses.replace(card.method.training.recipe, patch=8, batch=4, steps=steps, warmup=5)
     fields = {
         "card": card, "options": card.options(), "scales": (2,), "recipe": recipe, "folders": (folder,), "out": out,
         "device": "cpu", "precision": "float32", "validate_every": 10,
@@ -226,7 +226,7 @@ def test_a_loss_that_diverges_stops_the_run(folder, tmp_path):
 
 
 def test_the_rate_warms_up_and_falls_to_zero():
-    recipe = dataclasses.replace(ESPCN.method.recipe, steps=1000, warmup=100)
+    recipe = dataclasses.replace(ESPCN.method.training.recipe, steps=1000, warmup=100)
     rates = [loop.learning_rate(recipe, step) for step in range(1000)]
     assert rates[0] == pytest.approx(0.01)
     assert max(rates) == rates[100] == 1
@@ -236,7 +236,7 @@ def test_the_rate_warms_up_and_falls_to_zero():
 
 def test_the_rate_follows_the_time_of_a_network_that_grows():
     stages = (GrowthStage(width=0.25, steps=0.8, time=0.5), GrowthStage(width=1, steps=0.2, time=0.5))
-    recipe = dataclasses.replace(ESPCN.method.recipe, steps=1000, warmup=0, stages=stages)
+    recipe = dataclasses.replace(ESPCN.method.training.recipe, steps=1000, warmup=0, stages=stages)
     rates = [loop.learning_rate(recipe, step) for step in range(1001)]
     assert rates[0] == 1
     assert rates[400] == pytest.approx(0.5 * (1 + math.cos(math.pi / 4)))
@@ -252,7 +252,8 @@ def test_a_network_grows_where_its_recipe_says_so(folder, tmp_path):
     stages = (GrowthStage(width=0.25, steps=0.75, time=0.5), GrowthStage(width=1, steps=0.25, time=0.5))
     made = dataclasses.replace(made, recipe=dataclasses.replace(made.recipe, stages=stages))
     widths = []
-    method = dataclasses.replace(VDSR.method, grow=lambda network, width: widths.append(width))
+    spec = dataclasses.replace(VDSR.method.training, grow=lambda network, width: widths.append(width))
+    method = dataclasses.replace(VDSR.method, training=spec)
     made = dataclasses.replace(made, card=dataclasses.replace(VDSR, method=method))
     loop.train(made, lambda progress: None)
     whole = dataclasses.replace(made, out=tmp_path / "b", recipe=dataclasses.replace(made.recipe, stages=()))
@@ -297,17 +298,17 @@ def test_bfloat16_trains(folder, tmp_path):
 
 
 def test_edsr_step_is_l1():
-    net = EDSR.method.network(EDSR.options(), 2)
+    net = EDSR.method.network.build(EDSR.options(), 2)
     batch = Batch(input=torch.rand(1, 3, 8, 8), target=torch.rand(1, 3, 16, 16))
     with torch.no_grad():
         expected = (net(batch.input) - batch.target).abs().mean()
-    loss = EDSR.method.training(net, EDSR.method.recipe).step(batch)["loss"]
+    loss = EDSR.method.training.algorithm(net, EDSR.method.training.recipe).step(batch)["loss"]
     torch.testing.assert_close(loss, expected)
 
 
 def test_a_denoiser_learns(folder, tmp_path):
     options = DNCNN.options("S25")
-    recipe = dataclasses.replace(DNCNN.method.recipe, patch=20, batch=4, steps=60, warmup=5)
+    recipe = dataclasses.replace(DNCNN.method.training.recipe, patch=20, batch=4, steps=60, warmup=5)
     chosen = plan(folder, tmp_path / "w.safetensors", card=DNCNN, options=options, scales=(1,), recipe=recipe)
     header = loop.train(chosen, lambda progress: None)
     assert header.options == {"variant": "S25"}
@@ -333,7 +334,7 @@ def test_one_network_is_trained_for_three_tasks(folder, tmp_path, monkeypatch):
             return pair(self, clean, patch, generator)
 
         monkeypatch.setattr(kind, "pair", noted)
-    recipe = dataclasses.replace(DNCNN3.method.recipe, patch=12, batch=5, steps=2, warmup=5)
+    recipe = dataclasses.replace(DNCNN3.method.training.recipe, patch=12, batch=5, steps=2, warmup=5)
     chosen = plan(folder, tmp_path / "w.safetensors", card=DNCNN3, scales=(1, 2, 3, 4), recipe=recipe)
     assert loop.train(chosen, lambda progress: None).scales == (1, 2, 3, 4)
     assert kinds == {"quality 20", "noise 25", "x2", "x3", "x4"}

@@ -14,7 +14,7 @@ from safelight.media.image import Picture
 def random_network(card, scale, options=None):
     """The method's network with random weights, the same each time."""
     torch.manual_seed(0)
-    return card.method.network(options or card.options(), scale).eval()
+    return card.method.network.build(options or card.options(), scale).eval()
 
 
 def random_runner(card, task="upscale", **settings):
@@ -28,7 +28,7 @@ def random_runner(card, task="upscale", **settings):
     if not isinstance(card.method, Trained):
         return inference.prepare(card, settings)
     options = card.options()
-    scales = [scale for scale in card.method.scales if (scale > 1) == (task == "upscale")]
+    scales = [scale for scale in card.method.network.scales if (scale > 1) == (task == "upscale")]
     models = {scale: Model(card, options, scale, random_network(card, scale), task=task) for scale in scales}
     return inference.Runner(card, settings, models)
 

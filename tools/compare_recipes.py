@@ -242,12 +242,13 @@ def run(card: Card, scales: tuple[int, ...], variant: Variant, folder: Path, sec
     """Train a variant and say how far it came."""
     method = card.method
     assert isinstance(method, Trained)
-    recipe = dataclasses.replace(method.recipe, **variant.recipe)
+    recipe = dataclasses.replace(method.training.recipe, **variant.recipe)
     changed = dataclasses.replace(
         method,
-        network=variant.network or method.network,
-        training=variant.training or method.training,
-        recipe=recipe,
+        network=dataclasses.replace(method.network, build=variant.network or method.network.build),
+        training=dataclasses.replace(
+            method.training, algorithm=variant.training or method.training.algorithm, recipe=recipe
+        ),
     )
     with tempfile.TemporaryDirectory() as place:
         plan = session.TrainConfig(

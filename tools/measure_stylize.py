@@ -82,9 +82,9 @@ options = card.method.pick(card.options(), "stylize", False, None) if card.metho
 model = load(card, options=dataclasses.asdict(options), device="cpu", task="stylize")
 with torch.inference_mode():
     network = model.complete(x, (Style(x=style),) if taken else ())
-    n = card.method.margin
-    noisy = x + card.method.noise * grain(0, 0, 512, 768)
-    whole = network(extended(noisy, card.method.multiple, n))[..., n:n + 512, n:n + 768].clamp(0, 1)
+    n = card.method.execution.padding
+    noisy = x + card.method.execution.input_noise * grain(0, 0, 512, 768)
+    whole = network(extended(noisy, card.method.execution.size_multiple, n))[..., n:n + 512, n:n + 768].clamp(0, 1)
 tiled = torch.from_numpy(inference.prepare(card, settings(16 << 20))(as_picture(x)).pixels).permute(2, 0, 1)[None]
 print(float((tiled - whole).abs().max()))
 """

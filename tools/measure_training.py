@@ -52,7 +52,7 @@ def plan_of(card: Card, scale: int, folder: Path, steps: int = 1) -> session.Tra
     assert isinstance(method, Trained)
     return session.TrainConfig(
         card=card, options=make_options(card, {}), scales=(scale,), folders=tuple(folder / name for name in FOLDERS),
-        out=Path("w.safetensors"), recipe=dataclasses.replace(method.recipe, steps=steps),
+        out=Path("w.safetensors"), recipe=dataclasses.replace(method.training.recipe, steps=steps),
     )  # fmt: skip
 
 
@@ -63,7 +63,7 @@ class Plain:
         method = plan.card.method
         assert isinstance(method, Trained)
         torch.manual_seed(0)
-        self.network = method.network(plan.options, plan.scales[0])
+        self.network = method.network.build(plan.options, plan.scales[0])
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=ADAM_RATE)
         (kind,) = session.degradations(plan)
         self.crops = datasets.Crops(split.train, kind, patch=plan.recipe.patch, batch=plan.recipe.batch)
@@ -87,7 +87,7 @@ class Ours:
         assert isinstance(method, Trained)
         torch.manual_seed(0)
         device = torch.device("cpu")
-        self.network = devices.place(method.network(plan.options, plan.scales[0]), device)
+        self.network = devices.place(method.network.build(plan.options, plan.scales[0]), device)
         self.lesson = session.TrainingSession(plan, self.network, split, device)
         self.average = loop.WeightAverage(self.network, plan.recipe.ema)
         self.generator = torch.Generator().manual_seed(0)
@@ -106,8 +106,8 @@ class Ours:
         """Time a step: of the whole network, and the mean over the recipe."""
         mean = whole = 0.0
         for stage in self.recipe.stages or (GrowthStage(width=1, steps=1, time=1),):
-            if self.method.grow is not None:
-                self.method.grow(self.network, stage.width)
+            if self.method.training.grow is not None:
+                self.method.training.grow(self.network, stage.width)
             whole = timed(self.step)  # the last stage has all channels
             mean += stage.steps * whole
         if self.bfloat16 and self.exact:
@@ -166,7 +166,7 @@ def row(name: str, scale: int, folder: Path, limits: dict[str, float]) -> dict[s
     plain, ours = Plain(plan, split), Ours(plan, split)
     rounds = [(timed(plain.step), *ours.seconds()) for _ in range(ROUNDS)]
     plainly, here, mean = (sorted(times)[ROUNDS // 2] for times in zip(*rounds, strict=True))
-    cost = measure(method.network(plan.options, scale), 1 if channels_of(method, plan.options) == "y" else 3)
+    cost = measure(method.network.build(plan.options, scale), 1 if channels_of(method, plan.options) == "y" else 3)
     gflop = 6e-9 * cost.multiply_adds * (plan.recipe.patch * scale) ** 2 * plan.recipe.batch
     return {
         "method": card.id,

@@ -96,7 +96,7 @@ def ship(source: Path, folder: Path, named: Sequence[str], commit: str) -> Weigh
     method = card.method
     assert isinstance(method, Trained)
     options = quality.differing(card, make_options(card, header.options))
-    suffix = "" if method.scale_agnostic else f"-x{header.scales[0]}"
+    suffix = "" if method.network.scale_agnostic else f"-x{header.scales[0]}"
     variant = "".join(f"-{value}" for value in options.values())
     target = weights_manifest.SHIPPED / f"{card.name}{variant}{suffix}.safetensors"
     header = dataclasses.replace(

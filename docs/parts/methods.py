@@ -25,7 +25,7 @@ from safelight.tasks import TASKS, Task
 def cost(card: Card, method: Trained, options: Any, scale: int) -> Cost:  # noqa: ANN401 - each method has its own
     """Count without memory or arithmetic."""
     with torch.device("meta"):
-        network = method.network(options, scale)
+        network = method.network.build(options, scale)
     return Model(card, options, scale, network).cost
 
 
@@ -48,7 +48,7 @@ def kind(card: Card, task: Task) -> str:
     """Say of what kind a method is, which scales it is for, and what it needs beside Safelight."""
     match card.method:
         case Trained() as method:
-            zooms = [scale for scale in method.scales if scale > 1] if task == "upscale" else []
+            zooms = [scale for scale in method.network.scales if scale > 1] if task == "upscale" else []
             text = f"network{', ' if zooms else ''}{' '.join(f'x{zoom}' for zoom in zooms)}"
         case Interpolation():
             text = "interpolation"
@@ -92,11 +92,11 @@ def costs() -> str:
             made = make_options(card, values)
             for scale in quality.trained_scales(method, made):
                 counted = cost(card, method, made, scale)
-                looks = "enlarged" if method.input == "interpolated" else "small"
+                looks = "enlarged" if method.network.input == "interpolated" else "small"
                 cells = (
                     called(card), NONE if scale == 1 else f"x{scale}",
                     f"{counted.parameters:,}", f"{counted.weights:,}",
-                    f"{counted.multiply_adds:,.0f}", str(2 * method.receptive_radius(made, scale) + 1),
+                    f"{counted.multiply_adds:,.0f}", str(2 * method.network.receptive_radius(made, scale) + 1),
                     "as it is" if scale == 1 else looks, channels_of(method, made).upper(),
                 )  # fmt: skip
                 found.setdefault(cells, []).append(" ".join(map(str, values.values())))

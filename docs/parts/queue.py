@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from parts.common import NONE, decibels, no_results, stored, table, trained
 from parts.methods import cost
 from safelight.catalog import find
+from safelight.checkpoints.weights_manifest import shipped_weights
 from safelight.core.card import Card, Promise, Recipe, Trained
 from safelight.core.options import make_options, option_facts
 from safelight.evaluation.bench import quality
@@ -114,7 +115,7 @@ def waiting() -> list[Queued]:
                 for level in quality.levels(track, card, options):
                     promises: list[Promise | None] = [
                         promise
-                        for promise in method.recipe.promises
+                        for promise in method.training.recipe.promises
                         if (promise.task, promise.level) == (track.task, level)
                         and make_options(card, promise.options) == made
                     ]
@@ -152,7 +153,7 @@ def queue() -> str:
             [
                 one.name,
                 NONE if promise is None else promise.data,
-                NONE if promise is None and one.method.scale_agnostic else one.track.label(one.level),
+                NONE if promise is None and one.method.network.scale_agnostic else one.track.label(one.level),
                 "no weights" if one.measured is None else f"{one.measured:.2f}",
                 decibels(None if promise is None else promise.psnr),
                 decibels(None if promise is None else promise.floor),
@@ -170,9 +171,9 @@ def queue() -> str:
 
 def command(one: Queued) -> str:
     """The one command to run, with the paper's own work where it is known, else with ten times the recipe's steps."""
-    recipe = one.method.recipe
+    recipe = one.method.training.recipe
     parts = [f"safelight train {one.card.id}", *(f"--data DIR/{name}" for name in recipe.data)]
-    if not one.method.scale_agnostic:
+    if not one.method.network.scale_agnostic:
         parts.append(f"--scale {one.scale}")
     flags = {fact.name: fact.name.replace("_", "-") for fact in option_facts(one.card.options)}
     parts += [f"--{flags[name]} {value}" for name, value in one.options.items()]
@@ -183,7 +184,8 @@ def command(one: Queued) -> str:
         parts.append(f"--steps {work.steps} --batch {work.batch}")
         if recipe.stages and recipe.start in (None, one.scale):
             parts.append("--whole")  # as the paper's own steps were
-        if work.of_input or one.method.degradations is not None:  # elsewhere a patch counts other pixels than the paper
+        # Elsewhere a patch counts other pixels than the paper.
+        if work.of_input or one.method.training.degradations is not None:
             parts.append(f"--patch {work.side}")
     if one.name in BEGINS_FROM:
         name, options = BEGINS_FROM[one.name]
@@ -203,11 +205,11 @@ def _file(card: Card, options: Values, scale: int) -> str:
     """The shipped weights of some options and scale, or what training these leaves."""
     assert isinstance(card.method, Trained)
     made = make_options(card, options)
-    for weights in card.method.weights:
+    for weights in shipped_weights(card.id):
         if scale in weights.scales and make_options(card, weights.options) == made:
             return f"src/safelight/weights/{weights.file}"
     variant = "".join(f"-{value}" for value in options.values())
-    return f"{card.name}{variant}{'' if card.method.scale_agnostic else f'-x{scale}'}.safetensors"
+    return f"{card.name}{variant}{'' if card.method.network.scale_agnostic else f'-x{scale}'}.safetensors"
 
 
 def estimate(one: Queued, work: PaperWork) -> str:

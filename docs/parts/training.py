@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from parts.common import NO_WEIGHTS, NONE, called, missing, stored, table, trained
-from safelight.checkpoints import weights_file
+from safelight.checkpoints import weights_file, weights_manifest
 from safelight.core.card import Recipe
 from safelight.evaluation.bench.records import label
 from safelight.evaluation.bench.tracks import TRACKS
-from safelight.inference import model
 
 
 def recipes() -> str:
     """What every recipe prescribes and promises."""
     rows: list[list[str]] = []
     for card, method in trained():
-        recipe = method.recipe
+        recipe = method.training.recipe
         after = "" if recipe.steps_after_start is None else f" (then {recipe.steps_after_start:,})"
         start = NONE if recipe.start is None else f"x{recipe.start}"
         crops = f"{recipe.batch} of {recipe.patch}x{recipe.patch}"
@@ -39,9 +38,9 @@ def promised(recipe: Recipe) -> str:
 def throughput() -> str:
     """How each shipped file was trained, by its own header."""
     rows: list[list[str]] = []
-    for card, method in trained():
-        for weights in method.weights:
-            header = weights_file.read_header(model.SHIPPED / weights.file)
+    for card, _ in trained():
+        for weights in weights_manifest.shipped_weights(card.id):
+            header = weights_file.read_header(weights_manifest.SHIPPED / weights.file)
             crops = header.steps * int(header.recipe.get("batch", 0))
             speed = f"{crops / header.seconds:,.0f}" if crops and header.seconds else NONE
             patch = header.recipe.get("patch", "?")

@@ -49,11 +49,13 @@ SETTLED = [
     value for value in WHOLE if isinstance(value.values[0].method, ClosedForm) or value.values[0].task == "upscale"
 ]
 ITERATIVE = [value for value in WHOLE if isinstance(value.values[0].method, Optimised)]
-NETWORKS = [pytest.param(card, scale, id=f"{card.name}-x{scale}") for card in TRAINED for scale in card.method.scales]
+NETWORKS = [
+    pytest.param(card, scale, id=f"{card.name}-x{scale}") for card in TRAINED for scale in card.method.network.scales
+]
 
 
-PLAIN = [value for value in NETWORKS if value.values[0].method.complete is None]
-PARTIAL = [card for card in TRAINED if card.method.complete is not None]
+PLAIN = [value for value in NETWORKS if value.values[0].method.network.complete is None]
+PARTIAL = [card for card in TRAINED if card.method.network.complete is not None]
 
 STYLE = StylePicture(picture=Picture(pixels=np.random.default_rng(7).random((70, 60, 3), dtype=np.float32)))
 
@@ -215,8 +217,8 @@ def test_tiles_of_a_styler_equal_the_whole(card, task):
     style = Style(x=to_tensor(STYLE.picture.pixels))
     with torch.inference_mode():
         made = model.complete(x, (style,) if "style" in card.accepts else ())
-        n, noisy = card.method.margin, x + card.method.noise * grain(0, 0, 47, 61)
-        whole = made(extended(noisy, card.method.multiple, n))[0, :, n : n + 47, n : n + 61]
+        n, noisy = card.method.execution.padding, x + card.method.execution.input_noise * grain(0, 0, 47, 61)
+        whole = made(extended(noisy, card.method.execution.size_multiple, n))[0, :, n : n + 47, n : n + 61]
     whole = whole.clamp(0, 1).permute(1, 2, 0).numpy()
     assert whole.std() > 0.02
     for memory in (1 << 18, 1 << 20, 1 << 30):
@@ -344,15 +346,15 @@ def test_what_a_method_does_not_take_is_refused(card):
 @pytest.mark.parametrize(("card", "scale"), NETWORKS)
 def test_every_parameter_learns(card, scale):
     net = network(card, scale).train()
-    begin, side = card.method.training, 16 if card.method.statistics else 12
+    begin, side = card.method.training.algorithm, 16 if card.method.execution.global_statistics else 12
     style = torch.rand(2, 3, side, side)
     if isinstance(begin, Perceptual):
-        name = "lens" if card.method.backbone is None else card.method.backbone(card.options())
-        training = begin.begin(net, card.method.recipe, backbones.load(name, random=0), style.split(1))
+        name = "lens" if card.method.network.backbone is None else card.method.network.backbone(card.options())
+        training = begin.begin(net, card.method.training.recipe, backbones.load(name, random=0), style.split(1))
     else:
-        training = begin(net, card.method.recipe)
+        training = begin(net, card.method.training.recipe)
     before = [p.detach().clone() for p in net.parameters()]
-    zoom = 1 if card.method.input == "interpolated" else scale
+    zoom = 1 if card.method.network.input == "interpolated" else scale
     target = torch.rand(2, channels(card), side * zoom, side * zoom)
     batch = Batch(input=torch.rand(2, channels(card), side, side), target=target, style=style)
     losses = [training.step(batch) for _ in range(3)]
@@ -377,15 +379,17 @@ def test_declared_reach_is_the_measured_receptive_field(card, scale):
     for layer in net.modules():
         for name, part in layer.named_children():
             if isinstance(part, Normalisation):
-                assert card.method.statistics
+                assert card.method.execution.global_statistics
                 setattr(layer, name, torch.nn.Identity())
-    zoom = 1 if card.method.input == "interpolated" else scale
-    receptive_radius = card.method.receptive_radius(card.options(), scale)
-    side = len(mirrored(2 * receptive_radius + 9, card.method.multiple, 0))
+    zoom = 1 if card.method.network.input == "interpolated" else scale
+    receptive_radius = card.method.network.receptive_radius(card.options(), scale)
+    side = len(mirrored(2 * receptive_radius + 9, card.method.execution.size_multiple, 0))
     x = torch.rand(1, channels(card), side, side, dtype=torch.float64).mul_(0.1).add_(0.5).requires_grad_()
     y = net(x)
     measured = 0
-    for middle in range(side // 2, side // 2 + card.method.multiple):  # where sizes are halved, places differ
+    for middle in range(
+        side // 2, side // 2 + card.method.execution.size_multiple
+    ):  # where sizes are halved, places differ
         block = y[..., middle * zoom : (middle + 1) * zoom, middle * zoom : (middle + 1) * zoom]
         (gradient,) = torch.autograd.grad(block.sum(), x, retain_graph=True)
         touched = gradient.abs().sum(dim=(0, 1)).nonzero()
@@ -418,7 +422,7 @@ def test_save_and_load_round_trip(card, scale, tmp_path):
 
 @every_card(PARTIAL)
 def test_a_part_of_a_network_runs_in_full_precision(card):
-    assert card.method.precisions == ("float32",)
+    assert card.method.execution.precisions == ("float32",)
 
 
 @pytest.mark.parametrize(("card", "scale"), PLAIN)
@@ -426,7 +430,7 @@ def test_precisions_stay_close(card, scale):
     net = network(card, scale)
     x = torch.rand(1, channels(card), 24, 24)
     exact = models.Model(card, card.options(), scale, net)(x)
-    for precision in card.method.precisions:
+    for precision in card.method.execution.precisions:
         if precision == "float16":
             continue  # for GPUs only
         close = models.Model(card, card.options(), scale, net, precision)(x)
@@ -436,7 +440,7 @@ def test_precisions_stay_close(card, scale):
 
 @every_card(TRAINED)
 def test_cost_is_counted(card):
-    for scale in card.method.scales:
+    for scale in card.method.network.scales:
         cost = measure(whole_network(card, scale), channels(card))
         assert cost.parameters >= cost.weights > 0
         assert cost.multiply_adds > 0
@@ -453,11 +457,13 @@ def test_shipped_weights_are_what_the_card_says(card):
         assert header.licence
         assert header.commit
     served = list(itertools.chain.from_iterable(w.scales for w in shipped if not w.options))
-    if card.method.resolve_options is None:
-        assert sorted(served) == sorted(card.method.scales), "the default options have weights for every scale, once"
+    if card.method.network.resolve_options is None:
+        assert sorted(served) == sorted(card.method.network.scales), (
+            "the default options have weights for every scale, once"
+        )
     else:
         for gray in (True, False):
-            wanted = card.method.resolve_options(card.options(), card.task, gray, None)
+            wanted = card.method.network.resolve_options(card.options(), card.task, gray, None)
             assert any(make_options(card, w.options) == wanted for w in shipped)
 
 
@@ -465,7 +471,7 @@ def test_shipped_weights_are_what_the_card_says(card):
 def test_shipped_weights_beat_bicubic(card):
     """On a drawn picture of edges and texture, at every scale: weights in the wrong order or range cannot do this."""
     target = drawn()
-    for scale in card.method.scales:
+    for scale in card.method.network.scales:
         if scale == 1:
             continue
         small = ops.resize(target, zoom=1 / scale)

@@ -192,7 +192,7 @@ def test_options_of_use_need_no_weights_of_their_own(decoder):
 def test_training_brings_the_terms_down(backbone):
     torch.manual_seed(0)
     network = StyleDecoder(Options(), 1).train()
-    training = Transferring(network, dataclasses.replace(CARD.method.recipe, rate=1e-3), backbone, ())
+    training = Transferring(network, dataclasses.replace(CARD.method.training.recipe, rate=1e-3), backbone, ())
     batch = Batch(input=smooth(1, 32, 32).repeat(2, 1, 1, 1), target=smooth(1, 32, 32), style=torch.rand(2, 3, 32, 32))
     before = float(training.judge(network, batch).detach())
     for _ in range(15):
@@ -215,7 +215,7 @@ def test_a_decoder_is_used_with_the_weights_that_it_was_trained_with(tmp_path, d
 
 def test_a_decoder_is_trained_with_its_own_encoder(backbone):
     with pytest.raises(CardError, match="train with --encoder lens --backbone lens"):
-        Transferring(StyleDecoder(Options(encoder="vgg19"), 1), CARD.method.recipe, backbone, ())
+        Transferring(StyleDecoder(Options(encoder="vgg19"), 1), CARD.method.training.recipe, backbone, ())
 
 
 def test_styles_are_drawn_for_each_batch(tmp_path):
@@ -225,7 +225,7 @@ def test_styles_are_drawn_for_each_batch(tmp_path):
         for i in range(4):
             pixels = rng.integers(0, 255, (80, 90, 3), dtype=np.uint8)
             image.write(image.Picture(pixels=pixels), tmp_path / folder / f"{i}.png")
-    recipe = dataclasses.replace(CARD.method.recipe, patch=32, batch=2, steps=2, warmup=1)
+    recipe = dataclasses.replace(CARD.method.training.recipe, patch=32, batch=2, steps=2, warmup=1)
     plan = loop.TrainConfig(
         card=CARD, options=Options(), scales=(1,), recipe=recipe, folders=(tmp_path / "content",),
         styles=(tmp_path / "style",), out=tmp_path / "w.safetensors", device="cpu", precision="float32",

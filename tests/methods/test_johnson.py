@@ -67,7 +67,7 @@ def test_training_brings_the_style_nearer():
     x = torch.rand(2, 3, 32, 32)
     style = torch.rand(1, 3, 48, 48).round() * torch.tensor([0.9, 0.2, 0.1]).view(1, 3, 1, 1)
     network = Johnson(Options(width=8), 1).train()
-    recipe = dataclasses.replace(CARD.method.recipe, rate=5e-3)
+    recipe = dataclasses.replace(CARD.method.training.recipe, rate=5e-3)
     training = PerceptualLoss(network, recipe, backbone, [style])
     batch = Batch(input=x, target=x)
     before = float(training.judge(network, batch).detach())
@@ -83,7 +83,7 @@ def test_training_brings_the_style_nearer():
 def test_the_style_itself_has_next_to_no_style_loss():
     backbone = backbones.load("lens", random=1)
     style = torch.rand(1, 3, 64, 64)
-    training = PerceptualLoss(Johnson(Options(width=4), 1), CARD.method.recipe, backbone, [style])
+    training = PerceptualLoss(Johnson(Options(width=4), 1), CARD.method.training.recipe, backbone, [style])
 
     class Copy(torch.nn.Module):
         def forward(self, x):
@@ -106,7 +106,7 @@ def pictures(tmp_path):
 
 
 def plan(pictures, **changes):
-    recipe = dataclasses.replace(CARD.method.recipe, patch=32, batch=2, steps=4, warmup=1)
+    recipe = dataclasses.replace(CARD.method.training.recipe, patch=32, batch=2, steps=4, warmup=1)
     fields = {
         "card": CARD, "options": Options(width=4), "scales": (1,), "recipe": recipe,
         "folders": (pictures / "content",), "styles": (pictures / "style" / "0.png",),

@@ -18,7 +18,7 @@ from safelight.methods.denoise import dncnn, red
 
 def cost(card, **options):
     made = make_options(card, options)
-    return measure(card.method.network(made, 1), 3 if options.get("variant") == "CB" else 1)
+    return measure(card.method.network.build(made, 1), 3 if options.get("variant") == "CB" else 1)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_a_dncnn_of_another_depth_is_refused():
 def test_promises_are_the_papers_numbers():
     for card in (dncnn.CARD, dncnn3.CARD, red.CARD):
         table = {(s.task, s.data, s.level, tuple(sorted(s.options.items()))): s.psnr for s in card.published}
-        for promise in card.method.recipe.promises:
+        for promise in card.method.training.recipe.promises:
             key = promise.task, promise.data, promise.level, tuple(sorted(promise.options.items()))
             assert table[key] == promise.psnr
             assert promise.floor == pytest.approx(promise.psnr - 0.15)

@@ -14,8 +14,8 @@ from safelight.methods.upscale import edsr, espcn, fsrcnn, lamp, srcnn, vdsr
 
 def cost(name, scale, **options):
     card = find(name)
-    channels = 1 if card.method.channels == "y" else 3
-    return measure(card.method.network(card.options(**options), scale), channels)
+    channels = 1 if card.method.network.channels == "y" else 3
+    return measure(card.method.network.build(card.options(**options), scale), channels)
 
 
 def test_srcnn_weights():
@@ -82,11 +82,11 @@ GROWING = [("vdsr", vdsr, 2), ("edsr", edsr, 2), ("edsr", edsr, 3), ("edsr", eds
 def test_channels_that_join_later_change_nothing_when_they_do(name, module, scale):
     card = find(name)
     torch.manual_seed(0)
-    net = card.method.network(card.options(), scale)
+    net = card.method.network.build(card.options(), scale)
     growing = module.Growing(net) if name == "edsr" else net
     x = torch.rand(1, 1 if name == "vdsr" else 3, 24, 24)
     whole = net(x)
-    for stage in card.method.recipe.stages:
+    for stage in card.method.training.recipe.stages:
         module.grow(net, stage.width)
         torch.testing.assert_close(growing(x), whole, rtol=1e-5, atol=1e-6)
     # Not because nothing is there yet: the first channels do change the picture.
@@ -99,7 +99,7 @@ def test_channels_that_join_later_change_nothing_when_they_do(name, module, scal
 @pytest.mark.parametrize(("name", "module", "scale"), GROWING)
 def test_a_narrow_network_trains_its_own_channels_alone(name, module, scale):
     card = find(name)
-    net = card.method.network(card.options(), scale)
+    net = card.method.network.build(card.options(), scale)
     growing = module.Growing(net) if name == "edsr" else net
     x = torch.rand(1, 1 if name == "vdsr" else 3, 9, 9)
     layer = net.middle[3] if name == "vdsr" else net.body[3].conv2
@@ -114,10 +114,10 @@ def test_a_narrow_network_trains_its_own_channels_alone(name, module, scale):
 
 
 def test_the_last_recipe_stage_has_the_whole_network():
-    growing = [card.method for card in CARDS if isinstance(card.method, Trained) and card.method.grow]
+    growing = [card.method for card in CARDS if isinstance(card.method, Trained) and card.method.training.grow]
     assert len(growing) >= 2
     for method in growing:
-        stages = method.recipe.stages
+        stages = method.training.recipe.stages
         assert stages[-1].width == 1
         assert sum(stage.steps for stage in stages) == pytest.approx(1)
         assert sum(stage.time for stage in stages) == pytest.approx(1)

@@ -102,10 +102,10 @@ def test_behind_a_normalisation_of_whole_maps_everything_is_seen():
 @pytest.mark.parametrize("name", ["upscale/fsrcnn", "upscale/espcn", "upscale/srcnn", "upscale/vdsr"])
 def test_networks_see_as_far_as_their_cards_declare(name):
     card = catalog.find(name)
-    scale = max(card.method.scales)
+    scale = max(card.method.network.scales)
     subject = InspectedNetwork(random_network(card, scale), name, channels=1)
-    declared, made = 2 * card.method.receptive_radius(card.options(), scale) + 1, subject.layer(OUTPUT)
-    assert made.stride == (1 if card.method.input == "interpolated" else 1 / scale)
+    declared, made = 2 * card.method.network.receptive_radius(card.options(), scale) + 1, subject.layer(OUTPUT)
+    assert made.stride == (1 if card.method.network.input == "interpolated" else 1 / scale)
     # FSRCNN's card counts for a whole pixel of the input, of which no single pixel of the result sees all.
     assert declared - 2 <= made.field <= declared
     fields = [subject.layer(layer).field for layer in subject.layers]

@@ -55,7 +55,7 @@ def ready(card: Card, path: Path) -> Path:
     """
     method = card.method
     assert isinstance(method, Trained)
-    known = ", ".join(("Safelight", *(layout.name for layout in method.foreign)))
+    known = ", ".join(("Safelight", *(layout.name for layout in method.network.foreign_layouts)))
     with opened(path, f"weights of {card.id} ({known})", most=MAX_BYTES) as file:
         if file.ours:
             return path
@@ -232,7 +232,7 @@ def _is_converted(card: Card, kept: Path) -> bool:
 
 def _layout(method: Trained, file: ForeignFile, names: Mapping[str, object]) -> ForeignLayout:
     """Recognise the published code that a file comes from."""
-    for layout in method.foreign:
+    for layout in method.network.foreign_layouts:
         if names.keys() >= set(layout.keys):
             return layout
     first = next(iter(names), None)
@@ -252,7 +252,7 @@ def _convert(
     except (LayoutError, CardError) as error:
         raise file.error(f"{error} (read as {layout.name})") from None
     with torch.device("meta"):  # shapes alone: no memory, and no time for random weights
-        network = method.network(options, adopted.scales[0])
+        network = method.network.build(options, adopted.scales[0])
     weights_file.fits(network, {name: tuple(tensor.shape) for name, tensor in adopted.tensors.items()}, file.path)
     header = WeightsHeader(
         method=card.id,

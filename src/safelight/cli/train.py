@@ -94,13 +94,13 @@ def train(
     from safelight.training import loop as training
 
     card = the_card(method, None)
-    network = _network(card)
-    scales = _scales(card, network, scale)
+    trained = _trained(card)
+    scales, recipe = _scales(card, trained, scale), trained.training.recipe
     options = _options(card, method_options(ctx))
-    _check_styles(card, network, style, backbone)
-    if whole and not network.recipe.stages:
+    _check_styles(card, trained, style, backbone)
+    if whole and not recipe.stages:
         raise UsageError(f"{card.id} does not grow; leave --whole out")
-    path = out or Path(f"{_name(card, network, options, scales)}.safetensors")
+    path = out or Path(f"{_name(card, trained, options, scales)}.safetensors")
     if path.exists() and not path.with_suffix(".state").exists() and not restart:
         raise UsageError(
             f"{path}: expected new weights or a run to go on with, got weights; choose another -o, or --restart"
@@ -111,7 +111,7 @@ def train(
         options=options,
         scales=scales,
         recipe=_recipe(
-            network.recipe, steps=steps, batch=batch, patch=patch, rate=rate, whole=whole, started=start is not None
+            recipe, steps=steps, batch=batch, patch=patch, rate=rate, whole=whole, started=start is not None
         ),
         folders=tuple(data),
         out=path,
@@ -123,14 +123,12 @@ def train(
         seed=seed,
         validate_every=validate_every,
     )
-    if network.recipe.start not in (None, *scales) and start is None and not quiet:
-        note(
-            f"safelight: the recipe begins x{scales[0]} from weights for x{network.recipe.start}: give them by --start"
-        )
+    if recipe.start not in (None, *scales) and start is None and not quiet:
+        note(f"safelight: the recipe begins x{scales[0]} from weights for x{recipe.start}: give them by --start")
     return _follow(plan, resume=not restart, json=json, quiet=quiet)
 
 
-def _network(card: Card) -> Trained:
+def _trained(card: Card) -> Trained:
     from safelight.core.card import Trained
 
     if not isinstance(card.method, Trained):
@@ -138,26 +136,26 @@ def _network(card: Card) -> Trained:
     return card.method
 
 
-def _scales(card: Card, network: Trained, scale: int | None) -> tuple[int, ...]:
-    if network.scale_agnostic:
+def _scales(card: Card, trained: Trained, scale: int | None) -> tuple[int, ...]:
+    if trained.network.scale_agnostic:
         if scale is not None:
             raise UsageError(f"{card.id}: expected no --scale, got {scale}; one network serves all that it does")
-        return network.scales
-    if scale is None and network.scales == (1,):
-        return network.scales
-    if scale not in network.scales:
+        return trained.network.scales
+    if scale is None and trained.network.scales == (1,):
+        return trained.network.scales
+    if scale not in trained.network.scales:
         raise UsageError(
-            f"{card.id}: expected --scale out of {_list(network.scales)}, got {scale or 'none'}; choose one"
+            f"{card.id}: expected --scale out of {_list(trained.network.scales)}, got {scale or 'none'}; choose one"
         )
     return (scale,)
 
 
-def _check_styles(card: Card, network: Trained, style: list[Path] | None, backbone: str | None) -> None:
+def _check_styles(card: Card, trained: Trained, style: list[Path] | None, backbone: str | None) -> None:
     from safelight.core.card import Perceptual
 
-    if isinstance(network.training, Perceptual) and not style:
+    if isinstance(trained.training.algorithm, Perceptual) and not style:
         raise UsageError(f"{card.id}: expected a picture of the style, got none; give one by --style")
-    if not isinstance(network.training, Perceptual) and (style or backbone is not None):
+    if not isinstance(trained.training.algorithm, Perceptual) and (style or backbone is not None):
         raise UsageError(f"{card.id} learns no style; leave --style and --backbone out")
 
 
@@ -173,16 +171,15 @@ def _options(card: Card, given: dict[str, str]) -> Any:  # noqa: ANN401 - each m
     method = card.method
     if (
         isinstance(method, Trained)
-        and method.resolve_options is not None
-        and not isinstance(method.training, Perceptual)
+        and method.network.resolve_options is not None
+        and not isinstance(method.training.algorithm, Perceptual)
     ):
-        return method.resolve_options(
-            options, card.task, True, None
-        )  # what depends on a picture: as for one that is gray
+        # What depends on a picture: as for one that is gray.
+        return method.network.resolve_options(options, card.task, True, None)
     return options
 
 
-def _name(card: Card, network: Trained, options: Any, scales: tuple[int, ...]) -> str:  # noqa: ANN401 - as above
+def _name(card: Card, trained: Trained, options: Any, scales: tuple[int, ...]) -> str:  # noqa: ANN401 - as above
     """Name the weights by the method, the options that are not the usual ones, and the scale where it tells."""
     usual = card.options()
     chosen = [
@@ -190,7 +187,7 @@ def _name(card: Card, network: Trained, options: Any, scales: tuple[int, ...]) -
         for field in dataclasses.fields(options)
         if getattr(options, field.name) != getattr(usual, field.name)
     ]
-    scale = [] if network.scale_agnostic or scales == (1,) else [f"x{scales[0]}"]
+    scale = [] if trained.network.scale_agnostic or scales == (1,) else [f"x{scales[0]}"]
     return "-".join([card.name, *chosen, *scale])
 
 

@@ -256,51 +256,91 @@ class Optimised:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trained:
-    """A network.
+class NetworkSpec:
+    """What the network is.
 
-    ``network(options, scale)`` builds it with random weights. Its input is the picture as it is
-    (``"low-resolution"``) or enlarged by the bicubic kernel (``"interpolated"``). ``channels`` is ``"y"`` for a
-    network of one channel or ``"rgb"``, by the options where there are networks of both. Of a colour picture, a network
-    of one channel gets the luma when it enlarges (the chroma is enlarged by the bicubic kernel, as in the papers), and
-    each channel of RGB or of YCbCr in turn when it removes noise or JPEG artefacts.
-    ``scales`` are the zooms; 1 stands for the tasks that keep the size.
-    ``reach(options, scale)`` is the radius of the receptive field: how many input pixels away, at most, a pixel
-    influences the output pixels that lie in it. ``scale_agnostic`` says that a single network serves every scale.
-    ``examples(options)`` says what the inputs of its training are made by; ``None``: by shrinking, by its scale.
-    ``pick(options, task, gray, sigma)`` settles options that depend on the picture: a network of gray pictures, say, or
-    one for a noise of ``sigma`` (in [0, 1], ``None`` where it is not told).
-    ``foreign`` lists the published layouts of weights that can be loaded.
-    ``grow(network, width)`` sets the share of its channels that a network in training has, for a recipe with stages.
-
-    ``statistics`` says that the network normalises by statistics of whole maps (``blocks.Normalisation``), which the
-    engine takes once over the picture; ``receptive_radius`` is then that of the network with these held fixed. ``multiple`` is
-    what the sides of its input have to be multiples of, and at least twice; ``margin`` is how many pixels it wants to
-    see around a picture, which are cut off the result. The picture is mirrored at its borders for both. ``noise`` is
-    the standard deviation of the grain (``blocks.grain``) that is added to what such a network is given.
-    ``complete(network, options, problem)`` makes a network from picture to picture of one that is a part of it, for one
-    picture and its styles; ``backbone(options)`` names the backbone that it needs for that.
+    Attributes:
+        build: ``build(options, scale)`` makes the network with random weights. It maps (B, C, h, w) to (B, C, h * z,
+            w * z), float32, samples in [0, 1]; C is 1 or 3, and z is ``scale``, or 1 where the input is interpolated.
+        input: The picture as it is, ``"low-resolution"``, or enlarged by the bicubic kernel, ``"interpolated"``.
+        channels: ``"y"`` for a network of one channel or ``"rgb"`` for one of three, by the options where there are
+            networks of both. Of a colour picture, a network of one channel gets the luma when it enlarges (the chroma
+            is enlarged by the bicubic kernel, as in the papers), and each channel of RGB or of YCbCr in turn when it
+            removes noise or JPEG artefacts.
+        scales: The zooms that it can be built for; 1 stands for the tasks that keep the size.
+        receptive_radius: ``receptive_radius(options, scale)`` is the radius of the receptive field, in pixels of the
+            network's input: how far away, at most, a pixel influences the output pixels that lie in it. Of a network
+            that normalises by statistics of the whole picture, it is that with the statistics held fixed.
+        scale_agnostic: Whether a single network, with the same weights, serves every scale.
+        resolve_options: ``resolve_options(options, task, gray, sigma)`` settles options that depend on the picture: a
+            network of gray pictures, say, or one for a noise of the standard deviation ``sigma``, in [0, 1], which is
+            ``None`` where it is not told.
+        foreign_layouts: The published layouts of weights that can be loaded.
+        complete: ``complete(network, options, solver_input)`` makes a network from picture to picture of one that is a
+            part of it, for one picture and its styles.
+        backbone: ``backbone(options)`` names the backbone that ``complete`` needs.
     """
 
-    network: Callable[[Any, int], nn.Module]
+    build: Callable[[Any, int], nn.Module]
     input: Literal["low-resolution", "interpolated"]
     channels: Channels | Callable[[Any], Channels]
     scales: tuple[int, ...]
     receptive_radius: Callable[[Any, int], int]
-    training: Callable[[Any, Recipe], Training] | Perceptual
-    recipe: Recipe
     scale_agnostic: bool = False
-    degradations: Callable[[Any], tuple[Degradation, ...]] | None = None
     resolve_options: Callable[[Any, Task, bool, float | None], Any] | None = None
-    precisions: tuple[Precision, ...] = ("float32", "bfloat16")
-    foreign: tuple[ForeignLayout, ...] = ()
-    grow: Callable[[Any, float], None] | None = None
-    statistics: bool = False
-    multiple: int = 1
-    margin: int = 0
-    noise: float = 0.0
+    foreign_layouts: tuple[ForeignLayout, ...] = ()
     complete: Callable[[Any, Any, SolverInput], nn.Module] | None = None
     backbone: Callable[[Any], str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionSpec:
+    """How the network is run.
+
+    Attributes:
+        precisions: The number formats that cost little of the result's quality; see docs/engine.md.
+        global_statistics: Whether the network normalises by the mean and variance of whole maps
+            (``blocks.Normalisation``), which the engine takes once over the picture.
+        size_multiple: What height and width of the network's input have to be multiples of, and at least twice. The
+            picture is mirrored at its borders to get there.
+        padding: How many mirrored pixels the network wants to see around a picture. They are cut off the result.
+        input_noise: Standard deviation, in [0, 1], of the noise (``blocks.grain``) that is added to the input.
+    """
+
+    precisions: tuple[Precision, ...] = ("float32", "bfloat16")
+    global_statistics: bool = False
+    size_multiple: int = 1
+    padding: int = 0
+    input_noise: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSpec:
+    """How the network is trained.
+
+    Attributes:
+        algorithm: ``algorithm(network, recipe)`` makes the object that owns the optimisers and does one step for each
+            batch; ``Perceptual`` for a training by what a backbone sees.
+        recipe: Data, sizes, steps and learning rate, and the number that this aims at.
+        degradations: ``degradations(options)`` says what the inputs of the training are made by, of clean pictures;
+            ``None``: by shrinking them by the scale.
+        grow: ``grow(network, width)`` sets the share of its channels, in (0, 1], that a network in training has, for a
+            recipe with stages.
+    """
+
+    algorithm: Callable[[Any, Recipe], Training] | Perceptual
+    recipe: Recipe
+    degradations: Callable[[Any], tuple[Degradation, ...]] | None = None
+    grow: Callable[[Any, float], None] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """A network whose weights are learned: what it is, how it is run and how it is trained."""
+
+    network: NetworkSpec
+    execution: ExecutionSpec = ExecutionSpec()
+    training: TrainingSpec
 
 
 Method = Interpolation | ClosedForm | Optimised | Trained
@@ -308,7 +348,8 @@ Method = Interpolation | ClosedForm | Optimised | Trained
 
 def channels_of(method: Trained, options: Any) -> Channels:  # noqa: ANN401 - each method has its own Options class
     """Say whether the network with these options is one of a single channel or of RGB."""
-    return method.channels(options) if callable(method.channels) else method.channels
+    channels = method.network.channels
+    return channels(options) if callable(channels) else channels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -324,8 +365,9 @@ class Card:
     """The facts of one method; everything else derives from them.
 
     ``module`` is the file's ``__name__``: the method's name and its task are read from it, so a thing is named once.
-    ``summary`` is one line for people. ``published`` holds the paper's own table. ``other_tasks`` lists further tasks that the
-    method serves, beside that of its folder; ``accepts`` what else a user may tell it; ``extra`` an optional package.
+    ``summary`` is one line for people. ``published`` holds the paper's own table. ``other_tasks`` lists further tasks
+    that the method serves, beside that of its folder; ``accepts`` what else a user may tell it; ``extra`` an optional
+    package.
     """
 
     module: str

@@ -27,7 +27,7 @@ _HEADLINES: Mapping[Task, tuple[str, ...]] = {
 def facts(card: Card, *, whole: bool = False) -> dict[str, Any]:
     """Gather what a card says, as plain values; ``whole`` adds options, weights, recipe and the paper's table."""
     method = card.method
-    network = method if isinstance(method, Trained) else None
+    trained = method if isinstance(method, Trained) else None
     match method:
         case Interpolation():
             kind, scales = "a formula for each pixel", None
@@ -36,22 +36,22 @@ def facts(card: Card, *, whole: bool = False) -> dict[str, Any]:
         case Optimised():
             kind, scales = "an iteration over the whole picture", method.scales or None
         case Trained():
-            kind, scales = "a network", method.scales
-    weights = [] if network is None else _weights(card)
+            kind, scales = "a network", method.network.scales
+    weights = [] if trained is None else _weights(card)
     found: dict[str, Any] = {
         "id": card.id, "task": card.task, "tasks": card.tasks, "title": card.title, "summary": card.summary,
         "kind": kind, "paper": None if card.paper is None else asdict(card.paper), "scales": scales,
-        "accepts": sorted(card.accepts), "cost": None if network is None else _cost(card, network),
+        "accepts": sorted(card.accepts), "cost": None if trained is None else _cost(card, trained),
         "psnr": _headlines([w["header"] for w in weights if w["header"] is not None]),
     }  # fmt: skip
     if whole:
         found["options"] = [{**asdict(fact), "kind": fact.kind.__name__} for fact in option_facts(card.options)]
-        found["scale_agnostic"] = network is not None and network.scale_agnostic
-        found["channels"] = None if network is None else channels_of(network, card.options())
-        found["input"] = None if network is None else network.input
-        found["precisions"] = None if network is None else network.precisions
+        found["scale_agnostic"] = trained is not None and trained.network.scale_agnostic
+        found["channels"] = None if trained is None else channels_of(trained, card.options())
+        found["input"] = None if trained is None else trained.network.input
+        found["precisions"] = None if trained is None else trained.execution.precisions
         found["weights"] = weights
-        found["recipe"] = None if network is None else asdict(network.recipe)
+        found["recipe"] = None if trained is None else asdict(trained.training.recipe)
         found["published"] = [asdict(row) for row in card.published]
         found["extra"] = None
         if card.extra is not None:
@@ -68,13 +68,13 @@ def is_quick(card: Card) -> bool:
 
 
 def _cost(card: Card, method: Trained) -> dict[str, Any]:
-    options, scale = card.options(), max(method.scales)
+    options, scale = card.options(), max(method.network.scales)
     with torch.device("meta"):  # no memory, and no time for random weights
-        network = method.network(options, scale)
+        network = method.network.build(options, scale)
     cost: Cost = Model(card, options, scale, network).cost
     return {
         "scale": scale, "parameters": cost.parameters, "weights": cost.weights, "multiply_adds": cost.multiply_adds,
-        "receptive_radius": method.receptive_radius(options, scale),
+        "receptive_radius": method.network.receptive_radius(options, scale),
     }  # fmt: skip
 
 

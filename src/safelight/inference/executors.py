@@ -92,7 +92,7 @@ class NetworkExecutor:
         self.task: Task = card.task if settings.task is None else settings.task
         self.device = devices.choose(settings.device)
         self.precision: Precision = choose_precision(method, settings.precision, self.device)
-        if settings.ensemble and method.statistics:
+        if settings.ensemble and method.execution.global_statistics:
             raise CardError(f"{card.id} makes a picture anew and takes no ensemble; leave --ensemble out")
         self._given = models
         self._loaded: dict[tuple[int, Any], Model] = {}
@@ -113,10 +113,10 @@ class NetworkExecutor:
 
     def _options(self, *, gray: bool) -> Any:  # noqa: ANN401 - per method
         options = make_options(self.card, self.settings.options)
-        if self.method.resolve_options is None:
+        if self.method.network.resolve_options is None:
             return options
         sigma = self.settings.sigma
-        return self.method.resolve_options(options, self.task, gray, None if sigma is None else sigma / 255)
+        return self.method.network.resolve_options(options, self.task, gray, None if sigma is None else sigma / 255)
 
     def _model(self, scale: int, *, gray: bool) -> Model:
         if self._given:
@@ -134,7 +134,8 @@ class NetworkExecutor:
 
     def stages(self, size: tuple[int, int], target: tuple[int, int], channels: int) -> tuple[list[Stage], Tile]:
         """Run the networks whose zooms multiply to the target's, and resize to the exact size."""
-        assert not self.method.statistics, "such a network has to read the whole picture first, by measure"
+        execution = self.method.execution
+        assert not execution.global_statistics, "such a network has to read the whole picture first, by measure"
         stages: list[Stage] = []
         given, memory = size, self.settings.memory
         share = max(memory // 8, memory * 2 // 5 - 2 * cache_bytes())  # the rest is for strips and bands
@@ -147,7 +148,7 @@ class NetworkExecutor:
                 pixel += 36 * scale**2
             height, width = affordable(size, model.receptive_radius, column, pixel, share)
             function = _mixed(_ensembled(model, self.settings), self.settings.strength)
-            stages.append(LocalStage(size, scale, model.receptive_radius, function, self.method.multiple))
+            stages.append(LocalStage(size, scale, model.receptive_radius, function, execution.size_multiple))
             size = stages[-1].size
             tile = (scale * min(tile[0], height), scale * min(tile[1], width))
         if size != target or not stages:
@@ -179,14 +180,15 @@ class NetworkExecutor:
         """
         settings, model = self.settings, self._model(1, gray=False)
         network = model.network
-        if self.method.complete is not None:
+        if self.method.network.complete is not None:
             y = read(Region(0, size[0], 0, size[1]))
             network = model.complete(y, styles_of(settings.styles, y))
             del y
-        if self.method.noise:
-            read = partial(_grainy, read, self.method.noise)
+        execution = self.method.execution
+        if execution.input_noise:
+            read = partial(_grainy, read, execution.input_noise)
         chain = StatisticsStage(
-            network, size, settings.memory, multiple=self.method.multiple, margin=self.method.margin
+            network, size, settings.memory, multiple=execution.size_multiple, margin=execution.padding
         )
         part = chain.measure(read, progress)
         most = (min(chain.tile[0], _MOST_ROWS), chain.tile[1])

@@ -106,13 +106,12 @@ def load(
     if task != "upscale":
         if scale not in (None, 1):
             raise CardError(f"{card.id}: expected no scale, got {scale}; it keeps a picture's size")
-        scale = 1 if 1 in card.method.scales else None
+        scale = 1 if 1 in card.method.network.scales else None
     options = network
     if weights is None:
         made = make_options(card, network or {})
-        options = asdict(
-            made if card.method.resolve_options is None else card.method.resolve_options(made, task, gray, None)
-        )
+        resolve_options = card.method.network.resolve_options
+        options = asdict(made if resolve_options is None else resolve_options(made, task, gray, None))
     return of_model(model.load(card, scale=scale, options=options, weights=weights, device=device, task=task))
 
 
@@ -123,7 +122,7 @@ def of_backbone(backbone: Backbone) -> InspectedNetwork:
 
 def of_model(loaded: Model) -> InspectedNetwork:
     """Look into a network that restores."""
-    zoom = loaded.scale if loaded.method.input == "interpolated" else 1
+    zoom = loaded.scale if loaded.method.network.input == "interpolated" else 1
     name = loaded.card.id if loaded.scale == 1 else f"{loaded.card.id} x{loaded.scale}"
     return InspectedNetwork(loaded.network, name, channels=1 if loaded.channels == "y" else 3, zoom=zoom)
 

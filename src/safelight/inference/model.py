@@ -85,15 +85,15 @@ class Model:
             CardError: The styles don't go with the network.
         """
         method = self.method
-        if method.complete is None:
+        if method.network.complete is None:
             return self.network
         backbone = None
-        if method.backbone is not None:
-            name = method.backbone(self.options)
+        if method.network.backbone is not None:
+            name = method.network.backbone(self.options)
             backbone = self._backbone(name) if random is None else backbones.load(name, random=random)
             backbone = backbone.to(y.device)
         problem = SolverInput(task=self.task, y=y, styles=styles, backbone=backbone)
-        return method.complete(self.network, self.options, problem).eval()
+        return method.network.complete(self.network, self.options, problem).eval()
 
     def _backbone(self, name: str) -> Backbone:
         """Load the backbone that the network was trained with, once for all pictures."""
@@ -110,10 +110,10 @@ class Model:
     @property
     def receptive_radius(self) -> int:
         """How many input pixels away a pixel can still influence the result at its place."""
-        receptive_radius = self.method.receptive_radius(self.options, self.scale)
+        receptive_radius = self.method.network.receptive_radius(self.options, self.scale)
         if self.scale == 1:
             return receptive_radius
-        if self.method.input == "interpolated":
+        if self.method.network.input == "interpolated":
             return math.ceil(receptive_radius / self.scale) + _CUBIC_REACH
         return max(receptive_radius, _CUBIC_REACH)  # the chroma's bicubic kernel, where the network looks less far
 
@@ -123,7 +123,7 @@ class Model:
 
         Made again when the weights have changed: some are rewritten or converted, once, and would be the old ones.
         """
-        if self.method.statistics:
+        if self.method.execution.global_statistics:
             return None
         state = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in self.network.parameters())
         if self._lowered is None or self._lowered[0] != state:
@@ -137,7 +137,7 @@ class Model:
     @property
     def _zoom(self) -> int:
         """How much larger the network makes what it gets."""
-        return 1 if self.method.input == "interpolated" else self.scale
+        return 1 if self.method.network.input == "interpolated" else self.scale
 
     @property
     def _channels(self) -> int:
@@ -149,7 +149,7 @@ class Model:
         Args:
             on_cpu: There the network runs in strips, where it can.
         """
-        enlarged = self.scale if self.method.input == "interpolated" else 1  # how much larger the network sees it
+        enlarged = self.scale // self._zoom  # how much larger the network sees the picture
         # Colours there and back, the chroma's enlargement and its sums, the network's input and result.
         around = 80 * self.scale**2
         strips = self._strips if on_cpu else None
@@ -173,7 +173,7 @@ class Model:
         Raises:
             ValueError: Another shape.
         """
-        if self.method.complete is not None:
+        if self.method.network.complete is not None:
             raise ValueError(f"{self.card.id} takes pictures of a style too; call safelight.{self.card.task}")
         if x.ndim != 4 or x.shape[1] not in (1, 3):
             raise ValueError(f"expected (B, 1 or 3, H, W), got {tuple(x.shape)}; move channels that come last")
@@ -193,7 +193,7 @@ class Model:
         return ycbcr_to_rgb(result) if self.task == "deblock" else result
 
     def _run(self, x: Tensor, size: tuple[int, int], tick: Callable[[float], None]) -> Tensor:
-        if self.method.input == "interpolated" and self.scale > 1:
+        if self.method.network.input == "interpolated" and self.scale > 1:
             x = ops.resize(x, size)
         return self.run(x, tick)
 
@@ -204,9 +204,10 @@ class Model:
         On a CPU it runs strip by strip, if its layers allow it: the same numbers up to rounding, several times faster.
         """
         height, width = x.shape[-2:]
-        if self.method.noise:
-            x = x + self.method.noise * grain(0, 0, height, width).to(x)
-        x = extended(x, self.method.multiple, self.method.margin)
+        execution = self.method.execution
+        if execution.input_noise:
+            x = x + execution.input_noise * grain(0, 0, height, width).to(x)
+        x = extended(x, execution.size_multiple, execution.padding)
         strips = self._strips if x.device.type == "cpu" else None
         if strips is not None:
             n = len(x)
@@ -217,7 +218,7 @@ class Model:
             enabled = self.precision != "float32"
             with torch.autocast(x.device.type, getattr(torch, self.precision), enabled=enabled):
                 y = self.network(x.contiguous(memory_format=torch.channels_last)).float()
-        start, zoom = self.method.margin * self._zoom, self._zoom
+        start, zoom = execution.padding * self._zoom, self._zoom
         return y[..., start : start + height * zoom, start : start + width * zoom]
 
 
@@ -283,7 +284,7 @@ def open_weights(card: Card, file: Path, scale: float | None = None) -> tuple[Pa
     name = weights_file.name_of(file)
     if header.method != card.id:
         raise weights_file.CheckpointError(f"{name}: expected weights of {card.id}, got {ascii(header.method)[1:60]}")
-    if method.scale_agnostic or len(header.scales) == 1:
+    if method.network.scale_agnostic or len(header.scales) == 1:
         return path, header
     named = {int(a or b) for a, b in re.findall(r"(?<![a-z0-9])(?:x(\d)|(\d)x)(?![a-z0-9])", file.name.lower())}
     fitting = tuple(one for one in header.scales if (one in named if named else one == scale))
@@ -337,16 +338,16 @@ def load(
             known = ", ".join(map(str, header.scales))
             name = weights_file.name_of(weights)
             raise weights_file.CheckpointError(f"{name}: expected weights for x{scale}, got those for {known}")
-    scale = max(method.scales) if scale is None else scale
-    if scale not in method.scales:
-        raise CardError(f"{card.id} has no scale {scale}; it has: {', '.join(map(str, method.scales))}")
+    scale = max(method.network.scales) if scale is None else scale
+    if scale not in method.network.scales:
+        raise CardError(f"{card.id} has no scale {scale}; it has: {', '.join(map(str, method.network.scales))}")
     made = make_options(card, options or {})
     path = find_weights(card, made, scale) if path is None else path
-    network = method.network(made, scale)
+    network = method.network.build(made, scale)
     weights_file.fits(network, weights_file.read_shapes(path)[0], path)  # before the tensors take memory
     tensors, header = weights_file.load(path)
     weights_file.fill(network, tensors, path)
-    trained_with = str(header.recipe.get("backbone_sha256", "")) if method.backbone is not None else ""
+    trained_with = str(header.recipe.get("backbone_sha256", "")) if method.network.backbone is not None else ""
     target = devices.choose(device)
     settled = choose_precision(method, precision, target)
     return Model(card, made, scale, devices.place(network, target).eval(), settled, task, trained_with)
@@ -360,6 +361,6 @@ def choose_precision(method: Trained, precision: PrecisionChoice, device: torch.
     if precision == "exact":
         return "float32"
     if device.type == "cuda":
-        return max(method.precisions, key=("float32", "bfloat16", "float16").index)
-    gains = device.type == "cpu" and "bfloat16" in method.precisions and devices.bfloat16_pays()
+        return max(method.execution.precisions, key=("float32", "bfloat16", "float16").index)
+    gains = device.type == "cpu" and "bfloat16" in method.execution.precisions and devices.bfloat16_pays()
     return "bfloat16" if gains else "float32"

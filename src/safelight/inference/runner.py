@@ -197,7 +197,7 @@ class Runner:
         window = RowBuffer(source, warn)
         read = partial(self._read, window, frame.channels)
         ahead = 0.0  # which part of the work is done before the first tile
-        if isinstance(self._way, NetworkExecutor) and self._way.method.statistics:
+        if isinstance(self._way, NetworkExecutor) and self._way.method.execution.global_statistics:
             window.hold()
             with torch.inference_mode():
                 stages, tile, ahead = self._way.measure((before.height, before.width), read, progress)

@@ -155,7 +155,7 @@ def train(plan: TrainConfig, report: Callable[[Progress], None], *, resume: bool
     split = datasets.load(plan.folders, channels_of(method, plan.options))
     generator = torch.Generator().manual_seed(plan.seed)
     torch.manual_seed(plan.seed)  # the layers' own initialisation draws from torch's global generator
-    network = method.network(plan.options, plan.scales[0])
+    network = method.network.build(plan.options, plan.scales[0])
     if plan.start is not None:
         _begin_from(network, plan.start)
     network = devices.place(network, device)
@@ -205,8 +205,8 @@ def train(plan: TrainConfig, report: Callable[[Progress], None], *, resume: bool
     )
     started = saved = time.perf_counter()
     for step in range(first, recipe.steps):
-        if method.grow is not None:
-            method.grow(network, stage(recipe, step / recipe.steps)[1])
+        if method.training.grow is not None:
+            method.training.grow(network, stage(recipe, step / recipe.steps)[1])
         factor = learning_rate(recipe, step)
         for optimizer in training.optimizers:
             for group in optimizer.param_groups:
@@ -257,7 +257,7 @@ def train(plan: TrainConfig, report: Callable[[Progress], None], *, resume: bool
 
 
 def _averaged(method: Trained, plan: TrainConfig, average: WeightAverage, device: torch.device) -> nn.Module:
-    network = method.network(plan.options, plan.scales[0])
+    network = method.network.build(plan.options, plan.scales[0])
     network.load_state_dict(average.tensors)
     return devices.place(network, device).eval()
 

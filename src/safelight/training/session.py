@@ -70,9 +70,9 @@ def degradations(plan: TrainConfig) -> tuple[Degradation, ...]:
     """List what the inputs are made by; each step trains one of them, drawn at random."""
     method = plan.card.method
     assert isinstance(method, Trained)
-    if method.degradations is not None:
-        return method.degradations(plan.options)
-    return tuple(Shrink(scale, method.input == "interpolated") for scale in plan.scales)
+    if method.training.degradations is not None:
+        return method.training.degradations(plan.options)
+    return tuple(Shrink(scale, method.network.input == "interpolated") for scale in plan.scales)
 
 
 def validate(plan: TrainConfig, network: nn.Module, pictures: Sequence[Tensor]) -> float:
@@ -117,7 +117,7 @@ class TrainingSession:
         self._plan, self._validation = plan, split.validation
         recipe = plan.recipe
 
-        perceptual = isinstance(method.training, Perceptual)
+        perceptual = isinstance(method.training.algorithm, Perceptual)
 
         def crops(pictures: Sequence[Tensor], kind: Degradation) -> datasets.Crops:
             if perceptual:  # what a crop shows must be like what a picture shows: a thing, not a patch of its surface
@@ -129,7 +129,7 @@ class TrainingSession:
         self._judged: Judged | None = None
         self._held: tuple[Batch, ...] = ()
         self.sha256, self.backbone = "", dict[str, str]()
-        match method.training:
+        match method.training.algorithm:
             case Perceptual(begin=begin, draws=draws):
                 backbone = backbones.load(plan.backbone, device=device)
                 self.backbone = {"backbone": backbone.name, "backbone_sha256": backbone.sha256}

@@ -129,7 +129,7 @@ class Entry:
         A method that has networks of one channel and of RGB has each for its own pictures; luma is taken of both.
         """
         method = self.card.method
-        if kind == "luma" or not isinstance(method, Trained) or not callable(method.channels):
+        if kind == "luma" or not isinstance(method, Trained) or not callable(method.network.channels):
             return True
         return (self.channels == "rgb") == (kind == "rgb")
 
@@ -152,10 +152,11 @@ def variants(card: Card, task: Task) -> tuple[Values, ...]:
         return ({},)
     default = card.options()
     settled = [default]
-    if method.resolve_options is not None:
-        settled = [method.resolve_options(default, task, gray, None) for gray in (True, False)]
+    if method.network.resolve_options is not None:
+        settled = [method.network.resolve_options(default, task, gray, None) for gray in (True, False)]
     shipped = [make_options(card, weights.options) for weights in weights_manifest.shipped_weights(card.id)]
-    promised = [make_options(card, promise.options) for promise in method.recipe.promises if promise.task == task]
+    promises = [promise for promise in method.training.recipe.promises if promise.task == task]
+    promised = [make_options(card, promise.options) for promise in promises]
     found: list[Values] = []
     for options in (*settled, *shipped, *promised):
         values = differing(card, options)
@@ -167,9 +168,9 @@ def variants(card: Card, task: Task) -> tuple[Values, ...]:
 
 def trained_scales(method: Trained, options: Any) -> tuple[int, ...]:  # noqa: ANN401 - each method has its own
     """List the zooms that a network with these options is trained for; 1 stands for the tasks that keep the size."""
-    if method.degradations is None:
-        return method.scales
-    return tuple(sorted({degradation.scale for degradation in degrade.single(method.degradations(options))}))
+    if method.training.degradations is None:
+        return method.network.scales
+    return tuple(sorted({degradation.scale for degradation in degrade.single(method.training.degradations(options))}))
 
 
 def levels(track: Track, card: Card, options: Values) -> tuple[int, ...]:
@@ -179,7 +180,7 @@ def levels(track: Track, card: Card, options: Values) -> tuple[int, ...]:
     made = make_options(card, options)
     promised = {
         promise.level
-        for promise in card.method.recipe.promises
+        for promise in card.method.training.recipe.promises
         if promise.task == track.task and make_options(card, promise.options) == made
     }
     return tuple(level for level in track.levels if not promised or level in promised)

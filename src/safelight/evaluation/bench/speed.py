@@ -191,7 +191,7 @@ def _network_job(entry: Entry, picture: Picture) -> Callable[[], object]:
     assert isinstance(method, Trained)
     model = load(entry.card, scale=entry.level, weights=entry.weights)
     x = to_tensor(picture.pixels).to(devices.choose())
-    if method.input == "interpolated":
+    if method.network.input == "interpolated":
         x = ops.resize(x, zoom=entry.level)
     return partial(_forward, model, x)
 

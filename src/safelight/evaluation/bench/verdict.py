@@ -48,7 +48,7 @@ def promises(track: Track, card: Card, rows: Sequence[Row]) -> list[PromiseOutco
         return []
     mine = {(label("", row.options), row.set, row.level): row.psnr for row in rows if row.method == card.id}
     found: list[PromiseOutcome] = []
-    for promise in card.method.recipe.promises:
+    for promise in card.method.training.recipe.promises:
         if promise.task != track.task:
             continue
         options = quality.differing(card, make_options(card, promise.options))

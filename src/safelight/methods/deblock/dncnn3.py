@@ -22,7 +22,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from safelight.core.card import Card, Paper, Promise, Recipe, Score, Trained
+from safelight.core.card import Card, NetworkSpec, Paper, Promise, Recipe, Score, Trained, TrainingSpec
 from safelight.core.options import NoOptions
 from safelight.core.training import Regression
 from safelight.degrade import Degradation, Jpeg, Mixture, Noise, Shrink
@@ -83,15 +83,15 @@ CARD = Card(
         link="https://arxiv.org/abs/1608.03981",
     ),
     method=Trained(
-        network=DnCNN3,
-        input="interpolated",
-        channels="y",
-        scales=(1, 2, 3, 4),
-        receptive_radius=lambda options, scale: D,  # noqa: ARG005 - one pixel by each 3x3 layer
-        training=training,
-        recipe=RECIPE,
-        scale_agnostic=True,
-        degradations=degradations,
+        network=NetworkSpec(
+            build=DnCNN3,
+            input="interpolated",
+            channels="y",
+            scales=(1, 2, 3, 4),
+            receptive_radius=lambda options, scale: D,  # noqa: ARG005 - one pixel by each 3x3 layer
+            scale_agnostic=True,
+        ),
+        training=TrainingSpec(algorithm=training, recipe=RECIPE, degradations=degradations),
     ),
     other_tasks=("denoise", "upscale"),
     accepts=frozenset({"sigma"}),

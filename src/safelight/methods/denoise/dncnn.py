@@ -35,11 +35,13 @@ from safelight.core.card import (
     ConvertedWeights,
     ForeignLayout,
     LayoutError,
+    NetworkSpec,
     Paper,
     Promise,
     Recipe,
     Score,
     Trained,
+    TrainingSpec,
 )
 from safelight.core.options import option
 from safelight.core.training import Regression
@@ -168,17 +170,17 @@ CARD = Card(
         link="https://arxiv.org/abs/1608.03981",
     ),
     method=Trained(
-        network=DnCNN,
-        input="low-resolution",
-        channels=lambda options: "rgb" if options.variant == "CB" else "y",
-        scales=(1,),
-        receptive_radius=lambda options, scale: depth(options),  # noqa: ARG005 - one pixel by each 3x3 layer
-        training=training,
-        recipe=RECIPE,
-        scale_agnostic=True,
-        degradations=degradations,
-        resolve_options=resolve_options,
-        foreign=FOREIGN,
+        network=NetworkSpec(
+            build=DnCNN,
+            input="low-resolution",
+            channels=lambda options: "rgb" if options.variant == "CB" else "y",
+            scales=(1,),
+            receptive_radius=lambda options, scale: depth(options),  # noqa: ARG005 - one pixel by each 3x3 layer
+            scale_agnostic=True,
+            resolve_options=resolve_options,
+            foreign_layouts=FOREIGN,
+        ),
+        training=TrainingSpec(algorithm=training, recipe=RECIPE, degradations=degradations),
     ),
     options=Options,
     accepts=frozenset({"sigma"}),

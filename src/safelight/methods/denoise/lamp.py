@@ -20,7 +20,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.core.card import Card, Recipe, Trained
+from safelight.core.card import Card, ExecutionSpec, NetworkSpec, Recipe, Trained, TrainingSpec
 from safelight.core.options import NoOptions
 from safelight.core.training import Regression
 from safelight.degrade import Degradation, Gray, Jpeg, Mixture, Noise
@@ -71,16 +71,16 @@ CARD = Card(
     title="LampDenoiser",
     summary="Against noise and JPEG artefacts in colour, blind to both, made for processors; this project's own.",
     method=Trained(
-        network=LampDenoiser,
-        input="low-resolution",
-        channels="rgb",
-        scales=(1,),
-        receptive_radius=lambda options, scale: s * (N + 2) + s - 1,  # noqa: ARG005 - one cell by each 3x3 layer
-        training=training,
-        recipe=RECIPE,
-        scale_agnostic=True,
-        degradations=degradations,
-        multiple=s,
+        network=NetworkSpec(
+            build=LampDenoiser,
+            input="low-resolution",
+            channels="rgb",
+            scales=(1,),
+            receptive_radius=lambda options, scale: s * (N + 2) + s - 1,  # noqa: ARG005 - one cell by each 3x3 layer
+            scale_agnostic=True,
+        ),
+        execution=ExecutionSpec(size_multiple=s),
+        training=TrainingSpec(algorithm=training, recipe=RECIPE, degradations=degradations),
     ),
     other_tasks=("deblock",),
     accepts=frozenset({"sigma"}),

@@ -27,7 +27,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.core.card import Card, Paper, Promise, Recipe, Score, Trained
+from safelight.core.card import Card, NetworkSpec, Paper, Promise, Recipe, Score, Trained, TrainingSpec
 from safelight.core.options import option
 from safelight.core.training import Regression
 from safelight.degrade import Degradation, Mixture, Noise, Shrink
@@ -121,16 +121,16 @@ CARD = Card(
         link="https://arxiv.org/abs/1603.09056",
     ),
     method=Trained(
-        network=RED,
-        input="interpolated",
-        channels="y",
-        scales=(1, 2, 3, 4),
-        receptive_radius=lambda options, scale: int(options.layers),  # noqa: ARG005 - one pixel by each 3x3 layer
-        training=training,
-        recipe=RECIPE,
-        scale_agnostic=True,
-        degradations=degradations,
-        resolve_options=resolve_options,
+        network=NetworkSpec(
+            build=RED,
+            input="interpolated",
+            channels="y",
+            scales=(1, 2, 3, 4),
+            receptive_radius=lambda options, scale: int(options.layers),  # noqa: ARG005 - one pixel by each 3x3 layer
+            scale_agnostic=True,
+            resolve_options=resolve_options,
+        ),
+        training=TrainingSpec(algorithm=training, recipe=RECIPE, degradations=degradations),
     ),
     options=Options,
     other_tasks=("upscale",),

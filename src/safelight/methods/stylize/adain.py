@@ -37,7 +37,17 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from safelight import losses, ops
-from safelight.core.card import Batch, Card, Paper, Perceptual, Recipe, Trained
+from safelight.core.card import (
+    Batch,
+    Card,
+    ExecutionSpec,
+    NetworkSpec,
+    Paper,
+    Perceptual,
+    Recipe,
+    Trained,
+    TrainingSpec,
+)
 from safelight.core.options import CardError, option
 from safelight.core.solver_input import SolverInput, Style
 from safelight.degrade import AsItIs
@@ -270,21 +280,27 @@ CARD = Card(
         link="https://arxiv.org/abs/1703.06868",
     ),
     method=Trained(
-        network=StyleDecoder,
-        input="low-resolution",
-        channels="rgb",
-        scales=(1,),
-        receptive_radius=lambda options, scale: 66,  # noqa: ARG005
-        training=Perceptual(begin=Transferring, draws=True),
-        recipe=RECIPE,
-        scale_agnostic=True,
-        degradations=lambda options: (AsItIs(),),  # noqa: ARG005
-        precisions=("float32",),
-        statistics=True,
-        multiple=MULTIPLE,
-        margin=MARGIN,
-        complete=complete,
-        backbone=lambda options: options.encoder,
+        network=NetworkSpec(
+            build=StyleDecoder,
+            input="low-resolution",
+            channels="rgb",
+            scales=(1,),
+            receptive_radius=lambda options, scale: 66,  # noqa: ARG005
+            scale_agnostic=True,
+            complete=complete,
+            backbone=lambda options: options.encoder,
+        ),
+        execution=ExecutionSpec(
+            precisions=("float32",),
+            global_statistics=True,
+            size_multiple=MULTIPLE,
+            padding=MARGIN,
+        ),
+        training=TrainingSpec(
+            algorithm=Perceptual(begin=Transferring, draws=True),
+            recipe=RECIPE,
+            degradations=lambda options: (AsItIs(),),  # noqa: ARG005
+        ),
     ),
     options=Options,
     accepts=frozenset({"style"}),

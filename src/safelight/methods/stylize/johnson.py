@@ -37,7 +37,17 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from safelight import losses, ops
-from safelight.core.card import Batch, Card, Paper, Perceptual, Recipe, Trained
+from safelight.core.card import (
+    Batch,
+    Card,
+    ExecutionSpec,
+    NetworkSpec,
+    Paper,
+    Perceptual,
+    Recipe,
+    Trained,
+    TrainingSpec,
+)
 from safelight.core.options import option
 from safelight.degrade import AsItIs
 from safelight.features.backbone import Backbone
@@ -204,21 +214,27 @@ CARD = Card(
         link="https://arxiv.org/abs/1603.08155",
     ),
     method=Trained(
-        network=Johnson,
-        input="low-resolution",
-        channels="rgb",
-        scales=(1,),
-        receptive_radius=lambda options, scale: 60,  # noqa: ARG005
-        training=Perceptual(begin=PerceptualLoss),
-        recipe=RECIPE,
-        scale_agnostic=True,
-        degradations=lambda options: (AsItIs(),),  # noqa: ARG005
-        resolve_options=resolve_options,
-        precisions=("float32",),
-        statistics=True,
-        multiple=4,
-        margin=MARGIN,
-        noise=NOISE,
+        network=NetworkSpec(
+            build=Johnson,
+            input="low-resolution",
+            channels="rgb",
+            scales=(1,),
+            receptive_radius=lambda options, scale: 60,  # noqa: ARG005
+            scale_agnostic=True,
+            resolve_options=resolve_options,
+        ),
+        execution=ExecutionSpec(
+            precisions=("float32",),
+            global_statistics=True,
+            size_multiple=4,
+            padding=MARGIN,
+            input_noise=NOISE,
+        ),
+        training=TrainingSpec(
+            algorithm=Perceptual(begin=PerceptualLoss),
+            recipe=RECIPE,
+            degradations=lambda options: (AsItIs(),),  # noqa: ARG005
+        ),
     ),
     options=Options,
 )

@@ -34,10 +34,12 @@ from safelight.core.card import (
     ForeignLayout,
     GrowthStage,
     LayoutError,
+    NetworkSpec,
     Paper,
     Recipe,
     Score,
     Trained,
+    TrainingSpec,
     promised,
 )
 from safelight.core.key_maps import channels, count, rename
@@ -280,15 +282,15 @@ CARD = Card(
         link="https://arxiv.org/abs/1707.02921",
     ),
     method=Trained(
-        network=EDSR,
-        input="low-resolution",
-        channels="rgb",
-        scales=(2, 3, 4),
-        receptive_radius=receptive_radius,
-        training=training,
-        recipe=RECIPE,
-        foreign=FOREIGN,
-        grow=grow,
+        network=NetworkSpec(
+            build=EDSR,
+            input="low-resolution",
+            channels="rgb",
+            scales=(2, 3, 4),
+            receptive_radius=receptive_radius,
+            foreign_layouts=FOREIGN,
+        ),
+        training=TrainingSpec(algorithm=training, recipe=RECIPE, grow=grow),
     ),
     published=PUBLISHED,
 )

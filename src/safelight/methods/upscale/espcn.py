@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.core.card import Card, Paper, Recipe, Score, Trained, promised
+from safelight.core.card import Card, ExecutionSpec, NetworkSpec, Paper, Recipe, Score, Trained, TrainingSpec, promised
 from safelight.core.options import NoOptions
 from safelight.core.training import Regression
 from safelight.nn.soap import Soap
@@ -80,14 +80,17 @@ CARD = Card(
         link="https://arxiv.org/abs/1609.05158",
     ),
     method=Trained(
-        network=ESPCN,
-        input="low-resolution",
-        channels="y",
-        scales=(2, 3, 4),
-        receptive_radius=lambda options, scale: 4,  # noqa: ARG005 - 2 by the 5x5 layer and 1 by each 3x3
-        training=training,
-        recipe=RECIPE,
-        precisions=("float32",),  # bfloat16 costs up to 0.2 dB
+        network=NetworkSpec(
+            build=ESPCN,
+            input="low-resolution",
+            channels="y",
+            scales=(2, 3, 4),
+            receptive_radius=lambda options, scale: 4,  # noqa: ARG005 - 2 by the 5x5 layer and 1 by each 3x3
+        ),
+        execution=ExecutionSpec(
+            precisions=("float32",),  # bfloat16 costs up to 0.2 dB
+        ),
+        training=TrainingSpec(algorithm=training, recipe=RECIPE),
     ),
     published=PUBLISHED,
 )

@@ -29,7 +29,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.core.card import Card, ConvertedWeights, ForeignLayout, Paper, Recipe, Score, Trained, promised
+from safelight.core.card import (
+    Card,
+    ConvertedWeights,
+    ExecutionSpec,
+    ForeignLayout,
+    NetworkSpec,
+    Paper,
+    Recipe,
+    Score,
+    Trained,
+    TrainingSpec,
+    promised,
+)
 from safelight.core.key_maps import channels, count, rename
 from safelight.core.options import option
 from safelight.core.training import Regression
@@ -200,15 +212,18 @@ CARD = Card(
         link="https://arxiv.org/abs/1608.00367",
     ),
     method=Trained(
-        network=FSRCNN,
-        input="low-resolution",
-        channels="y",
-        scales=(2, 3, 4),
-        receptive_radius=receptive_radius,
-        training=training,
-        recipe=RECIPE,
-        precisions=("float32",),  # bfloat16 costs 0.02 dB and saves no time: the layers are too thin
-        foreign=FOREIGN,
+        network=NetworkSpec(
+            build=FSRCNN,
+            input="low-resolution",
+            channels="y",
+            scales=(2, 3, 4),
+            receptive_radius=receptive_radius,
+            foreign_layouts=FOREIGN,
+        ),
+        execution=ExecutionSpec(
+            precisions=("float32",),  # bfloat16 costs 0.02 dB and saves no time: the layers are too thin
+        ),
+        training=TrainingSpec(algorithm=training, recipe=RECIPE),
     ),
     published=PUBLISHED,
 )

@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.core.card import Card, Promise, Recipe, Trained
+from safelight.core.card import Card, NetworkSpec, Promise, Recipe, Trained, TrainingSpec
 from safelight.core.options import option
 from safelight.core.training import Regression
 from safelight.nn.blocks import begin_near_identity, dot_enlarged
@@ -137,12 +137,13 @@ CARD = Card(
     summary="A narrow chain of convolutions on the low-resolution colours, made for processors; this project's own.",
     options=Options,
     method=Trained(
-        network=Lamp,
-        input="low-resolution",
-        channels="rgb",
-        scales=(2, 3, 4),
-        receptive_radius=receptive_radius,
-        training=training,
-        recipe=RECIPE,
+        network=NetworkSpec(
+            build=Lamp,
+            input="low-resolution",
+            channels="rgb",
+            scales=(2, 3, 4),
+            receptive_radius=receptive_radius,
+        ),
+        training=TrainingSpec(algorithm=training, recipe=RECIPE),
     ),
 )

@@ -27,7 +27,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.core.card import Card, Paper, Recipe, Score, Trained, promised
+from safelight.core.card import Card, ExecutionSpec, NetworkSpec, Paper, Recipe, Score, Trained, TrainingSpec, promised
 from safelight.core.options import option
 from safelight.core.training import Regression
 from safelight.nn.blocks import pass_on
@@ -115,14 +115,17 @@ CARD = Card(
         link="https://arxiv.org/abs/1501.00092",
     ),
     method=Trained(
-        network=lambda options, scale: SRCNN(options),  # noqa: ARG005 - one architecture for every scale
-        input="interpolated",
-        channels="y",
-        scales=(2, 3, 4),
-        receptive_radius=lambda options, scale: sum(f // 2 for f in sizes(options)),  # noqa: ARG005
-        training=training,
-        recipe=RECIPE,
-        precisions=("float32",),  # bfloat16 costs up to 0.08 dB
+        network=NetworkSpec(
+            build=lambda options, scale: SRCNN(options),  # noqa: ARG005 - one architecture for every scale
+            input="interpolated",
+            channels="y",
+            scales=(2, 3, 4),
+            receptive_radius=lambda options, scale: sum(f // 2 for f in sizes(options)),  # noqa: ARG005
+        ),
+        execution=ExecutionSpec(
+            precisions=("float32",),  # bfloat16 costs up to 0.08 dB
+        ),
+        training=TrainingSpec(algorithm=training, recipe=RECIPE),
     ),
     published=PUBLISHED,
 )

@@ -28,10 +28,12 @@ from safelight.core.card import (
     ConvertedWeights,
     ForeignLayout,
     GrowthStage,
+    NetworkSpec,
     Paper,
     Recipe,
     Score,
     Trained,
+    TrainingSpec,
     promised,
 )
 from safelight.core.key_maps import rename
@@ -122,16 +124,16 @@ CARD = Card(
         link="https://arxiv.org/abs/1511.04587",
     ),
     method=Trained(
-        network=VDSR,
-        input="interpolated",
-        channels="y",
-        scales=(2, 3, 4),
-        receptive_radius=lambda options, scale: D,  # noqa: ARG005 - one pixel by each 3x3 layer
-        training=training,
-        recipe=RECIPE,
-        scale_agnostic=True,
-        grow=grow,
-        foreign=FOREIGN,
+        network=NetworkSpec(
+            build=VDSR,
+            input="interpolated",
+            channels="y",
+            scales=(2, 3, 4),
+            receptive_radius=lambda options, scale: D,  # noqa: ARG005 - one pixel by each 3x3 layer
+            scale_agnostic=True,
+            foreign_layouts=FOREIGN,
+        ),
+        training=TrainingSpec(algorithm=training, recipe=RECIPE, grow=grow),
     ),
     published=PUBLISHED,
 )
