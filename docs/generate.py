@@ -12,15 +12,27 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from parts import blind, engine, lens, methods, queue, results, scale, server, stylize, training
+from parts import blind, engine, guides, lens, methods, queue, results, scale, server, stylize, training
 from parts.measured import MEASURED
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/*.md")
+DOCUMENTS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "SECURITY.md",
+    "docs/*.md",
+    "docs/internals/*.md",
+    "docs/gallery/*.md",
+)
 
 PARTS: dict[str, Callable[[], str]] = {
-    "methods": methods.methods,
-    "options": methods.options,
+    **methods.METHODS,
+    **methods.OPTIONS,
+    "overview": guides.overview,
+    **guides.CHOICES,
+    **guides.EXAMPLES,
+    "fix-estimates": guides.fix_estimates,
     "costs": methods.costs,
     "formats": methods.formats,
     "method-file": methods.method_file,
@@ -33,16 +45,14 @@ PARTS: dict[str, Callable[[], str]] = {
     "recipes-compared": training.compared,
     "queue": queue.queue,
     "queue-assumptions": queue.assumptions,
-    "scale-pictures": scale.pictures,
-    "scale-traffic": scale.traffic,
-    "scale-actors": scale.actors,
-    "scale-million": scale.million,
+    "scale-sizing": scale.sizing,
     "engine-speed": engine.engine_speed,
     "engine-race": engine.engine_race,
     "engine-memory": engine.engine_memory,
     "engine-start": engine.engine_start,
     "backends": engine.backends,
     "precision": engine.precision,
+    "precision-summary": engine.precision_summary,
     "lens-ranks": lens.ranks,
     "blind": blind.blind,
     "server": server.server,

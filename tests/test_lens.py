@@ -144,7 +144,7 @@ def test_it_sees_more_than_the_error_of_pixels(shipped):
 def test_the_figures_in_the_document_are_the_measured_ones():
     results = json.loads((ROOT / "results/lens.json").read_text())
     measures = ("lens", "random weights", "psnr", "ssim")
-    text = (ROOT / "docs/lens.md").read_text()
+    text = (ROOT / "docs/internals/lens.md").read_text()
     found = [
         line.split("|")[1:-1] for line in text.splitlines() if re.fullmatch(r"\|[^|]+(\| -?\d\.\d{3} ){4}\|", line)
     ]

@@ -2,7 +2,7 @@
 
     python tools/measure_inverse.py --data TEST_SETS [--oracle]
 
-Writes ``results/inverse.json``; ``tables`` makes the table of ``docs/inverse.md`` from it. ``--oracle`` also measures
+Writes ``results/inverse.json``; ``tables`` makes the table of ``docs/internals/inverse.md`` from it. ``--oracle`` also measures
 each method at the strength that gives the picture its best PSNR, which nobody knows without the original: what the
 automatic choice costs. Tikhonov is measured at the plain discrepancy principle as well, for comparison.
 """
@@ -120,7 +120,7 @@ def rows(name: str, original: Tensor, scale: int, seed: int, oracle: bool) -> li
 
 
 def tables(results: Mapping[str, Any]) -> str:
-    """Write the table of ``docs/inverse.md``: the mean over the pictures, for each scale."""
+    """Write the table of ``docs/internals/inverse.md``: the mean over the pictures, for each scale."""
     lines: list[str] = []
     for scale in sorted({row["scale"] for row in results["rows"]}, reverse=True):
         part = [row for row in results["rows"] if row["scale"] == scale]

@@ -94,7 +94,10 @@ def backends() -> str:
     """What could run the networks, by which the choice was made."""
     found = stored("backends.json")
     if found is None:
-        return missing("backends.json", "python tools/compare_backends.py")
+        return (
+            "`python tools/compare_backends.py` measures OpenVINO, ONNX Runtime and torch's compiler beside it on your "
+            "machine, and writes `results/backends.json`."
+        )
     names = list(dict.fromkeys(row["method"] for row in found["rows"]))
     ways = list(dict.fromkeys((row["way"], row["precision"]) for row in found["rows"]))
     rates = {(row["way"], row["precision"], row["method"]): row["gflop_per_second"] for row in found["rows"]}
@@ -127,3 +130,21 @@ def precision() -> str:
     ]  # fmt: skip
     heads = ["method", "bfloat16 listed", "exact, dB", "bfloat16, dB", "loss, dB", "samples changed", "by at most"]
     return f"{table(heads, rows, right=range(2, 7))}\n\n{found['what']}"
+
+
+def precision_summary() -> str:
+    """What bfloat16 costs the methods whose cards list it, and the others, in a sentence each."""
+    found = stored("precision.json")
+    if found is None:
+        return missing("precision.json", "python tools/measure_precision.py --data DIR")
+    listed = max(row["loss"] for row in found["rows"] if row["listed"])
+    on_set14 = max(row["loss"] for row in found["rows"] if row["listed"] and row["set"] == "Set14")
+    others: dict[str, list[float]] = {}
+    for row in found["rows"]:
+        if not row["listed"]:
+            others.setdefault(label(row["method"], row["options"]), []).append(row["loss"])
+    ranges = ", ".join(f"{name} {min(losses):.2f} to {max(losses):.2f} dB" for name, losses in others.items())
+    return (
+        f"The methods whose cards list bfloat16 lose at most {on_set14:.3f} dB on Set14 and at most {listed:.2f} dB on "
+        f"any of the sets. The others would lose, from scale to scale: {ranges}. They run in float32 always."
+    )

@@ -1,8 +1,10 @@
-"""What the cards say: the methods by task, their options, what the networks cost, the file formats."""
+"""What the cards say: the methods of a task, their options, what the networks cost, the file formats."""
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -10,7 +12,7 @@ from urllib.parse import quote
 import torch
 
 from parts.common import NONE, called, table, trained
-from safelight.catalog import CARDS, DEFAULTS, of_task
+from safelight.catalog import DEFAULTS, of_task
 from safelight.core.card import Card, ClosedForm, Interpolation, Optimised, Trained, channels_of
 from safelight.core.options import make_options, option_facts
 from safelight.engine.cost import Cost
@@ -29,19 +31,15 @@ def cost(card: Card, method: Trained, options: Any, scale: int) -> Cost:  # noqa
     return Model(card, options, scale, network).cost
 
 
-def methods() -> str:
-    """All methods by task: what each is, its paper, its kind. One that serves several tasks stands under each."""
-    parts: list[str] = []
-    for task in TASKS:
-        default = DEFAULTS.get(task)
-        rows: list[list[str]] = []
-        for card in of_task(task):
-            paper = NONE if card.paper is None else f"[{card.paper.venue}]({_address(card.paper.link)})"
-            mark = " (default)" if default is not None and card.id == default.id else ""
-            rows.append([f"[{card.name}]({_file(card)}){mark}", card.summary, paper, kind(card, task)])
-        if rows:
-            parts += [f"`safelight {task}`:", table(["method", "what it does", "paper", "kind"], rows)]
-    return "\n\n".join(parts)
+def methods(task: Task) -> str:
+    """The methods of a task: what each is, its paper, its kind. One that serves several tasks stands under each."""
+    default = DEFAULTS.get(task)
+    rows: list[list[str]] = []
+    for card in of_task(task):
+        paper = NONE if card.paper is None else f"[{card.paper.venue}]({_address(card.paper.link)})"
+        mark = " (default)" if default is not None and card.id == default.id else ""
+        rows.append([f"[{card.name}](../{_file(card)}){mark}", card.summary, paper, kind(card, task)])
+    return table(["method", "what it does", "paper", "kind"], rows)
 
 
 def kind(card: Card, task: Task) -> str:
@@ -71,14 +69,14 @@ def _address(link: str) -> str:
     return quote(link, safe=":/.-_;")
 
 
-def options() -> str:
-    """The options of all methods."""
+def options(task: Task) -> str:
+    """The options of a task's methods."""
     rows: list[list[str]] = []
-    for card in CARDS:
+    for card in of_task(task):
         for fact in option_facts(card.options):
             flag = f"`--{fact.name.replace('_', '-')}`"
             rows.append(
-                [called(card), flag, fact.help, fact.extent, "auto" if fact.default is None else str(fact.default)]
+                [card.name, flag, fact.help, fact.extent, "auto" if fact.default is None else str(fact.default)]
             )
     return table(["method", "flag", "what it does", "values", "default"], rows)
 
@@ -127,3 +125,7 @@ def method_file() -> str:
     """The file of a real method, whole."""
     path = Path(inspect.getfile(espcn))
     return f"```python\n{path.read_text(encoding='utf-8').rstrip()}\n```"
+
+
+METHODS: dict[str, Callable[[], str]] = {f"methods-{task}": partial(methods, task) for task in TASKS}
+OPTIONS: dict[str, Callable[[], str]] = {f"options-{task}": partial(options, task) for task in TASKS}

@@ -51,11 +51,21 @@ def short(task: Task) -> str:
     else:
         notes = ["PSNR in dB, measured (published). Multiply-adds and seconds are for each pixel or megapixel."]
     notes[0] += " Seconds with `--precision fast` stand in brackets, where that differs."
-    for run in results["runs"]:
-        machine = run["machine"]
-        threads = f"{machine['threads']} thread{'s' if machine['threads'] != 1 else ''}"
-        notes.append(f"Measured on {run['id'][:10]}: {machine['processor']}, {threads}, {machine['device']}.")
+    notes.append(measured_on(results["runs"]))
     return "\n\n".join([written, " ".join(notes)])
+
+
+def measured_on(runs: list[dict[str, Any]]) -> str:
+    """Say once when and on what a table was measured: runs on one machine share their words."""
+    days: dict[str, list[str]] = {}
+    for run in runs:
+        machine = run["machine"]
+        days.setdefault(f"{machine['processor']}, {machine['device']}", []).append(run["id"][:10])
+    spans = {
+        name: min(found) if min(found) == max(found) else f"{min(found)} to {max(found)}"
+        for name, found in days.items()
+    }
+    return f"Measured on {'; on '.join(f'{span}: {name}' for name, span in spans.items())}."
 
 
 def everything(task: Task) -> str:

@@ -68,3 +68,26 @@ def million() -> str:
     heads = ["method", "core hours", f"days on {CORES} cores", "TB read", "TB written"]
     heads += [f"dollars at ${CORE_HOUR:.2f} a core hour"]
     return table(heads, rows, right=range(1, len(heads)))
+
+
+def sizing() -> str:
+    """All of it with its headings, where it was measured; else how to measure it."""
+    if stored("scale.json") is None:
+        return (
+            "`python tools/measure_scale.py` measures on your machine what a photograph of 12 megapixels costs one "
+            "core (seconds, memory, bytes read and written) and how much faster two workers are than one, and writes "
+            "`results/scale.json`. It needs two idle cores for ten minutes."
+        )
+    return "\n\n".join(
+        [
+            "One core, the photograph of 12 megapixels enlarged and written as JPEG. Decoding happens beside the rest "
+            "of the work, so its seconds are partly hidden:",
+            pictures(),
+            actors(),
+            "What storage and network have to carry:",
+            traffic(),
+            "A million such photographs. The price is an assumption for the example: multiply the core hours by what "
+            "yours cost. Storage, its requests and traffic out of a cloud come on top:",
+            million(),
+        ]
+    )

@@ -30,7 +30,7 @@ from tests_support import stopping_after
 TRAINED = [card for card in CARDS if isinstance(card.method, Trained)]
 SHIPPING = [
     card for card in TRAINED if weights_manifest.shipped_weights(card.id)
-]  # the others wait in docs/training-queue.md
+]  # the others wait in docs/internals/training-queue.md
 LOCAL = [card for card in CARDS if isinstance(card.method, (Interpolation, Trained))]
 ENLARGERS = [card for card in LOCAL if "upscale" in card.tasks]
 KEEPERS = [

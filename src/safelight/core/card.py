@@ -298,7 +298,7 @@ class ExecutionSpec:
     """How the network is run.
 
     Attributes:
-        precisions: The number formats that cost little of the result's quality; see docs/engine.md.
+        precisions: The number formats that cost little of the result's quality; see docs/internals/engine.md.
         global_statistics: Whether the network normalises by the mean and variance of whole maps
             (``blocks.Normalisation``), which the engine takes once over the picture.
         size_multiple: What height and width of the network's input have to be multiples of, and at least twice. The

@@ -356,7 +356,7 @@ def load(
 def choose_precision(method: Trained, precision: PrecisionChoice, device: torch.device) -> Precision:
     """Settle the precision: float32, or in haste the shorter one that the device gains by and the card calls safe.
 
-    A card lists a shorter precision only if its loss is measured to be small: see docs/engine.md.
+    A card lists a shorter precision only if its loss is measured to be small: see docs/internals/engine.md.
     """
     if precision == "exact":
         return "float32"
