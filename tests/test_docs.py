@@ -1,6 +1,7 @@
 """The documents are true: generated parts are fresh, examples run, links lead somewhere, commands and tests exist."""
 
 import ast
+import functools
 import importlib
 import json
 import re
@@ -500,7 +501,7 @@ def commands(line):
 
 def parse(verb, *arguments):
     """Let the program's own parser read a command: an unknown verb, flag or choice, or a missing one, raises."""
-    program = get_command(app)
+    program = the_program()
     assert verb in program.commands
     if arguments == ("--help",):
         return
@@ -511,8 +512,14 @@ def parse(verb, *arguments):
         catalog.find(name)
 
 
+@functools.cache
+def the_program():
+    return get_command(app)
+
+
+@functools.cache
 def flags(verb):
-    command = get_command(app).commands[verb]
+    command = the_program().commands[verb]
     return {flag for param in command.get_params(command.context_class(command, info_name=verb)) for flag in param.opts}
 
 
@@ -533,7 +540,7 @@ def test_verbs_and_flags_in_prose_exist(path):
         if verb == "VERB" or verb.startswith("-"):
             continue
         assert {word for word in rest if word.startswith("-")} <= flags(verb), line
-    everywhere = {"--help", "--check"}.union(*(flags(verb) for verb in get_command(app).commands))
+    everywhere = {"--help", "--check"}.union(*(flags(verb) for verb in the_program().commands))
     assert set(re.findall(r"`(--[a-z][a-z-]*)", prose(TEXTS[path]))) <= everywhere
 
 

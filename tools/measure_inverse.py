@@ -2,9 +2,9 @@
 
     python tools/measure_inverse.py --data TEST_SETS [--oracle]
 
-Writes ``results/inverse.json``; ``tables`` makes the table of ``docs/internals/inverse.md`` from it. ``--oracle`` also measures
-each method at the strength that gives the picture its best PSNR, which nobody knows without the original: what the
-automatic choice costs. Tikhonov is measured at the plain discrepancy principle as well, for comparison.
+Writes ``results/inverse.json``; ``tables`` makes the table of ``docs/internals/inverse.md`` from it. ``--oracle`` also
+measures each method at the strength that gives the picture its best PSNR, which nobody knows without the original: what
+the automatic choice costs. Tikhonov is measured at the plain discrepancy principle as well, for comparison.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ def engine_speed() -> str:
     rows: list[list[str]] = []
     for row in found["networks"]:
         cells = [f"{row['method'].split('/')[1]} x{row['scale']}", f"{row['plain']['seconds']:.2f}"]
-        for way in ("exact", "fast"):
-            made = row.get(way)
+        for mode in ("exact", "fast"):
+            made = row.get(mode)
             cells += (
                 [NONE] * 3
                 if made is None
@@ -99,17 +99,17 @@ def backends() -> str:
             "machine, and writes `results/backends.json`."
         )
     names = list(dict.fromkeys(row["method"] for row in found["rows"]))
-    ways = list(dict.fromkeys((row["way"], row["precision"]) for row in found["rows"]))
-    rates = {(row["way"], row["precision"], row["method"]): row["gflop_per_second"] for row in found["rows"]}
+    runtimes = list(dict.fromkeys((row["way"], row["precision"]) for row in found["rows"]))
+    speeds = {(row["way"], row["precision"], row["method"]): row["gflop_per_second"] for row in found["rows"]}
     rows = [
         [
-            way,
+            runtime,
             precision,
-            *(f"{rates[key]:,.0f}" if (key := (way, precision, name)) in rates else NONE for name in names),
+            *(f"{speeds[key]:,.0f}" if (key := (runtime, precision, name)) in speeds else NONE for name in names),
         ]
-        for way, precision in ways
+        for runtime, precision in runtimes
     ]
-    heads = ["way", "precision", *(name.split("/")[1] for name in names)]
+    heads = ["runtime", "precision", *(name.split("/")[1] for name in names)]
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
     return f"{table(heads, rows, right=range(2, len(heads)))}\n\nGFLOP/s of the network's own arithmetic. {versions}."
 
