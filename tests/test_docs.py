@@ -366,6 +366,23 @@ def test_listed_precisions_cost_what_the_engines_page_says():
         assert f"{method} {min(losses):.2f} to {max(losses):.2f} dB" in summary
 
 
+def test_speeds_and_gains_in_words_are_those_measured():
+    rows = json.loads((ROOT / "results/engine-cpu.json").read_text())["networks"]
+    times = [row["exact"]["times_plain"] for row in rows]
+    assert (round(min(times)), round(max(times))) == (2, 6)
+    assert "two to six times as fast as torch" in TEXTS[ROOT / "README.md"]
+    rows = json.loads((ROOT / "results/denoise.json").read_text())["rows"]
+    gray = {}
+    for row in rows:
+        if row["set"] in ("Set12", "BSD68"):
+            gray[records.label(row["method"], row["options"]), row["set"], row["level"]] = row["psnr"]
+    gains = [gray["dncnn B", *key[1:]] - psnr for key, psnr in gray.items() if key[0] == "lamp"]
+    assert (round(min(gains), 1), round(max(gains), 1)) == (0.3, 0.5)
+    assert "0.3 to 0.5 dB\nbetter by DnCNN's gray network" in TEXTS[ROOT / "docs/fix.md"]
+    rows = json.loads((ROOT / "results/consistent.json").read_text())["rows"]
+    assert all(row["gain"] > 0 for row in rows)  # docs/internals/consistent.md: a little is gained
+
+
 def test_what_guides_say_of_the_defaults_is_measured():
     """The reasons that docs/upscale.md, denoise.md and deblock.md give for the method to take."""
 
