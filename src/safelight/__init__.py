@@ -5,28 +5,27 @@
     >>> safelight.upscale(small, scale=4, method="bicubic").shape
     (40, 80, 3)
 
-Importing the package is quick: torch and the rest come in when a function needs them.
+Importing the package is quick: each function comes in when it is asked for, torch and the rest when it needs them.
 """
 
 from typing import TYPE_CHECKING, Any
 
-from safelight.api import (
-    deblock,
-    denoise,
-    fix,
-    inpaint,
-    list_methods,
-    load,
-    read,
-    score,
-    score_sets,
-    stylize,
-    upscale,
-    visualize,
-    write,
-)
-
 if TYPE_CHECKING:
+    from safelight.api import (
+        deblock,
+        denoise,
+        fix,
+        inpaint,
+        list_methods,
+        load,
+        read,
+        score,
+        score_sets,
+        stylize,
+        upscale,
+        visualize,
+        write,
+    )
     from safelight.api.client import Client
     from safelight.media.image import Picture
 
@@ -68,4 +67,12 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - as the language has it
             return version("safelight")
         except PackageNotFoundError:
             return "0+source"  # run from a folder of sources that was never installed
+    if name in __all__:
+        from safelight import api
+
+        return getattr(api, name)
     raise AttributeError(f"module 'safelight' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -10,13 +10,14 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from importlib import import_module
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from safelight.cli.verbs import drop_output, program_help, verbs
 from safelight.tasks import Task
 
 if TYPE_CHECKING:
@@ -242,7 +243,45 @@ class Verb(TyperCommand):
 
 
 class Verbs(TyperGroup):
-    """The program: usage errors are one line too, and a reader that went away is no error."""
+    """The program: a verb's module is imported when the verb is called, and usage errors are one line.
+
+    ``commands`` holds a placeholder with name and help for each verb of the table, which serves to list and to complete
+    verbs; ``get_command`` returns the verb itself.
+    """
+
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - typer's settings
+        super().__init__(**settings)
+        self.commands = {verb.name: TyperCommand(verb.name, help=verb.help) for verb in verbs().values()}
+        self._loaded: dict[str, Any] = {}
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401, ARG002 - as click calls it
+        """List the names of the verbs."""
+        return list(self.commands)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401, ARG002 - as click calls it
+        """Import a verb's module and return the verb; ``None`` if there is none of this name."""
+        if cmd_name not in self._loaded:
+            verb = verbs().get(cmd_name)
+            if verb is None:
+                return None
+            maker = typer.Typer(add_completion=False, rich_markup_mode=None)
+            import_module(verb.module).add(maker)
+            maker.registered_commands = [
+                info for info in maker.registered_commands
+                if cmd_name == (info.name or getattr(info.callback, "__name__", None))
+            ]  # fmt: skip
+            self._loaded[cmd_name] = typer.main.get_group(maker).commands[cmd_name]
+        return self._loaded[cmd_name]
+
+    def get_help(self, ctx: Any) -> str:  # noqa: ANN401, ARG002 - as click calls it
+        """Return the program's help, as the light path prints it."""
+        return program_help()
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:  # noqa: ANN401 - as click has it
+        """Complete the name of a verb or an option of the program, without any verb's module."""
+        listing = TyperGroup(name=self.name, commands=self.commands, params=self.params)
+        with listing.context_class(listing, info_name=ctx.info_name, resilient_parsing=True) as inner:
+            return listing.shell_complete(inner, incomplete)
 
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:  # noqa: ANN401 - as click has it
         """Run a command line and exit with its code."""
@@ -256,9 +295,7 @@ class Verbs(TyperGroup):
         except (BrokenPipeError, OSError) as error:
             if not isinstance(error, BrokenPipeError):
                 raise
-            # What is still buffered has no reader either; nothing may complain when Python ends.
-            with suppress(OSError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            drop_output()
             code = FAILED
         except typer.Abort:
             code = INTERRUPTED
