@@ -1,7 +1,8 @@
 """Write the generated parts of the documents: ``python docs/generate.py``; ``--check`` tells whether they are fresh.
 
 A generated part stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``. Each is made from the code, from the
-headers of the shipped weights or from a JSON of ``results/``, so that no fact is written down twice.
+headers of the shipped weights or from a JSON of ``results/``, so that no fact is written down twice. The index that
+shell completion reads is generated as well.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from parts import blind, engine, guides, lens, methods, queue, results, scale, server, stylize, training
+from parts import blind, engine, guides, index, lens, methods, queue, results, scale, server, stylize, training
 from parts.measured import MEASURED
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,6 +63,9 @@ PARTS: dict[str, Callable[[], str]] = {
     **MEASURED,
 }
 
+FILES: dict[str, Callable[[], str]] = {"src/safelight/methods/index.json": index.index}
+"""Files that are generated as a whole."""
+
 _PART = re.compile(r"(?P<start><!-- generated: (?P<name>[\w-]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 
 
@@ -93,6 +97,12 @@ def main() -> int:
             known = ", ".join(PARTS)
             sys.exit(f"{path}: expected a generated part out of {known}, got {error}; correct its name")
         if new != old:
+            stale.append(path)
+            if not check:
+                path.write_text(new, encoding="utf-8")
+    for name, make in FILES.items():
+        path, new = ROOT / name, make()
+        if not path.is_file() or path.read_text(encoding="utf-8") != new:
             stale.append(path)
             if not check:
                 path.write_text(new, encoding="utf-8")

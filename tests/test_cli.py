@@ -1,6 +1,7 @@
 """The command line as a user meets it: the program as a whole, and ``upscale`` on files."""
 
 import errno
+import importlib
 import io
 import json
 import os
@@ -12,12 +13,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image, ImageCms
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from safelight import catalog, inference
 from safelight.batch.manifest import NAME
 from safelight.cli import app, method_flags, shell
+from safelight.cli.verbs import OPTIONS, verbs
 from safelight.core.options import option_facts
 from safelight.engine import device as devices
 from safelight.inference import model as models
@@ -70,29 +74,98 @@ def sizes(folder):
 # --- the program as a whole -------------------------------------------------------------------------------------------
 
 
-def test_help_is_quick_and_imports_nothing_heavy():
+def loaded_by(*arguments, **environment):
+    """Run a command line in another process: its output, its processor time in seconds, and the modules it imported."""
     code = """
-import sys, time
+import json, sys, time
+before = set(sys.modules)
 start = time.process_time()
-sys.argv = ["safelight", "--help"]
 from safelight.cli import main
 try:
     main()
 except SystemExit as end:
     assert not end.code, end.code
 seconds = time.process_time() - start
-heavy = {"torch", "numpy", "pyvips", "safetensors", "rich", "PIL"} & set(sys.modules)
-print(seconds, sorted(heavy), file=sys.stderr)
+print(json.dumps([seconds, sorted(set(sys.modules) - before)]), file=sys.stderr)
 """
+    command = [sys.executable, "-c", f"import sys; sys.argv[0] = 'safelight'\n{code}", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **environment})
+    seconds, modules = json.loads(done.stderr.splitlines()[-1])
+    return done.stdout, seconds, modules
+
+
+def foreign(modules):
+    """The top-level packages that are neither the standard library's nor the installation's own hooks."""
+    packages = {name.split(".")[0] for name in modules} - sys.stdlib_module_names - {"safelight"}
+    return {name for name in packages if not name.startswith("_sysconfigdata")}  # of the standard library, by system
+
+
+# Typer itself takes pydantic where it is installed, as it is beside the server.
+OF_TYPER = {
+    "typer", "click", "shellingham", "typing_extensions", "annotated_doc",
+    "pydantic", "pydantic_core", "annotated_types", "typing_inspection",
+}  # fmt: skip
+LIGHT = {"safelight", "safelight.cli", "safelight.cli.verbs", "safelight.tasks"}
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",), ("--version",)])
+def test_the_programs_help_and_version_import_the_table_of_verbs_and_no_package(arguments):
+    said, _, modules = loaded_by(*arguments)
+    assert said.startswith("safelight " if arguments == ("--version",) else "Usage: safelight")
+    # Under a folder of task records each of them is allowed; they import no other part of Safelight.
+    own = {name for name in modules if name.split(".")[0] == "safelight" and not name.startswith("safelight.tasks.")}
+    assert own <= LIGHT
+    assert foreign(modules) == set()
+
+
+def test_help_is_quick():
     # The best of three, in time of the processor: other work on the machine must not fail this.
-    best = float("inf")
-    for _ in range(3):
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        seconds, heavy = done.stderr.split(" ", 1)
-        assert heavy.strip() == "[]"
-        assert "upscale" in done.stdout
-        best = min(best, float(seconds))
-    assert best < 0.3
+    assert min(loaded_by("--help")[1] for _ in range(3)) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("words", "module"),
+    [("safelight doc", None), ("safelight upscale --method bi", "restore"), ("safelight fetch vg", "fetch")],
+)
+def test_completing_imports_typer_and_the_verb_alone(words, module):
+    said, _, modules = loaded_by(
+        _SAFELIGHT_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=str(words.count(" "))
+    )
+    assert said.strip()
+    assert foreign(modules) <= OF_TYPER
+    verbs_loaded = {entry.module for entry in verbs().values()} & set(modules)
+    assert verbs_loaded == (set() if module is None else {f"safelight.cli.{module}"})
+
+
+def test_a_verb_starts_without_the_modules_of_the_others():
+    _, _, modules = loaded_by("upscale", "--help")  # lists the methods' options, so it does import torch
+    assert not {"safelight.cli.train", "safelight.cli.serve", "safelight.cli.score", "fastapi", "rich", "ray"} & {
+        *modules
+    }
+
+
+def test_the_table_says_what_the_verbs_say():
+    program = get_command(app)
+    for entry in verbs().values():
+        verb = program.get_command(None, entry.name)
+        assert verb.help.splitlines()[0].startswith(entry.help), entry.name
+        assert verb.help.split("\n\n")[0].replace("\n", " ").startswith(entry.help)
+    options = [", ".join(param.opts) for param in program.params]
+    assert sorted((*options, "-h, --help")) == sorted(name for name, _ in OPTIONS)
+
+
+def test_the_table_lists_every_verb_that_a_module_has():
+    for module in {entry.module for entry in verbs().values()}:
+        maker = typer.Typer()
+        importlib.import_module(module).add(maker)
+        has = {info.name or info.callback.__name__ for info in maker.registered_commands}
+        assert has == {entry.name for entry in verbs().values() if entry.module == module}
+
+
+def test_both_ways_to_the_help_say_the_same(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "90")
+    assert run("--help").stdout == loaded_by("--help")[0] == run().stdout
+    assert max(map(len, run("--help").stdout.splitlines())) <= 88
 
 
 def test_importing_the_package_imports_nothing_heavy():
@@ -187,11 +260,9 @@ def test_an_error_inside_shows_its_traceback_with_debug_only(photo, monkeypatch)
 
 
 def test_flags_of_methods_hide_none_of_the_verbs():
-    from typer.main import get_command
-
-    commands = get_command(app).commands
+    program = get_command(app)
     for verb in (*TASKS, "train"):
-        taken = {name for param in commands[verb].params for name in (param.name, *param.opts)}
+        taken = {name for param in program.get_command(None, verb).params for name in (param.name, *param.opts)}
         for card in method_flags.cards_of(verb):
             for fact in option_facts(card.options):
                 flag = f"--{fact.name.replace('_', '-')}"

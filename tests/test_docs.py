@@ -61,6 +61,11 @@ def test_generated_parts_are_fresh(path):
     assert generate.fresh(TEXTS[path]) == TEXTS[path], "stale; run: make docs"
 
 
+@pytest.mark.parametrize("name", generate.FILES)
+def test_generated_files_are_fresh(name):
+    assert (ROOT / name).read_text(encoding="utf-8") == generate.FILES[name](), "stale; run: make docs"
+
+
 @every_document()
 def test_every_marker_is_one(path):
     text = TEXTS[path]
@@ -518,11 +523,11 @@ def commands(line):
 
 def parse(verb, *arguments):
     """Let the program's own parser read a command: an unknown verb, flag or choice, or a missing one, raises."""
-    program = the_program()
-    assert verb in program.commands
+    command = the_program().get_command(None, verb)
+    assert command is not None, verb
     if arguments == ("--help",):
         return
-    values = program.commands[verb].make_context(verb, list(arguments)).params
+    values = command.make_context(verb, list(arguments)).params
     named = [values.get("method"), *(values.get("methods") or "").split(",")] if verb != "methods" else []
     files = [name for name in values.get("candidates") or () if "." in name]
     for name in filter(None, [*named, *(set(values.get("candidates") or ()) - set(files))]):
@@ -536,7 +541,7 @@ def the_program():
 
 @functools.cache
 def flags(verb):
-    command = the_program().commands[verb]
+    command = the_program().get_command(None, verb)
     return {flag for param in command.get_params(command.context_class(command, info_name=verb)) for flag in param.opts}
 
 

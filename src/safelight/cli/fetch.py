@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from safelight.cli.method_flags import completion_index
 from safelight.cli.shell import Bar, Debug, Json, Quiet, UsageError, Verb, note, say, say_json, table
 
 if TYPE_CHECKING:
@@ -21,18 +21,13 @@ def add(app: typer.Typer) -> None:
 
 
 def complete_backbone(incomplete: str) -> list[str]:
-    """Complete the name of a backbone by the text of their files: nothing is imported.
+    """Complete the name of a backbone from the index: no network is imported.
 
     Example:
         >>> complete_backbone("vgg")
         ['vgg16', 'vgg19']
     """
-    from importlib.resources import files
-
-    names: set[str] = set()
-    for entry in files("safelight.features").iterdir():
-        if entry.name.endswith(".py"):
-            names.update(re.findall(r'^    name="(\w+)"', entry.read_text(encoding="utf-8"), re.MULTILINE))
+    names = [backbone["name"] for backbone in completion_index()["backbones"]]
     return sorted(name for name in names if name.startswith(incomplete))
 
 

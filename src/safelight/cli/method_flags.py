@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -13,8 +12,6 @@ from safelight.cli.shell import Verb
 from safelight.tasks import TASKS
 
 if TYPE_CHECKING:
-    from importlib.resources.abc import Traversable
-
     from safelight.core.card import Card
     from safelight.core.inspector import Inspector
     from safelight.core.options import OptionFact
@@ -116,32 +113,26 @@ def extent(fact: OptionFact) -> str:
 
 # --- completion, without torch ----------------------------------------------------------------------------------------
 
-_ALSO = re.compile(r"^    other_tasks=\(([^)]*)\)", re.MULTILINE)  # in a card: further tasks
+
+def completion_index() -> dict[str, list[dict[str, Any]]]:
+    """Read the generated list of what can be completed: ``methods``, ``inspectors`` and ``backbones``.
+
+    ``python docs/generate.py`` writes it from the catalog. A method that is not in the catalog is not completed.
+    """
+    import json
+    from importlib.resources import files
+
+    return json.loads(files("safelight.methods").joinpath("index.json").read_text(encoding="utf-8"))
 
 
 def method_names(task: str) -> list[str]:
-    """List the methods of a task by their files: nothing is imported.
+    """List the methods of a task from the index: no method is imported.
 
     Example:
         >>> "bicubic" in method_names("upscale")
         True
     """
-    from importlib.resources import files
-
-    names: set[str] = set()
-    for home in TASKS:
-        folder = files("safelight.methods").joinpath(home)
-        for entry in folder.iterdir() if folder.is_dir() else ():
-            if not entry.name.startswith(("_", ".")) and (home == task or task in _also(entry)):
-                names.add(entry.name.removesuffix(".py"))
-    return sorted(names)
-
-
-def _also(entry: Traversable) -> list[str]:
-    """Find the further tasks of a method in the text of its file."""
-    file = entry.joinpath("__init__.py") if entry.is_dir() else entry
-    found = _ALSO.search(file.read_text(encoding="utf-8")) if file.is_file() else None
-    return [] if found is None else re.findall(r"\w+", found[1])
+    return sorted(method["id"].split("/")[1] for method in completion_index()["methods"] if task in method["tasks"])
 
 
 def complete_method(ctx: typer.Context, incomplete: str) -> list[str]:

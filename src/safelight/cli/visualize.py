@@ -13,7 +13,7 @@ import typer
 
 from safelight.cli.fetch import complete_backbone
 from safelight.cli.flags import OnExist
-from safelight.cli.method_flags import MethodVerb, method_names, method_options
+from safelight.cli.method_flags import MethodVerb, completion_index, method_names, method_options
 from safelight.cli.observer import write_preview
 from safelight.cli.picture_inputs import read_picture
 from safelight.cli.shell import Bar, Debug, DeviceFlag, Json, Quiet, Stop, UsageError, note, say, say_json, table
@@ -36,16 +36,14 @@ def add(app: typer.Typer) -> None:
 
 
 def complete_view(incomplete: str) -> list[str]:
-    """Complete the name of a way to look, by the names of their files: nothing is imported.
+    """Complete the name of a way to look from the index: no inspector is imported.
 
     Example:
         >>> complete_view("f")
         ['feature', 'filters']
     """
-    from importlib.resources import files
-
-    names = [entry.name.removesuffix(".py") for entry in files("safelight.methods.visualize").iterdir()]
-    return sorted(name for name in (*names, LAYERS) if name.startswith(incomplete) and not name.startswith("_"))
+    names = [inspector["name"] for inspector in completion_index()["inspectors"]]
+    return sorted(name for name in (*names, LAYERS) if name.startswith(incomplete))
 
 
 def complete_subject(incomplete: str) -> list[str]:
