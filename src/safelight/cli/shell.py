@@ -279,7 +279,8 @@ class Verbs(TyperGroup):
 
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:  # noqa: ANN401 - as click has it
         """Complete the name of a verb or an option of the program, without any verb's module."""
-        listing = TyperGroup(name=self.name, commands=self.commands, params=self.params)
+        placeholders: dict[str, Any] = self.commands
+        listing = TyperGroup(name=self.name, commands=placeholders, params=self.params)
         with listing.context_class(listing, info_name=ctx.info_name, resilient_parsing=True) as inner:
             return listing.shell_complete(inner, incomplete)
 
