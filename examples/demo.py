@@ -45,7 +45,7 @@ def shrink(original: image.Picture) -> image.Picture:
 
 def enlarge(card: Card, small: image.Picture) -> tuple[image.Picture, float, str]:
     """Run a method; return its result, the seconds it took, and what ran."""
-    runner = inference.prepare(card, inference.InferenceRequest(scale=SCALE))
+    runner = inference.prepare(card, inference.InferenceRequest(inputs={"scale": SCALE}))
     runner(replace(small, pixels=small.pixels[:32, :32]))  # loads the network, so that the time is that of the work
     start = time.perf_counter()
     result = runner(small)
@@ -60,7 +60,7 @@ def main() -> None:
     arguments = parser.parse_args()
     out: Path = arguments.out
     try:
-        card = catalog.DEFAULTS["upscale"] if arguments.method is None else catalog.find(arguments.method, "upscale")
+        card = catalog.find("upscale/lamp") if arguments.method is None else catalog.find(arguments.method, "upscale")
         original = sample()
         small = shrink(original)
         protocol = SR_NEWER.with_shave(SCALE)

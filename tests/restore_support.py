@@ -1,8 +1,9 @@
 """Methods for the tests of the faces: small ones of each kind, whose results are known exactly."""
 
 import signal
+from dataclasses import replace
 
-from safelight import catalog
+from safelight import catalog, tasks
 from safelight.core.card import Card, ClosedForm, Interpolation, Optimised, OptionalPackage
 from safelight.core.options import NoOptions
 from safelight.core.solver_input import SolverProgress, SolverResult
@@ -70,5 +71,14 @@ def climbing(climb):
 
 def install(monkeypatch, *cards, **defaults):
     """Put cards into the catalog, and make some the usual ones."""
-    monkeypatch.setattr(catalog, "CARDS", (*catalog.CARDS, *cards))
-    monkeypatch.setattr(catalog, "DEFAULTS", {**catalog.DEFAULTS, **defaults})
+    monkeypatch.setattr(
+        catalog, "CARDS", (*cards, *{id(card): card for card in defaults.values()}.values(), *catalog.CARDS)
+    )
+    set_defaults(monkeypatch, **defaults)
+
+
+def set_defaults(monkeypatch, **defaults):
+    """Give tasks other default methods, by their cards; ``None``: no default."""
+    names = {task: None if card is None else card.id for task, card in defaults.items()}
+    changed = (replace(task, default=names.get(task.name, task.default)) for task in tasks.TASKS)
+    monkeypatch.setattr(tasks, "TASKS", tuple(changed))

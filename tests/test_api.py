@@ -10,7 +10,7 @@ from PIL import Image
 
 import safelight
 from restore_support import DARKEN, FILL, MEAN, install
-from safelight import inference
+from safelight import inference, tasks
 from safelight.core.options import CardError
 from safelight.media import image
 
@@ -126,14 +126,15 @@ def test_methods_are_listed():
     assert "deblock/dncnn3" in safelight.list_methods("upscale")
 
 
-@pytest.mark.parametrize("name", ["upscale", "denoise", "deblock", "inpaint"])
-def test_the_face_has_the_settings_of_infer(name):
-    given = inspect.signature(getattr(safelight, name)).parameters
-    settings = inspect.signature(inference.InferenceRequest).parameters
-    for own in given:
-        if own not in ("x", "mask", "method", "options"):
-            assert given[own].default == settings[own].default, own
-    assert {"device", "precision", "ensemble", "seed", "weights"} < set(given)
+@pytest.mark.parametrize("task", tasks.TASKS, ids=tasks.names())
+def test_a_function_has_the_inputs_of_its_task_and_the_defaults_of_a_request(task):
+    given = inspect.signature(getattr(safelight, task.name)).parameters
+    request = inspect.signature(inference.InferenceRequest).parameters
+    assert {spec.name for spec in task.conditions} < set(given)
+    for own in ("weights", "device", "precision", "ensemble"):
+        assert given[own].default == request[own].default, own
+    with pytest.raises(TypeError, match="positional"):
+        getattr(safelight, task.name)(1, 2, 3, 4)
 
 
 @pytest.fixture

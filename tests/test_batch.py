@@ -262,7 +262,7 @@ def test_process_refuses_a_result_that_its_format_cannot_hold_before_the_work(tm
     from safelight import catalog, inference
 
     image.write(image.Picture(pixels=np.zeros((1, 5000, 1), np.uint8)), tmp_path / "a.png")
-    runner = inference.prepare(catalog.find("nearest"), inference.InferenceRequest(scale=4))
+    runner = inference.prepare(catalog.find("nearest"), inference.InferenceRequest(inputs={"scale": 4}))
     task = FileJob(source=Source(path=tmp_path / "a.png", tree=Path("a")), output=tmp_path / "a.webp", format="webp")
     for work in (batch.process, batch.preview):
         with pytest.raises(image.EncodeError, match="at most 16,383 pixels a side for WEBP, got 20,000 x 4"):

@@ -14,7 +14,6 @@ from safelight import batch, catalog, inference
 from safelight.batch.manifest import NAME
 from safelight.checkpoints import weights_manifest
 from safelight.cli import app
-from safelight.inference.request import StylePicture
 from safelight.media import image
 
 SETTINGS = {"method": "upscale/nearest", "scale": 2.0}
@@ -94,7 +93,7 @@ def test_what_does_not_change_a_result_is_no_other_setting(folder):
 
 
 def test_the_settings_hold_the_weights_and_the_options():
-    fsrcnn = inference.prepare(catalog.find("fsrcnn"), inference.InferenceRequest(scale=2))
+    fsrcnn = inference.prepare(catalog.find("fsrcnn"), inference.InferenceRequest(inputs={"scale": 2}))
     facts = batch.settings_of(fsrcnn, quality=None, strip=False)
     assert facts["weights"] == [weights.sha256 for weights in weights_manifest.shipped_weights("upscale/fsrcnn")]
     assert facts["method"] == "upscale/fsrcnn"
@@ -104,7 +103,7 @@ def test_the_settings_hold_the_weights_and_the_options():
 
 def test_every_picture_among_the_settings_counts_by_its_content():
     def facts(level):
-        settings = inference.InferenceRequest(styles=(StylePicture(picture=flat(0)),), begin=flat(level))
+        settings = inference.InferenceRequest(inputs={"style": (flat(0),), "begin": flat(level)})
         return batch.settings_of(inference.prepare(catalog.find("gatys"), settings), quality=None, strip=False)
 
     def flat(level):

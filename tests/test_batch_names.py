@@ -141,7 +141,7 @@ def test_names_that_are_one_file_on_the_disk_lose_nothing(tmp_path):
 
     from safelight import catalog, inference
 
-    runner = inference.prepare(catalog.find("nearest"), inference.InferenceRequest(scale=2))
+    runner = inference.prepare(catalog.find("nearest"), inference.InferenceRequest(inputs={"scale": 2}))
     with pytest.raises(image.TargetExistsError, match="takes the two names for one"):
         batch.process(job, runner, batch.Files())
     assert state(tmp_path / "out") == before

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from safelight import catalog
-from safelight.catalog import CARDS, DEFAULTS, INSPECTORS, find, of_task
+from safelight.catalog import CARDS, INSPECTORS, default, find, of_task
 from safelight.core.options import CardError
 
 RESULTS = Path(__file__).parent.parent / "results" / "upscale.json"
@@ -52,13 +52,13 @@ def test_the_default_is_the_best_measured_method_under_the_limit():
             costs[row["method"]] = max(costs.get(row["method"], 0), row["multiply_adds"] or 0)
     assert {len(values) for values in scores.values()} == {9}, "every method has nine rows: three sets, three scales"
     allowed = {method: math.fsum(values) for method, values in scores.items() if costs[method] < LIMIT}
-    assert max(allowed, key=allowed.__getitem__) == DEFAULTS["upscale"].id
+    assert max(allowed, key=allowed.__getitem__) == default("upscale").id
 
 
 def test_the_default_for_photographs_is_better_on_average_and_faster():
     rows = json.loads((RESULTS.parent / "blind.json").read_text())["rows"]
     usual = rows.pop("denoise/lamp denoise")
-    assert DEFAULTS["denoise"].id == DEFAULTS["deblock"].id == "denoise/lamp"
+    assert default("denoise").id == default("deblock").id == "denoise/lamp"
     assert {name.split()[0] for name in rows} >= {"denoise/dncnn", "deblock/dncnn3"}
     for name, row in rows.items():
         assert usual["mean"] > row["mean"], name

@@ -18,7 +18,7 @@ from PIL import Image, ImageCms
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from safelight import catalog, inference
+from safelight import catalog, inference, tasks
 from safelight.batch.manifest import NAME
 from safelight.cli import app, method_flags, shell
 from safelight.cli.verbs import OPTIONS, verbs
@@ -26,7 +26,6 @@ from safelight.core.options import option_facts
 from safelight.engine import device as devices
 from safelight.inference import model as models
 from safelight.media import image
-from safelight.tasks import TASKS
 
 
 def run(*arguments, stdin=None):
@@ -261,7 +260,7 @@ def test_an_error_inside_shows_its_traceback_with_debug_only(photo, monkeypatch)
 
 def test_flags_of_methods_hide_none_of_the_verbs():
     program = get_command(app)
-    for verb in (*TASKS, "train"):
+    for verb in (*tasks.names(), "train"):
         taken = {name for param in program.get_command(None, verb).params for name in (param.name, *param.opts)}
         for card in method_flags.cards_of(verb):
             for fact in option_facts(card.options):
@@ -322,7 +321,7 @@ def test_completion_imports_no_torch(line, expected):
 
 
 def test_every_method_of_the_catalog_is_completed():
-    for task in TASKS:
+    for task in tasks.names():
         assert method_flags.method_names(task) == sorted(card.name for card in catalog.of_task(task))
 
 

@@ -11,16 +11,16 @@ import torch
 from typer.testing import CliRunner
 
 import safelight
-from restore_support import DARKEN, FILL, LACKING, MEAN, STEPS, Climb, climbing, install
-from safelight import batch, inference
+from restore_support import DARKEN, FILL, LACKING, MEAN, STEPS, Climb, climbing, install, set_defaults
+from safelight import batch, inference, tasks
 from safelight.batch.cluster import Order, plan
 from safelight.batch.cluster.ray_actor import Worker
 from safelight.batch.manifest import NAME, settings_of
 from safelight.cli import app, method_flags
 from safelight.core.options import option, option_facts
-from safelight.inference.runner import InferenceRequest
 from safelight.media import image
 from safelight.media.image import Picture
+from tests_support import request
 
 
 @dataclass(frozen=True)
@@ -193,9 +193,7 @@ def test_a_package_that_is_not_installed_is_one_line_and_3(photo):
 
 
 def test_a_task_without_a_usual_method_names_those_there_are(photo, monkeypatch):
-    from safelight import catalog
-
-    monkeypatch.setattr(catalog, "DEFAULTS", {})
+    set_defaults(monkeypatch, **dict.fromkeys(tasks.names()))
     result = run("inpaint", photo)
     assert result.exit_code == 2
     assert "inpaint: expected --method, got none" in one_line(result.stderr)
@@ -272,7 +270,7 @@ def test_the_digest_of_settings_tells_masks_frames_kernels_and_tasks_apart(tmp_p
     kernel = tmp_path / "kernel.txt"
 
     def facts(card, **settings):
-        runner = inference.prepare(card, InferenceRequest(device="cpu", **settings))
+        runner = inference.prepare(card, request(**settings))
         return json.dumps(settings_of(runner, quality=None, strip=False), sort_keys=True, default=str)
 
     masks = [facts(FILL, mask=mask) for mask in (white, black, nearly)]
@@ -292,7 +290,7 @@ def actor(card, **settings):
     """An actor of a cluster, from an order that went through a pipe."""
     files = batch.Files()
     order = Order(
-        card=card, settings=InferenceRequest(device="cpu", **settings), files=files, preview=False, cpus=1,
+        card=card, settings=request(**settings), files=files, preview=False, cpus=1,
         version=safelight.__version__, mark="mark",
     )  # fmt: skip
     return Worker(pickle.loads(pickle.dumps(order)))

@@ -157,7 +157,7 @@ def test_methods_lists_every_card():
         text = run("methods", task).stdout
         assert all(card.id in text for card in catalog.of_task(task))
         assert text.count(" * ") == 1
-        assert f"{catalog.DEFAULTS[task].id} *" in text
+        assert f"{catalog.default(task).id} *" in text
     assert catalog.find("vdsr").id not in text
 
 

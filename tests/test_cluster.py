@@ -25,7 +25,7 @@ from safelight.batch.manifest import NAME
 from safelight.cli import app
 from safelight.media import image
 
-SETTINGS = inference.InferenceRequest(scale=2)
+SETTINGS = inference.InferenceRequest(inputs={"scale": 2})
 FILES = Files()
 
 

@@ -94,7 +94,7 @@ def test_bands_that_forget_what_is_done_equal_the_whole(settings):
     source = picture(60, 21)
     whole = random_runner(find("fsrcnn", "upscale"), consistent=True, **settings)
     banded = random_runner(find("fsrcnn", "upscale"), consistent=True, **settings)
-    banded.stages = lambda *args: (whole.stages(*args)[0], (17, 40))
+    banded._executor.stages = lambda *args: (whole._executor.stages(*args)[0], (17, 40))
     np.testing.assert_allclose(banded(source).pixels, whole(source).pixels, rtol=0, atol=1e-5)
 
 
@@ -112,10 +112,10 @@ def test_a_pixel_far_away_is_never_read():
 
 def test_the_shipped_network_is_told_by_how_much_it_was_off():
     source = picture(40, 44, dtype=np.uint8)
-    plain = inference.prepare(find("fsrcnn", "upscale"), InferenceRequest(scale=2, device="cpu"))(source)
-    result = inference.prepare(find("fsrcnn", "upscale"), InferenceRequest(scale=2, device="cpu", consistent=True))(
-        source
-    )
+    plain = inference.prepare(find("fsrcnn", "upscale"), InferenceRequest(inputs={"scale": 2}, device="cpu"))(source)
+    result = inference.prepare(
+        find("fsrcnn", "upscale"), InferenceRequest(inputs={"scale": 2, "consistent": True}, device="cpu")
+    )(source)
     (told,) = [warning for warning in result.warnings if warning.startswith("consistent:")]
     numbers = [float(text) for text in re.findall(r"\d+\.\d+", told)]
     y = to_tensor(source.pixels)
@@ -149,5 +149,5 @@ def test_a_size_that_is_hardly_larger_is_refused_in_a_line(size):
 
 @pytest.mark.parametrize(("name", "task"), [("bicubic", "upscale"), ("sharpen", "upscale"), ("dncnn", "denoise")])
 def test_only_enlarging_networks_take_it(name, task):
-    with pytest.raises(CardError, match="only the networks of upscale"):
-        inference.prepare(find(name, task), InferenceRequest(task=task, consistent=True))
+    with pytest.raises(CardError, match="consistent"):
+        inference.prepare(find(name, task), InferenceRequest(task=task, inputs={"consistent": True}))

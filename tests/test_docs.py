@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from typer.main import get_command
 
-from safelight import catalog
+from safelight import catalog, tasks
 from safelight.cli import app
 from safelight.core.card import Trained
 from safelight.core.options import make_options
@@ -22,7 +22,6 @@ from safelight.evaluation.bench import quality, records, verdict
 from safelight.evaluation.bench.quality import Quality
 from safelight.evaluation.bench.tracks import TRACKS
 from safelight.media import image
-from safelight.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted(path for pattern in ("*.md", ".github/*.md", "docs/**/*.md") for path in ROOT.glob(pattern))
@@ -189,12 +188,14 @@ def test_without_results_the_parts_say_so(tmp_path, monkeypatch):
 
 
 def test_methods_stand_under_each_of_their_tasks():
-    tables = {task: methods.methods(task) for task in TASKS}
+    tables = {task: methods.methods(task) for task in tasks.names()}
     for card in catalog.CARDS:
         for task, text in tables.items():
             link = f"[{card.name}](../src/safelight/methods/{card.id}"
             assert text.count(f"{link}.py)") + text.count(f"{link})") == (task in card.tasks)
-    for task, card in catalog.DEFAULTS.items():
+    for task in tasks.names():
+        card = catalog.default(task)
+        assert card is not None
         assert re.search(rf"^\| \[{card.name}\]\S+ \(default\) \|", tables[task], re.MULTILINE)
 
 

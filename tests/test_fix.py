@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 import safelight
-from restore_support import card, install
-from safelight import catalog
+from restore_support import card, install, set_defaults
+from safelight import tasks
 from safelight.batch.manifest import NAME
 from safelight.cli import app
 from safelight.core.card import ClosedForm
@@ -210,6 +210,6 @@ def test_the_same_kind_comes_out_of_python_and_says_why(tmp_path):
 
 
 def test_a_step_without_a_method_is_told_at_once(monkeypatch):
-    monkeypatch.setattr(catalog, "DEFAULTS", {})
+    set_defaults(monkeypatch, **dict.fromkeys(tasks.names()))
     with pytest.raises(CardError, match="expected a usual method of deblock, got none"):
         AutoFix(InferenceRequest(device="cpu"))

@@ -43,7 +43,7 @@ def cases():
 @pytest.mark.parametrize(("card", "task", "scale"), list(cases()))
 def test_output_is_the_golden_one(card, task, scale):
     """Two rows of the result, to within one level: processors round sums differently."""
-    settings = InferenceRequest(task=task, scale=scale if task == "upscale" else None, device="cpu")
+    settings = InferenceRequest(task=task, inputs={"scale": scale if task == "upscale" else None}, device="cpu")
     result = inference.apply(card, drawn(), settings).pixels
     rows = result[[4 * scale, 6 * scale + 1], ::scale].tolist()
     golden = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}

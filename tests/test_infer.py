@@ -86,7 +86,7 @@ def test_chain_examples(zoom, scales):
 
 def test_bicubic_on_8_bits_is_the_resize_of_ops():
     picture = Picture(pixels=noise(20, 30))
-    result = inference.apply(BICUBIC, picture, InferenceRequest(scale=2.5))
+    result = inference.apply(BICUBIC, picture, InferenceRequest(inputs={"scale": 2.5}))
     expected = ops.resize(torch.from_numpy(picture.pixels).permute(2, 0, 1).float() / 255, (50, 75)).clamp(0, 1)
     expected = torch.floor(expected * 255 + 0.5).permute(1, 2, 0).to(torch.uint8)
     assert np.array_equal(result.pixels, expected.numpy())
@@ -95,7 +95,7 @@ def test_bicubic_on_8_bits_is_the_resize_of_ops():
 def test_fraction_is_the_next_network_then_an_exact_resize():
     picture = Picture(pixels=noise(16, 20, dtype=np.float32))
     runner = random_runner(ESPCN, scale=2.5)
-    whole = runner._way._model(3, gray=False)(to_tensor(picture.pixels))
+    whole = runner._executor._model(3, gray=False)(to_tensor(picture.pixels))
     expected = ops.resize(whole, (40, 50)).clamp(0, 1)[0].permute(1, 2, 0).numpy()
     np.testing.assert_allclose(runner(picture).pixels, expected, atol=1e-5)
 
@@ -103,7 +103,7 @@ def test_fraction_is_the_next_network_then_an_exact_resize():
 def test_16_bits_are_not_passed_through_8():
     ramp = np.linspace(20000, 20400, 64).astype(np.uint16)
     pixels = np.broadcast_to(ramp[None, :, None], (8, 64, 3)).copy()
-    result = inference.apply(BICUBIC, Picture(pixels=pixels), InferenceRequest(scale=2))
+    result = inference.apply(BICUBIC, Picture(pixels=pixels), InferenceRequest(inputs={"scale": 2}))
     assert result.pixels.dtype == np.uint16
     assert len(np.unique(result.pixels[4, :, 0])) > 100
 
@@ -139,19 +139,21 @@ def test_gray_through_a_network_of_rgb_is_the_mean_of_its_answers():
 
 def test_warnings_say_what_a_user_should_know():
     picture = Picture(pixels=noise(20, 30))
-    stretched = inference.apply(BICUBIC, picture, InferenceRequest(size="60x60"))
+    stretched = inference.apply(BICUBIC, picture, InferenceRequest(inputs={"size": "60x60"}))
     assert "changes the shape" in stretched.warnings[0]
     shrunk = random_runner(ESPCN, size="15x10")(picture)
     assert "no network ran" in shrunk.warnings[0]
-    hdr = inference.apply(BICUBIC, Picture(pixels=noise(4, 4, dtype=np.float32) * 3), InferenceRequest(scale=2))
+    hdr = inference.apply(
+        BICUBIC, Picture(pixels=noise(4, 4, dtype=np.float32) * 3), InferenceRequest(inputs={"scale": 2})
+    )
     assert "clipped" in hdr.warnings[0]
-    assert inference.apply(BICUBIC, picture, InferenceRequest(scale=2)).warnings == ()
+    assert inference.apply(BICUBIC, picture, InferenceRequest(inputs={"scale": 2})).warnings == ()
 
 
 def test_nan_is_an_error_and_never_a_black_picture():
     runner = random_runner(ESPCN, scale=2)
     with torch.no_grad():
-        runner._way._model(2, gray=False).network.conv2.bias[3] = math.nan
+        runner._executor._model(2, gray=False).network.conv2.bias[3] = math.nan
     with pytest.raises(NumericError, match="not numbers"):
         runner(Picture(pixels=noise(8, 8)))
 
@@ -159,7 +161,7 @@ def test_nan_is_an_error_and_never_a_black_picture():
 def test_ensemble_is_the_mean_of_eight():
     runner = random_runner(ESPCN, scale=2, ensemble=True)
     picture = Picture(pixels=noise(9, 7, dtype=np.float32))
-    expected = ops.self_ensemble(runner._way._model(2, gray=False), to_tensor(picture.pixels)).clamp(0, 1)
+    expected = ops.self_ensemble(runner._executor._model(2, gray=False), to_tensor(picture.pixels)).clamp(0, 1)
     np.testing.assert_allclose(runner(picture).pixels, expected[0].permute(1, 2, 0).numpy(), atol=1e-6)
     assert "+" in runner.describe()
 
@@ -167,9 +169,13 @@ def test_ensemble_is_the_mean_of_eight():
 def test_sharpen_sharpens():
     edge = np.zeros((8, 16, 3), np.float32) + 0.25
     edge[:, 8:] = 0.75
-    plain = inference.apply(BICUBIC, Picture(pixels=edge), InferenceRequest(scale=2)).pixels
-    sharp = inference.apply(SHARPEN, Picture(pixels=edge), InferenceRequest(scale=2, options={"amount": 1.0})).pixels
-    none = inference.apply(SHARPEN, Picture(pixels=edge), InferenceRequest(scale=2, options={"amount": 0})).pixels
+    plain = inference.apply(BICUBIC, Picture(pixels=edge), InferenceRequest(inputs={"scale": 2})).pixels
+    sharp = inference.apply(
+        SHARPEN, Picture(pixels=edge), InferenceRequest(inputs={"scale": 2}, options={"amount": 1.0})
+    ).pixels
+    none = inference.apply(
+        SHARPEN, Picture(pixels=edge), InferenceRequest(inputs={"scale": 2}, options={"amount": 0})
+    ).pixels
     assert np.abs(np.diff(sharp[8, :, 0])).max() > 1.2 * np.abs(np.diff(plain[8, :, 0])).max()
     np.testing.assert_allclose(none, plain, atol=1e-6)
 
@@ -186,10 +192,10 @@ def save(path, card, scale, **changes):
 
 def test_a_users_weights_serve_their_scale_alone(tmp_path):
     path = save(tmp_path / "w.safetensors", ESPCN, 2)
-    runner = inference.prepare(ESPCN, InferenceRequest(scale=2, weights=path))
+    runner = inference.prepare(ESPCN, InferenceRequest(inputs={"scale": 2}, weights=path))
     assert runner(Picture(pixels=noise(5, 6))).pixels.shape == (10, 12, 3)
     # Scale 4 is then twice scale 2.
-    assert len(inference.prepare(ESPCN, InferenceRequest(scale=4, weights=path)).stages(6, 5, 3)[0]) == 2
+    assert len(inference.prepare(ESPCN, InferenceRequest(inputs={"scale": 4}, weights=path)).stages(6, 5, 3)[0]) == 2
     with pytest.raises(CheckpointError, match="expected weights for x3"):
         models.load(ESPCN, scale=3, weights=path)
 
@@ -215,7 +221,7 @@ def test_what_cannot_be_asked_of_a_formula_or_a_network():
     with pytest.raises(CardError, match="has no option 'radius'"):
         inference.prepare(BICUBIC, InferenceRequest(options={"radius": 3}))
     with pytest.raises(SizeError, match="from 1 to 32"):
-        inference.prepare(BICUBIC, InferenceRequest(scale=0.5))
+        inference.prepare(BICUBIC, InferenceRequest(inputs={"scale": 0.5}))
 
 
 def test_model_refuses_other_shapes():

@@ -34,7 +34,7 @@ def same(network, x, rows):
 
 
 def channels(card):
-    return 1 if channels_of(card.method, card.options()) == "y" else 3
+    return 1 if channels_of(card.method.network, card.options()) == "y" else 3
 
 
 LOCAL = [card for card in TRAINED if not card.method.execution.global_statistics]  # engine/statistics.py has the others

@@ -7,7 +7,7 @@ from safelight import inference
 from safelight.checkpoints import backbones
 from safelight.core.card import Trained
 from safelight.inference.model import Model
-from safelight.inference.request import InferenceRequest, StylePicture
+from safelight.inference.request import InferenceRequest
 from safelight.media.image import Picture
 
 
@@ -17,14 +17,22 @@ def random_network(card, scale, options=None):
     return card.method.network.build(options or card.options(), scale).eval()
 
 
+def request(task=None, **values):
+    """A request of the task's inputs and of how the work is done, both by name."""
+    how = {
+        name: values.pop(name) for name in ("options", "weights", "precision", "ensemble", "memory") if name in values
+    }
+    return InferenceRequest(task=task, inputs=values, device="cpu", **how)
+
+
 def random_runner(card, task="upscale", **settings):
     """A runner whose networks have random weights: what is proved with it holds for all weights."""
     if "style" in card.accepts:
         drawn = np.random.default_rng(7).random((70, 60, 3), dtype=np.float32)
-        settings.setdefault("styles", (StylePicture(picture=Picture(pixels=drawn)),))
+        settings.setdefault("style", (Picture(pixels=drawn),))
     if "backbone" in card.accepts:
         settings.setdefault("backbone", backbones.load("lens", random=0))
-    settings = InferenceRequest(device="cpu", task=task, **settings)
+    settings = request(task, **settings)
     if not isinstance(card.method, Trained):
         return inference.prepare(card, settings)
     options = card.options()

@@ -257,7 +257,7 @@ def run(card: Card, scales: tuple[int, ...], variant: Variant, folder: Path, sec
             device="cpu", precision=variant.precision, validate_every=1 << 30,
             start=weights_manifest.SHIPPED / f"{card.name}-x{scales[0]}.safetensors" if variant.trained else None,
         )  # fmt: skip
-        ours = Ours(plan, datasets.load(plan.folders, channels_of(changed, plan.options)))
+        ours = Ours(plan, datasets.load(plan.folders, channels_of(changed.network, plan.options)))
         plan = dataclasses.replace(
             plan, recipe=dataclasses.replace(recipe, steps=max(1, int(seconds / ours.seconds()[1])))
         )

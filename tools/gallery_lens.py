@@ -21,7 +21,7 @@ from safelight import catalog, inference
 from safelight.checkpoints import backbones
 from safelight.engine.samples import to_samples, to_tensor
 from safelight.features import Backbone
-from safelight.inference.request import InferenceRequest, StylePicture
+from safelight.inference.request import InferenceRequest
 from safelight.media import image
 from safelight.ops.drawing.sheet import Section, Tile, sheet
 
@@ -33,8 +33,10 @@ def picture_of(x: Tensor) -> image.Picture:
 
 def made(name: str, x: Tensor, lens: Backbone, style: Tensor | None, iterations: int) -> Tensor:
     """Run gatys on a photograph, or texture on an example, with a lens."""
-    styles = () if style is None else (StylePicture(picture=picture_of(style)),)
-    settings = InferenceRequest(task="stylize", styles=styles, backbone=lens, options={"iterations": iterations})
+    styles = () if style is None else (picture_of(style),)
+    settings = InferenceRequest(
+        task="stylize", inputs={"style": styles, "backbone": lens}, options={"iterations": iterations}
+    )
     return to_tensor(inference.apply(catalog.find(name, "stylize"), picture_of(x), settings).pixels)[0]
 
 

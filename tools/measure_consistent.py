@@ -33,7 +33,9 @@ SETS = ("Set5", "Set14")
 def row(card: Card, scale: int, name: str, pictures: list[torch.Tensor]) -> dict[str, Any]:
     """Measure one network on one set."""
     runners = [
-        inference.prepare(card, inference.InferenceRequest(scale=scale, device="cpu", consistent=consistent))
+        inference.prepare(
+            card, inference.InferenceRequest(inputs={"scale": scale, "consistent": consistent}, device="cpu")
+        )
         for consistent in (False, True)
     ]
     scores: list[list[float]] = [[], []]

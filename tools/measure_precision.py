@@ -52,7 +52,7 @@ def row(track: Track, card: Card, options: Values, level: int, pictures: Picture
     scale = track.scale(level)
     exact_model = load(card, scale=scale, options=options, device="cpu", task=track.task)
     fast_model = Model(card, exact_model.options, scale, exact_model.network, "bfloat16", track.task)
-    settings = inference.InferenceRequest(task=track.task, scale=scale if scale > 1 else None, device="cpu")
+    settings = inference.InferenceRequest(task=track.task, inputs={"scale": scale if scale > 1 else None}, device="cpu")
     runners = [inference.Runner(card, settings, {scale: model}) for model in (exact_model, fast_model)]
     kind = pictures.spec.kind
     protocol: Protocol = track.metric(kind, level)
@@ -131,7 +131,9 @@ def main() -> None:
             assert isinstance(card.method, Trained)
             kept = old.get((card.id, label("", options), track.task, level))
             if not wanted or card.name in wanted or kept is None:
-                colour = channels_of(card.method, make_options(card, options)) == "rgb" and track.task != "upscale"
+                colour = (
+                    channels_of(card.method.network, make_options(card, options)) == "rgb" and track.task != "upscale"
+                )
                 name = COLOUR if colour else GRAY[track.task]
                 if (track.task, name) not in read:
                     [read[track.task, name]] = quality.read_sets(track, arguments.data, [name])

@@ -69,7 +69,7 @@ def one_core(method: str, source: Path, out: Path) -> dict[str, Any]:
     """Do one picture as an actor of one core does it. This process stays bound to that core."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     card = catalog.find(method, "upscale")
-    settings = inference.InferenceRequest(scale=SCALE, device="cpu")
+    settings = inference.InferenceRequest(inputs={"scale": SCALE}, device="cpu")
     order = cluster.Order(
         card=card.id, settings=settings, files=Files(), preview=False, cpus=1, version=safelight.__version__, mark="one"
     )
@@ -99,7 +99,7 @@ def rate(workers: int, folder: Path, out: Path) -> float:
     """Return the pictures a second that so many actors of one thread do, from when each has done its first one."""
     plan = cluster.plan([str(folder)], out=f"{out}/", tag="", format=None, on_exist="error")
     outcomes = cluster.run(
-        plan, card=catalog.find(METHODS[0], "upscale").id, settings=inference.InferenceRequest(scale=SCALE, device="cpu"),
+        plan, card=catalog.find(METHODS[0], "upscale").id, settings=inference.InferenceRequest(inputs={"scale": SCALE}, device="cpu"),
         files=Files(), pool=cluster.Pool(workers=workers),
     )  # fmt: skip
     times: list[float] = []

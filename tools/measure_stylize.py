@@ -29,7 +29,6 @@ import numpy as np
 import torch
 from safelight import catalog, inference
 from safelight.media.image import Picture
-from safelight.inference.request import StylePicture
 
 name, width, height, threads = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 torch.set_num_threads(threads)
@@ -46,8 +45,8 @@ def drawn(height, width):
 
 
 card = catalog.find(name, "stylize")
-styles = (StylePicture(picture=drawn(512, 640)),) if "style" in card.accepts else ()
-settings = inference.InferenceRequest(task="stylize", styles=styles, device="cpu")
+styles = (drawn(512, 640),) if "style" in card.accepts else ()
+settings = inference.InferenceRequest(task="stylize", inputs={"style": styles}, device="cpu")
 runner = inference.prepare(card, settings)
 picture = drawn(height, width)
 seconds = []
@@ -67,7 +66,6 @@ from safelight.nn.blocks import extended, grain
 from safelight.media.image import Picture
 from safelight.inference.model import load
 from safelight.core.solver_input import Style
-from safelight.inference.request import StylePicture
 
 card = catalog.find(sys.argv[1], "stylize")
 torch.manual_seed(0)
@@ -76,8 +74,8 @@ x = torch.nn.functional.interpolate(x, (512, 768), mode="bicubic").clamp(0, 1)
 style = torch.rand(1, 3, 256, 320)
 as_picture = lambda t: Picture(pixels=t[0].permute(1, 2, 0).contiguous().numpy())
 taken = "style" in card.accepts
-styles = (StylePicture(picture=as_picture(style)),) if taken else ()
-settings = lambda memory: inference.InferenceRequest(task="stylize", styles=styles, device="cpu", memory=memory)
+styles = (as_picture(style),) if taken else ()
+settings = lambda memory: inference.InferenceRequest(task="stylize", inputs={"style": styles}, device="cpu", memory=memory)
 options = card.method.pick(card.options(), "stylize", False, None) if card.method.pick else card.options()
 model = load(card, options=dataclasses.asdict(options), device="cpu", task="stylize")
 with torch.inference_mode():

@@ -162,11 +162,13 @@ def row(name: str, scale: int, folder: Path, limits: dict[str, float]) -> dict[s
     method = card.method
     assert isinstance(method, Trained)
     plan = plan_of(card, scale, folder)
-    split = datasets.load(plan.folders, channels_of(method, plan.options))
+    split = datasets.load(plan.folders, channels_of(method.network, plan.options))
     plain, ours = Plain(plan, split), Ours(plan, split)
     rounds = [(timed(plain.step), *ours.seconds()) for _ in range(ROUNDS)]
     plainly, here, mean = (sorted(times)[ROUNDS // 2] for times in zip(*rounds, strict=True))
-    cost = measure(method.network.build(plan.options, scale), 1 if channels_of(method, plan.options) == "y" else 3)
+    cost = measure(
+        method.network.build(plan.options, scale), 1 if channels_of(method.network, plan.options) == "y" else 3
+    )
     gflop = 6e-9 * cost.multiply_adds * (plan.recipe.patch * scale) ** 2 * plan.recipe.batch
     return {
         "method": card.id,
@@ -191,7 +193,7 @@ def curves(name: str, scale: int, folder: Path, seconds: float) -> dict[str, lis
     method = card.method
     assert isinstance(method, Trained)
     plan = plan_of(card, scale, folder)
-    split = datasets.load(plan.folders, channels_of(method, plan.options))
+    split = datasets.load(plan.folders, channels_of(method.network, plan.options))
     plain = Plain(plan, split)
     found: list[tuple[float, float]] = []
     passed = 0.0

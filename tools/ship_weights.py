@@ -54,7 +54,7 @@ def scores_of(card: Card, header: WeightsHeader, weights: Path, folder: Path, na
     assert isinstance(card.method, Trained)
     made = make_options(card, header.options)
     options = quality.differing(card, made)
-    channels = channels_of(card.method, made)
+    channels = channels_of(card.method.network, made)
     found: dict[str, float] = {}
     for task in card.tasks:
         if task not in TRACKS:  # nothing to compare with: its validation loss stands in the header already

@@ -12,16 +12,17 @@ from urllib.parse import quote
 import torch
 
 from parts.common import NONE, called, table, trained
-from safelight.catalog import DEFAULTS, of_task
+from safelight.catalog import default as default_of
+from safelight.catalog import of_task
 from safelight.core.card import Card, ClosedForm, Interpolation, Optimised, Trained, channels_of
 from safelight.core.options import make_options, option_facts
+from safelight.core.task import Task
 from safelight.engine.cost import Cost
 from safelight.evaluation.bench import quality
 from safelight.evaluation.bench.records import label
 from safelight.inference.model import Model
 from safelight.media.image.formats import ABILITIES
 from safelight.methods.upscale import espcn
-from safelight.tasks import TASKS, Task
 
 
 def cost(card: Card, method: Trained, options: Any, scale: int) -> Cost:  # noqa: ANN401 - each method has its own
@@ -33,7 +34,7 @@ def cost(card: Card, method: Trained, options: Any, scale: int) -> Cost:  # noqa
 
 def methods(task: Task) -> str:
     """The methods of a task: what each is, its paper, its kind. One that serves several tasks stands under each."""
-    default = DEFAULTS.get(task)
+    default = default_of(task)
     rows: list[list[str]] = []
     for card in of_task(task):
         paper = NONE if card.paper is None else f"[{card.paper.venue}]({_address(card.paper.link)})"
@@ -95,7 +96,7 @@ def costs() -> str:
                     called(card), NONE if scale == 1 else f"x{scale}",
                     f"{counted.parameters:,}", f"{counted.weights:,}",
                     f"{counted.multiply_adds:,.0f}", str(2 * method.network.receptive_radius(made, scale) + 1),
-                    "as it is" if scale == 1 else looks, channels_of(method, made).upper(),
+                    "as it is" if scale == 1 else looks, channels_of(method.network, made).upper(),
                 )  # fmt: skip
                 found.setdefault(cells, []).append(" ".join(map(str, values.values())))
     rows = [[f"{name} {', '.join(variants)}".strip(), *rest] for (name, *rest), variants in found.items()]

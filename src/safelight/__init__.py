@@ -5,61 +5,36 @@
     >>> safelight.upscale(small, scale=4, method="bicubic").shape
     (40, 80, 3)
 
-Importing the package is quick: each function comes in when it is asked for, torch and the rest when it needs them.
+Each task of ``safelight.tasks`` is a function here. Importing the package is quick: torch and the rest come in when a
+function needs them.
 """
 
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import Any
 
-if TYPE_CHECKING:
-    from safelight.api import (
-        deblock,
-        denoise,
-        fix,
-        inpaint,
-        list_methods,
-        load,
-        read,
-        score,
-        score_sets,
-        stylize,
-        upscale,
-        visualize,
-        write,
-    )
-    from safelight.api.client import Client
-    from safelight.media.image import Picture
+from safelight import tasks
 
-    __version__: str
+_OTHERS = {
+    "Client": "safelight.api.client",
+    "Picture": "safelight.media.image",
+    "fix": "safelight.api.fixing",
+    "list_methods": "safelight.api.basics",
+    "load": "safelight.api.basics",
+    "read": "safelight.api.basics",
+    "score": "safelight.api.basics",
+    "score_sets": "safelight.api.basics",
+    "visualize": "safelight.api.visualizing",
+    "write": "safelight.api.basics",
+}
 
-__all__ = [
-    "Client",
-    "Picture",
-    "__version__",
-    "deblock",
-    "denoise",
-    "fix",
-    "inpaint",
-    "list_methods",
-    "load",
-    "read",
-    "score",
-    "score_sets",
-    "stylize",
-    "upscale",
-    "visualize",
-    "write",
-]
+__all__ = sorted([*_OTHERS, *tasks.names(), "__version__"])  # noqa: PLE0605 - the tasks are records
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - as the language has it
-    if name == "Client":
-        from safelight.api.client import Client
-
-        return Client
-    if name == "Picture":
-        from safelight.media.image import Picture
-
-        return Picture
+    if name in _OTHERS:
+        return getattr(import_module(_OTHERS[name]), name)
+    if name in tasks.names():
+        return getattr(import_module("safelight.api.task_functions"), name)
     if name == "__version__":
         from importlib.metadata import PackageNotFoundError, version
 
@@ -67,12 +42,8 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - as the language has it
             return version("safelight")
         except PackageNotFoundError:
             return "0+source"  # run from a folder of sources that was never installed
-    if name in __all__:
-        from safelight import api
-
-        return getattr(api, name)
     raise AttributeError(f"module 'safelight' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return [*globals(), *__all__]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
 from typing import Final
 
+from safelight import tasks
 from safelight.core.card import Card
 from safelight.core.inspector import Inspector
 from safelight.core.options import CardError
+from safelight.core.task import Task
 from safelight.methods.deblock import dncnn3
 from safelight.methods.denoise import dip, dncnn, nlm, red, wavelet
 from safelight.methods.denoise import lamp as denoise_lamp
@@ -34,7 +35,6 @@ from safelight.methods.upscale import (
 from safelight.methods.upscale import tv as upscale_tv
 from safelight.methods.upscale import wiener as upscale_wiener
 from safelight.methods.visualize import activations, attribution, feature, filters, inversion, receptive
-from safelight.tasks import Task
 
 CARDS: Final[tuple[Card, ...]] = (
     nearest.CARD,
@@ -77,16 +77,16 @@ INSPECTORS: Final[tuple[Inspector, ...]] = (
     attribution.INSPECTOR,
 )
 
-DEFAULTS: Final[Mapping[Task, Card]] = {
-    "upscale": lamp.CARD,
-    "denoise": denoise_lamp.CARD,
-    "deblock": denoise_lamp.CARD,
-    "inpaint": dip.CARD,
-    "stylize": adain.CARD,
-}
-"""What runs when nobody chooses. To enlarge, the best measured method that needs under 40,000 multiply-adds per output
-pixel: a test holds this against ``results/upscale.json``. For photographs, the blind network that is better on average
-over noise and JPEG, and faster, than the others: a test holds this against ``results/blind.json``."""
+
+def default(task: Task) -> Card | None:
+    """Find the method that runs when nobody chooses; ``None``: the task has none.
+
+    Example:
+        >>> default("inpaint").id
+        'denoise/dip'
+    """
+    name = tasks.find(task).default
+    return None if name is None else find(name)
 
 
 def of_task(task: Task) -> tuple[Card, ...]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from safelight import degrade, inference, ops
+from safelight import degrade, inference, ops, tasks
 from safelight.catalog import CARDS, find
 from safelight.checkpoints import backbones, weights_file, weights_manifest
 from safelight.core.card import Batch, ClosedForm, Interpolation, Optimised, Perceptual, Trained, channels_of
@@ -19,13 +19,11 @@ from safelight.engine.samples import to_tensor
 from safelight.engine.tiles import OutOfMemoryError, Region, Renderer
 from safelight.inference import executors
 from safelight.inference import model as models
-from safelight.inference.request import StylePicture
 from safelight.media.image import Picture
 from safelight.nn.blocks import Normalisation, extended, grain, mirrored
-from safelight.tasks import TASKS
 from tests_support import random_network as network
 from tests_support import random_runner as runner
-from tests_support import stopping_after
+from tests_support import request, stopping_after
 
 TRAINED = [card for card in CARDS if isinstance(card.method, Trained)]
 SHIPPING = [
@@ -57,7 +55,7 @@ NETWORKS = [
 PLAIN = [value for value in NETWORKS if value.values[0].method.network.complete is None]
 PARTIAL = [card for card in TRAINED if card.method.network.complete is not None]
 
-STYLE = StylePicture(picture=Picture(pixels=np.random.default_rng(7).random((70, 60, 3), dtype=np.float32)))
+STYLE = Picture(pixels=np.random.default_rng(7).random((70, 60, 3), dtype=np.float32))
 
 
 def every_card(cards):
@@ -65,7 +63,7 @@ def every_card(cards):
 
 
 def channels(card):
-    return 1 if channels_of(card.method, card.options()) == "y" else 3
+    return 1 if channels_of(card.method.network, card.options()) == "y" else 3
 
 
 def picture(height, width, channels=3, dtype=np.float32, seed=0):
@@ -91,7 +89,7 @@ def test_card_reads_as_its_file(card):
 def test_file_says_how_it_differs(card):
     text = __import__(card.module, fromlist=["CARD"]).__doc__
     assert "Differs from" in text
-    assert all(task in TASKS for task in card.tasks)
+    assert all(task in tasks.names() for task in card.tasks)
     assert len(set(card.tasks)) == len(card.tasks)
     if card.paper is not None:
         assert card.paper.link in text or card.paper.link.rsplit("/", 1)[-1] in text or card.paper.title[:40] in text
@@ -162,7 +160,7 @@ def test_tiles_equal_the_whole_at_any_size(card, settings):
     made = runner(card, **settings)
     whole = made(picture(20, 27))
     small = runner(card, **settings)
-    small.stages = lambda *args: (made.stages(*args)[0], (31, 29))
+    small._executor.stages = lambda *args: (made._executor.stages(*args)[0], (31, 29))
     np.testing.assert_allclose(small(picture(20, 27)).pixels, whole.pixels, rtol=0, atol=1e-5)
 
 
@@ -227,8 +225,7 @@ def test_tiles_of_a_styler_equal_the_whole(card, task):
 
 
 def settings_of(card, task, **changes):
-    styles = (STYLE,) if "style" in card.accepts else ()
-    return inference.InferenceRequest(device="cpu", task=task, styles=styles, **changes)
+    return request(task, **({"style": (STYLE,)} if "style" in card.accepts else {}), **changes)
 
 
 @pytest.mark.parametrize(("card", "task"), STYLERS)
@@ -331,10 +328,9 @@ def test_what_a_method_does_not_take_is_refused(card):
     }  # fmt: skip
     for condition, value in settings.items():
         if condition not in card.accepts:
-            name = "styles" if condition == "style" else condition
             with pytest.raises(CardError, match="takes no"):
-                inference.prepare(card, inference.InferenceRequest(device="cpu", **{name: value}))
-    for task in TASKS:
+                inference.prepare(card, request(**{condition: value}))
+    for task in tasks.names():
         if task not in card.tasks:
             with pytest.raises(CardError, match=f"does not {task}"):
                 inference.prepare(card, inference.InferenceRequest(device="cpu", task=task))
@@ -475,7 +471,9 @@ def test_shipped_weights_beat_bicubic(card):
         if scale == 1:
             continue
         small = ops.resize(target, zoom=1 / scale)
-        made = inference.prepare(card, inference.InferenceRequest(task="upscale", scale=scale, device="cpu"))
+        made = inference.prepare(
+            card, inference.InferenceRequest(task="upscale", inputs={"scale": scale}, device="cpu")
+        )
         result = to_tensor(made(Picture(pixels=small[0].permute(1, 2, 0).numpy())).pixels)
         bicubic = ops.resize(small, (96, 96))
         assert (result - target).square().mean() < 0.8 * (bicubic - target).square().mean()

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from safelight import inference, losses
-from safelight.catalog import DEFAULTS, find
+from safelight.catalog import default, find
 from safelight.checkpoints import backbones, weights_manifest
 from safelight.checkpoints.weights_file import WeightsHeader, save
 from safelight.core.card import Batch
@@ -16,7 +16,6 @@ from safelight.core.options import CardError
 from safelight.core.solver_input import SolverInput, Style
 from safelight.features import BackboneError
 from safelight.inference.model import Model, load
-from safelight.inference.request import StylePicture
 from safelight.media import image
 from safelight.media.image import Picture
 from safelight.methods.stylize.adain import (
@@ -74,7 +73,7 @@ def undone(decoder, backbone, x):
 
 
 def test_it_is_the_default():
-    assert DEFAULTS["stylize"] is CARD
+    assert default("stylize") is CARD
 
 
 def test_the_maps_get_the_styles_moments(backbone):
@@ -181,9 +180,11 @@ def test_no_style_is_one_line():
 
 def test_options_of_use_need_no_weights_of_their_own(decoder):
     """The same weights serve every alpha."""
-    styles = (StylePicture(picture=Picture(pixels=np.zeros((64, 64, 3), np.uint8))),)
+    styles = (Picture(pixels=np.zeros((64, 64, 3), np.uint8)),)
     for alpha in (0.2, 1.0):
-        settings = inference.InferenceRequest(task="stylize", styles=styles, options={"alpha": alpha}, device="cpu")
+        settings = inference.InferenceRequest(
+            task="stylize", inputs={"style": styles}, options={"alpha": alpha}, device="cpu"
+        )
         model = Model(CARD, Options(alpha=alpha), 1, decoder, task="stylize")
         result = inference.Runner(CARD, settings, {1: model})(Picture(pixels=np.zeros((20, 20, 3), np.uint8)))
         assert result.pixels.shape == (20, 20, 3)
@@ -245,8 +246,10 @@ def test_shipped_weights_give_the_picture_back_and_take_the_styles_colours(weigh
     red = np.random.default_rng(0).integers(0, 60, (96, 96, 3), dtype=np.uint8) + np.array([170, 0, 0], np.uint8)
 
     def run(alpha):
-        styles = (StylePicture(picture=Picture(pixels=red)),)
-        settings = inference.InferenceRequest(task="stylize", styles=styles, options={"alpha": alpha}, device="cpu")
+        styles = (Picture(pixels=red),)
+        settings = inference.InferenceRequest(
+            task="stylize", inputs={"style": styles}, options={"alpha": alpha}, device="cpu"
+        )
         return inference.prepare(CARD, settings)(Picture(pixels=pixels)).pixels.astype(float)
 
     same, styled = run(0.0), run(1.0)

@@ -112,7 +112,7 @@ def test_16_bit_pictures_stay_16_bit(card):
     clean = drawn(3)
     pixels = (noisy(clean, 10).clamp(0, 1)[0].permute(1, 2, 0) * 65535).round().numpy().astype(np.uint16)
     picture = Picture(pixels=pixels)
-    result = inference.apply(card, picture, InferenceRequest(sigma=10, device="cpu"))
+    result = inference.apply(card, picture, InferenceRequest(inputs={"sigma": 10}, device="cpu"))
     assert result.pixels.dtype == np.uint16
     assert len(np.unique(result.pixels)) > 300
     x = torch.from_numpy(result.pixels.astype(np.float32) / 65535).permute(2, 0, 1)[None]

@@ -15,7 +15,6 @@ from safelight.checkpoints import backbones
 from safelight.core.options import CardError
 from safelight.core.solver_input import SolverInput, Style
 from safelight.features import BackboneError
-from safelight.inference.request import StylePicture
 from safelight.inference.runner import InferenceRequest
 from safelight.media.image import Picture
 from safelight.methods.stylize import gatys
@@ -239,7 +238,7 @@ def test_it_begins_with_a_given_picture():
         found = gatys.run(problem, gatys.Options(iterations=1, colors=colors), lambda step: True).x
         away = [gatys.luminance(found - x).abs().mean() for x in (given, y)]
         assert away[0] < 0.5 * away[1]
-    settings = InferenceRequest(styles=(StylePicture(picture=Picture(pixels=np.zeros((64, 64, 3), np.float32))),))
+    settings = InferenceRequest(inputs={"style": (Picture(pixels=np.zeros((64, 64, 3), np.float32)),)})
     small = Picture(pixels=np.zeros((5, 4, 3), np.float32))
     runner = inference.prepare(find("gatys"), replace(settings, begin=small, backbone=LENS))
     with pytest.raises(CardError, match=r"expected a picture to begin with of 8x6, .* got 4x5"):
@@ -371,6 +370,6 @@ def test_from_the_python_face_on_gray():
         safelight.stylize(gray, style, method="gatys", backbone=LENS, iteration=2)
     picture = Picture(pixels=style)
     card = find("stylize/gatys")
-    settings = InferenceRequest(styles=(StylePicture(picture=picture),), backbone=LENS, options={"iterations": 2})
+    settings = InferenceRequest(inputs={"style": (picture,), "backbone": LENS}, options={"iterations": 2})
     noted = inference.apply(card, Picture(pixels=gray[..., None]), settings)
     assert any("after 2 iterations" in note for note in noted.warnings)

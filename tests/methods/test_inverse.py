@@ -14,6 +14,7 @@ from safelight.inference.runner import InferenceRequest
 from safelight.media.image import Picture
 from safelight.methods.upscale import pinv, tikhonov, tv, wiener
 from safelight.solvers import linear_inverse
+from tests_support import request
 
 GAUSS = blur_kernel("gaussian:0.8")
 LOPSIDED = torch.rand(3, 5, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
@@ -272,7 +273,7 @@ def test_small_pictures_of_every_depth(name, size, blur):
         top = np.iinfo(dtype).max
         pixels = generator.integers(0, top, (*size, channels), endpoint=True).astype(dtype)
         given = Picture(pixels=pixels, alpha=pixels[..., 0])
-        made = inference.apply(card(name), given, InferenceRequest(scale=2, blur=blur, device="cpu"))
+        made = inference.apply(card(name), given, InferenceRequest(inputs={"scale": 2, "blur": blur}, device="cpu"))
         assert made.pixels.shape == (2 * size[0], 2 * size[1], channels)
         assert made.pixels.dtype == dtype
         assert made.alpha is not None
@@ -284,7 +285,9 @@ def test_a_flat_picture_stays_flat_also_under_a_lopsided_blur(name, scale, tmp_p
     (tmp_path / "kernel.txt").write_text("0 1 2\n0 3 0\n1 0 0\n")
     flat = Picture(pixels=np.full((9, 11, 3), 0.6, np.float32))
     for blur in ("gaussian:1.5", tmp_path / "kernel.txt"):
-        made = inference.apply(card(name), flat, InferenceRequest(scale=scale, blur=blur, sigma=3, device="cpu"))
+        made = inference.apply(
+            card(name), flat, InferenceRequest(inputs={"scale": scale, "blur": blur, "sigma": 3}, device="cpu")
+        )
         np.testing.assert_allclose(made.pixels, 0.6, rtol=0, atol=1e-6)
 
 
@@ -306,7 +309,9 @@ def test_a_motion_blur_of_a_cropped_scene_does_not_ring(name):
 @every_method
 def test_size_and_notes_and_refusals(name):
     pixels = np.random.default_rng(0).random((12, 10, 3), dtype=np.float32)
-    made = inference.apply(card(name), Picture(pixels=pixels), InferenceRequest(size="25x", sigma=5, device="cpu"))
+    made = inference.apply(
+        card(name), Picture(pixels=pixels), InferenceRequest(inputs={"size": "25x", "sigma": 5}, device="cpu")
+    )
     assert made.pixels.shape == (30, 25, 3)
     assert any("strength" in note or "residual" in note for note in made.warnings)
     for settings, match in (
@@ -316,5 +321,5 @@ def test_size_and_notes_and_refusals(name):
         ({"options": {"strength": -1}}, "goes from"),
     ):
         with pytest.raises(CardError, match=match) as caught:
-            inference.prepare(card(name), InferenceRequest(device="cpu", **settings))
+            inference.prepare(card(name), request(**settings))
         assert "\n" not in str(caught.value)

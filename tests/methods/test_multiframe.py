@@ -284,7 +284,7 @@ def pictures(made):
 def test_pictures_go_in_and_one_comes_out():
     made, target, _ = frames(channels=3)
     first, *others = pictures(made)
-    settings = InferenceRequest(scale=3, frames=tuple(others), device="cpu")
+    settings = InferenceRequest(inputs={"scale": 3, "frames": tuple(others)}, device="cpu")
     result = inference.prepare(find("multiframe", "upscale"), settings)(first)
     x = torch.from_numpy(result.pixels).permute(2, 0, 1)[None] / 255
     assert psnr(x, target.clamp(0, 1)) >= bicubic(made, target) + 3
@@ -298,7 +298,9 @@ def test_pictures_go_in_and_one_comes_out():
 def test_frames_that_do_not_match_are_refused_in_a_line(shape, message):
     made, _, _ = frames(count=1)
     first, other = pictures([made[0], torch.full(shape, 0.5)])
-    runner = inference.prepare(find("multiframe", "upscale"), InferenceRequest(scale=3, frames=(other,), device="cpu"))
+    runner = inference.prepare(
+        find("multiframe", "upscale"), InferenceRequest(inputs={"scale": 3, "frames": (other,)}, device="cpu")
+    )
     with pytest.raises(CardError, match=message) as caught:
         runner(first)
     assert "\n" not in str(caught.value)

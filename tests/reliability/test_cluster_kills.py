@@ -30,7 +30,7 @@ if not Path("/proc/self/stat").exists():
 
 KILLS = 20
 PICTURES = 40
-SETTINGS = inference.InferenceRequest(scale=2)
+SETTINGS = inference.InferenceRequest(inputs={"scale": 2})
 AT_START = "__init__"  # in the title of an actor that has no model yet
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 import safelight
 from safelight import catalog
 from safelight.media import image
-from safelight.web.request_fields import VERBS, fields_of
+from safelight.web.request_fields import fields_of, verbs
 from web_support import a_file, drawn, running
 
 
@@ -86,7 +86,7 @@ def test_the_format_of_the_answer(server):
 
 def test_the_headers_say_what_was_done(server):
     answer = post(server, "upscale", a_file(), scale=2)
-    assert answer.headers["safelight-method"].startswith(f"{catalog.DEFAULTS['upscale'].id}, cpu")
+    assert answer.headers["safelight-method"].startswith(f"{catalog.default('upscale').id}, cpu")
     assert float(answer.headers["safelight-seconds"]) > 0
     assert answer.headers["safelight-size"] == "64x48"
     assert json.loads(answer.headers["safelight-warnings"]) == []
@@ -152,7 +152,7 @@ def test_a_field_said_twice(server):
 
 
 def test_every_method_is_there():
-    for verb in VERBS:
+    for verb in verbs():
         if verb != "fix":
             known = [card.name for card in catalog.CARDS if verb in card.tasks]
             assert list(fields_of(verb)["method"].choices) == known

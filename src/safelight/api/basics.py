@@ -8,12 +8,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from safelight.api.restoring import Holder
+    from safelight.api.task_functions import Holder
+    from safelight.core.task import Task
     from safelight.engine.device import Device
     from safelight.inference.model import Model, PrecisionChoice
     from safelight.media.image import Picture
     from safelight.metrics.protocol import Channel, Rounding
-    from safelight.tasks import Task
 
 
 def load(

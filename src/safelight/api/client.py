@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from safelight.media import image
 
 if TYPE_CHECKING:
-    from safelight.api.restoring import Holder
+    from safelight.api.task_functions import Holder
 
 _FILES: Final = ("mask", "frames", "style", "style_mask", "begin")
 _AGAIN: Final = (429, 503)

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from safelight.api.restoring import Holder
+    from safelight.api.task_functions import Holder
     from safelight.engine.device import Device
     from safelight.features.backbone import Backbone
     from safelight.inference.model import Model

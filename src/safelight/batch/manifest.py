@@ -19,7 +19,7 @@ from typing import Any, Literal
 from safelight.batch.outputs import FileJob
 from safelight.batch.restorer import FIX, Restorer
 from safelight.checkpoints import weights_manifest
-from safelight.core.options import make_options
+from safelight.core.inputs import InputSpec
 from safelight.inference import autofix
 from safelight.inference.runner import Runner
 from safelight.media import image
@@ -66,34 +66,39 @@ def settings_of(restorer: Restorer, *, quality: int | None, strip: bool) -> dict
 
 
 def _facts(runner: Runner) -> dict[str, Any]:
-    card, settings = runner.card, runner.settings
-    facts = {
-        field.name: getattr(settings, field.name)
-        for field in dataclasses.fields(settings)
-        if field.name not in ("device", "memory")
-    }
-    facts["task"] = runner.task
-    if settings.size is None:
-        facts["scale"] = runner.size(_SIDE, _SIDE)[0] / _SIDE
-    if settings.blur is not None and Path(settings.blur).is_file():
-        facts["blur"] = hashlib.sha256(Path(settings.blur).read_bytes()).hexdigest()
-    for name, picture in (("mask", settings.mask), ("begin", settings.begin)):
-        facts[name] = None if picture is None else _digest(picture)
-    facts["frames"] = [_digest(frame) for frame in settings.frames]
-    facts["styles"] = [
-        [_digest(style.picture), style.weight, None if style.mask is None else _digest(style.mask)]
-        for style in settings.styles
-    ]
-    chosen = settings.backbone
-    facts["backbone"] = chosen if chosen is None or isinstance(chosen, str) else f"{chosen.name}, {chosen.weights}"
-    options: Mapping[str, Any] = settings.options
-    weights: list[str] = []
-    if settings.weights is not None:
-        weights = [hashlib.sha256(settings.weights.read_bytes()).hexdigest()]
+    card, request = runner.card, runner.request
+    facts: dict[str, Any] = {
+        "task": runner.task.name, "precision": request.precision, "ensemble": request.ensemble,
+        "inputs": {spec.name: _input_facts(spec, request.inputs.get(spec.name)) for spec in runner.task.conditions},
+    }  # fmt: skip
+    if runner.task.output.size == "scaled" and request.inputs.get("size") is None:
+        facts["inputs"]["scale"] = runner.size(_SIDE, _SIDE)[0] / _SIDE  # the default is told as if it were given
+    options: Mapping[str, Any] = request.options
+    if request.weights is not None:
+        weights = [hashlib.sha256(request.weights.read_bytes()).hexdigest()]
     else:
-        options = dataclasses.asdict(make_options(card, settings.options))
+        options = dataclasses.asdict(runner.options)
         weights = [shipped.sha256 for shipped in weights_manifest.shipped_weights(card.id)]
     return {"method": card.id, **facts, "options": dict(options), "weights": weights}
+
+
+def _input_facts(spec: InputSpec, value: Any) -> Any:  # noqa: ANN401 - as JSON has it
+    """Say what an input was: pictures and files by a digest of what they hold."""
+    if value is None:
+        return None
+    match spec.kind:
+        case "picture":
+            return _digest(value)
+        case "pictures":
+            return [_digest(picture) for picture in value]
+        case "text" if spec.file and Path(value).is_file():
+            return hashlib.sha256(Path(value).read_bytes()).hexdigest()
+        case "bytes":
+            return hashlib.sha256(value).hexdigest()
+        case "text" if not isinstance(value, (str, tuple)):  # a backbone that is loaded
+            return f"{value.name}, {value.weights}"
+        case _:
+            return value
 
 
 def _digest(picture: image.Picture) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from safelight.core.card import Optimised
 from safelight.core.solver_input import ProgressCallback
 from safelight.inference.autofix import AutoFix
 from safelight.inference.runner import Runner
@@ -22,7 +21,7 @@ def name_of(restorer: Restorer) -> str:
 
 def iterates(restorer: Restorer) -> bool:
     """Whether it is an iteration, which may be ended with the best picture so far."""
-    return isinstance(restorer, Runner) and isinstance(restorer.card.method, Optimised)
+    return isinstance(restorer, Runner) and restorer.card.method.iterates
 
 
 def observe(restorer: Restorer, observer: ProgressCallback) -> None:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from safelight.checkpoints import weights_file
 from safelight.checkpoints.weights_file import CheckpointError, WeightsHeader, name_of
-from safelight.core.card import Card, ForeignLayout, LayoutError, Trained
+from safelight.core.card import Card, ForeignLayout, LayoutError, NetworkSpec
 from safelight.core.options import CardError, make_options
 
 MAX_BYTES = 512 << 20  # of a published file
@@ -53,9 +53,9 @@ def ready(card: Card, path: Path) -> Path:
         CheckpointError: The file is missing, broken, hostile, or of no layout that the method knows.
         OSError: The cache cannot be written.
     """
-    method = card.method
-    assert isinstance(method, Trained)
-    known = ", ".join(("Safelight", *(layout.name for layout in method.network.foreign_layouts)))
+    spec = card.network
+    assert spec is not None
+    known = ", ".join(("Safelight", *(layout.name for layout in spec.foreign_layouts)))
     with opened(path, f"weights of {card.id} ({known})", most=MAX_BYTES) as file:
         if file.ours:
             return path
@@ -63,8 +63,8 @@ def ready(card: Card, path: Path) -> Path:
         if _is_converted(card, kept):
             return kept
         names = file.shapes()
-        layout = _layout(method, file, names)
-        _convert(card, method, layout, file, weights_file.as_floats(file.read(names), path), kept)
+        layout = _layout(spec, file, names)
+        _convert(card, spec, layout, file, weights_file.as_floats(file.read(names), path), kept)
     return kept
 
 
@@ -230,9 +230,9 @@ def _is_converted(card: Card, kept: Path) -> bool:
     return header.method == card.id and header.converted.get("rules") == RULES
 
 
-def _layout(method: Trained, file: ForeignFile, names: Mapping[str, object]) -> ForeignLayout:
+def _layout(spec: NetworkSpec, file: ForeignFile, names: Mapping[str, object]) -> ForeignLayout:
     """Recognise the published code that a file comes from."""
-    for layout in method.network.foreign_layouts:
+    for layout in spec.foreign_layouts:
         if names.keys() >= set(layout.keys):
             return layout
     first = next(iter(names), None)
@@ -243,7 +243,7 @@ def _layout(method: Trained, file: ForeignFile, names: Mapping[str, object]) -> 
 
 
 def _convert(
-    card: Card, method: Trained, layout: ForeignLayout, file: ForeignFile, tensors: Mapping[str, Tensor], kept: Path
+    card: Card, spec: NetworkSpec, layout: ForeignLayout, file: ForeignFile, tensors: Mapping[str, Tensor], kept: Path
 ) -> None:
     """Rename the tensors, check that they are a network of the method, and write them with a header."""
     try:
@@ -252,7 +252,7 @@ def _convert(
     except (LayoutError, CardError) as error:
         raise file.error(f"{error} (read as {layout.name})") from None
     with torch.device("meta"):  # shapes alone: no memory, and no time for random weights
-        network = method.network.build(options, adopted.scales[0])
+        network = spec.build(options, adopted.scales[0])
     weights_file.fits(network, {name: tuple(tensor.shape) for name, tensor in adopted.tensors.items()}, file.path)
     header = WeightsHeader(
         method=card.id,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from safelight import tasks
 from safelight.cli.flags import Sigma
 from safelight.cli.method_flags import complete_task
 from safelight.cli.score import BackboneFlag, ChannelFlag, RoundingFlag, figure, scorer_of
@@ -29,7 +30,7 @@ from safelight.cli.shell import (
     table,
     the_card,
 )
-from safelight.tasks import TASKS, Task
+from safelight.core.task import Task
 
 if TYPE_CHECKING:
     from safelight.core.card import Card
@@ -100,7 +101,7 @@ def compare(
         raise UsageError(f"{out}: expected a new file, got one that exists; choose another with -o, or say --overwrite")
     methods = [name for name in candidates if input is not None and not Path(name).is_file()]
     chosen = _task(methods, task, scale)
-    zoom = (4.0 if scale is None else scale) if chosen == "upscale" else None
+    zoom = (4.0 if scale is None else scale) if tasks.find(chosen).output.size == "scaled" else None
     cut = (0 if input is None or zoom is None else math.ceil(zoom)) if shave is None else shave
     scorer = scorer_of(metric, channel, cut, rounding, device, backbone)
     if scorer.of_sets:
@@ -117,7 +118,7 @@ def compare(
         for i, name in enumerate(candidates):
             bar.show(i, name)
             if name in methods and small is not None:
-                settings = InferenceRequest(task=chosen, scale=zoom, sigma=sigma, device=device)
+                settings = InferenceRequest(task=chosen, inputs={"scale": zoom, "sigma": sigma}, device=device)
                 picture, seconds, detail = _make(the_card(name, chosen), small, settings)
             else:
                 picture, seconds, detail = image.read(Path(name)), None, ""
@@ -178,16 +179,17 @@ def _task(methods: Sequence[str], task: str | None, scale: float | None) -> Task
         UsageError: There is no such task, or none that all of them have.
     """
     if task is not None:
-        named: list[Task] = [known for known in TASKS if known == task]
+        named: list[Task] = [known for known in tasks.names() if known == task]
         if not named:
-            raise UsageError(f"--task: expected one of {', '.join(TASKS)}, got {task!r}; choose one of them")
+            raise UsageError(f"--task: expected one of {', '.join(tasks.names())}, got {task!r}; choose one of them")
         return named[0]
+    scaled = [known.name for known in tasks.TASKS if known.output.size == "scaled"]
     if not methods or scale is not None:
-        return "upscale"
+        return scaled[0]
     from safelight import catalog
 
     left: list[Task] = [
-        known for known in TASKS if all(_serves(name, known, catalog.of_task(known)) for name in methods)
+        known for known in tasks.names() if all(_serves(name, known, catalog.of_task(known)) for name in methods)
     ]
     if left:
         return left[0]
@@ -206,12 +208,11 @@ def _make(card: Card, small: Picture, settings: InferenceRequest) -> tuple[Pictu
     from dataclasses import replace
 
     from safelight import inference
-    from safelight.core.card import Optimised
 
     if "sigma" not in card.accepts:
-        settings = replace(settings, sigma=None)
+        settings = replace(settings, inputs={**settings.inputs, "sigma": None})
     runner = inference.prepare(card, settings)
-    if not isinstance(card.method, Optimised):
+    if not card.method.iterates:
         # The network is loaded and the processor woken by a corner of the picture, so that the time is the work's.
         alpha = None if small.alpha is None else small.alpha[:32, :32]
         runner(replace(small, pixels=small.pixels[:32, :32], alpha=alpha))

@@ -24,19 +24,6 @@ Sigma = Annotated[
         "--sigma", help="Standard deviation of the noise, in units of 0 to 255, where you know it.", show_default=False
     ),
 ]
-Strength = Annotated[
-    float, typer.Option("--strength", help="From 0, the picture as it is, to 1, the whole result; between, a mixture.")
-]
-
-Size = Annotated[str | None, typer.Option("--size", metavar="WxH", help="The size instead: 3840x2160, 3840x or x2160.")]
-Backbone = Annotated[
-    str | None,
-    typer.Option(
-        "--backbone",
-        help="The network that pictures are compared by: lens, which is shipped, or another of `safelight fetch`.",
-        show_default=False,
-    ),
-]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +65,6 @@ class MethodFlags:
     ensemble: Annotated[
         bool, typer.Option("--ensemble", help="Average over the 8 turns and mirrorings: better, 8 times the work.")
     ] = False
-    seed: Annotated[int, typer.Option("--seed", help="Of methods that draw at random.")] = 0
     preview: Annotated[
         Path | None,
         typer.Option(

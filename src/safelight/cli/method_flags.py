@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from safelight import tasks
 from safelight.cli.shell import Verb
-from safelight.tasks import TASKS
 
 if TYPE_CHECKING:
     from safelight.core.card import Card
@@ -60,13 +60,12 @@ def cards_of(verb: str | None) -> Sequence[Card | Inspector]:
     Of ``visualize`` they are the ways to look into networks.
     """
     from safelight.catalog import CARDS, INSPECTORS
-    from safelight.core.card import Trained
 
     if verb == "visualize":
         return INSPECTORS
-    if verb in TASKS:
+    if verb in tasks.names():
         return [card for card in CARDS if verb in card.tasks]
-    return [card for card in CARDS if isinstance(card.method, Trained)]
+    return [card for card in CARDS if card.training is not None]
 
 
 def _flags(verb: str | None) -> Sequence[Any]:
@@ -138,12 +137,12 @@ def method_names(task: str) -> list[str]:
 def complete_method(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete the name of a method of the verb's task, or ``task/name`` where the verb serves all."""
     verb = ctx.info_name
-    if verb in TASKS:
+    if verb in tasks.names():
         return [name for name in method_names(verb) if name.startswith(incomplete)]
-    names = [f"{task}/{name}" for task in TASKS for name in method_names(task)]
+    names = [f"{task}/{name}" for task in tasks.names() for name in method_names(task)]
     return [name for name in names if name.startswith(incomplete)]
 
 
 def complete_task(incomplete: str) -> list[str]:
     """Complete the name of a task."""
-    return [task for task in TASKS if task.startswith(incomplete)]
+    return [task for task in tasks.names() if task.startswith(incomplete)]

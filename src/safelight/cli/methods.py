@@ -8,12 +8,13 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from safelight import tasks
 from safelight.cli.method_flags import complete_method, complete_task, extent
 from safelight.cli.shell import (
     ENVIRONMENT,
@@ -26,7 +27,7 @@ from safelight.cli.shell import (
     table,
     the_card,
 )
-from safelight.tasks import TASKS, Task
+from safelight.core.task import Task
 
 if TYPE_CHECKING:
     from safelight.checkpoints.weights_manifest import Weights
@@ -42,14 +43,6 @@ def add(app: typer.Typer) -> None:
 
 # --- methods and info -------------------------------------------------------------------------------------------------
 
-_LEVELS: Mapping[Task, str] = {
-    "upscale": "x{}",
-    "denoise": "sigma {}",
-    "deblock": "quality {}",
-    "inpaint": "{}",
-    "stylize": "{}",
-}
-
 
 def methods(
     task: Annotated[
@@ -63,9 +56,9 @@ def methods(
     Multiply-adds are per pixel of the result. dB is the measured PSNR, of upscale on Set5 at scale 4, of denoise on
     BSD68 at sigma 25, of deblock on classic5 at quality 10.
     """
-    chosen: Task | None = next((known for known in TASKS if known == task), None)
+    chosen: Task | None = next((known for known in tasks.names() if known == task), None)
     if task is not None and chosen is None:
-        raise UsageError(f"expected a task out of {', '.join(TASKS)}, got {task!r}; choose one of them")
+        raise UsageError(f"expected a task out of {', '.join(tasks.names())}, got {task!r}; choose one of them")
     from safelight import catalog
     from safelight.inference import describe
 
@@ -74,7 +67,9 @@ def methods(
         for fact in facts:
             say_json(fact)
         return 0
-    usual = {card.id for name, card in catalog.DEFAULTS.items() if chosen in (None, name)}
+    usual = {
+        card.id for name in tasks.names() if chosen in (None, name) and (card := catalog.default(name)) is not None
+    }
     rows: list[list[str]] = []
     for fact in facts:
         cost, paper = fact["cost"], fact["paper"]
@@ -113,7 +108,7 @@ def info(
     if card.paper is not None:
         say(f'paper: {card.paper.authors}, "{card.paper.title}", {card.paper.venue}, {card.paper.link}')
     say(f"tasks: {', '.join(card.tasks)}; {facts['kind']}")
-    if "upscale" in card.tasks:
+    if _scaled(card.tasks):
         shared = ", one network for all" if facts["scale_agnostic"] else ""
         say(f"scales: {_zooms(facts)}{shared}; others follow by a resize")
     if card.accepts:
@@ -150,7 +145,7 @@ def info(
 
 
 def _measured_on(row: Mapping[str, Any]) -> str:
-    return f"{row['task']}, {row['data']} {_LEVELS[row['task']].format(row['level'])}"
+    return f"{row['task']}, {row['data']} {tasks.find(row['task']).level.format(row['level'])}"
 
 
 def _by_options(row: Mapping[str, Any]) -> str:
@@ -167,8 +162,12 @@ def _header(weights: Mapping[str, Any]) -> str:
     return f"trained on {data}; licence {header['licence'] or 'not stated'}; {scores}"
 
 
+def _scaled(served: Sequence[str]) -> bool:
+    return any(tasks.find(name).output.size == "scaled" for name in served)
+
+
 def _zooms(facts: Mapping[str, Any]) -> str:
-    if "upscale" not in facts["tasks"]:
+    if not _scaled(facts["tasks"]):
         return ""
     scales: tuple[int, ...] | None = facts["scales"]
     return "any" if scales is None else " ".join(f"x{scale}" for scale in scales if scale > 1)

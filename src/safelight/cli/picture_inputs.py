@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,6 @@ from safelight.cli.shell import UsageError
 
 if TYPE_CHECKING:
     from safelight.core.card import Card
-    from safelight.inference.request import StylePicture
     from safelight.media.image import Decoder, ImageHeader, Picture
 
 
@@ -28,34 +26,6 @@ def read_picture(path: Path, flag: str) -> Picture:
         return image.read(path)
     except image.PictureError as error:
         raise UsageError(f"{flag}: {error}") from None
-
-
-def read_styles(paths: Sequence[Path], weights: str | None, masks: Sequence[Path]) -> tuple[StylePicture, ...]:
-    """Read the pictures of styles, with their weights and masks, which stand in the same order.
-
-    Args:
-        paths: The pictures.
-        weights: Numbers with commas, one a style; ``None``: all the same.
-        masks: None, or one a style.
-
-    Raises:
-        UsageError: One can't be read, or there are not as many of one as of the other.
-    """
-    from safelight.inference.request import StylePicture
-
-    try:
-        shares = [1.0] * len(paths) if weights is None else [float(part) for part in weights.split(",")]
-    except ValueError:
-        raise UsageError(f"--style-weights: expected numbers with commas, such as 0.7,0.3, got {weights!r}") from None
-    if len(shares) != len(paths):
-        raise UsageError(f"--style-weights: expected {len(paths)}, one for each --style, got {len(shares)}")
-    if masks and len(masks) != len(paths):
-        raise UsageError(f"--style-mask: expected {len(paths)}, one for each --style, got {len(masks)}")
-    drawn = [read_picture(path, "--style-mask") for path in masks] or [None] * len(paths)
-    return tuple(
-        StylePicture(picture=read_picture(path, "--style"), weight=share, mask=mask)
-        for path, share, mask in zip(paths, shares, drawn, strict=True)
-    )
 
 
 def check_mask(mask: Picture, ask: FileRequest) -> None:
@@ -136,10 +106,9 @@ def check_preview(path: Path, card: Card, ask: FileRequest, *, on_cluster: bool)
     Raises:
         UsageError: It is so.
     """
-    from safelight.core.card import Optimised
     from safelight.media import image
 
-    if not isinstance(card.method, Optimised):
+    if not card.method.iterates:
         raise UsageError(f"expected --preview with a method that iterates, got {card.id}; leave it out")
     if on_cluster:
         raise UsageError("expected --preview or --cluster, got both; leave one out")

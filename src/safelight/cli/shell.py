@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from safelight.cli.verbs import drop_output, program_help, verbs
-from safelight.tasks import Task
+from safelight.core.task import Task
 
 if TYPE_CHECKING:
     from safelight.core.card import Card
@@ -347,8 +347,9 @@ def the_card(name: str | None, task: Task | None) -> Card:
 
     if name is None:
         assert task is not None
-        if task not in catalog.DEFAULTS:
+        default = catalog.default(task)
+        if default is None:
             known = ", ".join(card.name for card in catalog.of_task(task)) or "none yet"
             raise UsageError(f"{task}: expected --method, got none, and no method is the usual one; there is: {known}")
-        return catalog.DEFAULTS[task]
+        return default
     return catalog.find(name, task)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from safelight import tasks
 from safelight.cli.method_flags import MethodVerb, complete_method, complete_task, method_options
 from safelight.cli.shell import (
     FAILED,
@@ -26,7 +27,7 @@ from safelight.cli.shell import (
     say_json,
     the_card,
 )
-from safelight.tasks import TASKS, Task
+from safelight.core.task import Task
 
 if TYPE_CHECKING:
     from safelight.core.card import Card, Recipe, Trained
@@ -292,9 +293,9 @@ def bench(
     debug: Debug = False,  # noqa: ARG001 - read where errors are told
 ) -> int:
     """Measure methods on the test sets, as the papers do, and write the results beside the published numbers."""
-    chosen: Task | None = next((known for known in TASKS if known == task), None)
+    chosen: Task | None = next((known for known in tasks.names() if known == task), None)
     if chosen is None:
-        raise UsageError(f"expected a task out of {', '.join(TASKS)}, got {task!r}; choose one of them")
+        raise UsageError(f"expected a task out of {', '.join(tasks.names())}, got {task!r}; choose one of them")
     if not data.is_dir():
         raise UsageError(f"--data: expected a folder of test sets, got {data}; it does not exist or is a file")
     from safelight import catalog

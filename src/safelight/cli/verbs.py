@@ -1,4 +1,4 @@
-"""The table of verbs, the program's help, and the entry point. Nothing but the standard library is imported here.
+"""The table of verbs, the program's help, and the entry point. Nothing heavy is imported here.
 
 A verb's module is imported when that verb is called. What ``safelight --help`` says comes from the table alone.
 """
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from safelight.tasks import TASKS, Task
+from safelight import tasks
 
 ABOUT: Final = "Restore and enlarge pictures, from bicubic to deep networks, and know how good each method is."
 EXIT_CODES: Final = (
@@ -42,21 +42,11 @@ class VerbEntry(NamedTuple):
     module: str
 
 
-_TASK_HELP: Final[dict[Task, str]] = {
-    "upscale": "Enlarge pictures, by a formula, a network, or from several frames of one scene.",
-    "denoise": "Remove noise from pictures, of a level that you tell or that the method finds out.",
-    "deblock": "Remove what a strong JPEG compression leaves: blocks and ringing.",
-    "inpaint": "Fill in what a mask marks.",
-    "stylize": (
-        "Give pictures the style of another one, or of a network trained for a style; or make a texture of any size."
-    ),
-}
-
 _OTHERS: Final = (
     VerbEntry(
         "fix",
         "Look at pictures and do what they need: remove what a strong JPEG compression left, then noise.",
-        "safelight.cli.restore",
+        "safelight.cli.task_verbs",
     ),
     VerbEntry(
         "visualize",
@@ -99,7 +89,7 @@ _OTHERS: Final = (
 
 def verbs() -> dict[str, VerbEntry]:
     """List the verbs by name, in the order of the help: one for each task that is registered now, then the others."""
-    of_tasks = (VerbEntry(task, _TASK_HELP[task], "safelight.cli.restore") for task in TASKS)
+    of_tasks = (VerbEntry(task.name, task.help, "safelight.cli.task_verbs") for task in tasks.TASKS)
     return {verb.name: verb for verb in (*of_tasks, *_OTHERS)}
 
 

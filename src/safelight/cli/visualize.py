@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from safelight import tasks
 from safelight.cli.fetch import complete_backbone
 from safelight.cli.flags import OnExist
 from safelight.cli.method_flags import MethodVerb, completion_index, method_names, method_options
 from safelight.cli.observer import write_preview
 from safelight.cli.picture_inputs import read_picture
 from safelight.cli.shell import Bar, Debug, DeviceFlag, Json, Quiet, Stop, UsageError, note, say, say_json, table
-from safelight.tasks import TASKS
 
 if TYPE_CHECKING:
     from safelight.core.inspector import InspectorOutput
@@ -48,7 +48,7 @@ def complete_view(incomplete: str) -> list[str]:
 
 def complete_subject(incomplete: str) -> list[str]:
     """Complete the name of a network: a backbone's, or a method's with its task; nothing is imported."""
-    methods = [f"{task}/{name}" for task in TASKS for name in method_names(task)]
+    methods = [f"{task}/{name}" for task in tasks.names() for name in method_names(task)]
     return [*complete_backbone(incomplete), *(name for name in methods if name.startswith(incomplete))]
 
 

@@ -9,17 +9,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from safelight.core.options import NoOptions
-from safelight.core.solver_input import Condition, ProgressCallback, SolverInput, SolverResult
+from safelight.core.solver_input import GeneratorInput, ProgressCallback, SolverInput, SolverResult
+from safelight.core.task import Task
 from safelight.degrade import Degradation
 from safelight.features.backbone import Backbone
 from safelight.ops.resampling import Kernel
-from safelight.tasks import TASKS, Task
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Channels = Literal["y", "rgb"]
@@ -223,6 +224,11 @@ class Interpolation:
     returns one of the same size; ``after_reach(scale, options)`` says how many pixels away it looks.
     """
 
+    label: ClassVar[str] = "a formula for each pixel"
+    tiles: ClassVar[bool] = True
+    learned: ClassVar[bool] = False
+    iterates: ClassVar[bool] = False
+
     kernel: Kernel
     after: Callable[[Tensor, float, Any], Tensor] | None = None
     after_radius: Callable[[float, Any], int] | None = None
@@ -237,9 +243,15 @@ class ClosedForm:
     another size follows by a resize.
     """
 
+    label: ClassVar[str] = "a formula for the whole picture"
+    tiles: ClassVar[bool] = False
+    learned: ClassVar[bool] = False
+    iterates: ClassVar[bool] = False
+
     solve: Callable[[SolverInput, Any], SolverResult]
     bytes: int
     scales: tuple[int, ...] = ()
+    pixel_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,6 +260,11 @@ class Optimised:
 
     ``bytes`` and ``scales`` are as in ``ClosedForm``; ``pixel_bytes`` come on top, per pixel of any channels.
     """
+
+    label: ClassVar[str] = "an iteration over the whole picture"
+    tiles: ClassVar[bool] = False
+    learned: ClassVar[bool] = False
+    iterates: ClassVar[bool] = True
 
     run: Callable[[SolverInput, Any, ProgressCallback], SolverResult]
     bytes: int = 0
@@ -336,19 +353,117 @@ class TrainingSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """A network whose weights are learned: what it is, how it is run and how it is trained."""
+    """A network whose weights are learned: what it is, how it is run and how it is trained.
+
+    ``apply(network, solver_input, options)``: of a network that takes more than the picture, such as a second frame. It
+    is run on the whole picture at once; without it, the network is run tile by tile.
+    """
+
+    label: ClassVar[str] = "a network"
+    tiles: ClassVar[bool] = True
+    learned: ClassVar[bool] = True
+    iterates: ClassVar[bool] = False
 
     network: NetworkSpec
     execution: ExecutionSpec = ExecutionSpec()
     training: TrainingSpec
+    apply: Callable[[Any, SolverInput, Any], SolverResult] | None = None
 
 
-Method = Interpolation | ClosedForm | Optimised | Trained
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitSpec:
+    """How arrays are fitted to pictures.
+
+    Attributes:
+        fit: ``fit(pictures, options, scale, generator, progress)`` makes the arrays of clean pictures, (C, H, W) uint8
+            each: tensors, named and shaped as the state of the method's module. ``progress`` is told the fraction that
+            is done.
+        data: Names of the sets of pictures that it is meant for.
+        time: How long it takes, and on what.
+    """
+
+    fit: Callable[[Sequence[Tensor], Any, int, torch.Generator, Callable[[float], None]], Mapping[str, Tensor]]
+    data: tuple[str, ...]
+    time: str
 
 
-def channels_of(method: Trained, options: Any) -> Channels:  # noqa: ANN401 - each method has its own Options class
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """Dictionaries, forests, regressors: arrays that are fitted to examples, not by a gradient. Run as a network is.
+
+    Attributes:
+        network: A module that holds the arrays as buffers; its state has the names and the shapes that ``fit`` gives.
+        fit: How the arrays are made of pictures.
+        execution: How the module is run.
+    """
+
+    label: ClassVar[str] = "fitted to examples"
+    tiles: ClassVar[bool] = True
+    learned: ClassVar[bool] = True
+    iterates: ClassVar[bool] = False
+
+    network: NetworkSpec
+    fit: FitSpec
+    execution: ExecutionSpec = ExecutionSpec(precisions=("float32",))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generator:
+    """Pictures out of nothing but a seed and what the task is told.
+
+    Attributes:
+        sample: ``sample(network, given, options, progress)`` draws pictures, (n, 1 or 3, H, W) in [0, 1], n as the
+            task's inputs say. ``network`` is the loaded one, or ``None`` where there is none.
+        network: What is learned, if anything is.
+        training: How.
+    """
+
+    label: ClassVar[str] = "a generator"
+    tiles: ClassVar[bool] = False
+    iterates: ClassVar[bool] = False
+
+    sample: Callable[[Any, GeneratorInput, Any, ProgressCallback], Tensor]
+    network: NetworkSpec | None = None
+    training: TrainingSpec | None = None
+
+    @property
+    def learned(self) -> bool:
+        """Whether there are weights."""
+        return self.network is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Codec:
+    """A picture to bytes and back.
+
+    Attributes:
+        compress: ``compress(network, y, options)`` makes the bytes of a picture, (1, C, H, W) in [0, 1].
+        decompress: ``decompress(network, data, options)`` makes a picture of them, the same on every machine.
+        network: What is learned, if anything is.
+        training: How.
+    """
+
+    label: ClassVar[str] = "a codec"
+    tiles: ClassVar[bool] = False
+    iterates: ClassVar[bool] = False
+
+    compress: Callable[[Any, Tensor, Any], bytes]
+    decompress: Callable[[Any, bytes, Any], Tensor]
+    network: NetworkSpec | None = None
+    training: TrainingSpec | None = None
+
+    @property
+    def learned(self) -> bool:
+        """Whether there are weights."""
+        return self.network is not None
+
+
+Method = Interpolation | ClosedForm | Optimised | Trained | Fitted | Generator | Codec
+
+
+def channels_of(network: NetworkSpec, options: Any) -> Channels:  # noqa: ANN401 - each method has its own Options class
     """Say whether the network with these options is one of a single channel or of RGB."""
-    channels = method.network.channels
+    channels = network.channels
     return channels(options) if callable(channels) else channels
 
 
@@ -378,7 +493,7 @@ class Card:
     paper: Paper | None = None
     published: tuple[Score, ...] = ()
     other_tasks: tuple[Task, ...] = ()
-    accepts: frozenset[Condition] = frozenset()
+    accepts: frozenset[str] = frozenset()
     extra: OptionalPackage | None = None
 
     @property
@@ -389,8 +504,43 @@ class Card:
     @property
     def task(self) -> Task:
         """The folder that the method's file lies in."""
-        name = self.module.split(".")[-2]
-        return next(task for task in TASKS if task == name)
+        return self.module.split(".")[-2]
+
+    @property
+    def network(self) -> NetworkSpec | None:
+        """What is learned; ``None``: the method has no weights."""
+        match self.method:
+            case Trained() | Fitted() | Generator() | Codec():
+                return self.method.network
+            case _:
+                return None
+
+    @property
+    def training(self) -> TrainingSpec | None:
+        """How the network is trained by steps; ``None``: the method isn't."""
+        match self.method:
+            case Trained() | Generator() | Codec():
+                return self.method.training
+            case _:
+                return None
+
+    @property
+    def execution(self) -> ExecutionSpec:
+        """How the network is run."""
+        match self.method:
+            case Trained() | Fitted():
+                return self.method.execution
+            case _:
+                return ExecutionSpec(precisions=("float32",))
+
+    @property
+    def scales(self) -> tuple[int, ...] | None:
+        """The zooms that the method has; ``None``: any."""
+        match self.method:
+            case ClosedForm() | Optimised():
+                return self.method.scales or None
+            case _:
+                return None if self.network is None else self.network.scales
 
     @property
     def name(self) -> str:

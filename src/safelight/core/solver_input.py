@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+import torch
 from torch import Tensor
 
-from safelight.tasks import Task
+from safelight.core.task import Task
 
 if TYPE_CHECKING:
     from safelight.features.backbone import Backbone
-
-Condition = Literal["sigma", "blur", "mask", "frames", "style", "size", "backbone", "begin"]
-"""What a user may tell of a picture beside the method's options: noise, blur, what is missing, more of the scene; the
-pictures whose style it shall get, the size of the result, the network to compare pictures by, the picture to
-begin with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +49,7 @@ class SolverInput:
         backbone: What the method compares pictures by, if it takes one.
         begin: What an iteration begins with, shaped as the result; ``None``: as the method's options say.
         seed: Of whatever the method draws at random.
+        extra: What else the task's inputs say, by their names.
     """
 
     task: Task
@@ -67,6 +64,24 @@ class SolverInput:
     backbone: Backbone | None = None
     begin: Tensor | None = None
     seed: int = 0
+    extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeneratorInput:
+    """What a generator makes pictures of.
+
+    Attributes:
+        task: What is asked for.
+        seed: Of all that is drawn at random.
+        device: Where to compute.
+        extra: What else the task's inputs say, by their names: a number of pictures, a size, a prompt.
+    """
+
+    task: Task
+    seed: int
+    device: torch.device
+    extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from safelight import catalog
 from safelight.core.options import CardError
+from safelight.core.task import Task
 from safelight.engine.samples import to_tensor
 from safelight.inference.runner import InferenceRequest, Runner, prepare
 from safelight.media.image import ImageSpec, Picture, Rows, picture_of, spec_of, to_depth
 from safelight.ops import noise
-from safelight.tasks import Task
 
 QUALITY: Final = 70
 """A JPEG below this quality gets its artefacts removed (docs/fix.md)."""
@@ -168,9 +168,10 @@ class AutoFix:
 
 
 def _runner(task: Task, settings: InferenceRequest) -> Runner:
-    if task not in catalog.DEFAULTS:
+    card = catalog.default(task)
+    if card is None:
         raise CardError(f"fix: expected a usual method of {task}, got none; see: safelight methods {task}")
-    return prepare(catalog.DEFAULTS[task], replace(settings, task=task))
+    return prepare(card, replace(settings, task=task))
 
 
 def _part(progress: Callable[[float], None], step: int, steps: int, fraction: float) -> None:

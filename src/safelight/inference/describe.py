@@ -9,34 +9,19 @@ from typing import Any
 
 import torch
 
+from safelight import tasks
 from safelight.checkpoints import weights_file, weights_manifest
-from safelight.core.card import Card, ClosedForm, Interpolation, Optimised, Trained, channels_of
+from safelight.core.card import Card, NetworkSpec, channels_of
 from safelight.core.options import option_facts
 from safelight.engine.cost import Cost
 from safelight.inference.model import Model
-from safelight.tasks import Task
-
-# The one measurement that stands for a task: words of its name in the headers of weights.
-_HEADLINES: Mapping[Task, tuple[str, ...]] = {
-    "upscale": ("set5", "x4"),
-    "denoise": ("bsd68", "sigma 25"),
-    "deblock": ("classic5", "quality 10"),
-}
 
 
 def facts(card: Card, *, whole: bool = False) -> dict[str, Any]:
     """Gather what a card says, as plain values; ``whole`` adds options, weights, recipe and the paper's table."""
     method = card.method
-    trained = method if isinstance(method, Trained) else None
-    match method:
-        case Interpolation():
-            kind, scales = "a formula for each pixel", None
-        case ClosedForm():
-            kind, scales = "a formula for the whole picture", method.scales or None
-        case Optimised():
-            kind, scales = "an iteration over the whole picture", method.scales or None
-        case Trained():
-            kind, scales = "a network", method.network.scales
+    trained = card.network
+    kind, scales = method.label, card.scales
     weights = [] if trained is None else _weights(card)
     found: dict[str, Any] = {
         "id": card.id, "task": card.task, "tasks": card.tasks, "title": card.title, "summary": card.summary,
@@ -46,12 +31,12 @@ def facts(card: Card, *, whole: bool = False) -> dict[str, Any]:
     }  # fmt: skip
     if whole:
         found["options"] = [{**asdict(fact), "kind": fact.kind.__name__} for fact in option_facts(card.options)]
-        found["scale_agnostic"] = trained is not None and trained.network.scale_agnostic
+        found["scale_agnostic"] = trained is not None and trained.scale_agnostic
         found["channels"] = None if trained is None else channels_of(trained, card.options())
-        found["input"] = None if trained is None else trained.network.input
-        found["precisions"] = None if trained is None else trained.execution.precisions
+        found["input"] = None if trained is None else trained.input
+        found["precisions"] = None if trained is None else card.execution.precisions
         found["weights"] = weights
-        found["recipe"] = None if trained is None else asdict(trained.training.recipe)
+        found["recipe"] = None if card.training is None else asdict(card.training.recipe)
         found["published"] = [asdict(row) for row in card.published]
         found["extra"] = None
         if card.extra is not None:
@@ -62,19 +47,19 @@ def facts(card: Card, *, whole: bool = False) -> dict[str, Any]:
 
 def is_quick(card: Card) -> bool:
     """Say whether a method needs under 10,000 multiply-adds per pixel of the result, as formulas do."""
-    if isinstance(card.method, Trained):
-        return _cost(card, card.method)["multiply_adds"] < 10_000
-    return not isinstance(card.method, Optimised)
+    if card.network is not None:
+        return _cost(card, card.network)["multiply_adds"] < 10_000
+    return not card.method.iterates
 
 
-def _cost(card: Card, method: Trained) -> dict[str, Any]:
-    options, scale = card.options(), max(method.network.scales)
+def _cost(card: Card, spec: NetworkSpec) -> dict[str, Any]:
+    options, scale = card.options(), max(spec.scales)
     with torch.device("meta"):  # no memory, and no time for random weights
-        network = method.network.build(options, scale)
+        network = spec.build(options, scale)
     cost: Cost = Model(card, options, scale, network).cost
     return {
         "scale": scale, "parameters": cost.parameters, "weights": cost.weights, "multiply_adds": cost.multiply_adds,
-        "receptive_radius": method.network.receptive_radius(options, scale),
+        "receptive_radius": spec.receptive_radius(options, scale),
     }  # fmt: skip
 
 
@@ -93,10 +78,12 @@ def _weights(card: Card) -> list[dict[str, Any]]:
 def _headlines(headers: list[dict[str, Any]]) -> dict[str, float]:
     """Find the scores that stand for the tasks in the headers of weights, where they are named in words."""
     found: dict[str, float] = {}
-    for task, words in _HEADLINES.items():
+    for task in tasks.TASKS:
+        if not task.headline:
+            continue
         for header in headers:
             scores: Mapping[str, float] = header["scores"]
             for name, value in scores.items():
-                if all(word in name.lower() for word in (*words, "psnr")):
-                    found.setdefault(task, value)
+                if all(word in name.lower() for word in (*task.headline, "psnr")):
+                    found.setdefault(task.name, value)
     return found

@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight import catalog, features
+from safelight import catalog, features, tasks
 from safelight.checkpoints import backbones
-from safelight.core.card import Trained
 from safelight.core.inspector import Inspector, InspectorInput, InspectorOutput, Take
 from safelight.core.options import CardError, make_options
 from safelight.core.solver_input import ProgressCallback, SolverProgress
+from safelight.core.task import Task
 from safelight.engine import device as devices
 from safelight.engine.samples import to_tensor
 from safelight.features.backbone import Backbone
@@ -27,7 +27,6 @@ from safelight.features.inspected_network import InspectedNetwork
 from safelight.inference import model
 from safelight.inference.model import Model
 from safelight.media.image import Picture
-from safelight.tasks import Task
 
 LEAST, MOST = 16, 2048  # pixels: the sides that pictures may be asked for in
 
@@ -61,7 +60,7 @@ _WORDS: Mapping[Take, str] = {
 
 def subject_names() -> tuple[str, ...]:
     """List the networks that can be looked into: the backbones and the trained methods."""
-    trained = (card.id for card in catalog.CARDS if isinstance(card.method, Trained))
+    trained = (card.id for card in catalog.CARDS if card.network is not None)
     return (*(facts.name for facts in features.BACKBONES), *trained)
 
 
@@ -99,18 +98,18 @@ def load(
     except CardError:
         close = difflib.get_close_matches(name, subject_names(), n=4, cutoff=0.4) or subject_names()
         raise CardError(f"expected a network, got {name!r}; did you mean {', '.join(close)}?") from None
-    if not isinstance(card.method, Trained):
+    if card.network is None:
         raise CardError(f"expected a network, got {card.id}, which has none; there is: {', '.join(subject_names())}")
     named: list[Task] = [task for task in card.tasks if name.startswith(f"{task}/")]
     task = named[0] if named else card.task
-    if task != "upscale":
+    if tasks.find(task).output.size != "scaled":
         if scale not in (None, 1):
             raise CardError(f"{card.id}: expected no scale, got {scale}; it keeps a picture's size")
-        scale = 1 if 1 in card.method.network.scales else None
+        scale = 1 if 1 in card.network.scales else None
     options = network
     if weights is None:
         made = make_options(card, network or {})
-        resolve_options = card.method.network.resolve_options
+        resolve_options = card.network.resolve_options
         options = asdict(made if resolve_options is None else resolve_options(made, task, gray, None))
     return of_model(model.load(card, scale=scale, options=options, weights=weights, device=device, task=task))
 

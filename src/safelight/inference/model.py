@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from safelight import ops
 from safelight.checkpoints import backbones, conversion, weights_file, weights_manifest
-from safelight.core.card import Card, Precision, Trained, channels_of
+from safelight.core.card import Card, ExecutionSpec, Precision, channels_of
 from safelight.core.options import CardError, make_options, weights_options
 from safelight.core.solver_input import SolverInput, Style
+from safelight.core.task import Task
 from safelight.engine import device as devices
 from safelight.engine.cost import Cost, measure
 from safelight.engine.graph import UnknownLayerError, lower
@@ -25,7 +26,6 @@ from safelight.engine.row_streaming import RowStreaming
 from safelight.features.backbone import Backbone, BackboneError
 from safelight.nn.blocks import extended, grain
 from safelight.ops.color import rgb_to_ycbcr, ycbcr_to_rgb
-from safelight.tasks import Task
 
 PrecisionChoice = Literal["exact", "fast"]
 
@@ -56,11 +56,11 @@ class Model:
         task: Task | None = None,
         trained_with: str = "",
     ) -> None:
-        assert isinstance(card.method, Trained)
+        assert card.network is not None
         self.trained_with = trained_with
         self.card, self.options, self.scale, self.network = card, options, scale, network
-        self.method, self.precision = card.method, precision
-        self.channels = channels_of(card.method, options)
+        self.spec, self.execution, self.precision = card.network, card.execution, precision
+        self.channels = channels_of(card.network, options)
         self.task: Task = card.task if task is None else task
         self._lowered: tuple[object, RowStreaming | None] | None = None
         self._loaded: Backbone | None = None
@@ -84,16 +84,16 @@ class Model:
             BackboneError: The backbone that the network needs has no weights here, or others than it was trained with.
             CardError: The styles don't go with the network.
         """
-        method = self.method
-        if method.network.complete is None:
+        spec = self.spec
+        if spec.complete is None:
             return self.network
         backbone = None
-        if method.network.backbone is not None:
-            name = method.network.backbone(self.options)
+        if spec.backbone is not None:
+            name = spec.backbone(self.options)
             backbone = self._backbone(name) if random is None else backbones.load(name, random=random)
             backbone = backbone.to(y.device)
         problem = SolverInput(task=self.task, y=y, styles=styles, backbone=backbone)
-        return method.network.complete(self.network, self.options, problem).eval()
+        return spec.complete(self.network, self.options, problem).eval()
 
     def _backbone(self, name: str) -> Backbone:
         """Load the backbone that the network was trained with, once for all pictures."""
@@ -110,10 +110,10 @@ class Model:
     @property
     def receptive_radius(self) -> int:
         """How many input pixels away a pixel can still influence the result at its place."""
-        receptive_radius = self.method.network.receptive_radius(self.options, self.scale)
+        receptive_radius = self.spec.receptive_radius(self.options, self.scale)
         if self.scale == 1:
             return receptive_radius
-        if self.method.network.input == "interpolated":
+        if self.spec.input == "interpolated":
             return math.ceil(receptive_radius / self.scale) + _CUBIC_REACH
         return max(receptive_radius, _CUBIC_REACH)  # the chroma's bicubic kernel, where the network looks less far
 
@@ -123,7 +123,7 @@ class Model:
 
         Made again when the weights have changed: some are rewritten or converted, once, and would be the old ones.
         """
-        if self.method.execution.global_statistics:
+        if self.execution.global_statistics:
             return None
         state = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in self.network.parameters())
         if self._lowered is None or self._lowered[0] != state:
@@ -137,7 +137,7 @@ class Model:
     @property
     def _zoom(self) -> int:
         """How much larger the network makes what it gets."""
-        return 1 if self.method.network.input == "interpolated" else self.scale
+        return 1 if self.spec.input == "interpolated" else self.scale
 
     @property
     def _channels(self) -> int:
@@ -173,7 +173,7 @@ class Model:
         Raises:
             ValueError: Another shape.
         """
-        if self.method.network.complete is not None:
+        if self.spec.complete is not None:
             raise ValueError(f"{self.card.id} takes pictures of a style too; call safelight.{self.card.task}")
         if x.ndim != 4 or x.shape[1] not in (1, 3):
             raise ValueError(f"expected (B, 1 or 3, H, W), got {tuple(x.shape)}; move channels that come last")
@@ -193,7 +193,7 @@ class Model:
         return ycbcr_to_rgb(result) if self.task == "deblock" else result
 
     def _run(self, x: Tensor, size: tuple[int, int], tick: Callable[[float], None]) -> Tensor:
-        if self.method.network.input == "interpolated" and self.scale > 1:
+        if self.spec.input == "interpolated" and self.scale > 1:
             x = ops.resize(x, size)
         return self.run(x, tick)
 
@@ -204,7 +204,7 @@ class Model:
         On a CPU it runs strip by strip, if its layers allow it: the same numbers up to rounding, several times faster.
         """
         height, width = x.shape[-2:]
-        execution = self.method.execution
+        execution = self.execution
         if execution.input_noise:
             x = x + execution.input_noise * grain(0, 0, height, width).to(x)
         x = extended(x, execution.size_multiple, execution.padding)
@@ -277,14 +277,14 @@ def open_weights(card: Card, file: Path, scale: float | None = None) -> tuple[Pa
         CheckpointError: The file is broken, of another method, or does not tell its scale.
         OSError: A published file was converted and cannot be kept.
     """
-    method = card.method
-    assert isinstance(method, Trained)
+    spec = card.network
+    assert spec is not None
     path = conversion.ready(card, file)
     header = weights_file.read_header(path)
     name = weights_file.name_of(file)
     if header.method != card.id:
         raise weights_file.CheckpointError(f"{name}: expected weights of {card.id}, got {ascii(header.method)[1:60]}")
-    if method.network.scale_agnostic or len(header.scales) == 1:
+    if spec.scale_agnostic or len(header.scales) == 1:
         return path, header
     named = {int(a or b) for a, b in re.findall(r"(?<![a-z0-9])(?:x(\d)|(\d)x)(?![a-z0-9])", file.name.lower())}
     fitting = tuple(one for one in header.scales if (one in named if named else one == scale))
@@ -324,8 +324,8 @@ def load(
         DeviceError: This machine has no such device.
         OSError: A published file was converted and cannot be kept.
     """
-    method = card.method
-    if not isinstance(method, Trained):
+    spec = card.network
+    if spec is None:
         raise CardError(
             f"{card.id} has no network: it is no trained method; call safelight.{card.task}(x, method={card.name!r})"
         )
@@ -338,22 +338,22 @@ def load(
             known = ", ".join(map(str, header.scales))
             name = weights_file.name_of(weights)
             raise weights_file.CheckpointError(f"{name}: expected weights for x{scale}, got those for {known}")
-    scale = max(method.network.scales) if scale is None else scale
-    if scale not in method.network.scales:
-        raise CardError(f"{card.id} has no scale {scale}; it has: {', '.join(map(str, method.network.scales))}")
-    made = make_options(card, options or {})
+    scale = max(spec.scales) if scale is None else scale
+    if scale not in spec.scales:
+        raise CardError(f"{card.id} has no scale {scale}; it has: {', '.join(map(str, spec.scales))}")
+    made = options if isinstance(options, card.options) else make_options(card, options or {})
     path = find_weights(card, made, scale) if path is None else path
-    network = method.network.build(made, scale)
+    network = spec.build(made, scale)
     weights_file.fits(network, weights_file.read_shapes(path)[0], path)  # before the tensors take memory
     tensors, header = weights_file.load(path)
     weights_file.fill(network, tensors, path)
-    trained_with = str(header.recipe.get("backbone_sha256", "")) if method.network.backbone is not None else ""
+    trained_with = str(header.recipe.get("backbone_sha256", "")) if spec.backbone is not None else ""
     target = devices.choose(device)
-    settled = choose_precision(method, precision, target)
+    settled = choose_precision(card.execution, precision, target)
     return Model(card, made, scale, devices.place(network, target).eval(), settled, task, trained_with)
 
 
-def choose_precision(method: Trained, precision: PrecisionChoice, device: torch.device) -> Precision:
+def choose_precision(execution: ExecutionSpec, precision: PrecisionChoice, device: torch.device) -> Precision:
     """Settle the precision: float32, or in haste the shorter one that the device gains by and the card calls safe.
 
     A card lists a shorter precision only if its loss is measured to be small: see docs/internals/engine.md.
@@ -361,6 +361,6 @@ def choose_precision(method: Trained, precision: PrecisionChoice, device: torch.
     if precision == "exact":
         return "float32"
     if device.type == "cuda":
-        return max(method.execution.precisions, key=("float32", "bfloat16", "float16").index)
-    gains = device.type == "cpu" and "bfloat16" in method.execution.precisions and devices.bfloat16_pays()
+        return max(execution.precisions, key=("float32", "bfloat16", "float16").index)
+    gains = device.type == "cpu" and "bfloat16" in execution.precisions and devices.bfloat16_pays()
     return "bfloat16" if gains else "float32"

@@ -152,7 +152,7 @@ def train(plan: TrainConfig, report: Callable[[Progress], None], *, resume: bool
     exact = 1.0 if not bfloat16 else 0.0 if plan.precision == "bfloat16" else recipe.exact
     short = recipe.steps * (1 - exact)  # the steps in bfloat16, before those in float32
 
-    split = datasets.load(plan.folders, channels_of(method, plan.options))
+    split = datasets.load(plan.folders, channels_of(method.network, plan.options))
     generator = torch.Generator().manual_seed(plan.seed)
     torch.manual_seed(plan.seed)  # the layers' own initialisation draws from torch's global generator
     network = method.network.build(plan.options, plan.scales[0])

@@ -86,7 +86,9 @@ def validate(plan: TrainConfig, network: nn.Module, pictures: Sequence[Tensor]) 
         scale = degradation.scale
         model = Model(plan.card, plan.options, scale, network)
         settings = inference.InferenceRequest(
-            task="upscale" if scale > 1 else plan.card.task, scale=scale if scale > 1 else None, device=plan.device
+            task="upscale" if scale > 1 else plan.card.task,
+            inputs={"scale": scale if scale > 1 else None},
+            device=plan.device,
         )
         runner = inference.Runner(plan.card, settings, {scale: model})
         for picture in pictures:

@@ -12,27 +12,20 @@ import numpy as np
 from anyio import to_thread
 from fastapi import APIRouter
 
-from safelight import catalog
-from safelight.core.card import Card, Optimised, Trained
+from safelight import catalog, tasks
+from safelight.core.card import Card
 from safelight.core.options import CardError
+from safelight.core.task import TaskSpec
 from safelight.inference import describe
 from safelight.media import image
-from safelight.tasks import TASKS, Task
 from safelight.web import openapi
 from safelight.web.errors import RequestError
 from safelight.web.job import ServerJob
 from safelight.web.job_queue import JobQueue
 from safelight.web.parse_request import task_request
-from safelight.web.request_fields import FIX, VERBS, fields_of, fields_of_method, task_of
+from safelight.web.request_fields import fields_of, fields_of_method, task_of, verbs
 
-_TITLES: Final[Mapping[str, str]] = {
-    "upscale": "Enlarge",
-    "denoise": "Clean",
-    "deblock": "Repair JPEG",
-    "inpaint": "Fill",
-    "stylize": "Style",
-    FIX: "Fix",
-}
+_FIX_TITLE: Final = "Fix"
 _WORK: Final = 4e10  # multiply-adds of a network that are enough to tell its pace by
 _SIDES: Final = (64, 384)  # pixels of the picture that a pace is told by, at least and at most
 _PATIENCE: Final = 8.0  # seconds after which an iteration's pace is told by what it has done
@@ -61,7 +54,7 @@ def routes(desk: JobQueue) -> APIRouter:
     @router.get("/tasks", operation_id="tasks", responses=openapi.refusals(401))
     async def tasks() -> list[dict[str, Any]]:
         """List what can be done, by which methods, and what can be said of each: made for a page's controls."""
-        return [_task(verb) for verb in VERBS]
+        return [_task(verb) for verb in verbs()]
 
     return router
 
@@ -70,17 +63,17 @@ def _told(facts: Mapping[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(facts))
 
 
-def _card(task: str, name: str) -> tuple[Task, Card]:
+def _card(task: str, name: str) -> tuple[TaskSpec, Card]:
     """Find a method by what a path says.
 
     Raises:
-        Refusal: 404.
+        RequestError: 404.
     """
     known = task_of(task)
     if known is None:
-        raise RequestError(404, f"there is no task {ascii(task)[:40]}; there are: {', '.join(TASKS)}")
+        raise RequestError(404, f"there is no task {ascii(task)[:40]}; there are: {', '.join(tasks.names())}")
     try:
-        return known, catalog.find(name, known)
+        return known, catalog.find(name, known.name)
     except CardError as error:
         raise RequestError(404, str(error)) from None
 
@@ -88,20 +81,24 @@ def _card(task: str, name: str) -> tuple[Task, Card]:
 def _task(verb: str) -> dict[str, Any]:
     task = task_of(verb)
     methods: list[dict[str, Any]] = []
-    for card in () if task is None else catalog.of_task(task):
-        fields = [asdict(field) for field in fields_of_method(verb, card).values()]
+    for card in () if task is None else catalog.of_task(task.name):
+        assert task is not None
+        fields = [asdict(field) for field in fields_of_method(task, card).values()]
         methods.append(
             {
                 "name": card.name, "id": card.id, "title": card.title, "summary": card.summary,
-                "iterates": isinstance(card.method, Optimised), "learned": isinstance(card.method, Trained),
-                "fields": fields,
+                "iterates": card.method.iterates, "learned": card.method.learned, "fields": fields,
             }
         )  # fmt: skip
-    default = None if task is None else catalog.DEFAULTS[task].name
+    default = None if task is None else catalog.default(task.name)
     return _told(
         {
-            "task": verb, "title": _TITLES[verb], "summary": openapi.summary(verb), "default": default,
-            "methods": methods, "fields": [asdict(field) for field in fields_of(verb).values()] if task is None else [],
+            "task": verb, "title": _FIX_TITLE if task is None else task.title, "summary": openapi.summary(verb),
+            "default": None if default is None else default.name, "methods": methods,
+            "fields": [asdict(field) for field in fields_of(verb).values()] if task is None else [],
+            "takes_picture": task is None or (task.main is not None and task.main.kind == "picture"),
+            "output": "image" if task is None else task.output.kind,
+            "required": [] if task is None else [spec.field_name for spec in task.conditions if spec.required],
         }
     )  # fmt: skip
 
@@ -110,19 +107,19 @@ class _Paces:
     """How long methods take on this machine; each is measured once, when somebody wants to know."""
 
     def __init__(self, desk: JobQueue) -> None:
-        self._desk, self._known, self._one = desk, dict[tuple[Task, str], Mapping[str, Any]](), asyncio.Lock()
+        self._desk, self._known, self._one = desk, dict[tuple[str, str], Mapping[str, Any]](), asyncio.Lock()
 
-    async def of(self, task: Task, card: Card) -> Mapping[str, Any]:
+    async def of(self, task: TaskSpec, card: Card) -> Mapping[str, Any]:
         """Tell it, in seconds for a megapixel that comes in.
 
         Raises:
             Refusal: 503: there is no room at the desk; 422: the method can't run here.
         """
-        key = task, card.id
+        key = task.name, card.id
         async with self._one:
             if key not in self._known:
                 side = _side(task, card)
-                if not isinstance(card.method, Optimised):
+                if not card.method.iterates:
                     await self._run(task, card, _SIDES[0])  # weights are read, and what is compiled is compiled
                 seconds = await self._run(task, card, side)
                 self._known[key] = {
@@ -130,17 +127,17 @@ class _Paces:
                 }  # fmt: skip
         return self._known[key]
 
-    async def _run(self, task: Task, card: Card, side: int) -> float:
+    async def _run(self, task: TaskSpec, card: Card, side: int) -> float:
         desk = self._desk
         held = desk.enter("the server itself")
         try:
             file, mask = _sample(side)
             pictures = {
-                name: [mask if name == "mask" else file]
-                for name, condition in (("mask", "mask"), ("frames", "frames"), ("style", "style"))
-                if condition in card.accepts and (condition != "mask" or task == "inpaint")
+                spec.field_name: [mask if spec.name == "mask" else file]
+                for spec in task.conditions
+                if spec.is_picture and spec.name in card.accepts and (spec.required or spec.name == "frames")
             }
-            ask = task_request(task, {"method": card.name}, file, pictures, device=desk.device, memory=desk.memory)
+            ask = task_request(task.name, {"method": card.name}, file, pictures, device=desk.device, memory=desk.memory)
             job = await to_thread.run_sync(lambda: desk.put(ask, held, lane="slow"))
         except BaseException:
             held.close()
@@ -166,12 +163,12 @@ async def _seconds(job: ServerJob, desk: JobQueue) -> float:
     return job.made.seconds
 
 
-def _side(task: Task, card: Card) -> int:
+def _side(task: TaskSpec, card: Card) -> int:
     """Choose a picture's side that is enough work to tell a pace by, and no more."""
     least, most = _SIDES
-    if not isinstance(card.method, Trained):
-        return 128 if isinstance(card.method, Optimised) else most
-    cost: float = describe.facts(card)["cost"]["multiply_adds"] * (16 if task == "upscale" else 1)
+    if not card.method.learned:
+        return 128 if card.method.iterates else most
+    cost: float = describe.facts(card)["cost"]["multiply_adds"] * (16 if task.output.size == "scaled" else 1)
     return int(min(most, max(least, (_WORK / cost) ** 0.5))) // 4 * 4
 
 

@@ -12,7 +12,6 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from safelight.core.card import Optimised
 from safelight.core.solver_input import SolverProgress
 from safelight.engine.samples import to_samples
 from safelight.web.errors import RequestError
@@ -30,7 +29,7 @@ class StoppedError(Exception):
 
 def iterates(ask: TaskRequest) -> bool:
     """Say whether what is asked for is an iteration, which has a best so far."""
-    return ask.card is not None and isinstance(ask.card.method, Optimised)
+    return ask.card is not None and ask.card.method.iterates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,8 +17,7 @@ from typing import get_args
 
 import torch
 
-from safelight import batch, inference
-from safelight.core.card import Optimised
+from safelight import batch, inference, tasks
 from safelight.engine import device as devices
 from safelight.engine.device import Device
 from safelight.media import image
@@ -209,7 +208,7 @@ class JobQueue:
             )  # fmt: skip
         batch.check_sides((width, height), ask.format or batch.written(frame.format))
         pixels += width * height
-        slow = pixels > _LARGE or (ask.card is not None and isinstance(ask.card.method, Optimised))
+        slow = pixels > _LARGE or (ask.card is not None and ask.card.method.iterates)
         fit: Lane = "slow" if slow else "small" if pixels <= _SMALL else "quick"
         lane = lane or fit
         job = ServerJob(ask, held, pixels, lane, self.limits.seconds, elsewhere=self.maker.places is not None)
@@ -230,7 +229,7 @@ class JobQueue:
     def _size(ask: TaskRequest, frame: image.ImageSpec) -> tuple[int, int]:
         if ask.card is None:
             return frame.width, frame.height
-        task = ask.card.task if ask.settings.task is None else ask.settings.task
+        task = tasks.find(ask.card.task if ask.settings.task is None else ask.settings.task)
         return inference.size_of(ask.card, task, ask.settings, frame.width, frame.height)
 
     # --- jobs that are fetched later ---

@@ -8,19 +8,12 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel
 
 from safelight.web.parse_request import TYPES
-from safelight.web.request_fields import RequestField, fields_of
+from safelight.web.request_fields import RequestField, fields_of, task_of
 
 ROOT: Final = "/api/v1"
 """Where the API begins."""
 
-_SUMMARIES: Final[Mapping[str, str]] = {
-    "upscale": "Enlarge a picture",
-    "denoise": "Remove noise from a picture",
-    "deblock": "Remove what a strong JPEG compression leaves",
-    "inpaint": "Fill in what a mask marks",
-    "stylize": "Give a picture the style of another one",
-    "fix": "Look at a picture and do what it needs",
-}
+_FIX_SUMMARY: Final = "Look at a picture and do what it needs"
 _REASONS: Final[Mapping[int, str]] = {
     400: "The request is malformed.",
     401: "The server's token is missing.",
@@ -63,13 +56,14 @@ class JobFacts(BaseModel):
 
 def summary(verb: str) -> str:
     """Say what a verb does."""
-    return _SUMMARIES[verb]
+    task = task_of(verb)
+    return _FIX_SUMMARY if task is None else task.summary
 
 
 def description(verb: str) -> str:
     """Say how a verb is asked for."""
     return (
-        f"{_SUMMARIES[verb]}. The body is the picture's file, or a form whose part `picture` it is; what is said of "
+        f"{summary(verb)}. The body is the picture's file, or a form whose part `picture` it is; what is said of "
         "the work stands in the query or in the form. The answer is the picture, as a file of the same format unless "
         "another is asked for by `format` or the Accept header, without EXIF and XMP unless `keep_metadata`. With "
         "`Prefer: respond-async` the answer is a job."

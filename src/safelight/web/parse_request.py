@@ -9,12 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from safelight import catalog
+import torch
+
+from safelight import catalog, tasks
 from safelight.core.card import Card
-from safelight.core.options import make_options
-from safelight.degrade import BlurError, blur_kernel
+from safelight.core.inputs import InputSpec, read_numbers
+from safelight.core.options import CardError, make_options
+from safelight.core.task import TaskSpec
 from safelight.engine.device import Device
-from safelight.inference.request import StylePicture
 from safelight.inference.runner import InferenceRequest
 from safelight.media import image
 from safelight.web.errors import RequestError
@@ -43,7 +45,6 @@ class TaskRequest:
         settings: All that is said of the work but for pictures.
         picture: The file that it is about.
         pictures: More files, by the names of their fields.
-        style_weights: Of several styles.
         format: Of the result; ``None``: that of the picture.
         quality: Of a lossy format.
         keep_metadata: Whether EXIF and XMP stay.
@@ -54,7 +55,6 @@ class TaskRequest:
     settings: InferenceRequest
     picture: bytes
     pictures: Mapping[str, tuple[bytes, ...]]
-    style_weights: tuple[float, ...] = ()
     format: str | None = None
     quality: int | None = None
     keep_metadata: bool = False
@@ -145,38 +145,57 @@ def task_request(
         settings = InferenceRequest(device=device, memory=memory)
         return TaskRequest(verb=verb, card=None, settings=settings, picture=picture, pictures={}, **_answer(answer))
     method = rest.pop("method", None)
-    card = catalog.DEFAULTS[task] if method is None else catalog.find(str(method), task)
-    if rest.get("scale") is not None and rest.get("size") is not None:
-        raise RequestError(422, "expected scale or size, got both; leave one out")
-    weights = _weights(rest.pop("style_weights", None), len(pictures.get("style", ())))
+    card = catalog.default(task.name) if method is None else catalog.find(str(method), task.name)
+    if card is None:
+        raise RequestError(422, f"{verb}: expected a method, got none, and none is the default; name one")
     fields = fields_of(verb)
     own = {name: value for name, value in rest.items() if fields[name].methods}
-    said: dict[str, Any] = {name: value for name, value in rest.items() if name not in own}
     make_options(card, own)  # an unknown one is told now
-    settings = InferenceRequest(task=task, options=own, device=device, memory=memory, **said)
-    for name in ("sigma", "blur", "backbone"):
-        _check_taken(card, name, given=said.get(name) is not None)
-    for name, field in (("mask", "mask"), ("frames", "frames"), ("style", "style"), ("begin", "begin")):
-        _check_taken(card, name, given=bool(pictures.get(field)))
-    if isinstance(settings.blur, str):
-        try:
-            blur_kernel(settings.blur)
-        except BlurError as error:
-            raise RequestError(422, str(error)) from None
+    how = {name: rest.pop(name) for name in ("precision", "ensemble") if name in rest}
+    inputs = _inputs(task, card, rest, pictures)
+    settings = InferenceRequest(task=task.name, inputs=inputs, options=own, device=device, memory=memory, **how)
     return TaskRequest(
         verb=verb, card=card, settings=settings, picture=picture,
-        pictures={name: tuple(files) for name, files in pictures.items() if files}, style_weights=weights,
-        **_answer(answer),
+        pictures={name: tuple(files) for name, files in pictures.items() if files}, **_answer(answer),
     )  # fmt: skip
+
+
+def _inputs(
+    task: TaskSpec, card: Card, values: Mapping[str, Value], pictures: Mapping[str, Sequence[bytes]]
+) -> dict[str, Any]:
+    """Read the inputs that a request says in text; of those that are pictures, see that the method takes them.
+
+    Raises:
+        RequestError: 422: the method does not take one, two exclude each other, or one can't be read.
+    """
+    inputs: dict[str, Any] = {}
+    for spec in task.conditions:
+        name = spec.field_name
+        given = bool(pictures.get(name)) if spec.is_picture else values.get(name) is not None
+        if not given:
+            continue
+        if spec.optional and spec.name not in card.accepts:
+            raise RequestError(422, f"{card.id} takes no {name}; leave it out, or choose a method that does")
+        for other in spec.excludes:
+            if values.get(other) is not None:
+                raise RequestError(422, f"expected {name} or {other}, got both; leave one out")
+        if not spec.is_picture:
+            inputs[spec.name] = _read(spec, values[name])
+    return inputs
+
+
+def _read(spec: InputSpec, value: Value) -> Any:  # noqa: ANN401 - of any kind
+    try:
+        read = read_numbers(str(value), spec.field_name) if spec.kind == "numbers" else value
+        if spec.file and spec.prepare is not None:  # a text that names something: told now
+            spec.prepare(read, torch.device("cpu"))
+    except CardError as error:
+        raise RequestError(422, str(error)) from None
+    return read
 
 
 def _answer(values: Mapping[str, Any]) -> dict[str, Any]:
     return {"format": None, "quality": None, "keep_metadata": False, **values}
-
-
-def _check_taken(card: Card, name: str, *, given: bool) -> None:
-    if given and name not in card.accepts:
-        raise RequestError(422, f"{card.id} takes no {name}; leave it out, or choose a method that does")
 
 
 def _check_files(verb: str, pictures: Mapping[str, Sequence[bytes]]) -> None:
@@ -191,36 +210,21 @@ def _check_files(verb: str, pictures: Mapping[str, Sequence[bytes]]) -> None:
             raise RequestError(422, f"{name}: expected at most {most} files, got {len(files)}")
 
 
-def _weights(said: Value | None, styles: int) -> tuple[float, ...]:
-    if said is None:
-        return (1.0,) * styles
-    try:
-        weights = tuple(float(part) for part in str(said).split(","))
-    except ValueError:
-        raise RequestError(422, "style_weights: expected numbers with commas, such as 0.7,0.3") from None
-    if len(weights) != styles:
-        raise RequestError(422, f"style_weights: expected {styles}, one for each style, got {len(weights)}")
-    return weights
-
-
 def with_pictures(ask: TaskRequest, pictures: Mapping[str, tuple[image.Picture, ...]]) -> InferenceRequest:
-    """Put the further pictures, which are decoded now, into the settings.
+    """Put the further pictures, which are decoded now, into the request.
 
-    Raises:
-        Refusal: 422: not as many masks as styles.
+    Args:
+        ask: The request.
+        pictures: By the names of their fields.
     """
-    settings = ask.settings
-    masks, styles = pictures.get("style_mask", ()), pictures.get("style", ())
-    if masks and len(masks) != len(styles):
-        raise RequestError(422, f"style_mask: expected {len(styles)}, one for each style, got {len(masks)}")
-    seen = zip(styles, ask.style_weights, masks or (None,) * len(styles), strict=True)
-    return replace(
-        settings,
-        mask=next(iter(pictures.get("mask", ())), None),
-        begin=next(iter(pictures.get("begin", ())), None),
-        frames=pictures.get("frames", ()),
-        styles=tuple(StylePicture(picture=picture, weight=weight, mask=mask) for picture, weight, mask in seen),
-    )
+    if ask.card is None:
+        return ask.settings
+    found: dict[str, Any] = {}
+    for spec in tasks.find(ask.verb).conditions:
+        files = pictures.get(spec.field_name, ())
+        if spec.is_picture and files:
+            found[spec.name] = files if spec.kind == "pictures" else files[0]
+    return replace(ask.settings, inputs={**ask.settings.inputs, **found})
 
 
 def acceptable(accept: str | None, format: str) -> str:  # noqa: A002

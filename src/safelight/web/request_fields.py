@@ -7,21 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from typing import Final, Literal, get_args
+from functools import lru_cache
+from typing import Final, Literal, cast, get_args
 
-from safelight import catalog, features
-from safelight.core.card import Card, Trained
+from safelight import catalog, tasks
+from safelight.core.card import Card
+from safelight.core.inputs import InputSpec
 from safelight.core.options import OptionFact, option_facts
-from safelight.core.solver_input import Condition
+from safelight.core.task import TaskSpec
 from safelight.inference.model import PrecisionChoice
 from safelight.media import image
-from safelight.tasks import TASKS, Task
 
 FIX: Final = "fix"
-VERBS: Final[tuple[str, ...]] = (*TASKS, FIX)
 
 Kind = Literal["text", "number", "integer", "flag", "picture", "pictures"]
+
+
+def verbs() -> tuple[str, ...]:
+    """List what a server can be asked to do to a picture: the tasks that make pictures of pictures, and ``fix``."""
+    return (*tasks.names(), FIX)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,9 +55,6 @@ class RequestField:
     methods: tuple[str, ...] = ()
 
 
-_SIZE = r"^([1-9][0-9]{0,5}x([1-9][0-9]{0,5})?|x[1-9][0-9]{0,5})$"
-_WEIGHTS = r"^[0-9.]{1,12}(,[0-9.]{1,12}){0,15}$"
-
 # Of the answer, whatever the task is.
 _ANSWER = (
     RequestField(
@@ -73,94 +74,54 @@ _HOW = (
         name="ensemble", kind="flag", default=False,
         help="Average over the 8 turns and mirrorings: better, 8 times the work.",
     ),
-    RequestField(name="seed", kind="integer", help="Of methods that draw at random.", low=0, high=2**31 - 1, default=0),
 )  # fmt: skip
 
-# What a task has, whatever the method is.
-_OF_TASK: Mapping[str, tuple[RequestField, ...]] = {
-    "upscale": (
-        RequestField(name="scale", kind="number", help="The zoom, whole or not; 4 without it and size.", low=1, high=32),
-        RequestField(name="size", kind="text", help="The size instead: 3840x2160, 3840x or x2160.", pattern=_SIZE),
-        RequestField(
-            name="consistent", kind="flag", default=False,
-            help="Change a network's result so that shrinking it gives the input back.",
-        ),
-    ),
-    "denoise": (
-        RequestField(name="strength", kind="number", help="From 0, the picture, to 1, the result.", low=0, high=1, default=1),
-    ),
-    "deblock": (
-        RequestField(name="strength", kind="number", help="From 0, the picture, to 1, the result.", low=0, high=1, default=1),
-    ),
-    "inpaint": (),
-    "stylize": (),
-    FIX: (),
-}  # fmt: skip
+
+def _field(spec: InputSpec) -> RequestField:
+    """Make the field of an input; what is unbounded in a program is bounded here."""
+    default = spec.default if isinstance(spec.default, str | float | bool) else None
+    kinds: Mapping[str, Kind] = {"numbers": "text", "bytes": "picture"}
+    return RequestField(
+        name=spec.field_name, kind=kinds.get(spec.kind, cast("Kind", spec.kind)), help=spec.help, low=spec.low,
+        high=255 if spec.kind == "number" and spec.low is not None and spec.high is None else spec.high,
+        choices=() if spec.choices is None else tuple(spec.choices()), pattern=spec.pattern, default=default,
+    )  # fmt: skip
 
 
-def _of_condition(condition: Condition) -> tuple[RequestField, ...]:
-    """List what is said of a condition that some methods take."""
-    match condition:
-        case "sigma":
-            text = "Standard deviation of the noise, in units of 0 to 255, where it is known."
-            return (RequestField(name="sigma", kind="number", help=text, low=0, high=255),)
-        case "blur":
-            text = "What blurred the picture: gaussian:SIGMA or none."
-            return (RequestField(name="blur", kind="text", help=text, pattern=r"^(none|gaussian:[0-9.]{1,12})$"),)
-        case "mask":
-            text = "A picture of the same size, white (or opaque) where to fill."
-            return (RequestField(name="mask", kind="picture", help=text),)
-        case "frames":
-            return (RequestField(name="frames", kind="pictures", help="More pictures of the same scene, of one size."),)
-        case "style":
-            text = "A picture of the content's size, white where a style is seen; one for each style."
-            return (
-                RequestField(name="style", kind="pictures", help="A picture whose style is taken; several are mixed."),
-                RequestField(name="style_weights", kind="text", help="Of several styles: 0.7,0.3.", pattern=_WEIGHTS),
-                RequestField(name="style_mask", kind="pictures", help=text),
-            )
-        case "size":
-            text = "The size of the result: 1024x512, 1024x or x512."
-            return (RequestField(name="size", kind="text", help=text, pattern=_SIZE),)
-        case "backbone":
-            text = "The network that pictures are compared by: one that the server has."
-            names = tuple(each.name for each in features.BACKBONES)
-            return (RequestField(name="backbone", kind="text", help=text, choices=names),)
-        case "begin":
-            return (RequestField(name="begin", kind="picture", help="A picture of the content's size to begin with."),)
+def task_of(name: str) -> TaskSpec | None:
+    """Find the task that is called so; ``None``: there is none."""
+    return next((task for task in tasks.TASKS if task.name == name), None)
 
 
-def task_of(name: str) -> Task | None:
-    """Find the task that is called so."""
-    known: Task | None = next((task for task in TASKS if task == name), None)
-    return known
-
-
-@cache
 def fields_of(verb: str) -> Mapping[str, RequestField]:
     """List what can be said of a task, or of ``fix``, by name."""
+    return _fields_of(verb, tasks.names(), tuple(card.id for card in catalog.CARDS))
+
+
+@lru_cache(maxsize=64)
+def _fields_of(verb: str, *known: tuple[str, ...]) -> Mapping[str, RequestField]:  # noqa: ARG001 - what it depends on
     task = task_of(verb)
     if task is None:
         return {field.name: field for field in _ANSWER}
-    cards, default = catalog.of_task(task), catalog.DEFAULTS.get(task)
+    cards, default = catalog.of_task(task.name), catalog.default(task.name)
     method = RequestField(
         name="method", kind="text", help="Which one of /methods; the server's choice without.",
         choices=tuple(card.name for card in cards), default=default.name if default else None,
     )  # fmt: skip
-    return {method.name: method, **_fields(verb, cards)}
+    return {method.name: method, **_fields(task, cards)}
 
 
-def fields_of_method(verb: str, card: Card) -> Mapping[str, RequestField]:
+def fields_of_method(task: TaskSpec, card: Card) -> Mapping[str, RequestField]:
     """List what can be said of a task where this method does it, within the method's own bounds."""
-    found = _fields(verb, (card,))
-    useless = () if isinstance(card.method, Trained) else ("precision", "ensemble", "consistent")
+    found = _fields(task, (card,))
+    useless = () if card.method.learned else ("precision", "ensemble", "consistent")
     return {name: field for name, field in found.items() if name not in useless}
 
 
-def _fields(verb: str, cards: tuple[Card, ...]) -> dict[str, RequestField]:
-    taken = [condition for condition in get_args(Condition) if any(condition in card.accepts for card in cards)]
-    said = (*_OF_TASK[verb], *(field for condition in taken for field in _of_condition(condition)), *_HOW)
-    found = {field.name: field for field in reversed(said)}  # of two, the task's own
+def _fields(task: TaskSpec, cards: tuple[Card, ...]) -> dict[str, RequestField]:
+    accepted = frozenset[str]().union(*(card.accepts for card in cards))
+    inputs = [spec for spec in task.conditions if not spec.optional or spec.name in accepted]
+    found = {field.name: field for field in (*map(_field, inputs), *_HOW)}
     return {**found, **_options(cards, found), **{field.name: field for field in _ANSWER}}
 
 

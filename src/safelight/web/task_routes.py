@@ -23,7 +23,7 @@ from safelight.web.job import HeldRoom, JobResult, ServerJob
 from safelight.web.job_queue import JobQueue
 from safelight.web.openapi import ROOT
 from safelight.web.parse_request import TYPES, TaskRequest, acceptable, read_fields, task_request
-from safelight.web.request_fields import VERBS
+from safelight.web.request_fields import verbs
 
 _SIGHT = 3.0  # seconds to wait for an iteration's next step
 _PULSE = 10.0  # seconds between two signs of life in a stream of events
@@ -32,7 +32,7 @@ _PULSE = 10.0  # seconds between two signs of life in a stream of events
 def routes(desk: JobQueue) -> APIRouter:
     """Make the API of a desk."""
     router = APIRouter(prefix=ROOT)
-    for verb in VERBS:
+    for verb in verbs():
         router.add_api_route(
             f"/{verb}", _endpoint(verb, desk), methods=["POST"], operation_id=verb, summary=openapi.summary(verb),
             responses=openapi.answers_of_work(), openapi_extra=openapi.request(verb), response_class=Response,

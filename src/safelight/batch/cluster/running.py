@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import safelight
+from safelight import tasks
 from safelight.batch import remote
 from safelight.batch.cluster.messages import ClusterError, Order, Pool, RemoteJob
 from safelight.batch.cluster.planning import ClusterPlan
@@ -79,12 +80,15 @@ def run(
     jobs = {errand.output: errand.job for errand in left} if manifest is not None else {}
     mark = secrets.token_hex(4)
     weights = settings.weights and Path(os.path.abspath(settings.weights))  # noqa: PTH100 - links stay
-    blur = settings.blur
-    if blur is not None and Path(blur).is_file():
-        blur = Path(os.path.abspath(blur))  # noqa: PTH100 - as above
+    specs = () if settings.task is None else tasks.find(settings.task).conditions
+    named = {
+        spec.name: Path(os.path.abspath(settings.inputs[spec.name]))  # noqa: PTH100 - as above
+        for spec in specs
+        if spec.file and settings.inputs.get(spec.name) is not None and Path(settings.inputs[spec.name]).is_file()
+    }
     with _witness(None if preview else plan.folder, mark) as witness:
         order = Order(
-            card=card, settings=replace(settings, weights=weights, blur=blur), files=files, preview=preview,
+            card=card, settings=replace(settings, weights=weights, inputs={**settings.inputs, **named}), files=files, preview=preview,
             cpus=pool.cpus, version=safelight.__version__, mark=mark, witness=witness,
         )  # fmt: skip
         try:

@@ -17,6 +17,7 @@ from safelight.checkpoints import provenance
 from safelight.checkpoints.weights_file import write_atomic
 from safelight.core.card import Card, Score
 from safelight.core.options import make_options
+from safelight.core.task import Task
 from safelight.evaluation.bench import matlab, quality, speed, verdict
 from safelight.evaluation.bench.markdown import tables
 from safelight.evaluation.bench.plot import draw
@@ -34,7 +35,6 @@ from safelight.evaluation.bench.records import (
 )
 from safelight.evaluation.bench.speed import CLOCK, Clock, Timing
 from safelight.evaluation.bench.tracks import TRACKS, Track
-from safelight.tasks import Task
 from safelight.training.datasets import DataError
 
 __all__ = ["AnchorError", "Clock", "run", "tables"]

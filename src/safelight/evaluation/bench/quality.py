@@ -16,13 +16,13 @@ from safelight import degrade, inference, metrics
 from safelight.checkpoints import weights_manifest
 from safelight.core.card import Card, Channels, Trained, channels_of
 from safelight.core.options import CardError, make_options, option_facts
+from safelight.core.task import Task
 from safelight.engine.cost import measure
 from safelight.engine.samples import to_tensor
 from safelight.evaluation.bench.records import DataSet, Missing, Values
 from safelight.evaluation.bench.tracks import INPUT, Kind, Sample, SetSpec, Track, fingerprint
 from safelight.inference import model
 from safelight.media import image
-from safelight.tasks import Task
 from safelight.training import datasets
 from safelight.training.datasets import DataError
 
@@ -235,10 +235,12 @@ def ready(track: Track, card: Card, options: Values, level: int, weights: Path |
     """
     settings = inference.InferenceRequest(
         task=track.task,
-        scale=level if track.task == "upscale" else None,
+        inputs={
+            "scale": level if track.task == "upscale" else None,
+            "sigma": level if track.task == "denoise" and "sigma" in card.accepts else None,
+        },
         options=options,
         weights=weights,
-        sigma=level if track.task == "denoise" and "sigma" in card.accepts else None,
     )
     runner = inference.prepare(card, settings)
     fast = inference.prepare(card, replace(settings, precision="fast"))
@@ -246,7 +248,7 @@ def ready(track: Track, card: Card, options: Values, level: int, weights: Path |
     if not isinstance(method, Trained):
         return Entry(card=card, options=options, level=level, runner=runner, channels="y")
     assert weights is not None
-    channels = channels_of(method, make_options(card, options))
+    channels = channels_of(method.network, make_options(card, options))
     network = model.load(card, scale=track.scale(level), weights=weights, device="cpu").network
     cost = measure(network, 1 if channels == "y" else 3)
     return Entry(

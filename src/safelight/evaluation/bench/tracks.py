@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from safelight import catalog, degrade, metrics, ops
+from safelight.core.task import Task
 from safelight.media import image
 from safelight.media.image import Picture
-from safelight.tasks import Task
 
 Kind = Literal["luma", "gray", "rgb"]
 

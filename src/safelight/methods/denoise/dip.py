@@ -44,8 +44,8 @@ from torch import Tensor, nn
 from safelight.core.card import Card, Optimised, Paper, Score
 from safelight.core.options import CardError, option
 from safelight.core.solver_input import ProgressCallback, SolverInput, SolverProgress, SolverResult
+from safelight.core.task import Task
 from safelight.ops import noise
-from safelight.tasks import Task
 
 SCALES = 5
 DEPTH = 32  # channels of z

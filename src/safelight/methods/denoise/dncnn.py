@@ -44,11 +44,11 @@ from safelight.core.card import (
     TrainingSpec,
 )
 from safelight.core.options import option
+from safelight.core.task import Task
 from safelight.core.training import Regression
 from safelight.degrade import Degradation, Noise
 from safelight.nn.blocks import ResidualChain
 from safelight.nn.soap import Soap
-from safelight.tasks import Task
 
 LEVELS: Mapping[Literal["S15", "S25", "S50"], int] = {"S15": 15, "S25": 25, "S50": 50}  # of DnCNN-S, of 255
 NEAR = 2.0  # of 255: a told sigma this near to a level is that level

@@ -29,11 +29,11 @@ from torch import Tensor, nn
 
 from safelight.core.card import Card, NetworkSpec, Paper, Promise, Recipe, Score, Trained, TrainingSpec
 from safelight.core.options import option
+from safelight.core.task import Task
 from safelight.core.training import Regression
 from safelight.degrade import Degradation, Mixture, Noise, Shrink
 from safelight.nn.blocks import begin_as_identity
 from safelight.nn.soap import Soap
-from safelight.tasks import Task
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,11 +49,11 @@ from safelight.core.card import (
     TrainingSpec,
 )
 from safelight.core.options import option
+from safelight.core.task import Task
 from safelight.degrade import AsItIs
 from safelight.features.backbone import Backbone
 from safelight.nn.blocks import InstanceNorm, grain
 from safelight.nn.soap import Soap
-from safelight.tasks import Task
 
 STYLE = ("relu1_2", "relu2_2", "relu3_3", "relu4_1")  # of lens and of VGG
 CONTENT = "relu3_2"

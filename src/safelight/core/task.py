@@ -1,0 +1,66 @@
+"""The record that is one task. Every face of the toolkit is made of these records, and knows no task by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from safelight.core.inputs import InputSpec
+from safelight.core.outputs import OutputSpec
+
+if TYPE_CHECKING:
+    from safelight.core.benchmark import Benchmark
+
+Task: TypeAlias = str
+"""The name of a task: a verb of the command line, and the folder of its methods."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskSpec:
+    """One task: what goes in, what comes out, how results are measured.
+
+    Attributes:
+        name: The verb of the command line, the Python function, the route of the HTTP API, and the folder of the
+            methods.
+        title: On a page, one or two words.
+        summary: One line in the imperative, without a full stop: of the HTTP API and of lists.
+        help: The first sentence that the command line and the Python function say.
+        details: More of it, whole sentences.
+        inputs: What a user may tell, in the order of the Python function's parameters; what is worked on comes first.
+        output: What comes out.
+        default: The name of the method that runs when nobody chooses, ``NAME`` or ``TASK/NAME``; ``None``: there is
+            none, and one has to be named.
+        level: How a level of difficulty is written, with ``{}`` for the number, such as ``x{}`` or ``sigma {}``.
+        headline: Words that the name of a score in a weights file has, where that score stands for the method.
+        benchmark: Makes the record that says how methods of the task are measured; a function, since that record needs
+            torch. ``None``: the task has no benchmark.
+        example: A doctest of the Python function, without the prompt's indentation.
+    """
+
+    name: str
+    title: str
+    summary: str
+    help: str
+    details: str = ""
+    inputs: tuple[InputSpec, ...] = ()
+    output: OutputSpec = OutputSpec()
+    default: str | None = None
+    level: str = "{}"
+    headline: tuple[str, ...] = ()
+    benchmark: Callable[[], Benchmark] | None = None
+    example: str = ""
+
+    @property
+    def main(self) -> InputSpec | None:
+        """What is worked on: a picture, a clip, or a file of bytes; ``None`` where nothing goes in."""
+        return next((spec for spec in self.inputs if spec.main), None)
+
+    @property
+    def conditions(self) -> tuple[InputSpec, ...]:
+        """What may be told beside what is worked on."""
+        return tuple(spec for spec in self.inputs if not spec.main)
+
+    def input(self, name: str) -> InputSpec | None:
+        """Find an input by its name; ``None``: the task has none that is called so."""
+        return next((spec for spec in self.inputs if spec.name == name), None)
