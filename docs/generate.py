@@ -16,6 +16,8 @@ from pathlib import Path
 from parts import blind, engine, guides, index, lens, methods, queue, results, scale, server, stylize, training
 from parts.measured import MEASURED
 
+from safelight.api import stubs
+
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = (
     "README.md",
@@ -63,7 +65,11 @@ PARTS: dict[str, Callable[[], str]] = {
     **MEASURED,
 }
 
-FILES: dict[str, Callable[[], str]] = {"src/safelight/methods/index.json": index.index}
+FILES: dict[str, Callable[[], str]] = {
+    "src/safelight/methods/index.json": index.index,
+    "src/safelight/api/task_functions.pyi": stubs.functions_stub,
+    "src/safelight/__init__.pyi": stubs.package_stub,
+}
 """Files that are generated as a whole."""
 
 _PART = re.compile(r"(?P<start><!-- generated: (?P<name>[\w-]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)

@@ -104,7 +104,9 @@ OF_TYPER = {
     "typer", "click", "shellingham", "typing_extensions", "annotated_doc",
     "pydantic", "pydantic_core", "annotated_types", "typing_inspection",
 }  # fmt: skip
-LIGHT = {"safelight", "safelight.cli", "safelight.cli.verbs", "safelight.tasks"}
+LIGHT = {"safelight", "safelight.cli", "safelight.cli.verbs", "safelight.tasks"} | {
+    f"safelight.core{name}" for name in ("", ".inputs", ".options", ".outputs", ".task")
+}
 
 
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",), ("--version",)])
@@ -124,7 +126,7 @@ def test_help_is_quick():
 
 @pytest.mark.parametrize(
     ("words", "module"),
-    [("safelight doc", None), ("safelight upscale --method bi", "restore"), ("safelight fetch vg", "fetch")],
+    [("safelight doc", None), ("safelight upscale --method bi", "task_verbs"), ("safelight fetch vg", "fetch")],
 )
 def test_completing_imports_typer_and_the_verb_alone(words, module):
     said, _, modules = loaded_by(

@@ -106,8 +106,8 @@ def rows(name: str, scale: int) -> list[dict[str, Any]]:
     exact = load(catalog.find(name), scale=scale, device="cpu")
     fast = load(catalog.find(name), scale=scale, device="cpu", precision="fast")
     network = exact.network.requires_grad_(False)
-    channels = 1 if exact.method.network.channels == "y" else 3
-    zoom = 1 if exact.method.network.input == "interpolated" else scale
+    channels = 1 if exact.spec.channels == "y" else 3
+    zoom = 1 if exact.spec.input == "interpolated" else scale
     flop = 2e-9 * exact.cost.multiply_adds * zoom**2  # for each pixel of the input, 1e9 operations
     made: list[dict[str, Any]] = []
 

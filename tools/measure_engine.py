@@ -87,7 +87,7 @@ def limit(bench: Bench, dtype: torch.dtype) -> dict[str, Any]:
 
 def work(model: Model) -> float:
     """The network's work on the picture, in floating point operations."""
-    zoom = 1 if model.method.network.input == "interpolated" else model.scale
+    zoom = 1 if model.spec.input == "interpolated" else model.scale
     return 2 * model.cost.multiply_adds * WIDTH * HEIGHT * zoom**2
 
 
@@ -106,7 +106,7 @@ def network(bench: Bench, name: str, scale: int, limits: dict[str, dict[str, Any
     card, kind = catalog.find(name), device_name(bench.device)
     exact = load(card, scale=scale, device=kind)
     fast = load(card, scale=scale, device=kind, precision="fast")
-    channels = 1 if exact.method.network.channels == "y" else 3
+    channels = 1 if exact.spec.channels == "y" else 3
     x = torch.rand(1, channels, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0)).to(bench.device)
     plain: nn.Module = cast("Any", copy.deepcopy(exact.network)).to(memory_format=torch.contiguous_format)
     ways: list[Callable[[], Tensor]] = [lambda: plain(x), engine(exact, x)]

@@ -85,7 +85,7 @@ def row(track: Track, card: Card, options: Values, level: int, pictures: Picture
         "task": track.task,
         "set": pictures.spec.name,
         "level": level,
-        "listed": "bfloat16" in exact_model.method.execution.precisions,
+        "listed": "bfloat16" in exact_model.execution.precisions,
         "exact_psnr": round(exact_psnr, 4),
         "fast_psnr": round(fast_psnr, 4),
         "loss": round(exact_psnr - fast_psnr, 4),

@@ -8,15 +8,15 @@ from typing import Any
 
 from parts.common import NONE, decibels, missing, no_results, stored, table
 from parts.results import measured_on
-from safelight.catalog import DEFAULTS
+from safelight import tasks
+from safelight.catalog import default
 from safelight.evaluation.bench.records import label
 from safelight.evaluation.bench.tracks import TRACKS
-from safelight.tasks import TASKS, Task
 
 _GUIDES = "guides.json", "python tools/make_guides.py"
 
 
-def choice(task: Task) -> str:
+def choice(task: str) -> str:
     """The best measured method of a task beside its default, on each test set at its middle level."""
     if stored(f"{task}.json") is None:
         return no_results(task)
@@ -35,17 +35,18 @@ def overview() -> str:
     )
 
 
-def _choices(task: Task) -> list[list[str]]:
+def _choices(task: str) -> list[list[str]]:
     """A line for each test set of a task: what it is, before, the best, the default."""
     results = stored(f"{task}.json")
     assert results is not None
     track = TRACKS[task]
     level = track.levels[len(track.levels) // 2]
-    default = DEFAULTS[task].id
+    chosen = default(task)
+    assert chosen is not None
     lines: list[list[str]] = []
     for spec in track.sets:
         rows = [row for row in results["rows"] if (row["set"], row["level"]) == (spec.name, level)]
-        usual = next((row for row in rows if (row["method"], row["options"]) == (default, {})), None)
+        usual = next((row for row in rows if (row["method"], row["options"]) == (chosen.id, {})), None)
         anchor = next(
             (
                 known["measured"]
@@ -97,5 +98,5 @@ def fix_estimates() -> str:
 
 CHOICES: dict[str, Callable[[], str]] = {f"choice-{task}": partial(choice, task) for task in TRACKS}
 EXAMPLES: dict[str, Callable[[], str]] = {
-    f"example-{task}": partial(example, task) for task in (*(t for t in TASKS if t != "stylize"), "fix")
+    f"example-{task}": partial(example, task) for task in (*(t for t in tasks.names() if t != "stylize"), "fix")
 }

@@ -12,6 +12,7 @@ from urllib.parse import quote
 import torch
 
 from parts.common import NONE, called, table, trained
+from safelight import tasks
 from safelight.catalog import default as default_of
 from safelight.catalog import of_task
 from safelight.core.card import Card, ClosedForm, Interpolation, Optimised, Trained, channels_of
@@ -128,5 +129,5 @@ def method_file() -> str:
     return f"```python\n{path.read_text(encoding='utf-8').rstrip()}\n```"
 
 
-METHODS: dict[str, Callable[[], str]] = {f"methods-{task}": partial(methods, task) for task in TASKS}
-OPTIONS: dict[str, Callable[[], str]] = {f"options-{task}": partial(options, task) for task in TASKS}
+METHODS: dict[str, Callable[[], str]] = {f"methods-{task}": partial(methods, task) for task in tasks.names()}
+OPTIONS: dict[str, Callable[[], str]] = {f"options-{task}": partial(options, task) for task in tasks.names()}

@@ -27,7 +27,7 @@ _OTHERS = {
     "write": "safelight.api.basics",
 }
 
-__all__ = sorted([*_OTHERS, *tasks.names(), "__version__"])  # noqa: PLE0605 - the tasks are records
+__all__ = sorted([*_OTHERS, *tasks.names(), "__version__"])  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - as the language has it

@@ -95,7 +95,7 @@ def _input_facts(spec: InputSpec, value: Any) -> Any:  # noqa: ANN401 - as JSON 
             return hashlib.sha256(Path(value).read_bytes()).hexdigest()
         case "bytes":
             return hashlib.sha256(value).hexdigest()
-        case "text" if not isinstance(value, (str, tuple)):  # a backbone that is loaded
+        case "text" if hasattr(value, "weights"):  # a backbone that is loaded
             return f"{value.name}, {value.weights}"
         case _:
             return value

@@ -1,8 +1,8 @@
 """Weights that others published, turned once into files of ours: recognised, checked, renamed and kept in a cache.
 
 A file is taken for what its content is, not its name. What ``torch.save`` wrote is read by a process of its own, which
-runs nothing of it (``safelight.checkpoints.foreign``) and says where the tensors lie; their numbers are then read from those
-places. Which layouts there are stands on the cards.
+runs nothing of it (``safelight.checkpoints.foreign``) and says where the tensors lie; their numbers are then read
+from those places. Which layouts there are stands on the cards.
 """
 
 from __future__ import annotations

@@ -321,6 +321,7 @@ class ExecutionSpec:
         size_multiple: What height and width of the network's input have to be multiples of, and at least twice. The
             picture is mirrored at its borders to get there.
         padding: How many mirrored pixels the network wants to see around a picture. They are cut off the result.
+        bytes: Memory that a network takes, per pixel of the result, which is run on the whole picture at once.
         input_noise: Standard deviation, in [0, 1], of the noise (``blocks.grain``) that is added to the input.
     """
 
@@ -328,6 +329,7 @@ class ExecutionSpec:
     global_statistics: bool = False
     size_multiple: int = 1
     padding: int = 0
+    bytes: int = 0
     input_noise: float = 0.0
 
 

@@ -22,7 +22,7 @@ InputKind = Literal["number", "integer", "flag", "text", "numbers", "picture", "
 """``numbers`` are several with commas between them; ``pictures`` any number of pictures; ``bytes`` a file as it is."""
 
 Convert = Callable[[Mapping[str, Any], "Tensor | None"], Any]
-"""Turns a request's inputs, and the picture as a tensor (1, C, H, W) where the task has one, into what a method gets."""
+"""Turns a request's inputs, and the picture (1, C, H, W) where the task has one, into what a method gets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 from safelight.core.inputs import InputSpec
 from safelight.core.outputs import OutputSpec
-
-if TYPE_CHECKING:
-    from safelight.core.benchmark import Benchmark
 
 Task: TypeAlias = str
 """The name of a task: a verb of the command line, and the folder of its methods."""
@@ -44,11 +41,11 @@ class TaskSpec:
     help: str
     details: str = ""
     inputs: tuple[InputSpec, ...] = ()
-    output: OutputSpec = OutputSpec()
+    output: OutputSpec = field(default_factory=OutputSpec)
     default: str | None = None
     level: str = "{}"
     headline: tuple[str, ...] = ()
-    benchmark: Callable[[], Benchmark] | None = None
+    benchmark: Callable[[], Any] | None = None
     example: str = ""
 
     @property

@@ -419,11 +419,10 @@ class SolverExecutor:
         self._check_memory(y, target, zoom)
         y = y.to(job.device)
         known = {each.name for each in dataclasses.fields(SolverInput)}
-        found = job.converted(y) | {"size": target if own_size else None}
-        given = SolverInput(
-            task=job.task.name, y=y, scale=zoom, extra={name: found[name] for name in found.keys() - known},
-            **{name: found[name] for name in found.keys() & known - {"scale"}},
-        )  # fmt: skip
+        found: dict[str, Any] = job.converted(y) | {"size": target if own_size else None}
+        own: dict[str, Any] = {name: found[name] for name in found.keys() & known - {"scale"}}
+        extra = {name: found[name] for name in found.keys() - known}
+        given = SolverInput(task=job.task.name, y=y, scale=zoom, extra=extra, **own)
         match self.method:
             case ClosedForm(solve=solve):
                 made = solve(given, job.options)

@@ -33,7 +33,10 @@ LEAST, MOST = 16, 2048  # pixels: the sides that pictures may be asked for in
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InspectionRequest:
-    """What a user asks of a view; see ``InspectorInput``. ``options`` are the view's own, loose; ``side`` is 16 if not said."""
+    """What a user asks of an inspector; see ``InspectorInput``.
+
+    ``options`` are the inspector's own, loose; ``side`` is 16 if it is not told.
+    """
 
     layers: tuple[str, ...] = ()
     channels: tuple[int, ...] = ()
@@ -121,7 +124,7 @@ def of_backbone(backbone: Backbone) -> InspectedNetwork:
 
 def of_model(loaded: Model) -> InspectedNetwork:
     """Look into a network that restores."""
-    zoom = loaded.scale if loaded.method.network.input == "interpolated" else 1
+    zoom = loaded.scale if loaded.spec.input == "interpolated" else 1
     name = loaded.card.id if loaded.scale == 1 else f"{loaded.card.id} x{loaded.scale}"
     return InspectedNetwork(loaded.network, name, channels=1 if loaded.channels == "y" else 3, zoom=zoom)
 

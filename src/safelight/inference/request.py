@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from safelight.core.card import Card, MissingPackageError
 from safelight.core.inputs import InputSpec
@@ -72,8 +72,8 @@ def _read(spec: InputSpec, value: Any) -> Any:  # noqa: ANN401 - of any kind
         case "picture":
             return image.from_any(value)
         case "pictures":
-            given = tuple(value) if isinstance(value, (list, tuple)) else (value,)
-            return tuple(image.from_any(each) for each in given)
+            several: Sequence[Any] = cast("Sequence[Any]", value) if isinstance(value, list | tuple) else (value,)
+            return tuple(image.from_any(each) for each in several)
         case "numbers":
             return tuple(value)
         case _:

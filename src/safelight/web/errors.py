@@ -20,7 +20,7 @@ GONE = Response(status_code=499)
 RETRY = 5  # seconds, of Retry-After where nothing better is known
 
 
-class RequestError(Exception):  # noqa: N818 - it is an answer, and no fault of this program
+class RequestError(Exception):
     """A request that is not served, and why.
 
     Args:

@@ -151,7 +151,7 @@ def task_request(
     fields = fields_of(verb)
     own = {name: value for name, value in rest.items() if fields[name].methods}
     make_options(card, own)  # an unknown one is told now
-    how = {name: rest.pop(name) for name in ("precision", "ensemble") if name in rest}
+    how: dict[str, Any] = {name: rest.pop(name) for name in ("precision", "ensemble") if name in rest}
     inputs = _inputs(task, card, rest, pictures)
     settings = InferenceRequest(task=task.name, inputs=inputs, options=own, device=device, memory=memory, **how)
     return TaskRequest(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, Literal, cast, get_args
+from typing import Final, Literal, get_args
 
 from safelight import catalog, tasks
 from safelight.core.card import Card
@@ -80,9 +80,12 @@ _HOW = (
 def _field(spec: InputSpec) -> RequestField:
     """Make the field of an input; what is unbounded in a program is bounded here."""
     default = spec.default if isinstance(spec.default, str | float | bool) else None
-    kinds: Mapping[str, Kind] = {"numbers": "text", "bytes": "picture"}
+    kinds: Mapping[str, Kind] = {
+        "number": "number", "integer": "integer", "flag": "flag", "text": "text", "numbers": "text",
+        "picture": "picture", "pictures": "pictures", "bytes": "picture",
+    }  # fmt: skip
     return RequestField(
-        name=spec.field_name, kind=kinds.get(spec.kind, cast("Kind", spec.kind)), help=spec.help, low=spec.low,
+        name=spec.field_name, kind=kinds[spec.kind], help=spec.help, low=spec.low,
         high=255 if spec.kind == "number" and spec.low is not None and spec.high is None else spec.high,
         choices=() if spec.choices is None else tuple(spec.choices()), pattern=spec.pattern, default=default,
     )  # fmt: skip

@@ -10,4 +10,4 @@ from safelight.batch.cluster.messages import ClusterError, Order, Pool, RemoteJo
 from safelight.batch.cluster.planning import ClusterPlan, plan
 from safelight.batch.cluster.running import run
 
-__all__ = ["ClusterError", "RemoteJob", "Order", "ClusterPlan", "Pool", "plan", "run"]
+__all__ = ["ClusterError", "ClusterPlan", "Order", "Pool", "RemoteJob", "plan", "run"]

@@ -87,8 +87,9 @@ def run(
         if spec.file and settings.inputs.get(spec.name) is not None and Path(settings.inputs[spec.name]).is_file()
     }
     with _witness(None if preview else plan.folder, mark) as witness:
+        placed = replace(settings, weights=weights, inputs={**settings.inputs, **named})
         order = Order(
-            card=card, settings=replace(settings, weights=weights, inputs={**settings.inputs, **named}), files=files, preview=preview,
+            card=card, settings=placed, files=files, preview=preview,
             cpus=pool.cpus, version=safelight.__version__, mark=mark, witness=witness,
         )  # fmt: skip
         try:
