@@ -237,11 +237,24 @@ def test_without_noise_nothing_is_done():
     assert torch.equal(run(y, sigma=0.0).x, y)
 
 
-def test_bfloat16_goes_the_same_way():
+def test_bfloat16_starts_the_same_way():
+    """The first output and gradient agree. Later steps are chaotic: how they end depends on the processor."""
     y = drawn(64, 3)
-    exact, fast = (run(y, iterations=20, arithmetic=a).x for a in ("float32", "bfloat16"))
+    fits = [dip.PriorFit(y, torch.ones_like(y[:, :1]), 1, 32, dip.setup("denoise", 1), seed=0) for _ in range(2)]
+    exact, fast = (fit.step(autocast) for fit, autocast in zip(fits, (False, True), strict=True))
     assert fast.dtype == torch.float32
-    assert psnr(fast, y) == pytest.approx(psnr(exact, y), abs=1)
+    assert not torch.equal(fast, exact)  # it did compute in bfloat16
+    assert (fast - exact).abs().mean() < 0.03  # 0.006 to 0.014; unrelated: 0.10
+    down, rough = (torch.cat([w.grad.flatten() for w in fit.network.parameters()]) for fit in fits)
+    assert rough.dtype == torch.float32
+    assert torch.cosine_similarity(down, rough, dim=0) > 0.3  # 0.55 to 0.94 on the processors tried; unrelated: 0.00
+
+
+def test_bfloat16_descends():
+    y, seen = drawn(64, 3), []
+    run(y, iterations=20, arithmetic="bfloat16", report=lambda step: seen.append(step.x) or True)
+    assert not torch.equal(seen[0], run(y, iterations=1).x)  # the option reaches the network
+    assert psnr(seen[-1], y) > psnr(seen[0], y) + 1
 
 
 @pytest.mark.parametrize("task", ["denoise", "upscale", "inpaint"])
