@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from safelight import batch
-from safelight.batch import BatchError, Done, FileJob, Source
+from safelight.batch import BatchError, FileJob, FileResult, Source
 from safelight.media import image
 
 
@@ -34,7 +34,7 @@ class TestExpand:
         touch(tmp_path, "b.png", "a.JPG", "sub/c.webp", "notes.txt", "._a.jpg", ".hidden/d.png")
         found = batch.expand([str(tmp_path)])
         assert [str(source.tree) for source in found.sources] == ["a.JPG", "b.png", "sub/c.webp"]
-        assert found.passed_over == 2
+        assert found.ignored == 2
         assert not found.single
 
     def test_order_is_that_of_the_inputs_and_each_file_comes_once(self, tmp_path):
@@ -69,7 +69,7 @@ class TestExpand:
 
     def test_the_folder_of_results_is_left_out(self, tmp_path):
         touch(tmp_path, "a.png", "big/a.png")
-        assert trees([str(tmp_path)], leave_out=tmp_path / "big") == ["a.png"]
+        assert trees([str(tmp_path)], exclude=tmp_path / "big") == ["a.png"]
 
     @pytest.mark.parametrize("name", ["empty", "*.png"])
     def test_nothing_found_is_told(self, tmp_path, name):
@@ -193,8 +193,8 @@ class TestPlan:
         assert [job.source.tree.name for job in jobs] == ["a.png", "b-x4.png"]
 
 
-def succeed(job: FileJob) -> Done:
-    return Done(width=4, height=2, warnings=("first of 2 frames",))
+def succeed(job: FileJob) -> FileResult:
+    return FileResult(width=4, height=2, warnings=("first of 2 frames",))
 
 
 def job(name: str, output: Path, on_exist="error") -> FileJob:
@@ -219,7 +219,7 @@ class TestAttempt:
         ],
     )
     def test_a_failure_is_an_outcome_in_one_line(self, tmp_path, error, environment, told):
-        def work(_: FileJob) -> Done:
+        def work(_: FileJob) -> FileResult:
             raise error
 
         outcome = batch.attempt(job("a.png", tmp_path / "o.png"), work)
@@ -229,7 +229,7 @@ class TestAttempt:
         assert "Traceback" in outcome.trace
 
     def test_a_message_names_the_file(self, tmp_path):
-        def work(_: FileJob) -> Done:
+        def work(_: FileJob) -> FileResult:
             raise MemoryError
 
         outcome = batch.attempt(job("new\nline.png", tmp_path / "o.png"), work)
@@ -239,9 +239,9 @@ class TestAttempt:
         touch(tmp_path, "o.png")
         worked: list[FileJob] = []
 
-        def work(job: FileJob) -> Done:
+        def work(job: FileJob) -> FileResult:
             worked.append(job)
-            return Done(width=1, height=1)
+            return FileResult(width=1, height=1)
 
         modes = ("error", "skip", "overwrite")
         outcomes = [batch.attempt(job("a.png", tmp_path / "o.png", mode), work) for mode in modes]
@@ -251,7 +251,7 @@ class TestAttempt:
 
     @pytest.mark.parametrize("stop", [KeyboardInterrupt, BrokenPipeError])
     def test_only_the_user_ends_it_early(self, tmp_path, stop):
-        def work(_: FileJob) -> Done:
+        def work(_: FileJob) -> FileResult:
             raise stop
 
         with pytest.raises(stop):
@@ -266,4 +266,4 @@ def test_process_refuses_a_result_that_its_format_cannot_hold_before_the_work(tm
     task = FileJob(source=Source(path=tmp_path / "a.png", tree=Path("a")), output=tmp_path / "a.webp", format="webp")
     for work in (batch.process, batch.preview):
         with pytest.raises(image.EncodeError, match="at most 16,383 pixels a side for WEBP, got 20,000 x 4"):
-            work(task, runner, batch.Files())
+            work(task, runner, batch.FileSettings())

@@ -94,17 +94,17 @@ def test_what_does_not_change_a_result_is_no_other_setting(folder):
 
 def test_the_settings_hold_the_weights_and_the_options():
     fsrcnn = inference.prepare(catalog.find("fsrcnn"), inference.InferenceRequest(inputs={"scale": 2}))
-    facts = batch.settings_of(fsrcnn, quality=None, strip=False)
+    facts = batch.result_settings(fsrcnn, quality=None, strip=False)
     assert facts["weights"] == [weights.sha256 for weights in weights_manifest.shipped_weights("upscale/fsrcnn")]
     assert facts["method"] == "upscale/fsrcnn"
     sharpen = inference.prepare(catalog.find("sharpen"), inference.InferenceRequest(options={"amount": "1"}))
-    assert batch.settings_of(sharpen, quality=None, strip=False)["options"]["amount"] == 1.0
+    assert batch.result_settings(sharpen, quality=None, strip=False)["options"]["amount"] == 1.0
 
 
 def test_every_picture_among_the_settings_counts_by_its_content():
     def facts(level):
         settings = inference.InferenceRequest(inputs={"style": (flat(0),), "begin": flat(level)})
-        return batch.settings_of(inference.prepare(catalog.find("gatys"), settings), quality=None, strip=False)
+        return batch.result_settings(inference.prepare(catalog.find("gatys"), settings), quality=None, strip=False)
 
     def flat(level):
         return image.Picture(pixels=np.full((64, 64, 3), level, np.uint8))
@@ -117,7 +117,7 @@ def test_weights_of_a_file_count_by_their_content(tmp_path):
     copied = tmp_path / "w.safetensors"
     copied.write_bytes(shipped.read_bytes())
     facts = [
-        batch.settings_of(
+        batch.result_settings(
             inference.prepare(catalog.find("fsrcnn"), inference.InferenceRequest(weights=path)),
             quality=None,
             strip=True,
@@ -173,7 +173,7 @@ def test_failures_are_tried_again(folder):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "strange"),
+    ("spoil", "unreadable"),
     [
         (lambda data: data[:-9], 1),  # killed while it was written
         (lambda data: data + b"\xff\xfe\n\n[1]\n{}\n", 3),
@@ -182,13 +182,13 @@ def test_failures_are_tried_again(folder):
         (lambda data: data + b"[" * 100_000 + b"\n", 1),
     ],
 )
-def test_damage_costs_the_damaged_lines_only(folder, spoil, strange):
+def test_damage_costs_the_damaged_lines_only(folder, spoil, unreadable):
     upscale(folder)
     path = folder / "out" / NAME
     path.write_bytes(spoil(path.read_bytes()))
     found, result = upscale(folder, "--on-exist", "skip")
     assert [status for status, _ in found.values()] == ["skipped"] * 3
-    assert f"{strange} damaged lines were passed over" in result.stderr
+    assert f"{unreadable} damaged lines were passed over" in result.stderr
     # After a torn last line, new ones are whole again.
     (folder / "out/a.png").unlink()
     assert statuses(folder, "--on-exist", "skip") == ["done", "skipped", "skipped"]
@@ -225,7 +225,8 @@ def test_a_dry_run_knows_the_manifest_and_makes_none(folder):
 
 def test_two_runs_at_once_into_one_folder_are_refused(folder):
     hold = "import sys; from pathlib import Path; from safelight import batch\n"
-    hold += f"batch.Manifest(Path({str(folder / 'out')!r}), {{}}, know=False); print(1, flush=True); sys.stdin.read()"
+    hold += f"batch.Manifest(Path({str(folder / 'out')!r}), {{}}, read_existing=False)\n"
+    hold += "print(1, flush=True); sys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         other.stdout.read(1)
         arguments = ["upscale", f"{folder}/in", "-o", f"{folder}/out", "-m", "nearest"]
@@ -247,17 +248,17 @@ def test_stale_temporaries_go_at_the_start(folder):
 
 
 def test_a_line_that_can_not_be_written_is_told_and_the_result_stays(folder, monkeypatch):
-    with batch.Manifest(folder / "out", SETTINGS, know=True) as manifest:
+    with batch.Manifest(folder / "out", SETTINGS, read_existing=True) as manifest:
         job = batch.FileJob(
             source=batch.Source(path=folder / "in/a.png", tree=Path("a.png")), output=folder / "out/a.png", format="png"
         )
         draw(folder / "out/a.png")
-        stamp = batch.stamp_of(job.source.path)
+        fingerprint = batch.fingerprint_of(job.source.path)
         monkeypatch.setattr(os, "write", lambda file, data: len(data) - 1)
-        assert "not noted in" in manifest.note(job, stamp)
+        assert "not noted in" in manifest.record(job, fingerprint)
         monkeypatch.undo()
-        assert manifest.judge(job, stamp) == "unknown"
-        assert manifest.note(job, stamp) is None
-        assert manifest.judge(job, stamp) == "current"
-    with batch.Manifest(folder / "out", SETTINGS, know=True) as again:
-        assert again.judge(job, stamp) == "current"
+        assert manifest.output_state(job, fingerprint) == "unknown"
+        assert manifest.record(job, fingerprint) is None
+        assert manifest.output_state(job, fingerprint) == "current"
+    with batch.Manifest(folder / "out", SETTINGS, read_existing=True) as again:
+        assert again.output_state(job, fingerprint) == "current"

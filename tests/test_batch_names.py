@@ -121,7 +121,7 @@ def test_names_that_differ_in_case_only(tmp_path):
     jobs = batch.plan(
         batch.expand([str(tmp_path / "in")]), out=str(tmp_path / "out"), tag="x2", format=None, on_exist="overwrite"
     )
-    assert [job.twin is None for job in jobs] == [True, False, True, False]
+    assert [job.case_variant is None for job in jobs] == [True, False, True, False]
     _, result = upscale(tmp_path / "in", "-o", tmp_path / "out", "--on-exist", "overwrite")
     assert result.exit_code == 0
     assert len(pictures(tmp_path / "out")) == 4  # a disk that tells them apart
@@ -143,7 +143,7 @@ def test_names_that_are_one_file_on_the_disk_lose_nothing(tmp_path):
 
     runner = inference.prepare(catalog.find("nearest"), inference.InferenceRequest(inputs={"scale": 2}))
     with pytest.raises(image.TargetExistsError, match="takes the two names for one"):
-        batch.process(job, runner, batch.Files())
+        batch.process(job, runner, batch.FileSettings())
     assert state(tmp_path / "out") == before
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from safelight import batch
-from safelight.batch import FileJob, Files, Pipeline, Source
+from safelight.batch import FileJob, FileSettings, Pipeline, Source
 from safelight.inference.runner import NumericError
 from safelight.media import image
 from safelight.media.image.spec import ImageSpec
@@ -21,14 +21,14 @@ class Rows:
     """A picture of ``height`` rows, whose reading may take time or fail."""
 
     def __init__(self, height, *, seconds=0.0, breaks_at=None):
-        self.frame = ImageSpec(width=4, height=height, channels=1, depth="8-bit", format="png")
+        self.spec = ImageSpec(width=4, height=height, channels=1, depth="8-bit", format="png")
         self._seconds, self._breaks_at, self._row = seconds, breaks_at, 0
 
     def read(self, count):
         time.sleep(self._seconds)
         if self._breaks_at is not None and self._row >= self._breaks_at:
             raise image.DamagedError("expected an undamaged file, got one that breaks off")
-        count = min(count, self.frame.height - self._row)
+        count = min(count, self.spec.height - self._row)
         self._row += count
         return np.zeros((count, 4, 1), np.uint8)
 
@@ -61,19 +61,19 @@ class Runner:
         return width, height
 
     def stream(self, rows, progress, warn):
-        frame = rows.frame
+        spec = rows.spec
 
         def bands():
-            for row in range(frame.height):
-                self.before(frame.height, row)
+            for row in range(spec.height):
+                self.before(spec.height, row)
                 made = rows.read(1)
                 self.made += 1
-                progress((row + 1) / frame.height)
+                progress((row + 1) / spec.height)
                 if row == 1:
                     warn("seen on the way")
                 yield made if self.band is None else self.band
 
-        return frame, bands()
+        return spec, bands()
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def jobs(tmp_path):
 
 
 def run(jobs, *, runner=None, decoder=None, **options):
-    return list(Pipeline(runner or Runner(), Files(), decoder or Decoder(), **options).run(jobs))
+    return list(Pipeline(runner or Runner(), FileSettings(), decoder or Decoder(), **options).run(jobs))
 
 
 def left(folder):
@@ -102,10 +102,10 @@ def test_the_next_is_read_and_the_last_is_written_while_one_is_computed(jobs, mo
     computed = threading.Event()
     real = image.write_rows
 
-    def slow(frame, rows, target, **options):
+    def slow(spec, rows, target, **options):
         if target.stem == "a":
             assert computed.wait(WAIT), "b is not computed while a is written"
-        return real(frame, rows, target, **options)
+        return real(spec, rows, target, **options)
 
     monkeypatch.setattr(image, "write_rows", slow)
     decoder = Decoder(a=Rows(3), b=Rows(4))
@@ -127,7 +127,7 @@ def test_computing_waits_for_writing_once_64_megabytes_wait(jobs, monkeypatch):
     band = np.zeros((1024, 1024, 16), np.uint8)  # 16 MB
     runner = Runner(band=band)
 
-    def stuck(frame, rows, target, **options):
+    def stuck(spec, rows, target, **options):
         assert go.wait(WAIT)
         return tuple(str(len(row)) for row in rows)[:1]
 
@@ -191,9 +191,9 @@ def test_a_failure_at_the_end_costs_one_file_and_no_more_computing(jobs, tmp_pat
     real = image.write_rows
     failed = threading.Event()
 
-    def fail(frame, rows, target, **options):
+    def fail(spec, rows, target, **options):
         if target.stem != "b":
-            return real(frame, rows, target, **options)
+            return real(spec, rows, target, **options)
         next(iter(rows))
         failed.set()
         raise error
@@ -242,9 +242,9 @@ def test_the_manifest_is_told_what_is_done_and_nothing_else(jobs, tmp_path):
         FileJob(source=Source(path=tmp_path / f"{n}.png", tree=Path(f"{n}.png")), output=j.output, format="png")
         for n, j in zip("ab", jobs("a", "b"), strict=True)
     ]
-    with batch.Manifest(tmp_path / "out", {}, know=True) as manifest:
+    with batch.Manifest(tmp_path / "out", {}, read_existing=True) as manifest:
         run(made, decoder=Decoder(b=Rows(3, breaks_at=1)), manifest=manifest)
-        standings = [manifest.judge(job, batch.stamp_of(job.source.path)) for job in made]
+        standings = [manifest.output_state(job, batch.fingerprint_of(job.source.path)) for job in made]
     assert standings == ["current", "unknown"]
 
 
@@ -262,8 +262,8 @@ def stopping(stage):
 def test_an_interruption_ends_it_and_leaves_nothing(jobs, tmp_path, monkeypatch, stage):
     real = image.write_rows
 
-    def slow(frame, rows, target, **options):
-        return real(frame, (time.sleep(0.5) or row for row in rows), target, **options)
+    def slow(spec, rows, target, **options):
+        return real(spec, (time.sleep(0.5) or row for row in rows), target, **options)
 
     monkeypatch.setattr(image, "write_rows", slow)
     decoder = Decoder()
@@ -276,7 +276,7 @@ def test_an_interruption_ends_it_and_leaves_nothing(jobs, tmp_path, monkeypatch,
 
 def test_closing_it_ends_it_and_leaves_nothing(jobs, tmp_path):
     decoder = Decoder()
-    work = Pipeline(Runner(), Files(), decoder).run(jobs(*map(str, range(100))))
+    work = Pipeline(Runner(), FileSettings(), decoder).run(jobs(*map(str, range(100))))
     assert next(work).status == "done"
     work.close()
     assert decoder.now == 0
@@ -298,7 +298,7 @@ def test_a_pipe_that_is_read_no_more_ends_it(jobs, monkeypatch):
 def test_busy_is_the_part_of_the_time_that_is_not_waited(jobs, reading, computing, low, high):
     names = [f"n{i}" for i in range(5)]
     decoder = Decoder(**{name: Rows(10, seconds=reading) for name in names})
-    pipeline = Pipeline(Runner(lambda *_: time.sleep(computing)), Files(), decoder)
+    pipeline = Pipeline(Runner(lambda *_: time.sleep(computing)), FileSettings(), decoder)
     assert pipeline.busy == 0.0
     assert all(o.status == "done" for o in pipeline.run(jobs(*names)))
     assert low < pipeline.busy < high

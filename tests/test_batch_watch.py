@@ -35,7 +35,7 @@ def clock():
 
 
 def names(watch):
-    return [str(source.tree) for source in watch.look()]
+    return [str(source.tree) for source in watch.poll()]
 
 
 def test_old_files_are_ready_at_once_and_only_once(tmp_path, clock):
@@ -43,7 +43,7 @@ def test_old_files_are_ready_at_once_and_only_once(tmp_path, clock):
     put(tmp_path / "sub/a.jpg")
     put(tmp_path / "notes.txt")
     put(tmp_path / ".hidden.png")
-    watch = batch.Watch([tmp_path], clock=clock)
+    watch = batch.FolderWatcher([tmp_path], clock=clock)
     assert names(watch) == ["b.png", "sub/a.jpg"]
     assert names(watch) == []
     put(tmp_path / "c.png")
@@ -51,7 +51,7 @@ def test_old_files_are_ready_at_once_and_only_once(tmp_path, clock):
 
 
 def test_a_file_that_grows_is_left_until_it_is_still(tmp_path, clock):
-    watch = batch.Watch([tmp_path], clock=clock)
+    watch = batch.FolderWatcher([tmp_path], clock=clock)
     for i in range(3):
         put(tmp_path / "a.png", b"x" * (i + 1), age=0.1, now=clock.now)
         assert names(watch) == []
@@ -62,7 +62,7 @@ def test_a_file_that_grows_is_left_until_it_is_still(tmp_path, clock):
 
 def test_a_time_in_the_future_is_not_waited_for(tmp_path, clock):
     put(tmp_path / "a.png", age=-3600)
-    watch = batch.Watch([tmp_path], clock=clock)
+    watch = batch.FolderWatcher([tmp_path], clock=clock)
     assert names(watch) == []
     clock.now += 1.1
     assert names(watch) == ["a.png"]
@@ -70,7 +70,7 @@ def test_a_time_in_the_future_is_not_waited_for(tmp_path, clock):
 
 def test_a_changed_file_comes_again_and_a_removed_one_is_forgotten(tmp_path, clock):
     put(tmp_path / "a.png")
-    watch = batch.Watch([tmp_path], clock=clock)
+    watch = batch.FolderWatcher([tmp_path], clock=clock)
     assert names(watch) == ["a.png"]
     put(tmp_path / "a.png", age=50)
     assert names(watch) == ["a.png"]
@@ -83,16 +83,16 @@ def test_a_changed_file_comes_again_and_a_removed_one_is_forgotten(tmp_path, clo
 def test_results_inside_the_folder_are_left_out(tmp_path, clock):
     put(tmp_path / "a.png")
     put(tmp_path / "big/a.png")
-    assert names(batch.Watch([tmp_path], leave_out=tmp_path / "big", clock=clock)) == ["a.png"]
+    assert names(batch.FolderWatcher([tmp_path], exclude=tmp_path / "big", clock=clock)) == ["a.png"]
 
 
 def test_a_look_takes_a_twentieth_of_the_time_at_most(tmp_path, clock, monkeypatch):
-    watch = batch.Watch([tmp_path], clock=clock)
-    watch.look()
+    watch = batch.FolderWatcher([tmp_path], clock=clock)
+    watch.poll()
     assert watch.pause == 1.0
     ticks = iter([0.0, 3.0])
     monkeypatch.setattr(time, "perf_counter", lambda: next(ticks))
-    watch.look()
+    watch.poll()
     assert watch.pause == 60.0
 
 

@@ -115,4 +115,4 @@ def test_fill_takes_all_or_nothing(change, match):
     tensors = {k: v.clone() for k, v in net.state_dict().items()}
     change(tensors)
     with pytest.raises(CheckpointError, match=match):
-        weights_file.fill(net, tensors, Path("w.safetensors"))
+        weights_file.load_into(net, tensors, Path("w.safetensors"))

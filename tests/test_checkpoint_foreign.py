@@ -259,13 +259,13 @@ def test_a_file_of_another_network_is_refused_and_says_what_is_known(tmp_path):
 def test_a_file_is_converted_once(tmp_path, cache, monkeypatch):
     network = public.randomised(public.Vdsr2())
     path = written(tmp_path / "vdsr.pth", network.state_dict())
-    first = conversion.ready(find("vdsr"), path)
+    first = conversion.convert_if_needed(find("vdsr"), path)
     same(model.load(find("vdsr"), weights=first), network)  # a file of ours like any other
     monkeypatch.setattr(subprocess, "run", lambda *a, **k: pytest.fail("the file was read again"))
     before = first.stat().st_mtime_ns
     copy = tmp_path / "copy.pth"
     copy.write_bytes(path.read_bytes())
-    assert conversion.ready(find("vdsr"), copy) == first
+    assert conversion.convert_if_needed(find("vdsr"), copy) == first
     assert first.stat().st_mtime_ns == before
     assert [p.name for p in cache.iterdir()] == [first.name]
 
@@ -273,13 +273,13 @@ def test_a_file_is_converted_once(tmp_path, cache, monkeypatch):
 def test_what_is_kept_is_made_again_when_it_is_no_longer_right(tmp_path, cache):
     network = public.randomised(public.Vdsr2())
     path = written(tmp_path / "vdsr.pth", network.state_dict())
-    kept = conversion.ready(find("vdsr"), path)
+    kept = conversion.convert_if_needed(find("vdsr"), path)
     good = kept.read_bytes()
     kept.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
-    assert conversion.ready(find("vdsr"), path).read_bytes() == good
+    assert conversion.convert_if_needed(find("vdsr"), path).read_bytes() == good
     tensors, header = weights_file.load(kept)
     weights_file.save(kept, tensors, dataclasses.replace(header, converted={**header.converted, "rules": "0"}))
-    assert conversion.ready(find("vdsr"), path).read_bytes() == good
+    assert conversion.convert_if_needed(find("vdsr"), path).read_bytes() == good
 
 
 def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
@@ -287,7 +287,7 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     path = written(tmp_path / "vdsr.pth", public.Vdsr1().state_dict())
     with pytest.raises(OSError, match=re.escape(str(tmp_path / "file")) + ".*set XDG_CACHE_HOME"):
-        conversion.ready(find("vdsr"), path)
+        conversion.convert_if_needed(find("vdsr"), path)
 
 
 def test_the_cache_is_the_users(monkeypatch, tmp_path):

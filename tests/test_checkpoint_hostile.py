@@ -152,7 +152,7 @@ def test_r9_memory(folder):
 
 def test_the_reader_can_open_write_and_start_nothing(tmp_path):
     code = (
-        "import os, sys\nfrom safelight.checkpoints.foreign import reader_process as worker\nworker.confine()\n"
+        "import os, sys\nfrom safelight.checkpoints.foreign import reader_process as worker\nworker.drop_privileges()\n"
         "for act in (lambda: open('/etc/passwd'), lambda: os.open('made', os.O_CREAT | os.O_WRONLY), os.fork,\n"
         "            lambda: bytearray(worker.MEMORY)):\n"
         "    try: act()\n"

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 import safelight
 from restore_support import DARKEN, FILL, LACKING, MEAN, STEPS, Climb, climbing, install, set_defaults
 from safelight import batch, inference, tasks
-from safelight.batch.cluster import Order, plan
-from safelight.batch.cluster.ray_actor import Worker
-from safelight.batch.manifest import NAME, settings_of
+from safelight.batch.cluster import WorkerConfig, plan
+from safelight.batch.cluster.task_runner import TaskRunner
+from safelight.batch.manifest import NAME, result_settings
 from safelight.cli import app, method_flags
 from safelight.core.options import option, option_facts
 from safelight.media import image
@@ -271,7 +271,7 @@ def test_the_digest_of_settings_tells_masks_frames_kernels_and_tasks_apart(tmp_p
 
     def facts(card, **settings):
         runner = inference.prepare(card, request(**settings))
-        return json.dumps(settings_of(runner, quality=None, strip=False), sort_keys=True, default=str)
+        return json.dumps(result_settings(runner, quality=None, strip=False), sort_keys=True, default=str)
 
     masks = [facts(FILL, mask=mask) for mask in (white, black, nearly)]
     frames = [facts(MEAN, frames=some) for some in ((), (white,), (black,), (white, black), (nearly,))]
@@ -288,12 +288,12 @@ def test_the_digest_of_settings_tells_masks_frames_kernels_and_tasks_apart(tmp_p
 
 def actor(card, **settings):
     """An actor of a cluster, from an order that went through a pipe."""
-    files = batch.Files()
-    order = Order(
-        card=card, settings=request(**settings), files=files, preview=False, cpus=1,
-        version=safelight.__version__, mark="mark",
+    files = batch.FileSettings()
+    order = WorkerConfig(
+        card=card, request=request(**settings), files=files, preview=False, cpus=1,
+        version=safelight.__version__, run_id="mark",
     )  # fmt: skip
-    return Worker(pickle.loads(pickle.dumps(order)))
+    return TaskRunner(pickle.loads(pickle.dumps(order)))
 
 
 @pytest.fixture
@@ -307,22 +307,22 @@ def own_threads(monkeypatch):
 
 def test_actors_of_a_cluster_get_masks_and_frames_with_the_settings(photo, tmp_path, own_threads):
     white = Picture(pixels=np.full((6, 8, 1), 255, np.uint8))
-    (errand,) = plan([str(photo)], out=str(tmp_path / "filled.png"), tag="", format=None, on_exist="error").errands
-    outcome = actor("inpaint/fill", task="inpaint", mask=white).do(errand)
+    (task,) = plan([str(photo)], out=str(tmp_path / "filled.png"), tag="", format=None, on_exist="error").tasks
+    outcome = actor("inpaint/fill", task="inpaint", mask=white).do(task)
     assert outcome.status == "done", outcome
     assert (image.read(tmp_path / "filled.png").pixels == 255).all()
-    (errand,) = plan([str(photo)], out=str(tmp_path / "mean.png"), tag="", format=None, on_exist="error").errands
-    outcome = actor("upscale/mean", scale=1, frames=(image.read(photo),)).do(errand)
+    (task,) = plan([str(photo)], out=str(tmp_path / "mean.png"), tag="", format=None, on_exist="error").tasks
+    outcome = actor("upscale/mean", scale=1, frames=(image.read(photo),)).do(task)
     assert outcome.warnings == ("2 frames",)
 
 
 def test_actors_of_a_cluster_fix(tmp_path, own_threads):
     path = put(tmp_path / "clean.png", np.full((32, 32, 3), 128, np.uint8))
-    (errand,) = plan([str(path)], out=str(tmp_path / "out.png"), tag="", format=None, on_exist="error").errands
-    assert actor("fix").do(errand).status == "done"
+    (task,) = plan([str(path)], out=str(tmp_path / "out.png"), tag="", format=None, on_exist="error").tasks
+    assert actor("fix").do(task).status == "done"
     assert (tmp_path / "out.png").read_bytes() == path.read_bytes()
-    (errand,) = plan([str(path)], out=None, tag="fixed", format=None, on_exist="error").errands
-    outcome = actor("fix").do(errand)
+    (task,) = plan([str(path)], out=None, tag="fixed", format=None, on_exist="error").tasks
+    outcome = actor("fix").do(task)
     assert outcome.status == "skipped"
     assert "clean-fixed.png is not needed" in outcome.error
 

@@ -18,15 +18,15 @@ from typer.testing import CliRunner
 import safelight
 from batch_support import run
 from safelight import batch, catalog, inference
-from safelight.batch import BatchError, Files, cluster, remote
-from safelight.batch.cluster import ClusterError, Order, Pool
-from safelight.batch.cluster.ray_actor import Worker
+from safelight.batch import BatchError, FileSettings, cluster, remote
+from safelight.batch.cluster import ClusterError, WorkerConfig, WorkerPool
+from safelight.batch.cluster.task_runner import TaskRunner
 from safelight.batch.manifest import NAME
 from safelight.cli import app
 from safelight.media import image
 
 SETTINGS = inference.InferenceRequest(inputs={"scale": 2})
-FILES = Files()
+FILES = FileSettings()
 
 
 def draw(path, seed=0, size=(12, 16)):
@@ -46,10 +46,10 @@ def planned(*inputs, out, on_exist="error", format=None):
 
 def order(**other):
     facts = {
-        "card": "upscale/nearest", "settings": SETTINGS, "files": FILES, "preview": False, "cpus": 1,
-        "version": safelight.__version__, "mark": "mark",
+        "card": "upscale/nearest", "request": SETTINGS, "files": FILES, "preview": False, "cpus": 1,
+        "version": safelight.__version__, "run_id": "mark",
     }  # fmt: skip
-    return Order(**(facts | other))
+    return WorkerConfig(**(facts | other))
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +63,7 @@ def own_threads(monkeypatch):
 
 @pytest.fixture
 def worker():
-    return Worker(order())
+    return TaskRunner(order())
 
 
 @pytest.fixture
@@ -99,9 +99,9 @@ def test_what_is_a_url(text, is_url):
 
 def test_a_file_url_is_a_path(tmp_path):
     draw(tmp_path / "in/a.png")
-    (errand,) = planned(f"file://{tmp_path}/in", out=f"file://{tmp_path}/out").errands
-    assert (errand.job.source.path, errand.job.output) == (tmp_path / "in/a.png", tmp_path / "out/a.png")
-    assert errand.source is errand.target is None
+    (task,) = planned(f"file://{tmp_path}/in", out=f"file://{tmp_path}/out").tasks
+    assert (task.job.source.path, task.job.output) == (tmp_path / "in/a.png", tmp_path / "out/a.png")
+    assert task.source is task.target is None
 
 
 def test_a_password_is_not_shown(monkeypatch):
@@ -136,24 +136,24 @@ def test_without_a_url_the_plan_is_that_of_a_local_batch(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plan = planned("in", out="out")
     jobs = batch.plan(batch.expand(["in"]), out="out", tag="x2", format=None, on_exist="error")
-    assert [(e.input, e.output) for e in plan.errands] == [(j.source.name, str(j.output)) for j in jobs]
-    assert [(e.job.source.path, e.job.output) for e in plan.errands] == [
+    assert [(e.input, e.output) for e in plan.tasks] == [(j.source.name, str(j.output)) for j in jobs]
+    assert [(e.job.source.path, e.job.output) for e in plan.tasks] == [
         (tmp_path / j.source.path, tmp_path / j.output) for j in jobs
     ]
-    assert (plan.passed_over, plan.folder) == (2, Path("out"))
+    assert (plan.ignored, plan.folder) == (2, Path("out"))
 
 
 def test_a_bucket_keeps_its_tree(bucket):
     for name in ("a.png", "sub/b.gif", ".hidden.png", ".folder/c.png", "notes.txt", "large/a.png"):
         bucket.pipe(f"/in/{name}", b"x")
     plan = planned("memory://in", out="memory://in/large", on_exist="skip")
-    assert [(e.input, e.output) for e in plan.errands] == [
+    assert [(e.input, e.output) for e in plan.tasks] == [
         ("memory://in/a.png", "memory://in/large/a.png"),
         ("memory://in/sub/b.gif", "memory://in/large/sub/b.png"),
     ]
-    assert plan.passed_over == 3
+    assert plan.ignored == 3
     assert plan.existing == {"memory://in/large/a.png"}
-    (alone,) = planned("memory://in/sub/b.gif", out="memory://out", format="webp").errands
+    (alone,) = planned("memory://in/sub/b.gif", out="memory://out", format="webp").tasks
     assert alone.output == "memory://out/b.webp"
 
 
@@ -162,7 +162,7 @@ def test_a_bucket_and_a_folder_into_a_folder(bucket, tmp_path, monkeypatch):
     draw(tmp_path / "here/b.png")
     monkeypatch.chdir(tmp_path)
     plan = planned("memory://in", "here", out="out")
-    assert {(e.input, e.output, e.job.output) for e in plan.errands} == {
+    assert {(e.input, e.output, e.job.output) for e in plan.tasks} == {
         ("memory://in/sub/a.png", "out/sub/a.png", tmp_path / "out/sub/a.png"),
         ("here/b.png", "out/b.png", tmp_path / "out/b.png"),
     }
@@ -172,9 +172,9 @@ def test_a_key_that_climbs_out_of_the_folder_is_refused(bucket, tmp_path, monkey
     bucket.pipe("/in/x.png", b"x")
     monkeypatch.setattr(fsspec.get_filesystem_class("memory"), "find", lambda self, path: ["/in/../../x.png"])
     plan = planned("memory://in", out=str(tmp_path / "out"))
-    (errand,) = plan.errands
-    assert errand.job.output == tmp_path / "out/x.png"
-    (outcome,) = cluster.run(plan, card="upscale/nearest", settings=SETTINGS, files=FILES, pool=Pool())
+    (task,) = plan.tasks
+    assert task.job.output == tmp_path / "out/x.png"
+    (outcome,) = cluster.run(plan, card="upscale/nearest", request=SETTINGS, files=FILES, pool=WorkerPool())
     assert (outcome.status, outcome.environment) == ("failed", False)
     assert "expected a name without .." in outcome.error
 
@@ -185,7 +185,7 @@ def test_two_results_of_one_name_are_refused_or_renamed(bucket):
     with pytest.raises(BatchError, match="an output of its own for each input"):
         planned("memory://in", out="memory://out", format="png")
     plan = planned("memory://in", out="memory://out", format="png", on_exist="rename")
-    assert [e.output for e in plan.errands] == ["memory://out/a.png", "memory://out/a-3.png"]
+    assert [e.output for e in plan.tasks] == ["memory://out/a.png", "memory://out/a-3.png"]
 
 
 @pytest.mark.parametrize("on_exist", ["error", "overwrite"])
@@ -222,8 +222,8 @@ def test_what_does_not_go_together_is_one_line(bucket, inputs, out, reason):
 def test_a_bucket_gets_the_bytes_of_a_local_run(worker, bucket, tmp_path):
     picture = draw(tmp_path / "a.png")
     bucket.pipe("/in/sub/a.png", picture.read_bytes())
-    (errand,) = planned("memory://in", out="memory://out").errands
-    outcome = worker.do(errand)
+    (task,) = planned("memory://in", out="memory://out").tasks
+    outcome = worker.do(task)
     assert (outcome.status, outcome.width, outcome.height, outcome.error) == ("done", 32, 24, None)
     assert (outcome.input, outcome.output) == ("memory://in/sub/a.png", "memory://out/sub/a.png")
     assert bucket.cat("/out/sub/a.png") == make(picture)
@@ -234,9 +234,9 @@ def test_an_attempt_that_is_done_again_is_done(worker, bucket, tmp_path):
     """The worker was lost after its result was in place and before it could tell."""
     picture = draw(tmp_path / "in/a.png")
     bucket.pipe("/in/a.png", picture.read_bytes())
-    for errand in (*planned(tmp_path / "in", out=str(tmp_path / "out")).errands,
-                   *planned("memory://in", out="memory://out").errands):  # fmt: skip
-        assert [worker.do(errand).status for _ in range(2)] == ["done", "done"]
+    for task in (*planned(tmp_path / "in", out=str(tmp_path / "out")).tasks,
+                   *planned("memory://in", out="memory://out").tasks):  # fmt: skip
+        assert [worker.do(task).status for _ in range(2)] == ["done", "done"]
     assert tree(tmp_path / "out") == {"a.png": make(picture)}
     assert bucket.cat("/out/a.png") == make(picture)
 
@@ -245,17 +245,17 @@ def test_an_attempt_that_is_done_again_is_done(worker, bucket, tmp_path):
 def test_a_file_that_somebody_else_made_meanwhile_stays(worker, bucket, tmp_path, on_exist, status):
     picture = draw(tmp_path / "in/a.png")
     bucket.pipe("/in/a.png", picture.read_bytes())
-    errands = [
-        *planned(tmp_path / "in", out=str(tmp_path / "out"), on_exist=on_exist).errands,
-        *planned("memory://in", out="memory://out", on_exist=on_exist).errands,
+    tasks = [
+        *planned(tmp_path / "in", out=str(tmp_path / "out"), on_exist=on_exist).tasks,
+        *planned("memory://in", out="memory://out", on_exist=on_exist).tasks,
     ]
     (tmp_path / "out").mkdir()
     (tmp_path / "out/a.png").write_bytes(b"theirs")
     bucket.pipe("/out/a.png", b"theirs")
-    for errand in errands:
-        outcome = worker.do(errand)
+    for task in tasks:
+        outcome = worker.do(task)
         assert (outcome.status, outcome.environment) == (status, False)
-        assert errand.output in outcome.error
+        assert task.output in outcome.error
     assert (tmp_path / "out/a.png").read_bytes() == bucket.cat("/out/a.png") == b"theirs"
     assert tree(tmp_path / "out") == {"a.png": b"theirs"}
 
@@ -263,15 +263,15 @@ def test_a_file_that_somebody_else_made_meanwhile_stays(worker, bucket, tmp_path
 def test_overwrite(worker, bucket, tmp_path):
     picture = draw(tmp_path / "in/a.png")
     bucket.pipe("/out/a.png", b"old")
-    (errand,) = planned(tmp_path / "in", out="memory://out", on_exist="overwrite").errands
-    assert worker.do(errand).status == "done"
+    (task,) = planned(tmp_path / "in", out="memory://out", on_exist="overwrite").tasks
+    assert worker.do(task).status == "done"
     assert bucket.cat("/out/a.png") == make(picture)
 
 
 def test_messages_name_the_url(worker, bucket):
     bucket.pipe("/in/a.png", b"no picture")
     bucket.pipe("/in/b.png", b"")
-    a, b = planned("memory://in", out="memory://out").errands
+    a, b = planned("memory://in", out="memory://out").tasks
     bucket.rm("/in/b.png")
     outcomes = [worker.do(a), worker.do(b)]
     assert [o.status for o in outcomes] == ["failed", "failed"]
@@ -282,8 +282,8 @@ def test_messages_name_the_url(worker, bucket):
 
 def test_a_preview_writes_nothing(bucket, tmp_path):
     bucket.pipe("/in/a.png", draw(tmp_path / "a.png").read_bytes())
-    (errand,) = planned("memory://in", out="memory://out").errands
-    outcome = Worker(order(preview=True)).do(errand)
+    (task,) = planned("memory://in", out="memory://out").tasks
+    outcome = TaskRunner(order(preview=True)).do(task)
     assert (outcome.status, outcome.width) == ("planned", 32)
     assert not bucket.exists("/out")
 
@@ -292,12 +292,12 @@ def test_a_preview_writes_nothing(bucket, tmp_path):
     ("other", "reason"),
     [
         ({"version": "0.0"}, "expected Safelight 0.0 on every machine"),
-        ({"witness": Path("/nowhere/witness")}, "expected the folder /nowhere on every machine"),
+        ({"folder_marker": Path("/nowhere/witness")}, "expected the folder /nowhere on every machine"),
     ],
 )
 def test_a_machine_that_would_do_it_otherwise_is_refused(other, reason):
     with pytest.raises(ClusterError, match=reason):
-        Worker(order(**other))
+        TaskRunner(order(**other))
 
 
 # --- delivery ---------------------------------------------------------------------------------------------------------
@@ -320,7 +320,7 @@ def test_where_uploads_show_a_file_is_renamed_when_it_is_whole(slow_store, tmp_p
 
     monkeypatch.setattr(kind, "put_file", spy)
     file = draw(tmp_path / "a.png")
-    remote.deliver(file, remote.join(slow_store, PurePosixPath("x/a.png")), overwrite=False, mark="mark")
+    remote.upload(file, remote.join(slow_store, PurePosixPath("x/a.png")), overwrite=False, run_id="mark")
     (temporary,) = seen
     assert temporary.startswith("x/.safelight-mark-")
     assert tree(tmp_path / "store") == {"x/a.png": file.read_bytes()}
@@ -332,8 +332,8 @@ def test_a_failed_upload_leaves_nothing(slow_store, tmp_path, monkeypatch):
 
     monkeypatch.setattr(fsspec.get_filesystem_class("dir"), "mv", mv)
     with pytest.raises(image.TargetError, match="expected to write it, got: "):
-        remote.deliver(
-            draw(tmp_path / "a.png"), remote.join(slow_store, PurePosixPath("a.png")), overwrite=False, mark="mark"
+        remote.upload(
+            draw(tmp_path / "a.png"), remote.join(slow_store, PurePosixPath("a.png")), overwrite=False, run_id="mark"
         )
     assert tree(tmp_path / "store") == {}
 
@@ -360,7 +360,7 @@ def test_without_ray_one_line_names_the_extra(tmp_path, monkeypatch):
     plan = planned(tmp_path / "in", out=str(tmp_path / "out"))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError) as caught:
-        list(cluster.run(plan, card="upscale/nearest", settings=SETTINGS, files=FILES, pool=Pool()))
+        list(cluster.run(plan, card="upscale/nearest", request=SETTINGS, files=FILES, pool=WorkerPool()))
     assert caught.value.name == "safelight[cluster]"
 
 
@@ -371,8 +371,8 @@ def test_what_needs_no_work_needs_no_cluster(bucket, tmp_path):
     for out in ("memory://out", str(tmp_path / "out")):
         for on_exist, status in (("skip", "skipped"), ("error", "failed")):
             plan = planned(tmp_path / "in", out=out, on_exist=on_exist)
-            pool = Pool(address="127.0.0.1:1")
-            (outcome,) = cluster.run(plan, card="upscale/nearest", settings=SETTINGS, files=FILES, pool=pool)
+            pool = WorkerPool(address="127.0.0.1:1")
+            (outcome,) = cluster.run(plan, card="upscale/nearest", request=SETTINGS, files=FILES, pool=pool)
             assert (outcome.status, outcome.input) == (status, str(tmp_path / "in/a.png"))
             assert outcome.output in outcome.error
 

@@ -10,7 +10,7 @@ from safelight import inference, ops
 from safelight.catalog import CARDS, find
 from safelight.core.card import Trained
 from safelight.core.options import CardError
-from safelight.engine.consistent import LEAST_ZOOM, Consistent, inverse_taps
+from safelight.engine.consistent import LEAST_ZOOM, ConsistencyStage, inverse_taps
 from safelight.engine.samples import to_tensor
 from safelight.engine.tiles import Region, Renderer
 from safelight.inference.runner import InferenceRequest
@@ -73,7 +73,7 @@ def test_every_network_can_be_consistent(card):
     source = picture(12, 9)
     result, stages = raw(random_runner(card, consistent=True, scale=2), source, 10_000)
     torch.testing.assert_close(ops.resize(result, (12, 9)), to_tensor(source.pixels), rtol=0, atol=1e-4)
-    assert isinstance(stages[-1], Consistent)
+    assert isinstance(stages[-1], ConsistencyStage)
 
 
 @pytest.mark.parametrize("settings", [{"scale": 3}, {"scale": 6}, {"size": (200, 130)}], ids=["x3", "x6", "200x130"])
@@ -105,7 +105,7 @@ def _distances(stages):
 def test_a_pixel_far_away_is_never_read():
     runner = random_runner(find("espcn", "upscale"), consistent=True, scale=2)
     stages, _ = runner.stages(500, 400, 3)
-    read = stages[-1].reads(Region(300, 310, 500, 510))
+    read = stages[-1].input_region(Region(300, 310, 500, 510))
     assert (read.top, read.left) > (100, 200)
     assert (read.bottom, read.right) < (200, 300)
 

@@ -28,13 +28,13 @@ GOOD = image.encode(Picture(pixels=smooth()), "png")
 
 def gathered(rows, count=7):
     """All rows of a picture, as a Picture."""
-    frame = rows.frame
-    bands = [rows.read(count) for _ in range(-(-frame.height // count))]
-    assert rows.read(count).shape == (0, frame.width, frame.bands)
+    spec = rows.spec
+    bands = [rows.read(count) for _ in range(-(-spec.height // count))]
+    assert rows.read(count).shape == (0, spec.width, spec.bands)
     for band in bands:
         assert band.flags.c_contiguous
         assert band.flags.writeable
-    return picture_of(frame, np.concatenate(bands))
+    return picture_of(spec, np.concatenate(bands))
 
 
 def is_fine(decoder):
@@ -126,12 +126,12 @@ def test_files_that_are_none(decoder, tmp_path, monkeypatch):
     Path("here.png").write_bytes(GOOD)
     Path("text.jpg").write_text("hello")
     with decoder.open("here.png") as rows:
-        assert rows.frame.width == 64
+        assert rows.spec.width == 64
     for name in ("text.jpg", "no.png", ".", "a\0b.png", "x" * 300):
         with pytest.raises(image.DecodeError) as here:
             image.read(name)
         with pytest.raises(image.DecodeError) as there, decoder.open(name) as rows:
-            rows.frame  # noqa: B018 - waits
+            rows.spec  # noqa: B018 - waits
         assert (type(there.value), str(there.value)) == (type(here.value), str(here.value))
 
 
@@ -150,7 +150,7 @@ def test_pixels_and_rows_are_limited(decoder):
     with decoder.open(png(64_000, 1, pixels=bytes(192_001))) as rows:
         assert rows.read(5).shape == (1, 64_000, 3)
     with pytest.raises(image.DecodeError, match="rows of at most 32 MB, got 23,000,000"):
-        decoder.open(png(23_000_000, 1, pixels=bytes(69_000_001))).frame  # noqa: B018
+        decoder.open(png(23_000_000, 1, pixels=bytes(69_000_001))).spec  # noqa: B018
     assert is_fine(decoder)
 
 
@@ -163,7 +163,7 @@ def test_files_closed_early_leave_nothing_behind(large, mine):
         for i in range(12):
             with decoder.open(large) as rows:
                 if i % 3:
-                    assert rows.frame.height == 4000
+                    assert rows.spec.height == 4000
                 if i % 3 == 2:
                     rows.read(700)
             with pytest.raises(RuntimeError, match="a closed one"):
@@ -200,7 +200,7 @@ def test_a_worker_keeps_no_file_open(large, mine, tmp_path):
 def test_a_decoder_that_closes_ends_everything(large, mine):
     decoder = Decoder(workers=1)
     first, second = decoder.open(large), decoder.open(GOOD)
-    assert first.frame.height == 4000
+    assert first.spec.height == 4000
     decoder.close()
     decoder.close()
     assert mine() == []
@@ -259,7 +259,7 @@ def test_a_worker_that_dies_between_files_costs_none(mine):
 
 @linux
 def test_a_worker_that_hangs_is_cut_off(large, mine):
-    with Decoder(workers=1, patience=1.0) as decoder:
+    with Decoder(workers=1, timeout=1.0) as decoder:
         with decoder.open(large) as rows:
             rows.read(100)
             (worker,) = mine()
@@ -272,7 +272,7 @@ def test_a_worker_that_hangs_is_cut_off(large, mine):
 
 
 def test_a_slow_reader_is_no_hang(large):
-    with Decoder(workers=1, patience=0.6) as decoder, decoder.open(large) as rows:
+    with Decoder(workers=1, timeout=0.6) as decoder, decoder.open(large) as rows:
         rows.read(100)
         time.sleep(2)
         assert rows.read(4000).shape == (3900, 8000, 3)
@@ -303,7 +303,7 @@ from safelight.media.image import Decoder
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job in the background inherits that it is ignored
 with Decoder(workers=2) as decoder:
     files = [decoder.open(path) for path in sys.argv[1:]]
-    print(files[0].frame.width, flush=True)
+    print(files[0].spec.width, flush=True)
     time.sleep(60)
 """
 
@@ -383,20 +383,20 @@ def test_a_frame_comes_through_and_one_that_can_not_be_is_refused():
     picture = Picture(
         pixels=smooth(), alpha=smooth()[..., 0], exif=exif, icc=b"\0\xff", dpi=(1.0, 2.0), warnings=("a",)
     )
-    frame, stream = spec_of(picture), io.BytesIO()
-    worker_protocol.send_spec(stream, frame)
+    spec, stream = spec_of(picture), io.BytesIO()
+    worker_protocol.send_spec(stream, spec)
     stream.seek(0)
     message = worker_protocol.receive(stream)
     blobs = stream.read()
-    assert worker_protocol.receive_spec(io.BytesIO(blobs), message, 10**6) == frame
-    strange = [{"frame": message["frame"] | {key: value}} for key, values in _STRANGE.items() for value in values]
+    assert worker_protocol.receive_spec(io.BytesIO(blobs), message, 10**6) == spec
+    strange = [{"spec": message["spec"] | {key: value}} for key, values in _STRANGE.items() for value in values]
     strange += [{"blobs": {"icc": length}} for length in (-1, 2**40, 3, "1")] + [{"blobs": {"width": 1}}]
-    strange += [{"frame": None}, {"blobs": None}]
+    strange += [{"spec": None}, {"blobs": None}]
     for change in strange:
         with pytest.raises(worker_protocol.PipeError):
             worker_protocol.receive_spec(io.BytesIO(b"ab"), message | change, 10**6)
     loud = worker_protocol.receive_spec(
-        io.BytesIO(blobs), message | {"frame": message["frame"] | {"warnings": ["\x1b[2J"]}}, 10**6
+        io.BytesIO(blobs), message | {"spec": message["spec"] | {"warnings": ["\x1b[2J"]}}, 10**6
     )
     assert loud.warnings == (r"\x1b[2J",)
 
@@ -408,8 +408,8 @@ def test_a_stream_that_is_damaged_is_refused_or_gives_a_frame():
     for _ in range(2000):
         mutant = io.BytesIO(rng.choice(DAMAGES)(stream.getvalue(), rng, [stream.getvalue()]))
         try:
-            frame = worker_protocol.receive_spec(mutant, worker_protocol.receive(mutant), 10**6)
-            assert frame.width * frame.height <= 10**6
+            spec = worker_protocol.receive_spec(mutant, worker_protocol.receive(mutant), 10**6)
+            assert spec.width * spec.height <= 10**6
         except worker_protocol.PipeError:
             refused += 1
     assert refused > 1000

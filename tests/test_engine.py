@@ -180,7 +180,7 @@ def test_a_trace_leaves_other_threads_alone():
     def lower():
         try:
             for _ in range(25):
-                assert len(graph.lower(network)) == 40
+                assert len(graph.build_graph(network)) == 40
         except Exception as error:
             wrong.append(repr(error))
 

@@ -39,7 +39,7 @@ PARAMETERS = {
 def cache(tmp_path, monkeypatch):
     """A cache of the test's own, and no network."""
     monkeypatch.setenv("SAFELIGHT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(download, "get", lambda *a, **k: pytest.fail("the network was used"))
+    monkeypatch.setattr(download, "download_file", lambda *a, **k: pytest.fail("the network was used"))
     return tmp_path / "cache"
 
 
@@ -376,21 +376,21 @@ def test_what_is_put_by_is_found(tmp_path, cache):
     for name in OTHERS[:1]:
         match = rf"{name}: expected its weights, got none; .*\(553 MB\) by: safelight fetch {name}$"
         refused(BackboneError, match, backbones.load, name)
-    assert backbones.stored("squeezenet") is None
+    assert backbones.installed_backbone("squeezenet") is None
     source = written(tmp_path / "mine.pth", state_of("squeezenet"))
     kept = backbones.install("squeezenet", source)
     source.unlink()
-    assert kept == backbones.stored("squeezenet")
+    assert kept == backbones.installed_backbone("squeezenet")
     assert kept.path == cache / "backbones/squeezenet.safetensors"
     assert (kept.source, kept.published) == ("mine.pth", False)
     assert kept.path.stat().st_size < 3_000_000  # without the end
     assert weights_file.read_header(kept.path).licence.startswith("unknown")
     backbone = backbones.load("squeezenet")
-    assert backbone.weights == kept.words
+    assert backbone.weights == kept.description
     expected = backbones.load("squeezenet", random=1).network.state_dict()
     assert all(torch.equal(tensor, expected[key]) for key, tensor in backbone.network.state_dict().items())
     # It is a file of ours, which can be carried elsewhere; but it is no other backbone's.
-    assert backbones.load("squeezenet", weights=kept.path).weights == kept.words
+    assert backbones.load("squeezenet", weights=kept.path).weights == kept.description
     refused(
         CheckpointError,
         "expected weights of AlexNet, got weights of features/squeezenet",
@@ -421,7 +421,7 @@ def test_what_is_kept_and_damaged_or_old_is_told(tmp_path):
     kept.write_bytes(good)
     tensors, header = weights_file.load(kept)
     weights_file.save(kept, tensors, dataclasses.replace(header, converted={**header.converted, "rules": "0"}))
-    assert backbones.stored("squeezenet") is None
+    assert backbones.installed_backbone("squeezenet") is None
     refused(BackboneError, "another version; run again: safelight fetch", backbones.load, "squeezenet")
 
 

@@ -332,7 +332,7 @@ def test_any_exif_is_handled(data):
         block[data.draw(st.integers(0, len(block) - 1))] = data.draw(st.integers(0, 255))
     cut = bytes(block[: data.draw(st.integers(0, len(block)))])
     for work in (
-        lambda: exif_block.settle(cut, width=70_000, height=5, dpi=(300.0, 300.0)),
+        lambda: exif_block.normalize(cut, width=70_000, height=5, dpi=(300.0, 300.0)),
         lambda: exif_block.orientation(exif_block.reader(cut)),
         lambda: exif_block.resolution(exif_block.reader(cut)),
         lambda: exif_block.from_tiff(exif_block.reader(cut)),

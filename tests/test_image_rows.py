@@ -19,16 +19,16 @@ from safelight.media.image.spec import picture_of
 def gathered(source, count, **options):
     """All rows of a picture, read so many at a time, as a Picture."""
     with image.open_rows(source, **options) as rows:
-        frame = rows.frame
-        bands = [rows.read(count) for _ in range(-(-frame.height // count))]
-        assert rows.read(count).shape == (0, frame.width, frame.bands)
+        spec = rows.spec
+        bands = [rows.read(count) for _ in range(-(-spec.height // count))]
+        assert rows.read(count).shape == (0, spec.width, spec.bands)
     assert [len(band) for band in bands[:-1]] == [count] * (len(bands) - 1)
     for band in bands:
-        assert band.shape[1:] == (frame.width, frame.bands)
-        assert band.dtype == frame.dtype
+        assert band.shape[1:] == (spec.width, spec.bands)
+        assert band.dtype == spec.dtype
         assert band.flags.c_contiguous
         assert band.flags.writeable
-    return picture_of(frame, np.concatenate(bands))
+    return picture_of(spec, np.concatenate(bands))
 
 
 @pytest.mark.parametrize("lenient", [False, True])
@@ -116,7 +116,7 @@ def test_damage_behind_good_rows_shows_when_they_are_read_and_stays():
     with pytest.raises(image.DamagedError) as whole:
         image.read(data)
     with image.open_rows(data) as rows:
-        assert rows.frame.height == 2000
+        assert rows.spec.height == 2000
         assert np.array_equal(rows.read(100), smooth(2000, 640)[:100])
         for _ in range(2):
             with pytest.raises(image.DamagedError) as caught:

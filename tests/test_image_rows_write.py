@@ -30,7 +30,7 @@ def noise(height, width, bands, dtype):
     return GENERATOR.integers(0, np.iinfo(dtype).max, (height, width, bands), dtype, endpoint=True)
 
 
-def frame(rows, **facts):
+def spec(rows, **facts):
     depth = {"uint8": "8-bit", "uint16": "16-bit", "float32": "float"}[rows.dtype.name]
     height, width, bands = rows.shape
     return ImageSpec(
@@ -62,7 +62,7 @@ def noisy(height=2000, width=500):
 )
 def test_the_bytes_are_the_same_however_the_rows_come(tmp_path, kind, bands, dtype):
     rows = noise(37, 23, bands, dtype)
-    facts = frame(rows, exif=with_resolution(None, (300.0, 300.0)), xmp=b"<x/>" * 9000, dpi=(300.0, 300.0))
+    facts = spec(rows, exif=with_resolution(None, (300.0, 300.0)), xmp=b"<x/>" * 9000, dpi=(300.0, 300.0))
     picture = picture_of(facts, rows)
     expected = image.encode(picture, kind)
     losses = image.conform(picture, kind).warnings
@@ -86,24 +86,24 @@ def test_the_bytes_are_the_same_however_the_rows_come(tmp_path, kind, bands, dty
 def test_the_strange_shapes(tmp_path):
     for height, width in [(1, 1), (1, 70_000), (70_000, 1), (3, 2)]:
         rows = noise(height, width, 3, np.uint16)
-        image.write_rows(frame(rows), banded(rows, 11), tmp_path / "a.tif", overwrite=True)
+        image.write_rows(spec(rows), banded(rows, 11), tmp_path / "a.tif", overwrite=True)
         assert np.array_equal(image.read(tmp_path / "a.tif").pixels, rows)
 
 
 def test_values_outside_the_range_are_told_at_the_end():
     rows = np.zeros((50, 4, 3), np.float32)
     rows[49, 3, 2] = 1.5
-    told = image.write_rows(frame(rows, warnings=("before",)), banded(rows, 10), io.BytesIO(), format="png")
+    told = image.write_rows(spec(rows, warnings=("before",)), banded(rows, 10), io.BytesIO(), format="png")
     assert told == ("before", "float rounded to 16 bits: PNG holds no more", "values outside [0, 1] clipped")
     rows[49, 3, 2] = 1.0
-    told = image.write_rows(frame(rows), banded(rows, 10), io.BytesIO(), format="png")
+    told = image.write_rows(spec(rows), banded(rows, 10), io.BytesIO(), format="png")
     assert told == ("float rounded to 16 bits: PNG holds no more",)
 
 
 def test_a_value_that_is_not_finite_names_the_file(tmp_path):
     rows = np.full((50, 4, 3), np.nan, np.float32)
     with pytest.raises(image.EncodeError, match=r"a\.png: expected finite"):
-        image.write_rows(frame(rows), [rows], tmp_path / "a.png")
+        image.write_rows(spec(rows), [rows], tmp_path / "a.png")
     assert names(tmp_path) == []
 
 
@@ -132,14 +132,14 @@ def test_what_the_rows_raise_comes_out_as_it_is(tmp_path, kind, at, error):
             yield band
 
     with pytest.raises(type(error)) as caught:
-        image.write_rows(frame(rows), failing(), tmp_path / f"a.{kind}")
+        image.write_rows(spec(rows), failing(), tmp_path / f"a.{kind}")
     assert caught.value is error
     assert str(error) == text
     assert names(tmp_path) == []
     assert not any(t.name == "safelight-encoder" for t in threading.enumerate())
 
 
-def test_rows_that_are_not_those_of_the_frame(tmp_path):
+def test_rows_that_are_not_those_of_the_spec(tmp_path):
     rows = noise(40, 8, 3, np.uint8)
     wrong = {
         "got 30": [rows[:30]],
@@ -150,9 +150,9 @@ def test_rows_that_are_not_those_of_the_frame(tmp_path):
     }
     for words, bands in wrong.items():
         with pytest.raises(image.EncodeError, match=words):
-            image.write_rows(frame(rows), bands, tmp_path / "a.png")
+            image.write_rows(spec(rows), bands, tmp_path / "a.png")
     with pytest.raises(image.PictureError, match="expected a format for a stream"):
-        image.write_rows(frame(rows), [rows], io.BytesIO())
+        image.write_rows(spec(rows), [rows], io.BytesIO())
     assert names(tmp_path) == []
 
 
@@ -167,7 +167,7 @@ def test_an_array_may_be_used_again():
         band[:] = 0
 
     stream = io.BytesIO()
-    image.write_rows(frame(rows), reusing(), stream, format="png")
+    image.write_rows(spec(rows), reusing(), stream, format="png")
     assert np.array_equal(image.read(stream.getvalue()).pixels, rows)
 
 
@@ -190,7 +190,7 @@ def test_the_rows_may_compute_with_torch_and_libvips_in_their_own_thread():
                 yield np.frombuffer(seen.rot180().rot180().write_to_memory(), np.uint8).reshape(back.shape)
 
     stream = io.BytesIO()
-    image.write_rows(frame(rows), computing(), stream, format="tiff")
+    image.write_rows(spec(rows), computing(), stream, format="tiff")
     assert threads == {threading.current_thread()}
     assert np.array_equal(image.read(stream.getvalue()).pixels, rows)
 
@@ -202,7 +202,7 @@ def test_many_at_once(tmp_path):
 
     def work(n):
         kind = STREAMED[n % 3]
-        image.write_rows(frame(rows), banded(rows, 64), tmp_path / f"{n}.{kind}")
+        image.write_rows(spec(rows), banded(rows, 64), tmp_path / f"{n}.{kind}")
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(12)]
     for thread in threads:
@@ -233,7 +233,7 @@ class Slow(io.RawIOBase):
 def test_a_stream_that_takes_a_part_at_a_time_and_cannot_seek(kind):
     rows = noise(100, 100, 3, np.uint8)
     slow = Slow()
-    image.write_rows(frame(rows), [rows], slow, format=kind)
+    image.write_rows(spec(rows), [rows], slow, format=kind)
     assert slow.got == image.encode(Picture(pixels=rows), kind)
 
 
@@ -243,7 +243,7 @@ def test_a_broken_pipe_comes_out_as_it_is(kind):
     read, written = os.pipe()
     os.close(read)
     with open(written, "wb", buffering=0) as pipe, pytest.raises(BrokenPipeError):  # noqa: PTH123 - a descriptor
-        image.write_rows(frame(rows), banded(rows, 100), pipe, format=kind)
+        image.write_rows(spec(rows), banded(rows, 100), pipe, format=kind)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
@@ -259,7 +259,7 @@ def test_an_interruption_while_the_encoder_is_slow():
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.5)
         with pytest.raises(KeyboardInterrupt):
-            image.write_rows(frame(rows), banded(rows, 500), Slow(), format="png")
+            image.write_rows(spec(rows), banded(rows, 500), Slow(), format="png")
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
@@ -282,7 +282,7 @@ def test_an_interruption_while_the_encoder_is_slow():
 def test_trouble_in_the_middle_names_the_folder_and_stops_the_rows(tmp_path, monkeypatch, kind, code, words):
     """R5: the disk fills up after the first 50 kB of more than 100 MB."""
     band, asked, written = noisy(100, 4000), [], []
-    facts = replace(frame(band), height=10_000)
+    facts = replace(spec(band), height=10_000)
     write = os.write
 
     def failing(descriptor, data):
@@ -315,7 +315,7 @@ def test_a_full_temporary_folder_is_named_when_a_stream_takes_tiff(tmp_path, mon
     monkeypatch.setattr(os, "write", failing)
     rows, stream = noisy(100), io.BytesIO()
     with pytest.raises(image.TargetError, match=f"a full disk at {tmp_path}"):
-        image.write_rows(frame(rows), [rows], stream, format="tiff")
+        image.write_rows(spec(rows), [rows], stream, format="tiff")
     assert stream.getvalue() == b""
     assert names(tmp_path) == []
 
@@ -331,7 +331,7 @@ def rows(height, width=4000):
     for _ in range(height // 100):
         yield band
 
-def frame(height, width=4000):
+def spec(height, width=4000):
     return ImageSpec(width=width, height=height, channels=3, depth="8-bit")
 """
 
@@ -347,7 +347,7 @@ if sys.argv[2] == "limit":
     resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000))
 for kind in ("png", "tiff", "jpeg"):
     try:
-        image.write_rows(frame(1000), rows(1000), f"{sys.argv[1]}/a.{kind}")
+        image.write_rows(spec(1000), rows(1000), f"{sys.argv[1]}/a.{kind}")
     except image.TargetError as error:
         print(error)
 """
@@ -386,7 +386,7 @@ width, height = int(sys.argv[3]), int(sys.argv[4])
 wide = np.zeros((100, width, 3), np.uint8)
 wide[:] = np.random.default_rng(0).integers(0, 256, (100, width, 1), np.uint8) // 16
 before = peak()
-image.write_rows(frame(height, width), (wide for _ in range(height // 100)), sys.argv[1], format=sys.argv[2])
+image.write_rows(spec(height, width), (wide for _ in range(height // 100)), sys.argv[1], format=sys.argv[2])
 print((peak() - before) / 1024)
 """
 
@@ -406,14 +406,14 @@ def test_a_tiff_file_past_4_gb_has_64_bit_offsets(tmp_path, monkeypatch):
     rows = noise(40, 30, 3, np.uint8)
     path = tmp_path / "a.tif"
     exif = with_resolution(None, (300.0, 300.0))
-    told = image.write_rows(frame(rows, exif=exif, dpi=(300.0, 300.0)), [rows], path)
+    told = image.write_rows(spec(rows, exif=exif, dpi=(300.0, 300.0)), [rows], path)
     assert told == ("EXIF dropped: a TIFF file of this size holds none",)
     assert path.read_bytes()[:4] == b"II+\0"
     back = image.read(path)
     assert np.array_equal(back.pixels, rows)
     # Alpha counts as well.
     rows = noise(10, 30, 4, np.uint8)
-    assert image.write_rows(frame(rows, exif=exif), [rows], io.BytesIO(), format="tiff") == told
+    assert image.write_rows(spec(rows, exif=exif), [rows], io.BytesIO(), format="tiff") == told
 
 
 WRITER = """
@@ -424,7 +424,7 @@ def slow():
         print("band", flush=True)
         yield band
         time.sleep(0.01)
-image.write_rows(frame(60_000), slow(), sys.argv[1])
+image.write_rows(spec(60_000), slow(), sys.argv[1])
 """
 
 
@@ -443,14 +443,14 @@ def test_clean_removes_what_a_killed_writer_left_and_nothing_that_lives(tmp_path
             assert len(left) == 1
             assert left[0].startswith(image.TEMPORARY_PREFIX)
             assert left[0].endswith(image.TEMPORARY_SUFFIX)
-            assert image.clean(tmp_path) == 0
+            assert image.remove_temporary_files(tmp_path) == 0
             assert names(tmp_path) == left
             writer.kill()
             writer.wait()
     finally:
         writer.kill()
     assert names(tmp_path) == left
-    assert image.clean(tmp_path) == 1
+    assert image.remove_temporary_files(tmp_path) == 1
     assert names(tmp_path) == []
 
 
@@ -474,10 +474,10 @@ def test_clean_touches_nothing_else(tmp_path):
     below.mkdir()
     (below / stale.name).touch()
     before = names(tmp_path)
-    assert image.clean(tmp_path) == 1
+    assert image.remove_temporary_files(tmp_path) == 1
     assert names(tmp_path) == [name for name in before if name != stale.name]
     assert names(below) == [stale.name]
-    assert image.clean(str(tmp_path / "missing")) == 0
+    assert image.remove_temporary_files(str(tmp_path / "missing")) == 0
 
 
 def test_clean_removes_nothing_where_there_are_no_locks(tmp_path, monkeypatch):
@@ -488,7 +488,7 @@ def test_clean_removes_nothing_where_there_are_no_locks(tmp_path, monkeypatch):
 
     monkeypatch.setattr("fcntl.flock", none)
     (tmp_path / ".safelight-0123456789abcdef.part").touch()
-    assert image.clean(tmp_path) == 0
+    assert image.remove_temporary_files(tmp_path) == 0
     image.write_bytes(b"x", tmp_path / "a")
     assert (tmp_path / "a").read_bytes() == b"x"
     assert len(names(tmp_path)) == 2
@@ -504,7 +504,7 @@ def test_a_temporary_that_clean_takes_before_it_is_locked_is_made_again(tmp_path
         if flags & os.O_EXCL:
             made.append(path)
             if len(made) == 1:
-                assert image.clean(tmp_path) == 1
+                assert image.remove_temporary_files(tmp_path) == 1
         return descriptor
 
     monkeypatch.setattr(os, "open", open_and_clean)

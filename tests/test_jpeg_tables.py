@@ -169,9 +169,9 @@ def test_a_picture_knows_it_in_every_way_of_reading_and_only_of_a_jpeg():
     file = by_libvips(Q=42)
     assert image.probe(file).jpeg_quality == image.read(file).jpeg_quality == 42
     with image.open_rows(file) as rows:
-        assert rows.frame.jpeg_quality == 42
+        assert rows.spec.jpeg_quality == 42
     with image.Decoder(workers=1) as decoder, decoder.open(file) as rows:
-        assert rows.frame.jpeg_quality == 42
+        assert rows.spec.jpeg_quality == 42
     for format in ("png", "webp", "tiff", "avif", "gif"):  # noqa: A001
         assert image.read(image.encode(image.read(file), format)).jpeg_quality is None
     assert image.from_any(PIXELS).jpeg_quality is None

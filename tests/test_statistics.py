@@ -7,8 +7,8 @@ from torch import nn
 
 from safelight.engine import statistics
 from safelight.engine.graph import UnknownLayerError
-from safelight.engine.spatial_graph import LocalLayer, lower
-from safelight.engine.statistics import StatisticsStage, Sum
+from safelight.engine.spatial_graph import LocalLayer, build_spatial_graph
+from safelight.engine.statistics import MomentAccumulator, StatisticsStage
 from safelight.engine.tiles import Region, Renderer
 from safelight.nn.blocks import InstanceNorm, Moments, Normalisation, extended, grain, mirrored, moments
 
@@ -107,8 +107,8 @@ def test_what_fits_is_kept_in_memory_and_the_rest_in_files():
     network, x = net(), picture(64, 80)
     _, rich = in_tiles(network, x, 8, 1 << 30)
     _, poor = in_tiles(network, x, 8, 1 << 14)
-    assert set(rich._places.values()) == {True}
-    assert set(poor._places.values()) == {False}
+    assert set(rich._in_memory.values()) == {True}
+    assert set(poor._in_memory.values()) == {False}
     assert poor._kept.keys() == rich._kept.keys()
 
 
@@ -120,7 +120,7 @@ def test_on_a_full_disk_maps_are_computed_again(monkeypatch):
     network, x = net(), picture(64, 80)
     with torch.inference_mode():
         whole = network(x)
-    monkeypatch.setattr(statistics, "filed", full_disk)
+    monkeypatch.setattr(statistics, "file_backed_tensor", full_disk)
     tiled, chain = in_tiles(network, x, 8, 1 << 14)
     assert not chain._kept
     torch.testing.assert_close(tiled, whole, rtol=0, atol=2e-6)
@@ -128,7 +128,7 @@ def test_on_a_full_disk_maps_are_computed_again(monkeypatch):
 
 def test_a_file_has_no_name_and_room_for_all(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    numbers = statistics.filed(1000)
+    numbers = statistics.file_backed_tensor(1000)
     numbers.copy_(torch.arange(1000))
     assert float(numbers.sum()) == 499_500
     assert not list(tmp_path.iterdir())
@@ -136,11 +136,11 @@ def test_a_file_has_no_name_and_room_for_all(tmp_path, monkeypatch):
 
 def test_keeping_saves_work(monkeypatch):
     """Each place of a map is computed once where it is kept, and once for each later normalisation where it isn't."""
-    monkeypatch.setattr(statistics, "filed", full_disk)
+    monkeypatch.setattr(statistics, "file_backed_tensor", full_disk)
     calls = {"rich": 0, "poor": 0}
     for name, memory in (("rich", 1 << 30), ("poor", 1 << 14)):
         network, x = net(), picture(64, 80)
-        nodes = lower(network)
+        nodes = build_spatial_graph(network)
         chain = StatisticsStage(network, (64, 80), memory, multiple=8)
 
         def counted(node, name=name):
@@ -173,7 +173,7 @@ def test_moments_of_parts_are_those_of_the_whole(masked):
     torch.manual_seed(0)
     x = torch.randn(1, 4, 37, 29) * 3 + 50  # far from zero: a naive sum of squares would lose its digits
     masks = torch.rand(2, 1, 37, 29) if masked else None
-    found = Sum()
+    found = MomentAccumulator()
     for region in Region(0, 37, 0, 29).tiles(8, 11):
         rows, columns = slice(region.top, region.bottom), slice(region.left, region.right)
         found.add(x[..., rows, columns], None if masks is None else masks[..., rows, columns])
@@ -185,7 +185,7 @@ def test_moments_of_parts_are_those_of_the_whole(masked):
 
 def test_moments_survive_a_hundred_million_places():
     """Float32 sums would be off by a per mille: here constant parts are added whose moments are known."""
-    found = Sum()
+    found = MomentAccumulator()
     part = torch.tensor([0.0, 1.0]).repeat(500_000).view(1, 1, 1000, 1000)
     for _ in range(100):
         found.add(part, None)
@@ -196,7 +196,7 @@ def test_moments_survive_a_hundred_million_places():
 
 
 def test_an_empty_mask_has_no_moments_and_no_nan():
-    found = Sum()
+    found = MomentAccumulator()
     found.add(torch.rand(1, 3, 4, 4), torch.zeros(1, 1, 4, 4))
     assert torch.isfinite(found.moments().mean).all()
     assert torch.isfinite(found.moments().variance).all()

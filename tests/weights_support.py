@@ -17,7 +17,7 @@ from safelight.catalog import find
 from safelight.checkpoints import weights_file
 from safelight.checkpoints.foreign import reader_process
 from safelight.checkpoints.foreign.archive import ForeignError
-from safelight.checkpoints.foreign.pickles import walk_from
+from safelight.checkpoints.foreign.pickles import read_pickle_at
 from safelight.checkpoints.weights_file import CheckpointError
 from safelight.inference import model
 
@@ -371,7 +371,7 @@ def mutate_pickles(count, seed=0):
     legacy = torch_bytes(saved, _use_new_zipfile_serialization=False)
     end = 0
     for _ in range(5):  # the pickles before the numbers
-        end = walk_from(legacy, end).end
+        end = read_pickle_at(legacy, end).end
     for i in range(count):
         if i % 2:
             content = mutation(legacy[:end], generator) + legacy[end:]

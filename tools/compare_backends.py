@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from safelight import catalog
 from safelight.checkpoints import provenance
-from safelight.engine.graph import Convolve, lower
+from safelight.engine.graph import ConvolutionLayer, build_graph
 from safelight.evaluation.bench.speed import machine
 from safelight.inference.model import Model, load
 from safelight.media import image
@@ -57,8 +57,8 @@ class SubPixel(nn.Module):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        layer = lower(network)[-1].layer
-        assert isinstance(layer, Convolve)
+        layer = build_graph(network)[-1].layer
+        assert isinstance(layer, ConvolutionLayer)
         self.before = nn.Sequential(*list(network.children())[:-1])
         self.layer = layer
         self.weight, self.bias = nn.Parameter(layer.weight, False), nn.Parameter(cast("Tensor", layer.bias), False)

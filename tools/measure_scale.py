@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 
 import safelight
 from safelight import catalog, inference
-from safelight.batch import Files, cluster
-from safelight.batch.cluster.ray_actor import Worker
+from safelight.batch import FileSettings, cluster
+from safelight.batch.cluster.task_runner import TaskRunner
 from safelight.checkpoints import provenance
 from safelight.media import image
 
@@ -70,14 +70,20 @@ def one_core(method: str, source: Path, out: Path) -> dict[str, Any]:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     card = catalog.find(method, "upscale")
     settings = inference.InferenceRequest(inputs={"scale": SCALE}, device="cpu")
-    order = cluster.Order(
-        card=card.id, settings=settings, files=Files(), preview=False, cpus=1, version=safelight.__version__, mark="one"
+    order = cluster.WorkerConfig(
+        card=card.id,
+        request=settings,
+        files=FileSettings(),
+        preview=False,
+        cpus=1,
+        version=safelight.__version__,
+        run_id="one",
     )
-    worker = Worker(order)
+    worker = TaskRunner(order)
     warm = source.with_name("warm.png")
     image.write(image.Picture(pixels=photograph(64, 64)), warm, overwrite=True)
     plan = cluster.plan([str(warm), str(source)], out=f"{out}/", tag="", format=None, on_exist="overwrite")
-    first, outcome = (worker.do(errand) for errand in plan.errands)
+    first, outcome = (worker.do(task) for task in plan.tasks)
     assert first.status == outcome.status == "done", outcome.error
     peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
     assert peak is not None
@@ -99,8 +105,8 @@ def rate(workers: int, folder: Path, out: Path) -> float:
     """Return the pictures a second that so many actors of one thread do, from when each has done its first one."""
     plan = cluster.plan([str(folder)], out=f"{out}/", tag="", format=None, on_exist="error")
     outcomes = cluster.run(
-        plan, card=catalog.find(METHODS[0], "upscale").id, settings=inference.InferenceRequest(inputs={"scale": SCALE}, device="cpu"),
-        files=Files(), pool=cluster.Pool(workers=workers),
+        plan, card=catalog.find(METHODS[0], "upscale").id, request=inference.InferenceRequest(inputs={"scale": SCALE}, device="cpu"),
+        files=FileSettings(), pool=cluster.WorkerPool(workers=workers),
     )  # fmt: skip
     times: list[float] = []
     for outcome in outcomes:

@@ -22,7 +22,7 @@ from safelight.engine.cost import Cost
 from safelight.evaluation.bench import quality
 from safelight.evaluation.bench.records import label
 from safelight.inference.model import Model
-from safelight.media.image.formats import ABILITIES
+from safelight.media.image.formats import CAPABILITIES
 from safelight.methods.upscale import espcn
 
 
@@ -109,7 +109,7 @@ def costs() -> str:
 def formats() -> str:
     """What each file format holds."""
     rows: list[list[str]] = []
-    for name, able in ABILITIES.items():
+    for name, able in CAPABILITIES.items():
         depth = f"{'8' if able.bits == 8 else f'8, {able.bits}'} bits{', float' if able.floats else ''}"
         alpha = "no" if not able.alpha else "clear or opaque" if name == "gif" else "yes"
         kept = "ICC, EXIF, XMP, DPI" if able.metadata else "nothing"

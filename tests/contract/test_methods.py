@@ -297,7 +297,7 @@ def test_a_flat_whole_picture_stays_flat(card, task):
 @pytest.mark.parametrize(("card", "task"), WHOLE)
 def test_too_large_a_whole_picture_is_refused_before_the_work(card, task, monkeypatch):
     made, seen = whole_runner(card, task, 30, 40)
-    monkeypatch.setattr(executors, "available", lambda: 30 * 40)
+    monkeypatch.setattr(executors, "available_memory", lambda: 30 * 40)
     with pytest.raises(OutOfMemoryError, match="whole picture at once"):
         made(picture(30, 40))
     assert not seen

@@ -60,7 +60,7 @@ def test_r3_what_only_looks_like_a_bomb_is_read(tmp_path, name, record_property)
 
     def read(file):
         with file:
-            assert len(file.read(100_000)) == file.frame.height
+            assert len(file.read(100_000)) == file.spec.height
 
     seconds, megabytes = cost(path, read)
     record_property("R3", f"{name}: {seconds:.2f} s, {megabytes:.0f} MB")

@@ -21,11 +21,11 @@ def outcome(decoder, source, **options):
     """Read a file to its end: None, or the line that it gave."""
     try:
         with decoder.open(source, **options) as rows:
-            frame, total = rows.frame, 0
+            spec, total = rows.spec, 0
             while len(band := rows.read(50)):
-                assert band.shape[1:] == (frame.width, frame.bands)
+                assert band.shape[1:] == (spec.width, spec.bands)
                 total += len(band)
-            assert total == frame.height
+            assert total == spec.height
             return None
     except image.DecodeError as error:
         line = str(error)

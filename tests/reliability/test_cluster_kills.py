@@ -19,9 +19,9 @@ import pytest
 from batch_support import run
 from processes import descendants
 from safelight import batch, catalog, inference
-from safelight.batch import Files, cluster
-from safelight.batch.cluster import Pool
-from safelight.batch.cluster.driver import TRIES
+from safelight.batch import FileSettings, cluster
+from safelight.batch.cluster import WorkerPool
+from safelight.batch.cluster.driver import MAX_ATTEMPTS
 from safelight.batch.manifest import NAME
 from safelight.media import image
 
@@ -53,13 +53,18 @@ def alone(folder, out, method):
     runner = inference.prepare(catalog.find(method), SETTINGS)
     jobs = batch.plan(batch.expand([str(folder)]), out=str(out), tag="x2", format=None, on_exist="error")
     for job in jobs:
-        batch.process(job, runner, Files())
+        batch.process(job, runner, FileSettings())
     return tree(out)
 
 
 def go(plan, method="fsrcnn", workers=2, **other):
     return cluster.run(
-        plan, card=f"upscale/{method}", settings=SETTINGS, files=Files(), pool=Pool(workers=workers), **other
+        plan,
+        card=f"upscale/{method}",
+        request=SETTINGS,
+        files=FileSettings(),
+        pool=WorkerPool(workers=workers),
+        **other,
     )
 
 
@@ -120,7 +125,7 @@ def test_kills_of_actors_lose_and_duplicate_nothing(pictures, tmp_path, store, r
     assert killer.left == 0
     assert killer.at_work >= kills // 2
     assert [o.error for o in outcomes if o.status != "done"] == []
-    assert sorted(o.output for o in outcomes) == sorted(e.output for e in plan.errands)
+    assert sorted(o.output for o in outcomes) == sorted(e.output for e in plan.tasks)
     assert tree(tmp_path / "out") == expected
     wait_for_the_end(killer.seen)
 
@@ -152,7 +157,7 @@ def test_a_picture_that_kills_its_workers_ends_and_the_others_are_done(tmp_path)
     over.set()
     assert {name: o.status for name, o in outcomes.items()} == {"a.png": "failed", "b.png": "done"}
     assert outcomes["a.png"].environment
-    assert f"got {TRIES} that died" in outcomes["a.png"].error
+    assert f"got {MAX_ATTEMPTS} that died" in outcomes["a.png"].error
     assert list(tree(tmp_path / "out")) == ["b.png"]
 
 
@@ -215,10 +220,11 @@ def test_a_cluster_goes_on_with_what_a_local_run_began(tmp_path):
 CALLER = """
 import sys
 from safelight import inference
-from safelight.batch import Files, cluster
+from safelight.batch import FileSettings, cluster
 plan = cluster.plan([sys.argv[1]], out=sys.argv[2], tag="x2", format=None, on_exist="error")
-pool = cluster.Pool(workers=2)
-for _ in cluster.run(plan, card="upscale/fsrcnn", settings=inference.InferenceRequest(scale=2), files=Files(), pool=pool):
+pool = cluster.WorkerPool(workers=2)
+request = inference.InferenceRequest(scale=2)
+for _ in cluster.run(plan, card="upscale/fsrcnn", request=request, files=FileSettings(), pool=pool):
     print("one", flush=True)
 """
 

@@ -25,8 +25,8 @@ def peak():  # of this program: what getrusage tells begins with the peak of the
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
 before = peak()
-frame = ImageSpec(width=width, height=height, channels=3, depth="8-bit")
-image.write_rows(frame, rows(), sys.argv[1], format=sys.argv[2])
+spec = ImageSpec(width=width, height=height, channels=3, depth="8-bit")
+image.write_rows(spec, rows(), sys.argv[1], format=sys.argv[2])
 print((peak() - before) / 1024)
 """
 

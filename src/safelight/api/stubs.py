@@ -25,7 +25,6 @@ from torch import Tensor
 
 from safelight.core.card import Card
 from safelight.core.inputs import InputSpec
-from safelight.core.outputs import Clip
 from safelight.core.task import TaskSpec
 from safelight.engine.device import Device
 from safelight.features.backbone import Backbone
@@ -43,11 +42,15 @@ def call(task: TaskSpec, x: Any, values: Mapping[str, Any]) -> Any: ...
 def function_of(task: TaskSpec) -> Callable[..., Any]: ...
 def must_be_given(task: TaskSpec, spec: InputSpec) -> bool: ...
 """
+_BEFORE_CLIP = "from safelight.core.inputs import InputSpec\n"
 
 
 def functions_stub() -> str:
     """Write the stub of ``safelight.api.task_functions``."""
-    return _HEAD + _IMPORTS + "".join(_function(task) for task in tasks.TASKS)
+    clips = any(task.output.kind == "clip" for task in tasks.TASKS)
+    outputs = "from safelight.core.outputs import Clip\n" if clips else ""
+    imports = _IMPORTS.replace(_BEFORE_CLIP, _BEFORE_CLIP + outputs)
+    return _HEAD + imports + "".join(_function(task) for task in tasks.TASKS)
 
 
 def package_stub() -> str:

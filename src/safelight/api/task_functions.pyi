@@ -11,7 +11,6 @@ from torch import Tensor
 
 from safelight.core.card import Card
 from safelight.core.inputs import InputSpec
-from safelight.core.outputs import Clip
 from safelight.core.task import TaskSpec
 from safelight.engine.device import Device
 from safelight.features.backbone import Backbone

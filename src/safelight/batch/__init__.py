@@ -1,50 +1,50 @@
-"""Many files: which they are, where each result goes, and one outcome for each, whatever happens to the others.
+"""Batch processing: find the input files, plan the outputs, and report one outcome for each file.
 
-``expand`` finds the pictures, ``plan`` gives each its output and refuses what could destroy a file, a ``Pipeline``
-works through the jobs, a ``Manifest`` remembers what each result was made from, a ``Watch`` waits for more.
-``process`` does one job alone.
+``expand`` finds the pictures, ``plan`` assigns the outputs and refuses what could overwrite an input, a ``Pipeline``
+runs the jobs, a ``Manifest`` records what each result was made from, and a ``FolderWatcher`` reports new files.
+``process`` runs a single job. A job that fails does not stop the others.
 """
 
-from safelight.batch.inputs import STREAM, BatchError, Found, Source, expand, is_folder, read_list
-from safelight.batch.manifest import Manifest, Stamp, settings_of, stamp_of
-from safelight.batch.outcomes import Done, Outcome, Status, explain
-from safelight.batch.outputs import FileJob, OnExist, plan, plan_each, tidy
+from safelight.batch.inputs import STREAM, BatchError, DiscoveredInputs, Source, expand, is_folder, read_list
+from safelight.batch.manifest import FileFingerprint, Manifest, fingerprint_of, result_settings
+from safelight.batch.outcomes import FileResult, Outcome, Status, explain
+from safelight.batch.outputs import FileJob, OnExist, plan, plan_separately, remove_leftovers
 from safelight.batch.pipeline import Pipeline
-from safelight.batch.processing import Files, attempt, check_sides, preview, process, written
-from safelight.batch.restorer import Restorer, iterates, name_of, observe
-from safelight.batch.watch import Watch
+from safelight.batch.processing import FileSettings, attempt, check_sides, preview, process, result_format
+from safelight.batch.restorer import Restorer, is_iterative, restorer_name, set_observer
+from safelight.batch.watch import FolderWatcher
 
 __all__ = [
     "STREAM",
     "BatchError",
-    "Done",
+    "DiscoveredInputs",
+    "FileFingerprint",
     "FileJob",
-    "Files",
-    "Found",
+    "FileResult",
+    "FileSettings",
+    "FolderWatcher",
     "Manifest",
     "OnExist",
     "Outcome",
     "Pipeline",
     "Restorer",
     "Source",
-    "Stamp",
     "Status",
-    "Watch",
     "attempt",
     "check_sides",
     "expand",
     "explain",
+    "fingerprint_of",
     "is_folder",
-    "iterates",
-    "name_of",
-    "observe",
+    "is_iterative",
     "plan",
-    "plan_each",
+    "plan_separately",
     "preview",
     "process",
     "read_list",
-    "settings_of",
-    "stamp_of",
-    "tidy",
-    "written",
+    "remove_leftovers",
+    "restorer_name",
+    "result_format",
+    "result_settings",
+    "set_observer",
 ]

@@ -1,4 +1,4 @@
-"""Which files: named ones, folders searched whole, patterns, lists of names, a pipe."""
+"""Input discovery: files, folders (recursively), glob patterns, lists of file names, and standard input."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from pathlib import Path
 from safelight.media import image
 from safelight.media.image.picture import shown
 
-STREAM = "-"  # as an input: what comes through a pipe; as an output: what goes into one
+STREAM = "-"  # standard input as an input, standard output as an output
 
 
 class BatchError(ValueError):
-    """Inputs and outputs that do not go together. Raised before anything is read or written; one line."""
+    """Inputs and outputs that can't be combined. Raised before any file is read or written; the message is one line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """One picture to work on.
+    """One input picture.
 
     Attributes:
-        path: the file, or None for what comes through a pipe.
-        tree: its place below a folder of results.
-        named: the user named this very file; otherwise it was found in a folder.
-        problem: why it can't be read, where that is known already.
+        path: the file, or None for standard input.
+        tree: path of the result relative to the output folder, with the input's suffix.
+        named: the user named this file; otherwise it was found in a folder.
+        problem: why it can't be read, if that is already known.
     """
 
     path: Path | None
@@ -37,56 +37,56 @@ class Source:
 
     @property
     def name(self) -> str:
-        """How JSON and messages call it."""
+        """Name in JSON output and messages."""
         return STREAM if self.path is None else str(self.path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """What ``expand`` found.
+class DiscoveredInputs:
+    """Input pictures that ``expand`` found.
 
     Attributes:
-        sources: in the order of the inputs; inside a folder by name.
-        passed_over: files in folders that are hidden or whose names are no picture's.
-        single: one input that is a file or a pipe, so that an output may be a file too.
+        sources: in the order of the inputs; inside a folder sorted by name.
+        ignored: number of files in folders that are hidden or have no picture suffix.
+        single: the only input is a file or standard input, so the output may be a file.
     """
 
     sources: tuple[Source, ...]
-    passed_over: int = 0
+    ignored: int = 0
     single: bool = False
 
 
 def expand(
-    inputs: Sequence[str], *, listed: Sequence[Path] = (), leave_out: Path | None = None, may_be_none: bool = False
-) -> Found:
+    inputs: Sequence[str], *, listed: Sequence[Path] = (), exclude: Path | None = None, allow_empty: bool = False
+) -> DiscoveredInputs:
     """Turn files, folders, patterns and ``-`` into sources, each file once.
 
-    A folder is searched whole; links to other folders are not followed, so there is no way out of it and no circle.
-    A pattern (``*``, ``?``, ``[``, ``**`` for folders in folders) is one that no file bears as its name. A file that
-    does not exist is a source all the same, and fails by itself later.
+    A folder is searched recursively; links to other folders are not followed, so the search stays inside it and ends.
+    A text with ``*``, ``?``, ``[`` or ``**`` (any depth) is a pattern unless a file has that name. A file that does
+    not exist becomes a source too, and fails later without stopping the others.
 
     Args:
         inputs: as the user typed them.
-        listed: names out of a list, as ``read_list`` gives them: a folder is searched, all else is a file. The tree
-            of the results keeps the folders that the name of a file has.
-        leave_out: a folder that is not searched: that of the results.
-        may_be_none: no picture is no error: there may be some later.
+        listed: names from a list, as ``read_list`` returns them: a folder is searched, everything else is a file.
+            Results keep the folders in the name of a file.
+        exclude: a folder that is not searched: the output folder.
+        allow_empty: return an empty result instead of raising; pictures may appear later.
 
     Raises:
         BatchError: ``-`` twice, or no picture at all.
     """
     sources: dict[str, Source] = {}
-    passed_over = 0
+    ignored = 0
 
     def add(source: Source) -> None:
         key = STREAM if source.path is None else os.path.abspath(source.path)  # noqa: PTH100 - links stay
         sources.setdefault(key, source)
 
     def search(folder: Path) -> None:
-        nonlocal passed_over
-        for source in walk(folder, leave_out):
+        nonlocal ignored
+        for source in walk(folder, exclude):
             if source.problem is None and not is_picture_name(source.path):
-                passed_over += 1
+                ignored += 1
             else:
                 add(source)
 
@@ -106,26 +106,26 @@ def expand(
             search(path)
         else:
             add(Source(path=path, tree=_inside(path)))
-    if not sources and not may_be_none:
+    if not sources and not allow_empty:
         what = ", ".join(map(shown, inputs)) or "the names of the list"
         raise BatchError(
             f"expected pictures ({' '.join(sorted(image.SUFFIXES))}), found none under {what}; "
             "check the name or the folder"
         )
     single = len(inputs) == 1 and not listed and not (_is_pattern(inputs[0]) or is_folder(Path(inputs[0])))
-    return Found(sources=tuple(sources.values()), passed_over=passed_over, single=single)
+    return DiscoveredInputs(sources=tuple(sources.values()), ignored=ignored, single=single)
 
 
 def read_list(name: str) -> list[Path]:
-    """Read a list of names: one a line, or each ended by a NUL as ``find -print0`` does it, which shows by itself.
+    """Read a list of file names, one a line or NUL-terminated as ``find -print0`` writes them (detected).
 
-    A name is taken as it stands: it is no pattern, and ``-`` is a file. Empty lines are passed over.
+    Names are taken literally: patterns are not expanded, and ``-`` is a file. Empty lines are ignored.
 
     Args:
-        name: of the file that holds the list, or ``-`` for standard input.
+        name: file with the list, or ``-`` for standard input.
 
     Raises:
-        BatchError: it can't be read.
+        BatchError: the list can't be read.
     """
     try:
         content = sys.stdin.buffer.read() if name == STREAM else Path(name).read_bytes()
@@ -137,12 +137,12 @@ def read_list(name: str) -> list[Path]:
 
 
 def is_folder(path: Path) -> bool:
-    """Tell whether there is a folder; a name that the system can't bear, or may not be asked for, is none."""
+    """Return whether a path is a folder; False for names that the system refuses."""
     return os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises for such a name
 
 
 def _inside(path: Path) -> Path:
-    """Return the place of a listed file below a folder of results: its name without the root and without ``..``."""
+    """Return the relative path of a listed file below the output folder: its name without the root and ``..``."""
     parts = Path(os.path.normpath(path)).parts
     return Path(*(part for part in parts if part not in (path.anchor, "..")))
 
@@ -152,7 +152,7 @@ def _is_pattern(text: str) -> bool:
 
 
 def _matches(text: str) -> list[tuple[Path, Path | None]]:
-    """List the paths that an input stands for, with the folder that a pattern starts from."""
+    """Return the paths that match an input, each with the folder where its pattern starts, or None."""
     if not _is_pattern(text):
         return [(Path(text), None)]
     parts = Path(text).parts
@@ -161,10 +161,10 @@ def _matches(text: str) -> list[tuple[Path, Path | None]]:
     return [(Path(match), base) for match in sorted(glob.glob(text, recursive=True))]  # noqa: PTH207 - absolute too
 
 
-def walk(folder: Path, leave_out: Path | None) -> Iterator[Source]:
-    """Go through a folder: each file by name, hidden folders, links to folders and ``leave_out`` passed over."""
+def walk(folder: Path, exclude: Path | None) -> Iterator[Source]:
+    """Yield the files of a folder recursively, by name; skips hidden folders, links to folders and ``exclude``."""
     blind: list[OSError] = []
-    avoid = None if leave_out is None else leave_out.resolve()
+    avoid = None if exclude is None else exclude.resolve()
     for place, folders, names in os.walk(folder, onerror=blind.append):
         here = Path(place)
         folders[:] = sorted(f for f in folders if not f.startswith(".") and (here / f).resolve() != avoid)
@@ -177,6 +177,6 @@ def walk(folder: Path, leave_out: Path | None) -> Iterator[Source]:
 
 
 def is_picture_name(path: Path | None) -> bool:
-    """Tell by its suffix whether a file is taken for a picture when a folder is searched."""
+    """Return whether a file found in a folder is taken for a picture, by its suffix."""
     # Hidden files are none: macOS leaves "._photo.jpg" beside photo.jpg on foreign disks.
     return path is not None and path.suffix.lower() in image.SUFFIXES and not path.name.startswith(".")

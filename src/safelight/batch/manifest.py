@@ -1,7 +1,7 @@
-"""The manifest: which result in a folder was made from what, so that a stopped batch goes on and does no more.
+"""The manifest of an output folder: what each result was made from, so that a stopped batch can resume.
 
-It is a file of lines of JSON in the folder of results. A line is added when a result stands under its name; the last
-line of a result counts. What is no such line is passed over, and its result is then a stranger's: it stays.
+It is a JSON Lines file in the output folder. A line is appended when a result is complete; the last line of a result
+counts. Lines that can't be read are ignored, and their results are treated as files of unknown origin and kept.
 """
 
 from __future__ import annotations
@@ -28,34 +28,34 @@ from safelight.media.image.picture import shown
 NAME = ".safelight-manifest.jsonl"
 VERSION = 1
 
-Standing = Literal["current", "outdated", "changed", "other", "unknown"]
+OutputState = Literal["current", "outdated", "changed", "other", "unknown"]
 
 _SIDE = 1 << 20  # any large side, to tell a zoom by
 
 
 @dataclass(frozen=True, slots=True)
-class Stamp:
-    """A file's bytes and time of change: with both the same, it is taken for the same file."""
+class FileFingerprint:
+    """Size in bytes and modification time of a file; a file with equal values is taken to be unchanged."""
 
     size: int
     mtime_ns: int
 
 
-def stamp_of(path: Path | None) -> Stamp | None:
-    """Look at a file, or return None where there is none to look at."""
+def fingerprint_of(path: Path | None) -> FileFingerprint | None:
+    """Return the fingerprint of a file, or None if it doesn't exist or can't be accessed."""
     if path is None:
         return None
     try:
         found = path.stat()
     except (OSError, ValueError):
         return None
-    return Stamp(found.st_size, found.st_mtime_ns)
+    return FileFingerprint(found.st_size, found.st_mtime_ns)
 
 
-def settings_of(restorer: Restorer, *, quality: int | None, strip: bool) -> dict[str, Any]:
-    """List all that a result depends on beside its input: method, options, weights by their sha256, size and the like.
+def result_settings(restorer: Restorer, *, quality: int | None, strip: bool) -> dict[str, Any]:
+    """Return all that a result depends on besides its input: method, options, SHA-256 of the weights, size and so on.
 
-    Where and in how much memory it is computed is left out: the result is the same.
+    The device and the memory limit are left out, as the result does not depend on them.
     """
     if isinstance(restorer, Runner):
         facts = _facts(restorer)
@@ -102,7 +102,7 @@ def _input_facts(spec: InputSpec, value: Any) -> Any:  # noqa: ANN401 - as JSON 
 
 
 def _digest(picture: image.Picture) -> str:
-    """Return a digest of a picture's samples: its metadata change no result."""
+    """Return a digest of a picture's samples; its metadata does not affect results."""
     digest = hashlib.sha256(f"{picture.pixels.shape} {picture.depth} {picture.alpha is not None}".encode())
     digest.update(picture.pixels.tobytes())
     if picture.alpha is not None:
@@ -112,41 +112,41 @@ def _digest(picture: image.Picture) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """What a line says of a result; ``made`` is a digest of the input and the settings, ``input`` its name."""
+    """One line of the manifest; ``made`` is a digest of the input and the settings, ``input`` the input's path."""
 
     input: str
     made: str
-    stamp: Stamp
+    fingerprint: FileFingerprint
 
 
 class Manifest:
-    """The manifest of one folder of results, held by this run alone until it is closed.
+    """The manifest of one output folder, locked by this run until it is closed.
 
     Args:
-        folder: Of the results; it is made if need be.
-        settings: What the results of this run depend on beside their inputs; ``settings_of`` gives it.
-        know: Read what earlier runs made, for ``judge``.
-        write: Note what this run makes, and keep other runs away. Without it, nothing is changed or made.
+        folder: Output folder; created if missing.
+        settings: What the results of this run depend on besides their inputs, as ``result_settings`` returns it.
+        read_existing: Read the records of earlier runs, for ``output_state``.
+        write: Record the results of this run, and lock the folder. If False, no file is changed or created.
 
     Raises:
-        TargetError: The folder can't be written to, or another run holds it.
+        TargetError: The folder can't be written to, or another run has locked it.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any], *, know: bool, write: bool = True) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, Any], *, read_existing: bool, write: bool = True) -> None:
         self.folder, self.path = folder, folder / NAME
-        self.strange = 0
-        """How many lines were passed over, because they are damaged or of a later version."""
+        self.unreadable_lines = 0
+        """Number of lines that were ignored because they are damaged or of a later version."""
         self._settings = json.dumps(settings, sort_keys=True, default=str)
         self._id = hashlib.sha256(f"{VERSION} {self._settings}".encode()).hexdigest()[:16]
-        self._know = know
+        self._read_existing = read_existing
         self._entries: dict[str, _Entry] = {}
         self._file: int | None = None
         self._begun = False
         self._torn = False
         if write:
-            self._hold()
+            self._open_locked()
         try:
-            if know:
+            if read_existing:
                 self._read()
         except BaseException:
             self.close()
@@ -161,12 +161,12 @@ class Manifest:
         self.close()
 
     def close(self) -> None:
-        """Let other runs have the folder."""
+        """Release the lock of the folder."""
         if self._file is not None:
             os.close(self._file)  # the lock goes with it
             self._file = None
 
-    def _hold(self) -> None:
+    def _open_locked(self) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
@@ -189,7 +189,7 @@ class Manifest:
         try:
             with self.path.open("rb") as lines:
                 for line in lines:
-                    self._learn(line)
+                    self._read_line(line)
         except FileNotFoundError:
             return
         except OSError as error:
@@ -197,56 +197,57 @@ class Manifest:
                 f"expected to read {shown(self.path)}, got: {error.strerror}; see to its permissions or remove it"
             ) from None
 
-    def _learn(self, line: bytes) -> None:
+    def _read_line(self, line: bytes) -> None:
         try:
             facts: Any = json.loads(line)
             if "settings" in facts and "output" not in facts:
-                return  # it explains the lines below it to people
+                return  # for people: the settings of the lines below
             if facts["version"] != VERSION:
                 raise ValueError
-            source = Stamp(int(facts["input_size"]), int(facts["input_mtime_ns"]))
-            made = _made(str(facts["input"]), source, str(facts["made_by"]))
-            stamp = Stamp(int(facts["output_size"]), int(facts["output_mtime_ns"]))
-            self._entries[str(facts["output"])] = _Entry(str(facts["input"]), made, stamp)
+            source = FileFingerprint(int(facts["input_size"]), int(facts["input_mtime_ns"]))
+            made = _input_digest(str(facts["input"]), source, str(facts["made_by"]))
+            fingerprint = FileFingerprint(int(facts["output_size"]), int(facts["output_mtime_ns"]))
+            self._entries[str(facts["output"])] = _Entry(str(facts["input"]), made, fingerprint)
         except (ValueError, KeyError, TypeError, RecursionError):
-            self.strange += bool(line.strip())
+            self.unreadable_lines += bool(line.strip())
 
-    def judge(self, job: FileJob, source: Stamp | None) -> Standing:
-        """Tell how the output that exists stands to a job.
+    def output_state(self, job: FileJob, source: FileFingerprint | None) -> OutputState:
+        """Return how an existing output relates to a job.
 
         Args:
-            job: Its output is a file in this folder.
-            source: Of its input, now.
+            job: A job whose output is a file in this folder.
+            source: Current fingerprint of its input.
 
         Returns:
-            current: made from this input by these settings, and untouched. outdated: as current, but the input or the
-            settings have changed. changed: made here, but changed by somebody since. other: made from an input of
-            another name. unknown: not made by a run that is noted here.
+            current: made from this input with these settings, and unmodified. outdated: as current, but the input or
+            the settings have changed since. changed: recorded here, but modified since. other: made from an input of
+            another name. unknown: not recorded here.
         """
         assert job.output is not None
         entry = self._entries.get(self._key(job.output))
         if entry is None:
             return "unknown"
-        if job.output.is_symlink() or stamp_of(job.output) != entry.stamp:
+        if job.output.is_symlink() or fingerprint_of(job.output) != entry.fingerprint:
             return "changed"
         if entry.input != str(job.source.tree):
             return "other"
-        if source is None or entry.made != _made(entry.input, source, self._id):
+        if source is None or entry.made != _input_digest(entry.input, source, self._id):
             return "outdated"
         return "current"
 
-    def note(self, job: FileJob, source: Stamp | None) -> str | None:
-        """Note that a job's output now stands under its name.
+    def record(self, job: FileJob, source: FileFingerprint | None) -> str | None:
+        """Record that a job's output is complete.
 
         Args:
-            job: It is done.
-            source: Of its input, from before it was read: what changed since is made again the next time.
+            job: The finished job.
+            source: Fingerprint of its input, taken before it was read, so that an input that changed meanwhile is
+                processed again by the next run.
 
         Returns:
-            What the user should know, where it could not be noted: the result is there all the same.
+            A warning if the result could not be recorded; the result itself is complete.
         """
         assert job.output is not None
-        made = stamp_of(job.output)
+        made = fingerprint_of(job.output)
         if source is None or made is None:
             return None
         name = self._key(job.output)
@@ -262,9 +263,9 @@ class Manifest:
             self._append(json.dumps(facts))
         except OSError as error:
             return f"not noted in {shown(self.path)} ({error.strerror}), so a later run leaves it as it is"
-        if self._know:  # a picture in a watched folder may change again
+        if self._read_existing:  # a picture in a watched folder may change again
             tree = str(job.source.tree)
-            self._entries[name] = _Entry(tree, _made(tree, source, self._id), made)
+            self._entries[name] = _Entry(tree, _input_digest(tree, source, self._id), made)
         return None
 
     def _append(self, text: str) -> None:
@@ -280,13 +281,13 @@ class Manifest:
         return os.path.relpath(output, self.folder)
 
 
-def _made(name: str, source: Stamp, settings: str) -> str:
-    """Return a digest of an input and the settings: a folder of a million results must fit in memory."""
+def _input_digest(name: str, source: FileFingerprint, settings: str) -> str:
+    """Return a short digest of an input and the settings; the records of a million results must fit in memory."""
     return hashlib.blake2b(f"{source} {settings} {name!r}".encode(), digest_size=8).hexdigest()
 
 
 def _lock(file: int) -> bool:
-    """Take the lock of an open file, unless another process has it. Where the system knows no locks, all succeed."""
+    """Lock an open file; False if another process holds the lock. Always True on systems without file locks."""
     try:
         import fcntl
     except ImportError:  # Windows

@@ -1,4 +1,4 @@
-"""How a job ended: done, planned, skipped or failed, in words that a user reads."""
+"""Outcomes of jobs: done, planned, skipped or failed, with messages for the user."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ Status = Literal["planned", "done", "skipped", "failed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
-    """What a finished job tells: the size of the result and what the user should know."""
+class FileResult:
+    """Size of a written result in pixels, and warnings for the user."""
 
     width: int
     height: int
@@ -34,16 +34,16 @@ class Outcome:
     """How one job ended.
 
     Attributes:
-        input: the file, or ``-``.
-        output: the file, or ``-``.
+        input: the input file, or ``-``.
+        output: the output file, or ``-``.
         status: planned (a dry run), done, skipped or failed.
-        seconds: from the begin of the work to the file in its place.
-        error: one line, of a job that failed; of one that was skipped, why.
+        seconds: from the start of the job until its file was complete.
+        error: one line: why the job failed or was skipped.
         width: of the result, in pixels.
         height: of the result, in pixels.
-        warnings: what the user should know, one sentence each.
-        environment: it failed by the disk, the memory or the device, not by the picture.
-        trace: where it failed, for ``--debug``.
+        warnings: one sentence each.
+        environment: the failure was caused by the disk, the memory or the device, not by the picture.
+        trace: traceback of the failure, for ``--debug``.
     """
 
     input: str
@@ -59,11 +59,11 @@ class Outcome:
 
 
 class NotNeededError(Exception):
-    """The picture is as it should be, and the user named no place where he expects one; the text is the reason."""
+    """The picture needs no correction and the user gave no output folder; the message is the reason."""
 
 
-def succeeded(job: FileJob, facts: Done, seconds: float, status: Status = "done") -> Outcome:
-    """Return the outcome of a job that went well."""
+def succeeded(job: FileJob, facts: FileResult, seconds: float, status: Status = "done") -> Outcome:
+    """Return the outcome of a successful job."""
     return Outcome(
         input=job.source.name, output=_output_name(job), status=status, seconds=seconds,
         width=facts.width, height=facts.height, warnings=facts.warnings,
@@ -71,13 +71,13 @@ def succeeded(job: FileJob, facts: Done, seconds: float, status: Status = "done"
 
 
 def skipped(job: FileJob, why: str) -> Outcome:
-    """Return the outcome of a job whose output stays; ``why`` goes on after the output's name."""
+    """Return the outcome of a job whose output was left as it is; ``why`` continues after the output's name."""
     output = _output_name(job)
     return Outcome(input=job.source.name, output=output, status="skipped", seconds=0.0, error=f"{shown(output)} {why}")
 
 
 def failed(job: FileJob, error: Exception, seconds: float) -> Outcome:
-    """Return the outcome of a job that ended by an error."""
+    """Return the outcome of a job that raised an error."""
     if job.on_exist == "skip" and isinstance(error, image.TargetExistsError):
         return skipped(job, "came to be during the work, and stays as it is")
     if isinstance(error, NotNeededError):
@@ -97,7 +97,7 @@ def _output_name(job: FileJob) -> str:
 
 
 def explain(error: Exception) -> tuple[str, bool]:
-    """Tell an error in one line, and whether the environment is at fault: disk, folder, memory or device."""
+    """Return an error's message in one line, and whether the environment caused it: disk, folder, memory or device."""
     match error:
         case image.TargetExistsError():
             return str(error), False

@@ -1,4 +1,4 @@
-"""Where each result goes, and that no file is lost by it."""
+"""Output planning: one output file for each input, without overwriting any input unasked."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from safelight.batch.inputs import STREAM, BatchError, Found, Source, is_folder, is_picture_name
+from safelight.batch.inputs import STREAM, BatchError, DiscoveredInputs, Source, is_folder, is_picture_name
 from safelight.media import image
 from safelight.media.image.picture import shown
 
@@ -19,39 +19,39 @@ OnExist = Literal["error", "skip", "overwrite", "rename"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileJob:
-    """One picture, its output and what to do where that exists.
+    """One input picture, its output file, and what to do if that file exists.
 
     Attributes:
-        source: the picture.
-        output: the file; None for the pipe.
-        format: of the result; None for that of the input's content, which is known when it is read.
+        source: the input picture.
+        output: the output file; None for standard output.
+        format: of the result; None for the format of the input's content, which is known once it is read.
         on_exist: what to do with an output that exists.
-        twin: the output of an earlier job whose name differs in case or in the form of its letters only: on some
-            disks the two are one file.
-        beside: the user named no place for it, so it goes beside its input.
+        case_variant: output of an earlier job whose name differs only in case or in Unicode normalisation: on some
+            file systems the two are the same file.
+        beside: the user gave no output, so the result goes next to its input.
     """
 
     source: Source
     output: Path | None
     format: str | None
     on_exist: OnExist = "error"
-    twin: Path | None = None
+    case_variant: Path | None = None
     beside: bool = False
 
 
-def plan(found: Found, *, out: str | None, tag: str, format: str | None, on_exist: OnExist) -> list[FileJob]:  # noqa: A002
-    """Give every source its output.
+def plan(found: DiscoveredInputs, *, out: str | None, tag: str, format: str | None, on_exist: OnExist) -> list[FileJob]:  # noqa: A002
+    """Assign an output to every source.
 
-    ``out`` is a file for a single input, else a folder in which the tree of the inputs is kept; ``-`` is a pipe; None
-    puts each result beside its input as ``<stem>-<tag><suffix>``. A result has its input's format, but a GIF becomes a
-    PNG, as does a file whose suffix is not one that is written here.
+    ``out`` is a file for a single input, otherwise a folder in which the inputs' relative paths are kept; ``-`` is
+    standard output; None puts each result next to its input as ``<stem>-<tag><suffix>``. A result has its input's
+    format, except that a GIF and any suffix that is not written here become PNG.
 
     Args:
         found: the sources.
         out: as the user typed it.
-        tag: what marks a result, such as ``x4``.
-        format: a format for all results.
-        on_exist: what to do with an output that exists; ``rename`` settles clashes too.
+        tag: suffix of the result's name, such as ``x4``.
+        format: one format for all results, or None.
+        on_exist: what to do with an output that exists; ``rename`` also resolves clashes between results.
 
     Raises:
         BatchError: two results would get one name, a result would replace an input unasked, or a folder is needed.
@@ -68,10 +68,17 @@ def plan(found: Found, *, out: str | None, tag: str, format: str | None, on_exis
     return _settle(jobs)
 
 
-def plan_each(found: Found, *, out: str, tag: str, format: str | None, on_exist: OnExist) -> list[FileJob]:  # noqa: A002
-    """Plan as ``plan`` does, but let a source that can't be planned become a job that fails by itself.
+def plan_separately(
+    found: DiscoveredInputs,
+    *,
+    out: str,
+    tag: str,
+    format: str | None,  # noqa: A002
+    on_exist: OnExist,
+) -> list[FileJob]:
+    """Plan each source on its own; one that can't be planned becomes a job that fails, without raising.
 
-    For a watched folder, where a new file must not end the work.
+    For a watched folder, where a new file must not stop the run.
     """
     jobs: list[FileJob] = []
     for source in found.sources:
@@ -84,17 +91,22 @@ def plan_each(found: Found, *, out: str, tag: str, format: str | None, on_exist:
     return jobs
 
 
-def tidy(jobs: Sequence[FileJob]) -> int:
-    """Remove what killed runs left unfinished in the folders of the results; return how many files."""
+def remove_leftovers(jobs: Sequence[FileJob]) -> int:
+    """Remove the temporary files of killed runs from the output folders; return their number."""
     folders = {job.output.parent for job in jobs if job.output is not None}
-    return sum(image.clean(folder) for folder in sorted(folders) if is_folder(folder))
+    return sum(image.remove_temporary_files(folder) for folder in sorted(folders) if is_folder(folder))
 
 
 def _format_by_name(output: Path | None) -> str | None:
     return None if output is None else image.format_of(output)
 
 
-def _outputs(found: Found, out: str | None, tag: str, format: str | None) -> Iterator[tuple[Source, Path | None]]:  # noqa: A002
+def _outputs(
+    found: DiscoveredInputs,
+    out: str | None,
+    tag: str,
+    format: str | None,  # noqa: A002
+) -> Iterator[tuple[Source, Path | None]]:
     if out == STREAM or (out is None and found.single and found.sources[0].path is None):
         if not found.single:
             raise BatchError("expected one input for -o - (standard output), got several; name a folder with -o")
@@ -140,13 +152,13 @@ def _suffix(source: Source, format: str | None) -> str:  # noqa: A002
 
 
 def _without_results(jobs: list[FileJob]) -> list[FileJob]:
-    """Leave out what an earlier run put beside its inputs: a-x4.png, found in a folder with a.png, is no input."""
+    """Drop results of an earlier run next to its inputs: a-x4.png, found in a folder with a.png, is not an input."""
     results = {_key(job.output) for job in jobs if job.output is not None}
     return [job for job in jobs if job.source.named or job.source.path is None or _key(job.source.path) not in results]
 
 
 def _key(path: Path) -> str:
-    """Name a place such that two names of one file are equal, also where case or composed letters do not count."""
+    """Return a key that is equal for two names of one file, also on case- or normalisation-insensitive systems."""
     return _folded(path) if sys.platform in ("darwin", "win32") else _absolute(path)
 
 
@@ -190,8 +202,8 @@ def _settle(jobs: Sequence[FileJob]) -> list[FileJob]:
                     "-o, or replace the input with --on-exist overwrite"
                 )
         taken[_key(job.output)] = job
-        twin = alike.setdefault(_folded(job.output), job.output)
-        settled.append(job if twin == job.output else replace(job, twin=twin))
+        case_variant = alike.setdefault(_folded(job.output), job.output)
+        settled.append(job if case_variant == job.output else replace(job, case_variant=case_variant))
     return settled
 
 

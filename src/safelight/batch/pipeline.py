@@ -1,8 +1,8 @@
-"""The pipeline: while one picture is computed, the next is read and the one before is written.
+"""The pipeline: while one picture is computed, the next is read and the previous one is written.
 
-Three places of work: worker processes decode (``image.Decoder``), the calling thread computes, a thread encodes and
-writes. Between them rows flow through buffers that are bounded in bytes, so that memory does not grow with the number
-of pictures, nor, where the format allows it, with their size.
+Three stages run at the same time: worker processes decode (``image.Decoder``), the calling thread computes, and a
+thread encodes and writes. Rows pass between them through buffers of bounded size, so that memory does not grow with
+the number of pictures, nor, where the format allows it, with their size.
 """
 
 from __future__ import annotations
@@ -19,35 +19,35 @@ from numpy.typing import NDArray
 from safelight.batch.manifest import Manifest
 from safelight.batch.outcomes import Outcome, skipped
 from safelight.batch.outputs import FileJob
-from safelight.batch.processing import Files, admit, make_way, opened, spare
-from safelight.batch.restorer import Restorer, untouched
-from safelight.batch.writer import Task, Writer
+from safelight.batch.processing import FileSettings, check_job, copy_unchanged, open_source, prepare_output
+from safelight.batch.restorer import Restorer, is_unchanged
+from safelight.batch.writer import PendingJob, ResultWriter
 from safelight.media import image
 from safelight.media.image.spec import ImageSpec
 
-_AHEAD = 1  # files that are read while another is computed
-_BEHIND = 32  # outcomes that may wait for that of an earlier job
+_AHEAD = 1  # files that are read while another one is computed
+_BEHIND = 32  # outcomes that may wait for the outcome of an earlier job
 
 
 class Pipeline:
-    """Works through any number of jobs and gives an outcome for each, in their order.
+    """Runs any number of jobs and yields an outcome for each, in their order.
 
-    A job that fails, at whatever stage, gives an outcome that says so, and the next one goes on. Only what the user
-    does ends the work early: an interruption, or a pipe that is read no more.
+    A job that fails at any stage yields a failed outcome, and the next job continues. Only the user ends the run
+    early: by an interruption, or by closing the pipe that the result is written to.
 
     Args:
         runner: The method.
         files: How files are read and written.
         decoder: Decodes in worker processes.
-        manifest: Says what is there already, and is told what is made.
-        progress: Told the job at work and the fraction of it that is computed, again and again while there is
-            nothing to do but wait. What it raises ends the work.
+        manifest: Records of existing results; new results are recorded in it.
+        progress: Called with the current job and the computed fraction in [0, 1], repeatedly also while waiting.
+            An exception from it ends the run.
     """
 
     def __init__(
         self,
         runner: Restorer,
-        files: Files,
+        files: FileSettings,
         decoder: image.Decoder,
         *,
         manifest: Manifest | None = None,
@@ -60,28 +60,28 @@ class Pipeline:
 
     @property
     def busy(self) -> float:
-        """The part of the time, 0 to 1, in which the method was at work and did not wait for files."""
+        """Fraction of the time in [0, 1] in which the method computed and did not wait for files."""
         return self._clock.worked / self._lasted if self._lasted else 0.0
 
     def run(self, jobs: Iterable[FileJob]) -> Generator[Outcome]:
-        """Do the jobs. To stop, close the generator: what is not finished is thrown away.
+        """Run the jobs. To stop, close the generator: unfinished results are discarded.
 
         Raises:
-            BrokenPipeError: The result went into a pipe that is read no more.
+            BrokenPipeError: The result went into a pipe whose reader has closed it.
         """
         start = time.perf_counter()
         left = iter(jobs)
         ahead: deque[_Reading] = deque()
-        behind: deque[Task] = deque()
+        behind: deque[PendingJob] = deque()
         try:
-            with Writer(self._files, self._manifest) as writer, ExitStack() as stack:
+            with ResultWriter(self._files, self._manifest) as writer, ExitStack() as stack:
                 stack.callback(lambda: [reading.close() for reading in ahead])
                 while True:
                     ahead.extend(map(self._open, islice(left, _AHEAD + 1 - len(ahead))))
                     if not ahead:
                         break
                     self._compute(ahead[0], writer)
-                    behind.append(ahead.popleft().task)
+                    behind.append(ahead.popleft().pending)
                     while behind and (behind[0].ended or len(behind) > _BEHIND):
                         yield self._end(behind.popleft(), writer)
                 while behind:
@@ -90,73 +90,73 @@ class Pipeline:
             self._lasted += time.perf_counter() - start
 
     def _open(self, job: FileJob) -> _Reading:
-        """Start reading a job's file, unless there is nothing to do for it."""
-        task = Task(job)
-        reading = _Reading(task)
+        """Start reading a job's file, unless the job is skipped."""
+        pending = PendingJob(job)
+        reading = _Reading(pending)
         try:
-            admitted = admit(job, self._manifest)
-            task.job, task.stamp = admitted.job, admitted.stamp
-            if admitted.skip is not None:
-                task.outcome = skipped(job, admitted.skip)
+            checked = check_job(job, self._manifest)
+            pending.job, pending.fingerprint = checked.job, checked.fingerprint
+            if checked.skip_reason is not None:
+                pending.outcome = skipped(job, checked.skip_reason)
             else:
                 reading.open(self._files, self._decoder)
         except Exception as error:
-            task.fail(error)
+            pending.fail(error)
         return reading
 
-    def _compute(self, reading: _Reading, writer: Writer) -> None:
-        task = reading.task
-        if task.ended:
+    def _compute(self, reading: _Reading, writer: ResultWriter) -> None:
+        pending = reading.pending
+        if pending.ended:
             return
-        task.start = time.perf_counter()  # what was read ahead cost no time of its own
-        progress = _Progress(task.job, self._progress)
+        pending.start = time.perf_counter()  # reading ahead is not counted
+        progress = _Progress(pending.job, self._progress)
         begun = False
         try:
             assert reading.rows is not None
             rows = _Timed(reading.rows, self._clock)
-            format = make_way(task.job, self._runner, rows.frame)  # noqa: A001
+            format = prepare_output(pending.job, self._runner, rows.spec)  # noqa: A001
             with self._clock.working():
-                frame, bands = self._runner.stream(rows, progress.move, task.warnings.append)
-            if untouched(self._runner, rows.frame, frame):
-                done = spare(task.job, rows.frame, self._files, format, task.warnings)
+                spec, bands = self._runner.stream(rows, progress.move, pending.warnings.append)
+            if is_unchanged(self._runner, rows.spec, spec):
+                done = copy_unchanged(pending.job, rows.spec, self._files, format, pending.warnings)
                 if done is not None:
-                    task.outcome = task.success(done, self._manifest)
+                    pending.outcome = pending.success(done, self._manifest)
                     return
-            writer.begin(task, frame, format)
+            writer.begin(pending, spec, format)
             begun = True
-            while not task.ended:
+            while not pending.ended:
                 with self._clock.working():
                     band = next(bands, None)
                 if band is None:
                     break
-                writer.put(task, band, progress.stay)
+                writer.put(pending, band, progress.stay)
             writer.end()
         except Exception as error:
             if begun:
                 writer.fail(error)
             else:
-                task.fail(error)
+                pending.fail(error)
         finally:
             reading.close()
 
-    def _end(self, task: Task, writer: Writer) -> Outcome:
-        writer.wait(task, _Progress(task.job, self._progress, 1.0).stay)
-        if task.fatal is not None:
-            raise task.fatal
-        assert task.outcome is not None
-        return task.outcome
+    def _end(self, pending: PendingJob, writer: ResultWriter) -> Outcome:
+        writer.wait(pending, _Progress(pending.job, self._progress, 1.0).stay)
+        if pending.fatal is not None:
+            raise pending.fatal
+        assert pending.outcome is not None
+        return pending.outcome
 
 
 class _Reading:
-    """A task and, from when it is opened until it is closed, the rows of its file."""
+    """A pending job and, while it is open, the rows of its file."""
 
-    def __init__(self, task: Task) -> None:
-        self.task = task
+    def __init__(self, pending: PendingJob) -> None:
+        self.pending = pending
         self.rows: image.Rows | None = None
         self._stack = ExitStack()
 
-    def open(self, files: Files, decoder: image.Decoder) -> None:
-        self.rows = self._stack.enter_context(opened(self.task.job.source, files, decoder))
+    def open(self, files: FileSettings, decoder: image.Decoder) -> None:
+        self.rows = self._stack.enter_context(open_source(self.pending.job.source, files, decoder))
 
     def close(self) -> None:
         self.rows = None
@@ -164,7 +164,7 @@ class _Reading:
 
 
 class _Progress:
-    """Tells how far a job is."""
+    """Reports the progress of a job."""
 
     def __init__(self, job: FileJob, tell: Callable[[FileJob, float], None] | None, fraction: float = 0.0) -> None:
         self._job, self._tell, self._fraction = job, tell, fraction
@@ -179,7 +179,7 @@ class _Progress:
 
 
 class _Clock:
-    """Adds up the seconds of work, without those of it that were spent waiting."""
+    """Sums the seconds of work, without the waiting times inside it."""
 
     def __init__(self) -> None:
         self.worked = 0.0
@@ -203,15 +203,15 @@ class _Clock:
 
 
 class _Timed:
-    """Rows that tell a clock how long they were waited for."""
+    """Rows that add the time spent waiting for them to a clock."""
 
     def __init__(self, rows: image.Rows, clock: _Clock) -> None:
         self._rows, self._clock = rows, clock
 
     @property
-    def frame(self) -> ImageSpec:
+    def spec(self) -> ImageSpec:
         with self._clock.waiting():
-            return self._rows.frame
+            return self._rows.spec
 
     def read(self, count: int) -> NDArray[Any]:
         with self._clock.waiting():

@@ -1,4 +1,4 @@
-"""One job: whether it is to be done, and how it is done."""
+"""One job: check whether it has to run, and run it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from typing import Any
 from numpy.typing import NDArray
 
 from safelight.batch.inputs import BatchError, Source
-from safelight.batch.manifest import Manifest, Stamp, stamp_of
-from safelight.batch.outcomes import Done, NotNeededError, Outcome, Status, failed, skipped, succeeded
+from safelight.batch.manifest import FileFingerprint, Manifest, fingerprint_of
+from safelight.batch.outcomes import FileResult, NotNeededError, Outcome, Status, failed, skipped, succeeded
 from safelight.batch.outputs import FileJob
-from safelight.batch.restorer import Restorer, untouched
+from safelight.batch.restorer import Restorer, is_unchanged
+from safelight.core.progress import ignore_progress
 from safelight.inference.autofix import AutoFix
 from safelight.media import image
 from safelight.media.image.formats import check_format
@@ -30,14 +31,14 @@ _MOST_FROM_A_PIPE = 1 << 30  # bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Files:
+class FileSettings:
     """How files are read and written.
 
     Attributes:
-        max_pixels: of an input; more are refused before they are decoded.
-        lenient: take what can be decoded of a damaged file.
-        quality: 1 to 100, of a lossy format; None takes the format's own.
-        strip: drop EXIF and XMP (place, time, camera); the colour profile stays.
+        max_pixels: largest width times height of an input; larger ones are refused before they are decoded.
+        lenient: use what can be decoded of a damaged file.
+        quality: 1 to 100, for a lossy format; None takes the format's default.
+        strip: drop EXIF and XMP (place, time, camera); the colour profile is kept.
     """
 
     max_pixels: int = image.DEFAULT_MAX_PIXELS
@@ -46,22 +47,22 @@ class Files:
     strip: bool = False
 
 
-# --- whether ----------------------------------------------------------------------------------------------------------
+# --- checking ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Admitted:
-    """A job that may go on, or why it is skipped.
+class CheckedJob:
+    """A job that may run, or why it is skipped.
 
     Attributes:
-        job: it replaces its output where that is an outdated result of ours.
-        stamp: of the input, where there is a manifest to note it in.
-        skip: why, or None.
+        job: the job; it overwrites its output if that is an outdated result.
+        fingerprint: of the input, if there is a manifest to record it in.
+        skip_reason: why the job is skipped, or None.
     """
 
     job: FileJob
-    stamp: Stamp | None = None
-    skip: str | None = None
+    fingerprint: FileFingerprint | None = None
+    skip_reason: str | None = None
 
 
 _STAYS = {
@@ -72,30 +73,30 @@ _STAYS = {
 }
 
 
-def admit(job: FileJob, manifest: Manifest | None = None) -> Admitted:
-    """Look whether the output is there already: a job that may neither skip nor replace it fails now, not at its end.
+def check_job(job: FileJob, manifest: Manifest | None = None) -> CheckedJob:
+    """Check whether the output exists: a job that may neither skip nor replace it fails now, not at its end.
 
     Raises:
-        DecodeError: it is known already that the source can't be read.
+        DecodeError: the source is known to be unreadable.
         BatchError: the output's name is too long.
-        TargetExistsError: the output exists, and ``on_exist`` says nothing about that.
+        TargetExistsError: the output exists, and ``on_exist`` is "error".
     """
     if job.source.problem is not None:
         raise image.DecodeError(job.source.problem)
-    stamp = None if manifest is None else stamp_of(job.source.path)
+    fingerprint = None if manifest is None else fingerprint_of(job.source.path)
     if job.output is None or not _exists(job.output) or job.on_exist == "overwrite":
-        return Admitted(job, stamp)
+        return CheckedJob(job, fingerprint)
     if job.on_exist != "skip":
         raise image.TargetExistsError(
             f"{shown(job.output)}: expected a new file, got one that exists; "
             "choose another with -o, or say --on-exist skip, overwrite or rename"
         )
     if manifest is None:
-        return Admitted(job, skip="exists")
-    standing = manifest.judge(job, stamp)
-    if standing == "outdated":
-        return Admitted(replace(job, on_exist="overwrite"), stamp)
-    return Admitted(job, stamp, _STAYS[standing])
+        return CheckedJob(job, skip_reason="exists")
+    state = manifest.output_state(job, fingerprint)
+    if state == "outdated":
+        return CheckedJob(replace(job, on_exist="overwrite"), fingerprint)
+    return CheckedJob(job, fingerprint, _STAYS[state])
 
 
 def _exists(output: Path) -> bool:
@@ -111,119 +112,131 @@ def _exists(output: Path) -> bool:
     return True
 
 
-# --- how --------------------------------------------------------------------------------------------------------------
+# --- running ----------------------------------------------------------------------------------------------------------
 
 
 def process(
     job: FileJob,
     runner: Restorer,
-    files: Files,
+    files: FileSettings,
     decoder: image.Decoder | None = None,
     progress: Callable[[float], None] | None = None,
-) -> Done:
-    """Do one job, from its file to the result's, with a few rows at a time in memory.
+) -> FileResult:
+    """Run one job from its input file to its output file, with a few rows at a time in memory.
 
     Args:
-        job: what ``plan`` gave.
+        job: as ``plan`` returned it.
         runner: the method.
         files: how files are read and written.
-        decoder: decodes in worker processes. Without one, decoding happens in this process.
-        progress: told the fraction that is done, in (0, 1].
+        decoder: decodes in worker processes. Without one, this process decodes.
+        progress: called with the fraction that is done, in (0, 1].
 
     Raises:
-        DecodeError, EncodeError, TargetError, CardError, NumericError, MemoryError: it could not be done; nothing is
-            left under the output's name.
-        NotNeededError: nothing was to be done, and nothing is written.
+        DecodeError, EncodeError, TargetError, CardError, NumericError, MemoryError: the job failed; no output file was
+            written.
+        NotNeededError: the picture needs no correction; no output file was written.
     """
-    with opened(job.source, files, decoder) as rows:
-        format = make_way(job, runner, rows.frame)  # noqa: A001
+    with open_source(job.source, files, decoder) as rows:
+        format = prepare_output(job, runner, rows.spec)  # noqa: A001
         warnings: list[str] = []
-        frame, bands = runner.stream(rows, progress or _ignore, warnings.append)
-        done = spare(job, rows.frame, files, format, warnings) if untouched(runner, rows.frame, frame) else None
+        spec, bands = runner.stream(rows, progress or ignore_progress, warnings.append)
+        done = (
+            copy_unchanged(job, rows.spec, files, format, warnings) if is_unchanged(runner, rows.spec, spec) else None
+        )
         if done is None:
-            done = store(job, frame, bands, format, files)
+            done = write_result(job, spec, bands, format, files)
         return replace(done, warnings=(*done.warnings, *warnings))
 
 
-def _ignore(fraction: float) -> None:
-    pass
-
-
-def opened(source: Source, files: Files, decoder: image.Decoder | None) -> AbstractContextManager[image.Rows]:
-    """Open a source, in a worker process if there is a decoder."""
+def open_source(
+    source: Source, files: FileSettings, decoder: image.Decoder | None
+) -> AbstractContextManager[image.Rows]:
+    """Open a source, in a worker process if a decoder is given."""
     open_rows = image.open_rows if decoder is None else decoder.open
     return open_rows(_content(source), max_pixels=files.max_pixels, lenient=files.lenient)
 
 
-def make_way(job: FileJob, runner: Restorer, frame: ImageSpec) -> str:
-    """Check all that can be checked before the work, make the folder of the result, and return the result's format.
+def prepare_output(job: FileJob, runner: Restorer, spec: ImageSpec) -> str:
+    """Check the output before the computation, create its folder, and return the result's format.
 
     Raises:
         EncodeError: the format can't hold the result.
-        TargetError: the folder can't be made or written to.
+        TargetError: the folder can't be created or written to.
     """
-    format = job.format or written(frame.format)  # noqa: A001
-    check_sides(runner.size(frame.width, frame.height), format)
+    format = job.format or result_format(spec.format)  # noqa: A001
+    check_sides(runner.size(spec.width, spec.height), format)
     if job.output is not None:
         _make_folder(job.output)
     return format
 
 
-def store(job: FileJob, frame: ImageSpec, bands: Iterable[NDArray[Any]], format: str, files: Files) -> Done:  # noqa: A002
-    """Write a result, from its rows as they come, into its file or the pipe: whole, or not at all.
+def write_result(
+    job: FileJob,
+    spec: ImageSpec,
+    bands: Iterable[NDArray[Any]],
+    format: str,  # noqa: A002
+    files: FileSettings,
+) -> FileResult:
+    """Write a result from its rows, as they are computed, to its file or to standard output: completely or not at all.
 
     Raises:
-        EncodeError, TargetError: it can't be written. What ``bands`` raise passes through.
+        EncodeError, TargetError: it can't be written. Exceptions from ``bands`` pass through.
     """
     if files.strip:
-        frame = replace(frame, exif=None, xmp=None)
+        spec = replace(spec, exif=None, xmp=None)
     if job.output is None:
-        held = io.BytesIO()  # a reader gets a whole picture or none
-        warnings = image.write_rows(frame, bands, held, format=format, quality=files.quality)
+        held = io.BytesIO()  # a reader gets a complete picture or nothing
+        warnings = image.write_rows(spec, bands, held, format=format, quality=files.quality)
         sys.stdout.buffer.write(held.getbuffer())
         sys.stdout.buffer.flush()
     else:
-        _check_twin(job.output, job.twin)
+        _check_case_variant(job.output, job.case_variant)
         overwrite = job.on_exist == "overwrite"
-        warnings = image.write_rows(frame, bands, job.output, format=format, quality=files.quality, overwrite=overwrite)
-    return Done(width=frame.width, height=frame.height, warnings=warnings)
+        warnings = image.write_rows(spec, bands, job.output, format=format, quality=files.quality, overwrite=overwrite)
+    return FileResult(width=spec.width, height=spec.height, warnings=warnings)
 
 
-def spare(job: FileJob, frame: ImageSpec, files: Files, format: str, why: Sequence[str]) -> Done | None:  # noqa: A002
-    """Deal with a picture that needs nothing: a folder of results gets the very file, without any loss.
+def copy_unchanged(
+    job: FileJob,
+    spec: ImageSpec,
+    files: FileSettings,
+    format: str,  # noqa: A002
+    why: Sequence[str],
+) -> FileResult | None:
+    """Copy the file of a picture that needs no correction to its output, byte by byte.
 
     Args:
-        job: its job.
-        frame: the picture's own.
+        job: the job.
+        spec: of the picture.
         files: how files are written.
         format: of the result.
-        why: what was found.
+        why: the findings, for the message.
 
     Returns:
-        None where the picture is to be written anew all the same: through a pipe, in another format or stripped.
+        None if the picture has to be encoded again: to standard output, in another format or stripped.
 
     Raises:
-        NotNeededError: the result would lie beside its input.
+        NotNeededError: the copy would lie next to its input.
         TargetError: the file can't be written.
     """
-    if job.output is None or job.source.path is None or _anew(frame.format, files, format):
+    if job.output is None or job.source.path is None or _needs_rewrite(spec.format, files, format):
         return None
     if job.beside:
         raise NotNeededError(f"is not needed ({'; '.join(why)})")
-    _check_twin(job.output, job.twin)
+    _check_case_variant(job.output, job.case_variant)
     image.write_bytes(job.source.path.read_bytes(), job.output, overwrite=job.on_exist == "overwrite")
-    return Done(width=frame.width, height=frame.height)
+    return FileResult(width=spec.width, height=spec.height)
 
 
-def _anew(stored: str | None, files: Files, format: str) -> bool:  # noqa: A002
+def _needs_rewrite(stored: str | None, files: FileSettings, format: str) -> bool:  # noqa: A002
     return files.strip or files.quality is not None or stored != format
 
 
-def preview(job: FileJob, runner: Restorer, files: Files) -> Done:
-    """Check one job without doing it: the header is read, nothing is written, and nothing is decoded but for a fix.
+def preview(job: FileJob, runner: Restorer, files: FileSettings) -> FileResult:
+    """Check one job without running it: reads the header, writes nothing, and decodes only for ``AutoFix``.
 
     Raises:
-        NotNeededError: it is known that nothing is to be done.
+        NotNeededError: the picture needs no correction and would be written next to its input.
     """
     content = _content(job.source)
     header = image.probe(content)
@@ -233,15 +246,15 @@ def preview(job: FileJob, runner: Restorer, files: Files) -> Done:
             "if you trust the file, raise --max-pixels"
         )
     width, height = runner.size(header.width, header.height)
-    check_sides((width, height), job.format or written(header.format))
+    check_sides((width, height), job.format or result_format(header.format))
     lines: tuple[str, ...] = ()
     if isinstance(runner, AutoFix):
         with image.open_rows(content, max_pixels=files.max_pixels, lenient=files.lenient) as rows:
             found, lines = runner.foresee(rows)
-        format = job.format or written(header.format)  # noqa: A001
-        if job.beside and not found.needs and not _anew(header.format, files, format):
+        format = job.format or result_format(header.format)  # noqa: A001
+        if job.beside and not found.needs and not _needs_rewrite(header.format, files, format):
             raise NotNeededError(f"is not needed ({'; '.join(lines)})")
-    return Done(width=width, height=height, warnings=lines)
+    return FileResult(width=width, height=height, warnings=lines)
 
 
 def _content(source: Source) -> Path | bytes:
@@ -253,16 +266,16 @@ def _content(source: Source) -> Path | bytes:
     return content
 
 
-def written(format: str | None) -> str:  # noqa: A002
-    """Name the format of a result by its picture's: a GIF becomes a PNG, since a GIF loses colours."""
+def result_format(format: str | None) -> str:  # noqa: A002
+    """Return the format of a result by that of its input: PNG for GIF, which would lose colours, and for None."""
     return "png" if format in (None, "gif") else format
 
 
 def check_sides(size: tuple[int, int], format: str) -> None:  # noqa: A002
-    """Refuse before the work what the format could not hold after it.
+    """Check that a format can hold a result of this (width, height), before it is computed.
 
     Raises:
-        EncodeError: A side is too long.
+        EncodeError: a side is too long.
     """
     most = check_format(format).max_side
     if max(size) > most:
@@ -287,40 +300,40 @@ def _make_folder(output: Path) -> None:
         )
 
 
-def _check_twin(output: Path, twin: Path | None) -> None:
-    if twin is None:
+def _check_case_variant(output: Path, case_variant: Path | None) -> None:
+    if case_variant is None:
         return
     try:
-        one = output.samefile(twin)
+        one = output.samefile(case_variant)
     except OSError:
         return
     if one:
         raise image.TargetExistsError(
-            f"{shown(output)}: expected an output of its own, got the file of {shown(twin)}, for this disk takes the "
-            "two names for one; use --on-exist rename, or run them apart"
+            f"{shown(output)}: expected an output of its own, got the file of {shown(case_variant)}, for this disk "
+            "takes the two names for one; use --on-exist rename, or run them apart"
         )
 
 
-# --- the end ----------------------------------------------------------------------------------------------------------
+# --- outcomes ---------------------------------------------------------------------------------------------------------
 
 
 def attempt(
-    job: FileJob, work: Callable[[FileJob], Done], *, manifest: Manifest | None = None, done: Status = "done"
+    job: FileJob, work: Callable[[FileJob], FileResult], *, manifest: Manifest | None = None, done: Status = "done"
 ) -> Outcome:
-    """Do a job by ``work``, if its output is not there already; whatever it raises becomes the outcome.
+    """Run a job by ``work`` unless it is skipped; any exception becomes the outcome, except BrokenPipeError.
 
     Args:
-        job: what ``plan`` gave.
-        work: does one job.
-        manifest: says what an output that exists was made from; nothing is noted in it.
+        job: as ``plan`` returned it.
+        work: runs one job.
+        manifest: what existing outputs were made from; nothing is recorded in it.
         done: the status of success, ``planned`` for a dry run.
     """
     start = time.perf_counter()
     try:
-        admitted = admit(job, manifest)
-        if admitted.skip is not None:
-            return skipped(job, admitted.skip)
-        facts = work(admitted.job)
+        checked = check_job(job, manifest)
+        if checked.skip_reason is not None:
+            return skipped(job, checked.skip_reason)
+        facts = work(checked.job)
     except BrokenPipeError:
         raise
     except Exception as error:

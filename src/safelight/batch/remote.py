@@ -1,7 +1,7 @@
-"""Pictures behind URLs: buckets, SFTP, archives and whatever else fsspec reaches, beside files of this machine.
+"""Remote files by URL: object stores, SFTP, archives and whatever else fsspec supports.
 
-``find`` lists, ``fetch`` brings a file here, ``deliver`` puts one there in one step, so that nobody ever sees half of
-it. fsspec, and the packages of the stores, are imported when a URL is met.
+``list_files`` lists, ``download`` copies a file to this machine, ``upload`` puts one in place atomically, so that
+readers never see a partial file. fsspec, and the packages of the stores, are imported when the first URL is used.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from safelight.batch.inputs import BatchError
 from safelight.media import image
 from safelight.media.image.picture import shown
 
-# In these stores a file appears, whole, when its upload is complete. In all others it grows under its name.
+# In these stores a file becomes visible when its upload is complete. In all others it is visible while it grows.
 _WHOLE_AT_ONCE = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "memory"})
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+(://|::)", re.IGNORECASE)  # a letter alone is a drive of Windows
@@ -29,7 +29,7 @@ _LOCAL = re.compile(r"(?:file|local)://(?!.*::)", re.IGNORECASE)
 
 
 class _Store(Protocol):
-    """What is used of fsspec's file systems, which carry no types."""
+    """The methods of fsspec's untyped file systems that are used here."""
 
     protocol: str | tuple[str, ...]
 
@@ -46,12 +46,12 @@ class _Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RemotePath:
-    """A file behind a URL.
+    """A remote file.
 
     Attributes:
-        root: the URL that the user named; it opens the store.
-        path: the file's own name in the store.
-        name: how JSON and messages call it: a URL, without a password.
+        root: the URL that the user gave; it opens the store.
+        path: path of the file in the store.
+        name: URL without a password, for JSON output and messages.
     """
 
     root: str
@@ -60,7 +60,7 @@ class RemotePath:
 
 
 def is_url(text: str) -> bool:
-    """Tell whether an input or output is a URL and not a name in this machine's files.
+    """Return whether an input or output is a URL and not a local path.
 
     Example:
         >>> [is_url(text) for text in ("s3://bucket/a", "photos/a.png", "C:/a.png", "file:///photos")]
@@ -70,16 +70,16 @@ def is_url(text: str) -> bool:
 
 
 def local(text: str) -> str:
-    """Return the path of a ``file://`` URL, and any other text as it is."""
+    """Return the path of a ``file://`` URL, and any other text unchanged."""
     found = _LOCAL.match(text)
     return text if found is None else text[found.end() :]
 
 
-def find(url: str) -> list[tuple[RemotePath, PurePosixPath]]:
-    """List the files at and below a URL by name, each with its place in the tree.
+def list_files(url: str) -> list[tuple[RemotePath, PurePosixPath]]:
+    """List the files at and below a URL, sorted by name, each with its path relative to the URL.
 
     Raises:
-        BatchError: the store can't be reached, or a package for it is missing.
+        BatchError: the store can't be reached, or its package is missing.
     """
     store, top = _open(url)
     try:
@@ -102,20 +102,20 @@ def find(url: str) -> list[tuple[RemotePath, PurePosixPath]]:
 
 
 def join(url: str, below: PurePosixPath) -> RemotePath:
-    """Name a file below a URL.
+    """Return the remote path of a file below a URL.
 
     Raises:
-        BatchError: as ``find``.
+        BatchError: as ``list_files``.
     """
     _, top = _open(url)
     return RemotePath(url, f"{top.rstrip('/')}/{below}" if top else str(below), _name(url, str(below)))
 
 
-def fetch(place: RemotePath, target: Path) -> None:
-    """Bring a file here.
+def download(place: RemotePath, target: Path) -> None:
+    """Copy a remote file to this machine.
 
     Raises:
-        DecodeError: it can't be had.
+        DecodeError: the file is missing or can't be read.
     """
     try:
         store, _ = _open(place.root)
@@ -128,27 +128,26 @@ def fetch(place: RemotePath, target: Path) -> None:
         ) from error
 
 
-def deliver(file: Path, place: RemotePath, *, overwrite: bool, mark: str) -> None:
-    """Put a file in place in one step.
+def upload(file: Path, place: RemotePath, *, overwrite: bool, run_id: str) -> None:
+    """Copy a local file to a remote path atomically.
 
     An object store makes an object visible when its upload is complete. Elsewhere the file is uploaded under a
-    temporary name and renamed. A file of the same bytes that is there already is what was to be done: an attempt
-    before this one did it.
+    temporary name and renamed. An existing file with the same bytes counts as success: an earlier attempt wrote it.
 
     Args:
-        file: here.
-        place: there.
-        overwrite: replace what is there; else a file of other bytes stays.
-        mark: of the run, part of a temporary name.
+        file: the local file.
+        place: the remote path.
+        overwrite: replace an existing file; otherwise one with other bytes is kept.
+        run_id: part of the temporary name.
 
     Raises:
-        TargetError: it can't be written, or (TargetExistsError) there is another file.
+        TargetError: the file can't be written, or (TargetExistsError) another file exists.
     """
     try:
         store, _ = _open(place.root)
         store.invalidate_cache()
         try:
-            _put(store, file, place, overwrite=overwrite, mark=mark)
+            _put(store, file, place, overwrite=overwrite, run_id=run_id)
         except FileExistsError:
             if not _same(store, file, place):
                 raise image.TargetExistsError(
@@ -164,7 +163,7 @@ def deliver(file: Path, place: RemotePath, *, overwrite: bool, mark: str) -> Non
 
 
 def _name(url: str, below: str) -> str:
-    """Name a file below a URL; of a chain of URLs, the first is the one that files are below of."""
+    """Return the URL of a file below a URL; in a chain of URLs the path is appended to the first."""
     first, chained, rest = url.partition("::")
     if below:
         first = f"{first.rstrip('/')}/{below}" if not first.endswith("://") else first + below
@@ -172,39 +171,39 @@ def _name(url: str, below: str) -> str:
 
 
 def same(file: Path, other: Path) -> bool:
-    """Tell whether two files of this machine have the same bytes."""
+    """Return whether two local files have the same bytes."""
     return filecmp.cmp(file, other, shallow=False)
 
 
-def clean(url: str, mark: str) -> int:
-    """Remove the temporary files that killed workers of a run left below a URL, and return how many.
+def clean(url: str, run_id: str) -> int:
+    """Remove the temporary files of killed workers of a run below a URL; return their number.
 
-    A store that makes files visible whole has none.
+    Object stores have none.
     """
     store, top = _open(url)
     if _is_whole_at_once(store):
         return 0
     removed = 0
-    with suppress(Exception):  # the results are there; what is left does no harm
+    with suppress(Exception):  # the results are complete; leftover files do no harm
         store.invalidate_cache()
         for path in store.find(top):
-            if _is_temporary(PurePosixPath(path).name, mark):
+            if _is_temporary(PurePosixPath(path).name, run_id):
                 store.rm_file(path)
                 removed += 1
     return removed
 
 
-def _is_temporary(name: str, mark: str) -> bool:
-    return name.startswith(f"{image.TEMPORARY_PREFIX}{mark}-") and name.endswith(image.TEMPORARY_SUFFIX)
+def _is_temporary(name: str, run_id: str) -> bool:
+    return name.startswith(f"{image.TEMPORARY_PREFIX}{run_id}-") and name.endswith(image.TEMPORARY_SUFFIX)
 
 
-def _put(store: _Store, file: Path, place: RemotePath, *, overwrite: bool, mark: str) -> None:
+def _put(store: _Store, file: Path, place: RemotePath, *, overwrite: bool, run_id: str) -> None:
     if _is_whole_at_once(store):
         store.put_file(str(file), place.path, mode="overwrite" if overwrite else "create")
         return
     folder = str(PurePosixPath(place.path).parent)
     store.makedirs(folder, exist_ok=True)
-    temporary = f"{folder}/{image.TEMPORARY_PREFIX}{mark}-{secrets.token_hex(8)}{image.TEMPORARY_SUFFIX}"
+    temporary = f"{folder}/{image.TEMPORARY_PREFIX}{run_id}-{secrets.token_hex(8)}{image.TEMPORARY_SUFFIX}"
     try:
         store.put_file(str(file), temporary, mode="overwrite")
         if not overwrite and store.exists(place.path):
@@ -229,7 +228,7 @@ def _is_whole_at_once(store: _Store) -> bool:
 
 
 def _open(url: str) -> tuple[_Store, str]:
-    """Open the store of a URL. fsspec keeps it, so that this is cheap the next time."""
+    """Open the store of a URL; fsspec caches it."""
     try:
         core: Any = importlib.import_module("fsspec.core")
     except ModuleNotFoundError as error:

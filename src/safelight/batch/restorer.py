@@ -1,4 +1,4 @@
-"""What does the work on each picture: one method, or the steps that a picture turns out to need."""
+"""Restorers: what processes each picture, either one method or the automatic chain of corrections."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ Restorer: TypeAlias = Runner | AutoFix
 FIX = "fix"
 
 
-def name_of(restorer: Restorer) -> str:
-    """How results call it: the method's id, or ``fix``."""
+def restorer_name(restorer: Restorer) -> str:
+    """Return the name for results: the method's id, or ``fix``."""
     return restorer.card.id if isinstance(restorer, Runner) else FIX
 
 
-def iterates(restorer: Restorer) -> bool:
+def is_iterative(restorer: Restorer) -> bool:
     """Whether it is an iteration, which may be ended with the best picture so far."""
     return isinstance(restorer, Runner) and restorer.card.method.iterates
 
 
-def observe(restorer: Restorer, observer: ProgressCallback) -> None:
-    """Let somebody follow an iteration, and end it."""
+def set_observer(restorer: Restorer, observer: ProgressCallback) -> None:
+    """Set the callback that follows an iterative method and may stop it."""
     assert isinstance(restorer, Runner)
     restorer.observer = observer
 
 
-def untouched(restorer: Restorer, before: ImageSpec, after: ImageSpec) -> bool:
-    """Whether a picture needed nothing: a ``AutoFix`` then gives the very frame back."""
+def is_unchanged(restorer: Restorer, before: ImageSpec, after: ImageSpec) -> bool:
+    """Return whether a picture needed no correction: an ``AutoFix`` then returns the same spec object."""
     return isinstance(restorer, AutoFix) and after is before

@@ -1,4 +1,4 @@
-"""The thread that encodes and writes results while others are computed."""
+"""A thread that encodes and writes results while the next ones are computed."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from safelight.batch.manifest import Manifest, Stamp
-from safelight.batch.outcomes import Done, Outcome, failed, succeeded
+from safelight.batch.manifest import FileFingerprint, Manifest
+from safelight.batch.outcomes import FileResult, Outcome, failed, succeeded
 from safelight.batch.outputs import FileJob
-from safelight.batch.processing import Files, store
+from safelight.batch.processing import FileSettings, write_result
 from safelight.media.image.spec import ImageSpec
 
 _HELD = 64 << 20  # bytes of rows that may wait to be written
-_LOOK = 0.1  # seconds after which one who waits looks up
+_LOOK = 0.1  # seconds between two calls of ``idle`` while waiting
 
 
-class Task:
-    """A job on its way.
+class PendingJob:
+    """A job in the pipeline.
 
     Attributes:
-        job: what is to be done.
-        stamp: of the input, where there is a manifest.
-        start: when the work on it began.
-        warnings: what showed on the way.
-        outcome: there when it has come to its end.
-        fatal: an error that ends all work: the pipe that the result goes into is read no more.
+        job: the job.
+        fingerprint: of the input, if there is a manifest.
+        start: when its computation began, by ``time.perf_counter``.
+        warnings: collected during the computation.
+        outcome: set when the job has ended.
+        fatal: an error that ends the whole run: the reader has closed the pipe that the result goes into.
     """
 
     def __init__(self, job: FileJob) -> None:
         self.job = job
-        self.stamp: Stamp | None = None
+        self.fingerprint: FileFingerprint | None = None
         self.start = time.perf_counter()
         self.warnings: list[str] = []
         self.outcome: Outcome | None = None
@@ -44,41 +44,41 @@ class Task:
 
     @property
     def ended(self) -> bool:
-        """Whether there is nothing more to do for it."""
+        """Whether the job has ended."""
         return self.outcome is not None or self.fatal is not None
 
-    def success(self, facts: Done, manifest: Manifest | None) -> Outcome:
-        """Note that the result stands under its name, and return the outcome."""
-        told = None if manifest is None else manifest.note(self.job, self.stamp)
+    def success(self, facts: FileResult, manifest: Manifest | None) -> Outcome:
+        """Record that the result is complete, and return the outcome."""
+        told = None if manifest is None else manifest.record(self.job, self.fingerprint)
         if told is not None:
             self.warnings.append(told)
         facts = replace(facts, warnings=(*facts.warnings, *self.warnings))
         return succeeded(self.job, facts, time.perf_counter() - self.start)
 
     def fail(self, error: Exception) -> None:
-        """Let it end by an error."""
+        """End the job with an error."""
         self.outcome = failed(self.job, error, time.perf_counter() - self.start)
 
 
 class _AbandonedError(Exception):
-    """The work ends here, and what is being written is thrown away."""
+    """The run ends, and unfinished results are discarded."""
 
 
-_Item = tuple[Task, ImageSpec, str] | NDArray[Any] | Exception | None  # begin, rows, failure, end
+_Item = tuple[PendingJob, ImageSpec, str] | NDArray[Any] | Exception | None  # begin, rows, failure, end
 
 
-class Writer:
-    """Writes results one after the other in a thread of its own, fed with their rows through a bounded queue.
+class ResultWriter:
+    """Writes results one after the other in its own thread, which gets their rows through a bounded queue.
 
-    For each result: ``begin``, any number of ``put``, then ``end`` or ``fail``. To be entered; left by an exception,
-    it throws away what is not written.
+    For each result call ``begin``, any number of ``put``, then ``end`` or ``fail``. A context manager: if it is left
+    by an exception, unfinished results are discarded.
 
     Args:
         files: How files are written.
-        manifest: Is told each result.
+        manifest: Where each result is recorded, or None.
     """
 
-    def __init__(self, files: Files, manifest: Manifest | None) -> None:
+    def __init__(self, files: FileSettings, manifest: Manifest | None) -> None:
         self._files, self._manifest = files, manifest
         self._queue: deque[_Item] = deque()
         self._held = 0
@@ -86,7 +86,7 @@ class Writer:
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._work, name="safelight-writer", daemon=True)
 
-    def __enter__(self) -> Writer:
+    def __enter__(self) -> ResultWriter:
         self._thread.start()
         return self
 
@@ -98,34 +98,34 @@ class Writer:
             self._changed.notify_all()
         self._thread.join()
 
-    # --- the calling thread's side --------------------------------------------------------------------------------
+    # --- called by the computing thread ---------------------------------------------------------------------------
 
-    def begin(self, task: Task, frame: ImageSpec, format: str) -> None:  # noqa: A002
+    def begin(self, pending: PendingJob, spec: ImageSpec, format: str) -> None:  # noqa: A002
         """Announce the next result."""
-        self._add((task, frame, format))
+        self._add((pending, spec, format))
 
-    def put(self, task: Task, rows: NDArray[Any], idle: Callable[[], None]) -> None:
-        """Hand over rows of the result that was begun last; they must not change afterwards.
+    def put(self, pending: PendingJob, rows: NDArray[Any], idle: Callable[[], None]) -> None:
+        """Queue rows of the current result; they must not change afterwards.
 
-        Waits while the queue is full, and calls ``idle`` now and then; what that raises ends the wait.
+        Waits while the queue is full, and calls ``idle`` now and then; an exception from it ends the wait.
         """
         with self._changed:
-            while self._held and self._held + rows.nbytes > _HELD and not task.ended:
+            while self._held and self._held + rows.nbytes > _HELD and not pending.ended:
                 self._wait(idle)
         self._add(rows)
 
     def end(self) -> None:
-        """Say that the result has all its rows."""
+        """Announce that all rows of the current result were queued."""
         self._add(None)
 
     def fail(self, error: Exception) -> None:
-        """Say that there are no more rows, because of an error, which becomes the outcome."""
+        """End the current result with an error, which becomes its outcome."""
         self._add(error)
 
-    def wait(self, task: Task, idle: Callable[[], None]) -> None:
-        """Wait until a task has ended, and call ``idle`` now and then; what that raises ends the wait."""
+    def wait(self, pending: PendingJob, idle: Callable[[], None]) -> None:
+        """Wait until a job has ended, and call ``idle`` now and then; an exception from it ends the wait."""
         with self._changed:
-            while not task.ended:
+            while not pending.ended:
                 self._wait(idle)
 
     def _wait(self, idle: Callable[[], None]) -> None:
@@ -138,7 +138,7 @@ class Writer:
             self._held += _size(item)
             self._changed.notify_all()
 
-    # --- the thread's side ----------------------------------------------------------------------------------------
+    # --- the writing thread ---------------------------------------------------------------------------------------
 
     def _work(self) -> None:
         while True:
@@ -151,7 +151,7 @@ class Writer:
             self._write(*item)
 
     def _take(self) -> _Item:
-        """Return the next item, or None where there will be none."""
+        """Return the next item, or None if no more will come."""
         with self._changed:
             while not self._queue and not self._closed:
                 self._changed.wait()
@@ -164,26 +164,26 @@ class Writer:
             self._changed.notify_all()
             return item
 
-    def _write(self, task: Task, frame: ImageSpec, format: str) -> None:  # noqa: A002
+    def _write(self, pending: PendingJob, spec: ImageSpec, format: str) -> None:  # noqa: A002
         rows = _Rows(self._take)
         outcome: Outcome | None = None
         fatal: BaseException | None = None
         try:
-            facts = store(task.job, frame, rows, format, self._files)
-            outcome = task.success(facts, self._manifest)
+            facts = write_result(pending.job, spec, rows, format, self._files)
+            outcome = pending.success(facts, self._manifest)
         except (_AbandonedError, BrokenPipeError) as error:
             fatal = error
         except Exception as error:
             # Where the rows failed, that is the cause, whatever the encoder made of it.
-            outcome = failed(task.job, rows.error or error, time.perf_counter() - task.start)
+            outcome = failed(pending.job, rows.error or error, time.perf_counter() - pending.start)
         with self._changed:
-            task.outcome, task.fatal = outcome, fatal
+            pending.outcome, pending.fatal = outcome, fatal
             self._changed.notify_all()
         rows.pass_over()
 
 
 class _Rows:
-    """The rows of one result, as they come out of the queue."""
+    """Iterates over the rows of one result from the queue."""
 
     def __init__(self, take: Callable[[], _Item]) -> None:
         self._take = take
@@ -200,7 +200,7 @@ class _Rows:
                 yield item
 
     def pass_over(self) -> None:
-        """Go to the end: an encoder that failed has left the rest."""
+        """Drop the remaining rows after a failed encoder."""
         while self._left:
             self._next()
 

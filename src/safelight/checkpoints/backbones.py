@@ -1,7 +1,7 @@
-"""Backbones with their weights: the program's own, the user's file, or what ``safelight fetch`` has put by.
+"""Backbones with their weights: shipped with the program, from the user's file, or installed by ``safelight fetch``.
 
-``load`` never uses the network; ``install`` does, and only it. ``random`` gives a backbone whose numbers mean nothing,
-for tests and for timing.
+Only ``install`` uses the network, ``load`` never does. ``random`` gives a backbone with random weights, for tests and
+timing.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from safelight import features
 from safelight.checkpoints import conversion, weights_file, weights_manifest
-from safelight.checkpoints.weights_file import CheckpointError, WeightsHeader, name_of
+from safelight.checkpoints.weights_file import CheckpointError, WeightsHeader, printable_name
 from safelight.features.backbone import Backbone, BackboneError, Pooling
 from safelight.features.published import Facts
 
-MAX_BYTES = 1 << 30  # of a file of weights
-RULES = "1"  # raised when reading gives another result than before, so that what is kept is no longer taken
+MAX_BYTES = 1 << 30  # of a weights file
+RULES = "1"  # version of the conversion; raise it to invalidate installed files
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,10 +31,10 @@ class InstalledBackbone:
 
     Attributes:
         path: The file that is read.
-        source: The name of the file that they come from.
-        sha256: Of that file, in hexadecimal digits; empty for what comes with the program.
-        published: Whether that file is the one that everybody means by the backbone's name.
-        licence: Of the weights, as far as known.
+        source: Name of the file that they were converted from.
+        sha256: Of that file, in hexadecimal digits; empty for shipped weights.
+        published: Whether that file is the original one of the publisher.
+        licence: Of the weights, if known.
     """
 
     path: Path
@@ -44,8 +44,8 @@ class InstalledBackbone:
     licence: str
 
     @property
-    def words(self) -> str:
-        """Where they come from, in words."""
+    def description(self) -> str:
+        """Where the weights come from, for messages."""
         return self.source if self.published else f"{self.source} (not the published file, sha256 {self.sha256[:16]})"
 
 
@@ -57,18 +57,18 @@ def load(
     random: int | None = None,
     device: torch.device | str = "cpu",
 ) -> Backbone:
-    """Load a backbone, ready to compare pictures: its numbers do not change, and gradients pass through it.
+    """Load a backbone for evaluation: its weights are frozen, and gradients pass through it.
 
     Args:
         name: Such as ``lens`` or ``vgg19``; ``features.BACKBONES`` lists them.
         weights: The user's file, such as torchvision's or any with tensors of the same names.
-        pooling: What its pools take; by default what its weights were trained with.
-        random: A seed, for random weights in place of trained ones.
-        device: Where it is to compute.
+        pooling: Kind of pooling; by default the one that its weights were trained with.
+        random: A seed, for random weights instead of trained ones.
+        device: The device that it runs on.
 
     Raises:
-        BackboneError: There is no such backbone, or no weights for it here.
-        CheckpointError: The file is missing, broken, hostile or of another network.
+        BackboneError: The backbone is unknown, or its weights are not installed.
+        CheckpointError: The file is missing, damaged, hostile or of another network.
 
     Example:
         >>> backbone = load("vgg16", random=0)
@@ -84,16 +84,16 @@ def load(
     else:
         tensors, origin = _read_own(facts) if weights is None else _read(facts, weights)
         backbone = facts.build(pooling or facts.pooling)
-        weights_file.fill(backbone.network, tensors, origin.path)
-        backbone.weights = origin.words
+        weights_file.load_into(backbone.network, tensors, origin.path)
+        backbone.weights = origin.description
     return backbone.eval().requires_grad_(False).to(device)
 
 
-def stored(name: str) -> InstalledBackbone | None:
-    """Tell which weights of a backbone are on this machine, without reading their numbers.
+def installed_backbone(name: str) -> InstalledBackbone | None:
+    """Return which weights of a backbone are installed, without reading their values; None if none are.
 
     Raises:
-        BackboneError: There is no such backbone.
+        BackboneError: The backbone is unknown.
     """
     facts = features.facts(name)
     path = _path(facts)
@@ -107,19 +107,19 @@ def stored(name: str) -> InstalledBackbone | None:
 def install(
     name: str, source: Path | None = None, *, progress: Callable[[int, int], None] | None = None
 ) -> InstalledBackbone:
-    """Put the weights of a backbone by, so that ``load`` finds them: fetched from their publisher, or out of a file.
+    """Install the weights of a backbone for ``load``: downloaded from their publisher, or from a file.
 
-    Only the layers that are used are kept, in a file with a checksum. What is there already is not fetched again.
+    Only the layers that are used are kept, in a file with a checksum. Installed weights are not downloaded again.
 
     Args:
         name: Of the backbone.
-        source: The user's file; without it, the published one is fetched.
-        progress: Is told the bytes that have come and those that there will be.
+        source: The user's file; without it, the published one is downloaded.
+        progress: Called with the received and the total bytes.
 
     Raises:
-        BackboneError: There is no such backbone, or its weights come with the program.
-        CheckpointError: The file is missing, broken, hostile or of another network.
-        FetchError: It could not be fetched.
+        BackboneError: The backbone is unknown, or its weights are shipped with the program.
+        CheckpointError: The file is missing, damaged, hostile or of another network.
+        FetchError: The download failed.
         OSError: The cache cannot be written.
     """
     facts = features.facts(name)
@@ -127,14 +127,14 @@ def install(
         raise BackboneError(f"{name}: expected a backbone to fetch, got one whose weights come with the program")
     if source is not None:
         return _keep(facts, source)
-    if (here := stored(name)) is not None and here.published and _is_whole(here.path):
+    if (here := installed_backbone(name)) is not None and here.published and _is_whole(here.path):
         return here
     from safelight.checkpoints import download
 
     url = facts.published.url
     target = conversion.cache_folder("downloads") / url.rpartition("/")[2]
     try:
-        download.get(url, facts.published.sha256, target, size=facts.published.size, progress=progress)
+        download.download_file(url, facts.published.sha256, target, size=facts.published.size, progress=progress)
     except download.FetchError as error:
         raise download.FetchError(f"{error}; if you have the file: safelight fetch {name} --from FILE") from None
     kept = _keep(facts, target)
@@ -146,7 +146,7 @@ def install(
 
 
 def _path(facts: Facts) -> Path:
-    """Say where the weights of a backbone are, if they are here."""
+    """Return the path of a backbone's weights, which may not exist."""
     for weights in weights_manifest.shipped_weights(_method(facts)):
         return weights_manifest.SHIPPED / weights.file
     return conversion.cache_folder("backbones") / f"{facts.name}.safetensors"
@@ -157,7 +157,7 @@ def _is_current(facts: Facts, header: WeightsHeader) -> bool:
 
 
 def _method(facts: Facts) -> str:
-    """Name a backbone in the headers of weights."""
+    """Return a backbone's name in the headers of weights files."""
     return f"features/{facts.name}"
 
 
@@ -177,7 +177,7 @@ def _is_whole(path: Path) -> bool:
 
 
 def _read_own(facts: Facts) -> tuple[dict[str, Tensor], InstalledBackbone]:
-    """Read the weights that come with the program, or that were put by."""
+    """Read the shipped or installed weights."""
     path = _path(facts)
     if facts.published is not None and not path.is_file():
         raise BackboneError(
@@ -198,9 +198,9 @@ def _read_own(facts: Facts) -> tuple[dict[str, Tensor], InstalledBackbone]:
 
 
 def _read(facts: Facts, path: Path) -> tuple[dict[str, Tensor], InstalledBackbone]:
-    """Read the weights out of a user's file: what the network needs of it, if the rest is what may be passed over."""
-    with conversion.opened(path, f"weights of {facts.title}", most=MAX_BYTES) as file:
-        if file.ours:
+    """Read the weights that the network needs from a user's file, whose other tensors must be known ones."""
+    with conversion.open_weights(path, f"weights of {facts.title}", max_bytes=MAX_BYTES) as file:
+        if file.has_safelight_header:
             header = weights_file.read_header(path)
             if header.method != _method(facts):
                 raise file.error(f"weights of {header.method}")
@@ -208,50 +208,50 @@ def _read(facts: Facts, path: Path) -> tuple[dict[str, Tensor], InstalledBackbon
             return weights_file.load(path)[0], _origin(facts, path, header)
         shapes = _needed(facts, file.shapes())
         _check(facts, shapes, path)
-        tensors = weights_file.as_floats(file.read(shapes), path)
+        tensors = weights_file.to_float32(file.read(shapes), path)
         known = facts.published
         published = known is not None and file.sha256.startswith(known.sha256)
         licence = known.licence if known is not None and published else conversion.LICENCE
         origin = InstalledBackbone(
-            path=path, source=name_of(path), sha256=file.sha256, published=published, licence=licence
+            path=path, source=printable_name(path), sha256=file.sha256, published=published, licence=licence
         )
         return tensors, origin
 
 
 def _needed(facts: Facts, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-    """Leave out the end of a network, as the publishers name it."""
+    """Drop the tensors of the unused last layers."""
     return {name: shape for name, shape in shapes.items() if not any(fnmatchcase(name, end) for end in facts.ignored)}
 
 
 def _check(facts: Facts, shapes: Mapping[str, tuple[int, ...]], path: Path) -> None:
-    """Check that tensors are those of a backbone; where they are another's, say whose.
+    """Check that tensors are those of a backbone; the message names another backbone that they fit.
 
     Raises:
-        CheckpointError: They are not.
+        CheckpointError: They don't fit.
     """
     try:
-        weights_file.fits(_blank(facts), shapes, path, f"weights of {facts.title}")
+        weights_file.check_compatible(_blank(facts), shapes, path, f"weights of {facts.title}")
     except CheckpointError:
         for other in features.BACKBONES:
             try:
-                weights_file.fits(_blank(other), _needed(other, shapes), path)
+                weights_file.check_compatible(_blank(other), _needed(other, shapes), path)
             except CheckpointError:
                 continue
             raise CheckpointError(
-                f"{name_of(path)}: expected weights of {facts.title}, got those of {other.title}, "
+                f"{printable_name(path)}: expected weights of {facts.title}, got those of {other.title}, "
                 f"which is called {other.name} here"
             ) from None
         raise
 
 
 def _blank(facts: Facts) -> nn.Module:
-    """Make a network of shapes alone: no memory, and no time for random weights."""
+    """Make a network on the meta device: takes no memory and no time for random weights."""
     with torch.device("meta"):
         return facts.build(facts.pooling).network
 
 
 def _keep(facts: Facts, source: Path) -> InstalledBackbone:
-    """Write what is needed of a user's file into the cache."""
+    """Write the needed tensors of a user's file into the cache."""
     tensors, origin = _read(facts, source)
     assert facts.published is not None
     header = WeightsHeader(
@@ -265,7 +265,7 @@ def _keep(facts: Facts, source: Path) -> InstalledBackbone:
         },
     )  # fmt: skip
     path = _path(facts)
-    conversion.keep(path, tensors, header)
+    conversion.write_to_cache(path, tensors, header)
     return _origin(facts, path, header)
 
 

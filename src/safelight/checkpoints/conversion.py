@@ -1,4 +1,4 @@
-"""Weights that others published, turned once into files of ours: recognised, checked, renamed and kept in a cache.
+"""Conversion of published weights to Safelight's format: recognised, checked, renamed and kept in a cache.
 
 A file is taken for what its content is, not its name. What ``torch.save`` wrote is read by a process of its own, which
 runs nothing of it (``safelight.checkpoints.foreign``) and says where the tensors lie; their numbers are then read
@@ -22,17 +22,17 @@ import torch
 from torch import Tensor
 
 from safelight.checkpoints import weights_file
-from safelight.checkpoints.weights_file import CheckpointError, WeightsHeader, name_of
+from safelight.checkpoints.weights_file import CheckpointError, WeightsHeader, printable_name
 from safelight.core.card import Card, ForeignLayout, LayoutError, NetworkSpec
 from safelight.core.options import CardError, make_options
 
 MAX_BYTES = 512 << 20  # of a published file
-SECONDS = 30.0  # for the process that reads it
-RULES = "1"  # raised when a conversion gives another result than before, so that what is kept is made again
+SECONDS = 30.0  # timeout of the process that reads it
+RULES = "1"  # version of the conversion; raise it to convert cached files again
 LICENCE = "unknown: ask where the file comes from"
 
 _RESAVE = "if you trust its source, save it again: torch.save(torch.load(FILE, weights_only=True), NEW)"
-_PREFIXES = ("module.", "model.")  # of networks that were wrapped when they were saved
+_PREFIXES = ("module.", "model.")  # prefixes of networks that were wrapped when they were saved
 _DTYPES = {
     "float64": torch.float64, "float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16,
     "int64": torch.int64, "int32": torch.int32, "int16": torch.int16, "int8": torch.int8, "uint8": torch.uint8,
@@ -40,38 +40,38 @@ _DTYPES = {
 }  # fmt: skip
 
 
-def ready(card: Card, path: Path) -> Path:
-    """Give a weights file of ours for any weights file: itself, or what a published one is converted to.
+def convert_if_needed(card: Card, path: Path) -> Path:
+    """Return a weights file in Safelight's format: the file itself, or its conversion.
 
-    The result is kept under the SHA-256 of the file in ``cache_folder()``, so each file is converted once.
+    A conversion is kept in ``cache_folder()`` under the SHA-256 of the file, so each file is converted once.
 
     Args:
-        card: Of the trained method that the weights are for.
+        card: Card of the trained method that the weights are for.
         path: The user's file.
 
     Raises:
-        CheckpointError: The file is missing, broken, hostile, or of no layout that the method knows.
+        CheckpointError: The file is missing, damaged, hostile, or of an unknown layout.
         OSError: The cache cannot be written.
     """
     spec = card.network
     assert spec is not None
     known = ", ".join(("Safelight", *(layout.name for layout in spec.foreign_layouts)))
-    with opened(path, f"weights of {card.id} ({known})", most=MAX_BYTES) as file:
-        if file.ours:
+    with open_weights(path, f"weights of {card.id} ({known})", max_bytes=MAX_BYTES) as file:
+        if file.has_safelight_header:
             return path
         kept = cache_folder("converted") / f"{file.sha256}.safetensors"
         if _is_converted(card, kept):
             return kept
         names = file.shapes()
         layout = _layout(spec, file, names)
-        _convert(card, spec, layout, file, weights_file.as_floats(file.read(names), path), kept)
+        _convert(card, spec, layout, file, weights_file.to_float32(file.read(names), path), kept)
     return kept
 
 
 def cache_folder(kind: str) -> Path:
-    """Tell where files that can be made or fetched again are kept, each kind in a folder of its own.
+    """Return the cache folder of a kind of files.
 
-    It is ``$SAFELIGHT_CACHE``, or ``safelight`` in ``$XDG_CACHE_HOME`` or ``~/.cache``.
+    It lies in ``$SAFELIGHT_CACHE``, or ``safelight`` in ``$XDG_CACHE_HOME`` or ``~/.cache``.
     """
     if own := os.environ.get("SAFELIGHT_CACHE"):
         return Path(own).expanduser().absolute() / kind
@@ -79,71 +79,71 @@ def cache_folder(kind: str) -> Path:
     return (root if root.is_absolute() else Path.home() / ".cache") / "safelight" / kind
 
 
-# --- files of others --------------------------------------------------------------------------------------------------
+# --- foreign files ----------------------------------------------------------------------------------------------------
 
 
 class ForeignFile:
-    """A weights file, open: it is looked at from outside, nothing in it runs, and only what is asked for is read.
+    """An open weights file of any supported format; nothing in it is executed, and only requested tensors are read.
 
     Args:
         path: The file.
-        file: The same, open.
+        file: The same file, open.
         wanted: What it should be, for messages: "weights of upscale/edsr".
-        most: Bytes; a larger file of others is not read.
+        max_bytes: A larger foreign file is refused.
 
     Attributes:
-        ours: Whether it has Safelight's own header, and need not be read as a stranger's.
-        sha256: Of the whole file, in hexadecimal digits; empty for one of ours.
+        has_safelight_header: Whether it is in Safelight's own format.
+        sha256: Of the whole file, in hexadecimal digits; empty for Safelight's own format.
 
     Raises:
-        CheckpointError: It is too large, or of a kind that is not read.
+        CheckpointError: The file is too large, or of an unsupported format.
     """
 
-    def __init__(self, path: Path, file: BufferedReader, wanted: str, most: int) -> None:
+    def __init__(self, path: Path, file: BufferedReader, wanted: str, max_bytes: int) -> None:
         self.path, self._file, self._wanted = path, file, wanted
         self._pickled = self._kind() == "torch"
-        self._places: dict[str, Any] = {}
+        self._locations: dict[str, Any] = {}
         self._names: dict[str, str] = {}
-        self.ours, self.sha256 = not self._pickled and weights_file.is_ours(path), ""
-        if self.ours:
+        self.has_safelight_header, self.sha256 = not self._pickled and weights_file.has_safelight_header(path), ""
+        if self.has_safelight_header:
             return
-        if path.stat().st_size > most:
-            raise self.error(f"{path.stat().st_size} bytes, more than the {most} that are read")
+        if path.stat().st_size > max_bytes:
+            raise self.error(f"{path.stat().st_size} bytes, more than the {max_bytes} that are read")
         file.seek(0)
         self.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
 
     def error(self, got: str) -> CheckpointError:
-        """Make the error that says what the file is instead of what is wanted."""
-        return CheckpointError(f"{name_of(self.path)}: expected {self._wanted}, got {got}")
+        """Return the error for a file that is not what was expected."""
+        return CheckpointError(f"{printable_name(self.path)}: expected {self._wanted}, got {got}")
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """List the tensors by their names, without what wrappers put before all of them.
+        """Return the tensors' shapes by their names, without prefixes of wrappers.
 
         Raises:
-            CheckpointError: The file is broken, hostile, or holds something else.
+            CheckpointError: The file is damaged, hostile, or contains something else.
         """
         if self._pickled:
-            self._places = self._ask()
-            found = {name: tuple(place["shape"]) for name, place in self._places.items()}
+            self._locations = self._locate_tensors()
+            found = {name: tuple(place["shape"]) for name, place in self._locations.items()}
         else:
             found, _ = weights_file.read_shapes(self.path)
         self._names = _names(found)
         return {name: found[full] for name, full in self._names.items()}
 
     def read(self, names: Iterable[str]) -> dict[str, Tensor]:
-        """Read the numbers of some of the tensors that ``shapes`` has listed, as they are stored.
+        """Read some of the tensors that ``shapes`` has listed, in their stored types.
 
         Raises:
-            CheckpointError: The file has become shorter meanwhile.
+            CheckpointError: The file was truncated meanwhile.
         """
         full = {name: self._names[name] for name in names}
         if not self._pickled:
             stored, _ = weights_file.read_file(self.path, full.values())
             return {name: stored[theirs] for name, theirs in full.items()}
-        return {name: self._read(self._places[theirs]) for name, theirs in full.items()}
+        return {name: self._read(self._locations[theirs]) for name, theirs in full.items()}
 
     def _kind(self) -> Literal["torch", "safetensors"]:
-        """Tell ``torch.save``'s files from safetensors by their first bytes; refuse everything else."""
+        """Detect ``torch.save`` and safetensors files by their first bytes; refuse all others."""
         size = self.path.stat().st_size
         start = self._file.read(512)
         if start[:2] in (b"PK", b"\x80\x02"):
@@ -160,9 +160,9 @@ class ForeignFile:
             raise self.error(f"a pickle that torch.save does not write so; {_RESAVE}")
         raise self.error("a file of another kind, or one that is damaged; .pth, .pt and .safetensors are read")
 
-    def _ask(self) -> dict[str, Any]:
-        """Have the reader's process say where the tensors lie; it has the file open and can do nothing else."""
-        # -P: a module in the current folder must not stand in for one of Python's.
+    def _locate_tensors(self) -> dict[str, Any]:
+        """Get the offsets of the tensors from the reader process, which can access only this open file."""
+        # -P: modules in the current folder must not shadow those of Python.
         command = [sys.executable, "-P", "-m", "safelight.checkpoints.foreign.reader_process"]
         try:
             run = subprocess.run(
@@ -180,7 +180,7 @@ class ForeignFile:
         return answer["tensors"]
 
     def _read(self, place: Mapping[str, Any]) -> Tensor:
-        """Read the numbers of one tensor from where they lie."""
+        """Read the values of one tensor at its offset."""
         content = bytearray(place["size"])
         self._file.seek(place["start"])
         if self._file.readinto(content) != len(content):
@@ -190,24 +190,24 @@ class ForeignFile:
 
 
 @contextmanager
-def opened(path: Path, wanted: str, *, most: int) -> Generator[ForeignFile]:
-    """Open a weights file of anybody's.
+def open_weights(path: Path, wanted: str, *, max_bytes: int) -> Generator[ForeignFile]:
+    """Open a weights file of any supported format.
 
     Args:
         path: The user's file.
         wanted: What it should be, for messages.
-        most: Bytes; a larger file is refused before it is read.
+        max_bytes: A larger file is refused before it is read.
 
     Raises:
-        CheckpointError: The file is missing, too large, or of a kind that is not read.
+        CheckpointError: The file is missing, too large, or of an unsupported format.
     """
     weights_file.check_present(path)
     with path.open("rb") as file:
-        yield ForeignFile(path, file, wanted, most)
+        yield ForeignFile(path, file, wanted, max_bytes)
 
 
 def _names(found: Iterable[str]) -> dict[str, str]:
-    """Map each tensor's name, without what wrappers put before all of them, to its name in the file."""
+    """Map each tensor's name without prefixes of wrappers to its name in the file."""
     names = {name: name for name in found}
     for _ in range(4):
         for prefix in _PREFIXES:
@@ -216,11 +216,11 @@ def _names(found: Iterable[str]) -> dict[str, str]:
     return names
 
 
-# --- converting -------------------------------------------------------------------------------------------------------
+# --- conversion -------------------------------------------------------------------------------------------------------
 
 
 def _is_converted(card: Card, kept: Path) -> bool:
-    """Say whether the cache has the file: whole, for this method, and made by the rules of this version."""
+    """Return whether the cache has an intact conversion for this method, made by this version of the rules."""
     if not kept.is_file():
         return False
     try:
@@ -245,7 +245,7 @@ def _layout(spec: NetworkSpec, file: ForeignFile, names: Mapping[str, object]) -
 def _convert(
     card: Card, spec: NetworkSpec, layout: ForeignLayout, file: ForeignFile, tensors: Mapping[str, Tensor], kept: Path
 ) -> None:
-    """Rename the tensors, check that they are a network of the method, and write them with a header."""
+    """Rename the tensors, check them against the method's network, and write them with a header."""
     try:
         adopted = layout.adopt(tensors)
         options = make_options(card, adopted.options)
@@ -253,7 +253,9 @@ def _convert(
         raise file.error(f"{error} (read as {layout.name})") from None
     with torch.device("meta"):  # shapes alone: no memory, and no time for random weights
         network = spec.build(options, adopted.scales[0])
-    weights_file.fits(network, {name: tuple(tensor.shape) for name, tensor in adopted.tensors.items()}, file.path)
+    weights_file.check_compatible(
+        network, {name: tuple(tensor.shape) for name, tensor in adopted.tensors.items()}, file.path
+    )
     header = WeightsHeader(
         method=card.id,
         options=adopted.options,
@@ -263,14 +265,14 @@ def _convert(
             "layout": layout.name, "link": layout.link, "file": file.path.name, "sha256": file.sha256, "rules": RULES,
         },
     )  # fmt: skip
-    keep(kept, adopted.tensors, header)
+    write_to_cache(kept, adopted.tensors, header)
 
 
-def keep(kept: Path, tensors: Mapping[str, Tensor], header: WeightsHeader) -> None:
-    """Write weights into a folder of the cache.
+def write_to_cache(kept: Path, tensors: Mapping[str, Tensor], header: WeightsHeader) -> None:
+    """Write weights into the cache.
 
     Raises:
-        OSError: It cannot be written; one line.
+        OSError: The file can't be written; the message is one line.
     """
     try:
         kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -1,7 +1,7 @@
-"""Files from the network: the only part that speaks HTTP, and only when the user has asked for a file.
+"""Downloads: the only module that uses HTTP, and only when the user has requested a file.
 
-A file appears under its name when it is whole and its checksum is right, and not before. What a broken connection left
-is kept in a ``.part`` file beside it, and the next try goes on from there.
+A file appears under its name when it is complete and its checksum is right. A partial download is kept in a ``.part``
+file next to it, and the next attempt resumes it.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO
 from urllib.parse import urlsplit
 
+from safelight.core.progress import ignore_progress
+
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None
 
-SECONDS = 30.0  # without a byte, after which a connection is given up
-WAITS = (1.0, 3.0, 10.0)  # seconds before each further try; a try that brought something begins the row anew
-MARGIN = 1.1  # how many times the announced size a file may have
+SECONDS = 30.0  # timeout of a connection without data
+WAITS = (1.0, 3.0, 10.0)  # seconds before each retry; a try that received data restarts the sequence
+MARGIN = 1.1  # a file may have at most so many times its announced size
 _CHUNK = 1 << 18
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -35,14 +37,14 @@ Progress = Callable[[int, int], None]
 
 
 class FetchError(OSError):
-    """A file that could not be fetched: no network, no such file, no space, or not the right one. One line."""
+    """A download failed: no network, no such file, no space, or a wrong checksum. The message is one line."""
 
 
 class _BrokenError(Exception):
-    """A connection that ended early; another may bring the rest."""
+    """A connection that ended early; a retry may get the rest."""
 
 
-def get(
+def download_file(
     url: str,
     sha256: str,
     path: Path,
@@ -51,16 +53,16 @@ def get(
     progress: Progress | None = None,
     waits: Sequence[float] = WAITS,
 ) -> Path:
-    """Fetch a file, or the rest of it, unless it is there.
+    """Download a file, or resume its download, unless it exists.
 
     Args:
-        url: By https; by http from this machine itself only.
-        sha256: What its SHA-256 must be, or begin with: at least 8 of the 64 digits, as the names of published weights
-            carry them. So few keep damaged files out, and the address has to be trusted; only all 64 prove a file.
-        path: Where it is to be; the folder is made.
-        size: Bytes, about; a file that is more than a tenth larger is refused.
-        progress: Is told the bytes that are there and those that there will be.
-        waits: Seconds before each further try.
+        url: An https URL, or an http URL of this machine.
+        sha256: Its SHA-256, or the first 8 to 64 hexadecimal digits of it, as in the names of published weights. A
+            prefix only detects damage, and the server has to be trusted; all 64 digits authenticate the file.
+        path: Where the file is stored; its folder is created.
+        size: Approximate size in bytes; a file that is more than a tenth larger is refused.
+        progress: Called with the bytes that were received and the total.
+        waits: Seconds before each retry.
 
     Returns:
         ``path``.
@@ -80,11 +82,11 @@ def get(
             if not _lock(file):
                 raise FetchError(f"{part}: expected to write it, but another process is fetching it; wait for that one")
             resumed = file.seek(0, os.SEEK_END) > 0
-            _receive_all(url, file, size, progress or _silent, waits)
+            _receive_all(url, file, size, progress or ignore_progress, waits)
             found = digest(part)
             if not found.startswith(sha256) and resumed:
                 file.truncate(0)  # what an earlier try left was of another file
-                _receive_all(url, file, size, progress or _silent, waits)
+                _receive_all(url, file, size, progress or ignore_progress, waits)
                 found = digest(part)
             if found.startswith(sha256):
                 os.fsync(file.fileno())
@@ -106,10 +108,6 @@ def digest(path: Path) -> str:
     """Compute the SHA-256 of a file, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _silent(done: int, total: int) -> None:
-    """Tell nobody."""
 
 
 def _check(url: str) -> None:
@@ -205,7 +203,7 @@ def _receive(url: str, file: BinaryIO, size: int, progress: Progress) -> None:
 
 
 def _begin(url: str, file: BinaryIO, response: Any, start: int) -> int:  # noqa: ANN401 - urllib says no more
-    """Say at which byte the answer begins: where the file ends, or at 0 where it is sent whole."""
+    """Return the byte at which the answer begins: the end of the partial file, or 0 if it is sent completely."""
     given = response.headers.get("Content-Range") or ""
     if response.status == 206 and given.startswith(f"bytes {start}-"):
         return start
@@ -225,7 +223,7 @@ def _check_size(url: str, size: int, announced: int) -> None:
 def _copy(
     url: str, response: Any, file: BinaryIO, start: int, total: int, announced: int, progress: Progress,  # noqa: ANN401
 ) -> None:  # fmt: skip
-    """Write what comes to the end of the file."""
+    """Append the received data to the file."""
     done = start
     progress(done, total)
     while chunk := _next(response):
@@ -237,7 +235,7 @@ def _copy(
 
 
 def _next(response: Any) -> bytes:  # noqa: ANN401 - as above
-    """Read a piece; an error of the connection is told apart from one of the disk."""
+    """Read a chunk; turn errors of the connection, but not of the disk, into _BrokenError."""
     try:
         return response.read(_CHUNK)
     except OSError as error:
@@ -253,7 +251,7 @@ def _words(error: object) -> str:
 
 
 def _written(error: OSError, folder: Path, size: int) -> FetchError:
-    """Tell what the disk refused."""
+    """Return the error for a failure to write."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return FetchError(
             f"{folder}: expected space for {size / 1e6:.0f} MB, got: {_words(error)}; free some, or set "
@@ -266,7 +264,7 @@ def _written(error: OSError, folder: Path, size: int) -> FetchError:
 
 
 def _lock(file: BinaryIO) -> bool:
-    """Take the lock of an open file, unless another process has it. Where the system knows no locks, all succeed."""
+    """Lock an open file; False if another process holds the lock. Always True on systems without file locks."""
     if fcntl is None:
         return True
     try:

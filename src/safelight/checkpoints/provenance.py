@@ -1,4 +1,4 @@
-"""Where a number comes from: the version of the code and the machine, for headers and results."""
+"""Provenance of weights and results: the version of the code, and the machine."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pathlib import Path
 
 
 def code_version() -> str:
-    """The version of the code: git's short hash where there is one, with ``+`` if files were changed."""
+    """Return git's short hash of the code, with ``+`` if files were changed; empty outside a repository."""
     return _output(["git", "describe", "--always", "--dirty=+", "--exclude", "*"], Path(__file__).parent)
 
 
 def origin() -> dict[str, str]:
-    """What every measurement says of itself: processor, torch's version and the version of the code."""
+    """Return the provenance of a measurement: processor, version of torch and version of the code."""
     return {"processor": processor(), "torch": metadata.version("torch"), "commit": code_version()}
 
 
 def processor() -> str:
-    """The processor's name: Python tells it on no system that has a better place for it."""
+    """Return the processor's name, from the operating system where possible."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
         for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -32,7 +32,7 @@ def processor() -> str:
 
 
 def _output(command: Sequence[str], folder: Path) -> str:
-    """What a program prints, without its line end; empty if it fails or does not exist."""
+    """Return the output of a program without its line end; empty if it fails or does not exist."""
     try:
         run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):

@@ -1,7 +1,7 @@
-"""Weights in files: safetensors whose header says what the network is, how it was trained and how good it is.
+"""Weights files: safetensors with a header that describes the network, its training and its scores.
 
-Only safetensors are read here: no code can hide in them. ``convert`` makes them of what others published. A digest of
-the tensors and of the header is kept in each file, so that a changed bit anywhere is noticed.
+Only safetensors files are read here, which can't contain code. ``conversion`` converts weights in other formats. Each
+file has a digest of its tensors and header, so that any changed bit is detected.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ _UNREADABLE = "got a header that cannot be read; the file is damaged or of a new
 
 
 class CheckpointError(ValueError):
-    """A weights file that is broken, foreign or of another method. The message is one line."""
+    """A weights file that is damaged, of another format or of another method. The message is one line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightsHeader:
-    """What a weights file says of itself.
+    """The header of a weights file.
 
-    ``method`` is the card's id, ``options`` the architecture's options, ``scales`` what the network was trained for.
-    ``recipe`` holds the recipe as it ran, ``trained_on`` the data sets with their terms, ``steps`` and ``seconds`` the
-    work done on ``device``, ``commit`` the code's version, ``scores`` the measured numbers with their protocol.
-    ``converted`` says of weights that somebody else published which layout, link, file and SHA-256 they come from.
+    ``method`` is the card's id, ``options`` the architecture's options, ``scales`` the scales that the network was
+    trained for. ``recipe`` is the training recipe as it ran, ``trained_on`` the data sets with their terms, ``steps``
+    and ``seconds`` the training on ``device``, ``commit`` the code's version, ``scores`` the measured scores by their
+    protocol. ``converted`` gives the layout, link, file and SHA-256 of converted weights of other publishers.
     """
 
     method: str
@@ -60,7 +60,7 @@ class WeightsHeader:
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: a temporary file in the same folder, fsync, rename."""
+    """Write a file atomically: a temporary file in the same folder, fsync, rename."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".safelight-", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -80,8 +80,8 @@ def save(path: Path, tensors: Mapping[str, Tensor], header: WeightsHeader, *, dt
     Args:
         path: The file.
         tensors: The network's ``state_dict``.
-        header: What the file says of itself.
-        dtype: Store floating point tensors as this type (``torch.float16`` for the shipped files).
+        header: The header.
+        dtype: Type in which floating point tensors are stored (``torch.float16`` for the shipped files).
     """
     stored: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
@@ -89,7 +89,7 @@ def save(path: Path, tensors: Mapping[str, Tensor], header: WeightsHeader, *, dt
         stored[name] = tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
     if dtype is not None:
         header = dataclasses.replace(header, precision=str(dtype).removeprefix("torch."))
-    # Once through JSON, so that the digest is of what a reader will see.
+    # A round trip through JSON, so that the digest is of the values that a reader gets.
     fields = json.loads(json.dumps({"format": FORMAT, **dataclasses.asdict(header)}))
     fields["digest"] = _digest(fields, stored)
     write_atomic(path, serialise(stored, {_KEY: json.dumps(fields, sort_keys=True)}))
@@ -105,17 +105,17 @@ def _digest(fields: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
     return sha.hexdigest()
 
 
-def name_of(path: Path) -> str:
-    """Name a file in a message: its last part, in one line whatever its name holds."""
+def printable_name(path: Path) -> str:
+    """Return a file's name for messages, escaped if it is not printable."""
     return path.name if path.name.isprintable() else ascii(path.name)
 
 
 def _error(path: Path, problem: str) -> CheckpointError:
-    return CheckpointError(f"{name_of(path)}: expected Safelight weights in a safetensors file, {problem}")
+    return CheckpointError(f"{printable_name(path)}: expected Safelight weights in a safetensors file, {problem}")
 
 
 def _fields(path: Path, text: str | None) -> dict[str, Any]:
-    """Parse the header's JSON, and check the fields on which the code relies."""
+    """Parse the header's JSON, and check the required fields."""
     if text is None:
         raise _error(path, "got one without Safelight's header; train it with `safelight train` or save it with one")
     try:
@@ -160,7 +160,7 @@ def read_file(path: Path, some: Iterable[str] | None = None) -> tuple[dict[str, 
 
 
 def read_shapes(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
-    """Read the names and shapes of a safetensors file's tensors, and its metadata, without their numbers.
+    """Read the names and shapes of a safetensors file's tensors, and its metadata, without their values.
 
     Raises:
         CheckpointError: As ``read_file``.
@@ -184,10 +184,10 @@ def _opened(path: Path) -> Generator[Any]:
 
 
 def check_present(path: Path) -> None:
-    """Check that there is a file.
+    """Check that a file exists.
 
     Raises:
-        CheckpointError: There is none, or a folder or a device in its place.
+        CheckpointError: It does not exist, or is a folder or a device.
     """
     if not path.is_file():
         shown = str(path) if str(path).isprintable() else ascii(str(path))
@@ -205,16 +205,16 @@ def _check_file(path: Path) -> None:
 
 
 def read_header(path: Path) -> WeightsHeader:
-    """Read what a weights file says of itself, without its tensors.
+    """Read the header of a weights file, without its tensors.
 
     Raises:
-        CheckpointError: The file is missing, not safetensors, or has no header of Safelight's.
+        CheckpointError: The file is missing, not safetensors, or has no Safelight header.
     """
     return _parse(path, read_shapes(path)[1].get(_KEY))
 
 
-def is_ours(path: Path) -> bool:
-    """Say whether a safetensors file has Safelight's header.
+def has_safelight_header(path: Path) -> bool:
+    """Return whether a safetensors file has a Safelight header.
 
     Raises:
         CheckpointError: As ``read_file``.
@@ -223,21 +223,21 @@ def is_ours(path: Path) -> bool:
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], WeightsHeader]:
-    """Read weights, as float32, and their header.
+    """Read weights as float32, and their header.
 
     Raises:
-        CheckpointError: As ``read_header``, a digest that is wrong, or a value that is not finite.
+        CheckpointError: As ``read_header``, or a wrong digest, or a value that is not finite.
     """
     tensors, metadata = read_file(path)
     fields = _fields(path, metadata.get(_KEY))
     digest = fields.pop("digest", None)  # files of the first version have none
     if digest is not None and digest != _digest(fields, tensors):
         raise _error(path, "got one whose content was changed since it was written; it is damaged")
-    return as_floats(tensors, path), _parse(path, metadata.get(_KEY))
+    return to_float32(tensors, path), _parse(path, metadata.get(_KEY))
 
 
-def as_floats(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Turn floating point tensors into float32.
+def to_float32(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Convert floating point tensors to float32.
 
     Raises:
         CheckpointError: A value is not finite.
@@ -247,28 +247,28 @@ def as_floats(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
         floats[name] = tensor.float() if tensor.is_floating_point() else tensor
         if not torch.isfinite(floats[name]).all():
             raise CheckpointError(
-                f"{name_of(path)}: expected weights, got values in {_shown(name)} that are not finite; "
+                f"{printable_name(path)}: expected weights, got values in {_shown(name)} that are not finite; "
                 "the training diverged, or the file is damaged"
             )
     return floats
 
 
-def fits(
+def check_compatible(
     network: torch.nn.Module,
     shapes: Mapping[str, tuple[int, ...]],
     path: Path,
     what: str = "the weights of this network",
 ) -> None:
-    """Check that tensors of these names and shapes are all that a network needs, and nothing else.
+    """Check that tensors of these names and shapes are exactly those of a network.
 
     Args:
-        network: What they are for.
-        shapes: Of the tensors, by their names.
-        path: The file that they are from.
+        network: The network.
+        shapes: Shapes of the tensors by their names.
+        path: The file that they come from, for messages.
         what: What was expected, for messages.
 
     Raises:
-        CheckpointError: A tensor is missing, left over or of another shape.
+        CheckpointError: A tensor is missing, unknown or of another shape.
     """
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     missing = sorted(expected.keys() - shapes.keys())
@@ -278,18 +278,18 @@ def fits(
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             raise CheckpointError(
-                f"{name_of(path)}: expected {what}, got some {problem} {_shown(names[0])}{more}; "
+                f"{printable_name(path)}: expected {what}, got some {problem} {_shown(names[0])}{more}; "
                 "they belong to another network or other options"
             )
 
 
-def fill(network: torch.nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Put weights into a network, all of them and in their exact shapes.
+def load_into(network: torch.nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Load weights into a network.
 
     Raises:
-        CheckpointError: As ``fits``.
+        CheckpointError: As ``check_compatible``.
     """
-    fits(network, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, path)
+    check_compatible(network, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, path)
     network.load_state_dict(dict(tensors))
 
 

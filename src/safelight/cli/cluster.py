@@ -12,7 +12,7 @@ from safelight.cli.shell import Bar, Stop, UsageError, note
 
 if TYPE_CHECKING:
     from safelight.batch import Manifest, Outcome, Restorer
-    from safelight.batch.cluster import Pool
+    from safelight.batch.cluster import WorkerPool
     from safelight.cli.file_request import FileRequest
     from safelight.inference.runner import InferenceRequest
 
@@ -48,7 +48,7 @@ def check_flags(
         raise UsageError(f"expected --cluster ADDRESS with the URL {urls[0]}, got none; say --cluster local")
 
 
-def work_on_cluster(ask: FileRequest, runner: Restorer, settings: InferenceRequest, pool: Pool) -> int:
+def work_on_cluster(ask: FileRequest, runner: Restorer, settings: InferenceRequest, pool: WorkerPool) -> int:
     """Do what is asked on a cluster, report it, and return the exit code.
 
     Args:
@@ -68,22 +68,22 @@ def work_on_cluster(ask: FileRequest, runner: Restorer, settings: InferenceReque
     on_exist = ask.on_exist or "error"
     listed = [] if ask.listed is None else batch.read_list(ask.listed)
     plan = cluster.plan(ask.inputs, out=ask.out, tag=ask.tag, format=ask.format, on_exist=on_exist, listed=listed)
-    if plan.passed_over and not ask.quiet:
-        note(f"safelight: {plan.passed_over} files in folders are not pictures by their names and were passed over")
-    name = batch.name_of(runner)
+    if plan.ignored and not ask.quiet:
+        note(f"safelight: {plan.ignored} files in folders are not pictures by their names and were passed over")
+    name = batch.restorer_name(runner)
     reporter = Reporter(name, json=ask.json, quiet=ask.quiet, debug=ask.debug, to_stderr=False)
-    reporter.expect([errand.job for errand in plan.errands])
+    reporter.expect([task.job for task in plan.tasks])
     with ExitStack() as stack:
         manifest: Manifest | None = None
         if plan.folder is not None:
-            facts = batch.settings_of(runner, quality=ask.files.quality, strip=ask.files.strip)
-            manifest = batch.Manifest(plan.folder, facts, know=on_exist == "skip", write=not ask.dry_run)
+            facts = batch.result_settings(runner, quality=ask.files.quality, strip=ask.files.strip)
+            manifest = batch.Manifest(plan.folder, facts, read_existing=on_exist == "skip", write=not ask.dry_run)
             stack.enter_context(manifest)
-        bar = stack.enter_context(Bar(len(plan.errands), name, quiet=ask.quiet))
+        bar = stack.enter_context(Bar(len(plan.tasks), name, quiet=ask.quiet))
         stop = stack.enter_context(Stop())
         outcomes = cluster.run(
-            plan, card=name, settings=settings, files=ask.files, pool=pool, manifest=manifest,
+            plan, card=name, request=settings, files=ask.files, pool=pool, manifest=manifest,
             preview=ask.dry_run, check=stop.check,
         )  # fmt: skip
-        reporter.follow(outcomes, bar, stop, Counter(bar, len(plan.errands)))
+        reporter.follow(outcomes, bar, stop, Counter(bar, len(plan.tasks)))
     return reporter.finish()

@@ -60,7 +60,7 @@ def fetch(
     from safelight.checkpoints import backbones
 
     facts = features.facts(name)
-    before = backbones.stored(name)
+    before = backbones.installed_backbone(name)
     size = 0 if facts.published is None else facts.published.size
     with Bar(size, f"fetching {name}", quiet=quiet) as bar:
 
@@ -88,7 +88,7 @@ def _list(known: tuple[Facts, ...], *, json: bool) -> int:
 
     rows: list[tuple[str, str, str]] = []
     for facts in known:
-        here = backbones.stored(facts.name)
+        here = backbones.installed_backbone(facts.name)
         if json:
             say_json(_facts(facts, here))
         rows.append((facts.name, facts.summary, _place(facts, here)))
@@ -99,7 +99,7 @@ def _list(known: tuple[Facts, ...], *, json: bool) -> int:
 
 def _place(facts: Facts, here: InstalledBackbone | None) -> str:
     if here is not None:
-        return "come with the program" if facts.published is None else f"{here.words}: {here.path}"
+        return "come with the program" if facts.published is None else f"{here.description}: {here.path}"
     if facts.published is None:
         return "missing; install safelight again"
     return f"not here; {facts.published.size / 1e6:.0f} MB by: safelight fetch {facts.name}"

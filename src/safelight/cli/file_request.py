@@ -15,7 +15,16 @@ from safelight.cli.reporter import Gauge, Reporter
 from safelight.cli.shell import Bar, Stop, UsageError, note
 
 if TYPE_CHECKING:
-    from safelight.batch import FileJob, Files, Found, Manifest, OnExist, Outcome, Restorer, Watch
+    from safelight.batch import (
+        DiscoveredInputs,
+        FileJob,
+        FileSettings,
+        FolderWatcher,
+        Manifest,
+        OnExist,
+        Outcome,
+        Restorer,
+    )
     from safelight.media.image import Decoder
 
 
@@ -51,7 +60,7 @@ class FileRequest:
     quiet: bool = False
     debug: bool = False
     preview: Path | None = None
-    files: Files
+    files: FileSettings
 
     @property
     def folder(self) -> Path | None:
@@ -87,23 +96,23 @@ def work(ask: FileRequest, runner: Restorer, decoder: Decoder) -> int:
     piped = any(job.output is None for job in jobs)
     if piped and not ask.dry_run and sys.stdout.isatty():
         raise UsageError("expected a pipe or a file for the picture, got a terminal; use -o FILE, or > FILE")
-    if found.passed_over and not ask.quiet:
-        note(f"safelight: {found.passed_over} files in folders are not pictures by their names and were passed over")
+    if found.ignored and not ask.quiet:
+        note(f"safelight: {found.ignored} files in folders are not pictures by their names and were passed over")
 
-    name = batch.name_of(runner)
+    name = batch.restorer_name(runner)
     reporter = Reporter(name, json=ask.json, quiet=ask.quiet, debug=ask.debug, to_stderr=piped)
     with ExitStack() as stack:
         manifest: Manifest | None = None
         if ask.folder is not None and not found.single:
-            facts = batch.settings_of(runner, quality=ask.files.quality, strip=ask.files.strip)
-            manifest = batch.Manifest(ask.folder, facts, know=on_exist == "skip", write=not ask.dry_run)
+            facts = batch.result_settings(runner, quality=ask.files.quality, strip=ask.files.strip)
+            manifest = batch.Manifest(ask.folder, facts, read_existing=on_exist == "skip", write=not ask.dry_run)
             stack.enter_context(manifest)
-            if manifest.strange:
-                note(f"safelight: {shown(manifest.path)}: {manifest.strange} damaged lines were passed over")
+            if manifest.unreadable_lines:
+                note(f"safelight: {shown(manifest.path)}: {manifest.unreadable_lines} damaged lines were passed over")
         bar = stack.enter_context(Bar(1, name, quiet=ask.quiet))
         stop = stack.enter_context(Stop())
-        iterates = batch.iterates(runner)
-        gauge = Gauge(bar, stop, patient=iterates)
+        is_iterative = batch.is_iterative(runner)
+        gauge = Gauge(bar, stop, patient=is_iterative)
 
         def follow(jobs: Sequence[FileJob], outcomes: Generator[Outcome]) -> None:
             gauge.expect(jobs)
@@ -114,16 +123,16 @@ def work(ask: FileRequest, runner: Restorer, decoder: Decoder) -> int:
             preview = partial(batch.preview, runner=runner, files=ask.files)
             follow(jobs, (batch.attempt(job, preview, manifest=manifest, done="planned") for job in jobs))
             return reporter.finish()
-        batch.tidy(jobs)
+        batch.remove_leftovers(jobs)
         pipeline = batch.Pipeline(runner, ask.files, decoder, manifest=manifest, progress=gauge.move)
 
         def run(jobs: Sequence[FileJob]) -> Generator[Outcome]:
             # When the user stops an iteration, its picture is to be written and the next one not begun.
-            for some in ([job] for job in jobs) if iterates else [jobs]:
+            for some in ([job] for job in jobs) if is_iterative else [jobs]:
                 yield from pipeline.run(some)
 
-        if iterates:
-            batch.observe(runner, Observer(gauge, bar, stop, ask.preview))
+        if is_iterative:
+            batch.set_observer(runner, Observer(gauge, bar, stop, ask.preview))
         follow(jobs, run(jobs))
         if watch is not None and not reporter.interrupted:
             if not ask.quiet:
@@ -134,7 +143,7 @@ def work(ask: FileRequest, runner: Restorer, decoder: Decoder) -> int:
         return reporter.finish(pipeline.busy)
 
 
-def _find(ask: FileRequest) -> tuple[Found, Watch | None]:
+def _find(ask: FileRequest) -> tuple[DiscoveredInputs, FolderWatcher | None]:
     """Find the inputs, and begin to watch the folders among them if that is asked for."""
     from safelight import batch
 
@@ -142,13 +151,13 @@ def _find(ask: FileRequest) -> tuple[Found, Watch | None]:
     if ask.watch:
         _check_watch(ask, folders)
     listed = [] if ask.listed is None else batch.read_list(ask.listed)
-    found = batch.expand(ask.inputs, listed=listed, leave_out=ask.folder, may_be_none=ask.watch)
+    found = batch.expand(ask.inputs, listed=listed, exclude=ask.folder, allow_empty=ask.watch)
     if not ask.watch:
         return found, None
-    watch = batch.Watch(folders, leave_out=ask.folder)
+    watch = batch.FolderWatcher(folders, exclude=ask.folder)
     # What is being copied into a folder just now is left for a later look.
     named = [source for source in found.sources if source.named]
-    return replace(found, sources=(*named, *watch.look())), watch
+    return replace(found, sources=(*named, *watch.poll())), watch
 
 
 def _check_watch(ask: FileRequest, folders: Sequence[Path]) -> None:
@@ -164,10 +173,10 @@ def _check_watch(ask: FileRequest, folders: Sequence[Path]) -> None:
         raise UsageError(f"expected --on-exist skip with --watch, got {ask.on_exist}; leave it out")
 
 
-def _come(ask: FileRequest, found: Found, watch: Watch) -> list[FileJob]:
+def _come(ask: FileRequest, found: DiscoveredInputs, watch: FolderWatcher) -> list[FileJob]:
     """Plan what has come into the folders since the last look."""
     from safelight import batch
 
     assert ask.out is not None
-    come = replace(found, sources=tuple(watch.look()), passed_over=0)
-    return batch.plan_each(come, out=ask.out, tag=ask.tag, format=ask.format, on_exist="skip")
+    come = replace(found, sources=tuple(watch.poll()), ignored=0)
+    return batch.plan_separately(come, out=ask.out, tag=ask.tag, format=ask.format, on_exist="skip")

@@ -66,7 +66,7 @@ def take_frames(ask: FileRequest, decoder: Decoder) -> tuple[FileRequest, tuple[
     if ask.watch:
         raise UsageError("expected the frames of one scene, got --watch; leave it out")
     listed = [] if ask.listed is None else batch.read_list(ask.listed)
-    found = batch.expand(ask.inputs, listed=listed, leave_out=ask.folder)
+    found = batch.expand(ask.inputs, listed=listed, exclude=ask.folder)
     if len(found.sources) == 1:
         return ask, ()
     paths = [source.path for source in found.sources if source.path is not None]
@@ -97,7 +97,7 @@ def _read(path: Path, ask: FileRequest, decoder: Decoder) -> Picture:
     from safelight.media import image
 
     with decoder.open(path, max_pixels=ask.files.max_pixels, lenient=ask.files.lenient) as rows:
-        return image.picture_of(rows.frame, rows.read(rows.frame.height))
+        return image.picture_of(rows.spec, rows.read(rows.spec.height))
 
 
 def check_preview(path: Path, card: Card, ask: FileRequest, *, on_cluster: bool) -> None:

@@ -133,7 +133,7 @@ def run(places: PathFlags, flags: ExecutionFlags, talk: OutputFlags, prepare: Pr
         from safelight import batch
 
         check_flags(inputs, places.out, cluster=flags.cluster, workers=flags.workers, watch=flags.watch)
-        files = batch.Files(
+        files = batch.FileSettings(
             max_pixels=image.DEFAULT_MAX_PIXELS if most is None else most, lenient=flags.lenient,
             quality=flags.quality, strip=flags.strip,
         )  # fmt: skip
@@ -143,9 +143,9 @@ def run(places: PathFlags, flags: ExecutionFlags, talk: OutputFlags, prepare: Pr
         )  # fmt: skip
         ready = prepare(ask, flags, decoder)
         if flags.cluster is not None:
-            from safelight.batch.cluster import Pool
+            from safelight.batch.cluster import WorkerPool
 
-            pool = Pool(address=flags.cluster, workers=flags.workers, cpus=flags.cpus_per_worker)
+            pool = WorkerPool(address=flags.cluster, workers=flags.workers, cpus=flags.cpus_per_worker)
             return work_on_cluster(ready.ask, ready.runner, ready.request, pool)
         return work(ready.ask, ready.runner, decoder)
 

@@ -1,13 +1,13 @@
-"""Results that shrink to exactly the picture they were made of.
+"""Back-projection: results that shrink exactly to their input.
 
-A network may change what it was given. Its result x is moved, as little as it takes, onto the pictures that the bicubic
-kernel D shrinks to the input y::
+The result x of a network may not shrink to its input. It is projected, with the least change, onto the pictures that
+the bicubic kernel D shrinks to the input y::
 
     x + D' (D D')^-1 (y - D x)
 
 D is ``ops.resize`` from the result's size to the input's. It works on the axes one after the other, and so does
 D'(D D')^-1: a resampling, as an enlarging kernel is, whose weights fall by a factor of three for each pixel of the
-input. So it has a reach, and tiles stay exact.
+input. So it has a finite radius, and tiles stay exact.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from safelight.core.options import CardError
 from safelight.engine.tiles import Region, Stage, Tick, compute
 from safelight.ops.resampling import Taps
 
-REACH = 16  # pixels of the input: the weights beyond sum to 1e-7
-LEAST_ZOOM = 1.05  # below, D D' is nearly singular: a rounding of the input would become stripes
+RADIUS = 16  # pixels of the input: the weights beyond sum to 1e-7
+LEAST_ZOOM = 1.05  # below, D D' is nearly singular: rounding errors of the input would become stripes
 
 _BLOCK = 256  # rows of D'(D D')^-1 that are solved for at once
 
 
 @lru_cache(maxsize=64)
 def inverse_taps(n_in: int, n_out: int) -> Taps:
-    """Make D'(D D')^-1 of one axis: the taps that enlarge ``n_in`` to ``n_out`` samples.
+    """Compute D'(D D')^-1 of one axis: the taps that enlarge ``n_in`` to ``n_out`` samples.
 
-    Shrinking what they enlarge, by the bicubic kernel, gives it back to 1e-7. The systems are solved for a part of the
-    axis at a time, with so much around it that the rest can't be felt.
+    Shrinking the enlarged samples with the bicubic kernel restores them to 1e-7. The systems are solved for a part of
+    the axis at a time, with enough margin that the rest has no influence.
     """
     shrink = ops.taps(n_out, n_in)
-    width = min(n_in, 2 * REACH + 1)
+    width = min(n_in, 2 * RADIUS + 1)
     starts = torch.floor((torch.arange(n_out) + 0.5) * n_in / n_out).long() - width // 2
     starts = starts.clamp(0, n_in - width)
     weights: list[Tensor] = []
@@ -55,15 +55,15 @@ def inverse_taps(n_in: int, n_out: int) -> Taps:
     return Taps(starts[:, None] + torch.arange(width), torch.cat(weights), n_in)
 
 
-class Consistent:
-    """The last stage of a way to a result: it wraps those before, and measures how far they were from the input.
+class ConsistencyStage:
+    """The last stage of a chain: wraps the stages before, and measures how far their result was from the input.
 
     Args:
         size_in: (H, W) of the input.
-        inner: The stages that make the result.
+        inner: The stages that compute the result.
 
     Attributes:
-        written: What a file makes of samples: clipping and rounding.
+        written: The clipping and rounding that writing to a file applies.
 
     Raises:
         CardError: The result is not larger than the input on both axes.
@@ -80,29 +80,29 @@ class Consistent:
         axes = list(zip(size_in, self.size, strict=True))
         self._down = [ops.taps(new, old) for old, new in axes]
         self._up = [inverse_taps(old, new) for old, new in axes]
-        self._before, self._after = Distance(), Distance()
+        self._before, self._after = ErrorStatistics(), ErrorStatistics()
 
     @property
     def margin(self) -> tuple[int, int]:
-        """How many pixels of the result around a tile are computed too, down and across."""
+        """Pixels of the result that are also computed around a tile, vertically and horizontally."""
         return tuple(  # pyright: ignore[reportReturnType]
-            min(new, math.ceil((REACH + 6) * new / old)) for old, new in zip(self.size_in, self.size, strict=True)
+            min(new, math.ceil((RADIUS + 6) * new / old)) for old, new in zip(self.size_in, self.size, strict=True)
         )
 
-    def reads(self, region: Region) -> Region:
-        """All that the network reads for the correction's neighbourhood, and the input that it is compared with."""
+    def input_region(self, region: Region) -> Region:
+        """Return the input region of the inner stages for the correction, joined with the input that is compared."""
         _, compared, made = self._around(region)
         read = made
         for stage in reversed(self.inner):
-            read = stage.reads(read)
+            read = stage.input_region(read)
         return Region(
             min(read.top, compared.top), max(read.bottom, compared.bottom),
             min(read.left, compared.left), max(read.right, compared.right),
         )  # fmt: skip
 
     def run(self, x: Tensor, region: Region, tick: Tick) -> Tensor:
-        """Run the inner stages and correct their result."""
-        source = self.reads(region)
+        """Run the inner stages and project their result."""
+        source = self.input_region(region)
         corrected, compared, made = self._around(region)
 
         def read(part: Region) -> Tensor:
@@ -117,16 +117,16 @@ class Consistent:
             self._after.add(read(own) - _resampled(self._down, self.written(result), corrected, own))
         return _cut(result, corrected, region)
 
-    def remark(self) -> str:
-        """Say how far the network was from the input, and how far the written result is."""
+    def summary(self) -> str:
+        """Return a sentence on how far the network's result and the written result are from the input."""
         return (
             f"consistent: shrunk to the input's size, the network's result was {self._before} levels of 255 from the "
             f"input, the written one is {self._after}"
         )
 
-    # Which regions depend on which: a tile's correction, the part of the input compared for it, and the part of the
-    # network's result that this takes. The correction reaches a little further than the tile, so that what is written
-    # can be shrunk and compared as well.
+    # Regions: a tile's correction, the part of the input that it is compared with, and the part of the network's result
+    # that this needs. The correction extends a little beyond the tile, so that the written result can be shrunk and
+    # compared too.
 
     def _around(self, region: Region) -> tuple[Region, Region, Region]:
         corrected = _hull(region, _seen(self._down, self._near(region)))
@@ -134,7 +134,7 @@ class Consistent:
         return corrected, compared, _hull(_seen(self._down, compared), corrected)
 
     def _near(self, region: Region) -> Region:
-        """The input's pixels under a region and one more on each side: never none, and more for a larger region."""
+        """Return the input's pixels under a region and one more on each side; never empty."""
         (height, width), (down, across) = self.size_in, self.size
         return Region(
             max(0, region.top * height // down - 1), min(height, -(-region.bottom * height // down) + 1),
@@ -142,7 +142,7 @@ class Consistent:
         )  # fmt: skip
 
     def _own(self, region: Region) -> Region:
-        """The input's pixels whose centres lie in a region of the result: each pixel belongs to one tile."""
+        """Return the input's pixels whose centres lie in a region of the result: each pixel belongs to one tile."""
         sides = [
             math.ceil(edge * old / new - 0.5)
             for edge, old, new in (
@@ -153,14 +153,14 @@ class Consistent:
         return Region(*sides)
 
 
-class Distance:
-    """Root mean square and largest of differences, in levels of 255, summed up tile by tile."""
+class ErrorStatistics:
+    """Root mean square and maximum of differences in levels of 255, accumulated over tiles."""
 
     def __init__(self) -> None:
         self.squares, self.count, self.largest = 0.0, 0, 0.0
 
     def add(self, difference: Tensor) -> None:
-        """Count a part, in units of [0, 1]."""
+        """Add differences in units of [0, 1]."""
         levels = difference.double() * 255
         self.squares += float(levels.square().sum())
         self.count += levels.numel()
@@ -168,7 +168,7 @@ class Distance:
 
     @property
     def rms(self) -> float:
-        """Root mean square; 0 of nothing."""
+        """Root mean square; 0 if nothing was added."""
         return math.sqrt(self.squares / max(1, self.count))
 
     def __str__(self) -> str:
@@ -180,7 +180,7 @@ def _clipped(x: Tensor) -> Tensor:
 
 
 def _seen(axes: Sequence[Taps], region: Region) -> Region:
-    """What two axes' taps read for a region."""
+    """Return the input region of two axes' taps for a region."""
     _, top, bottom = axes[0].part(region.top, region.bottom)
     _, left, right = axes[1].part(region.left, region.right)
     return Region(top, bottom, left, right)

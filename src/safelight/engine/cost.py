@@ -1,4 +1,4 @@
-"""What a network costs: parameters, multiply-adds and memory, found by running it on shapes without data."""
+"""Cost of a network: parameters, multiply-adds and memory, measured on the meta device."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-_SIDE = 64  # any side does: every count is proportional to the area
+_SIDE = 64  # any side gives the same result: every count is proportional to the area
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class Cost:
 
 
 def measure(network: nn.Module, channels: int) -> Cost:
-    """Count on the meta device: no arithmetic is done and no memory taken.
+    """Count on the meta device, without arithmetic and memory.
 
     Args:
         network: Any network of convolutions, on any device. It is not changed.
@@ -36,7 +36,7 @@ def measure(network: nn.Module, channels: int) -> Cost:
     multiply_adds = 0
     most = 0
 
-    def look(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal multiply_adds, most
         if isinstance(layer, nn.Conv2d):
             multiply_adds += output[0, 0].numel() * layer.weight.numel()
@@ -45,7 +45,7 @@ def measure(network: nn.Module, channels: int) -> Cost:
         most = max(most, 4 * (inputs[0].numel() + output.numel()))
 
     twin = copy.deepcopy(network).to("meta")
-    hooks = [layer.register_forward_hook(look) for layer in twin.modules() if not list(layer.children())]
+    hooks = [layer.register_forward_hook(count) for layer in twin.modules() if not list(layer.children())]
     with torch.no_grad():
         result: Tensor = twin(torch.empty(1, channels, _SIDE, _SIDE, device="meta"))
     for hook in hooks:

@@ -1,4 +1,4 @@
-"""Where a network runs and in which precision. Chosen by looking at the machine, or by the user."""
+"""The device that a network runs on, and its precision."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 
 
 class DeviceError(RuntimeError):
-    """A device that this machine does not have. The message lists what it has."""
+    """A device that this machine does not have. The message lists the available ones."""
 
 
 def available() -> tuple[str, ...]:
@@ -27,7 +27,7 @@ def available() -> tuple[str, ...]:
 
 
 def choose(device: Device = "auto") -> torch.device:
-    """Turn a user's choice into a device; ``"auto"`` takes the fastest there is.
+    """Return the torch device for a name; ``"auto"`` takes the fastest available one.
 
     Raises:
         DeviceError: The machine has no such device.
@@ -44,7 +44,7 @@ def choose(device: Device = "auto") -> torch.device:
 def bfloat16_pays() -> bool:
     """Whether this processor trains faster in bfloat16: one convolution layer is timed in both, in a tenth of a second.
 
-    Chips without the instructions emulate it and lose; asking the clock is surer than asking for flags.
+    Processors without the instructions emulate it slowly; measuring is more reliable than checking for flags.
     """
     with torch.inference_mode(False):  # the caller may be about to run a network
         layer = place(nn.Conv2d(64, 64, 3, padding=1), torch.device("cpu"))
@@ -68,13 +68,13 @@ def bfloat16_pays() -> bool:
 
 
 def place(network: nn.Module, device: torch.device) -> nn.Module:
-    """Move a network to a device, its kernels laid out channels last, which convolutions are fastest in."""
+    """Move a network to a device in channels-last layout, in which convolutions are fastest."""
     # torch's stubs lack the memory format.
     return cast("Any", network).to(device, memory_format=torch.channels_last)
 
 
 def describe(device: torch.device) -> str:
-    """Name a device for a report: the card's name, or the processor's and its threads."""
+    """Return a device's name for a report: that of the GPU, or the threads and instruction set of the CPU."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type == "cpu":

@@ -1,13 +1,13 @@
-"""What a network computes, as a list of a few kinds of layer: read from the module by tracing it.
+"""A network as a graph of a few kinds of layer, built by tracing the module.
 
-Only layers that look at a neighbourhood of fixed size are known: convolutions, functions of single values, sums of
-branches, and the layers that enlarge. Whatever else a network has, ``lower`` refuses, and the network runs as it is.
+Supported are layers with a neighbourhood of fixed size: convolutions, elementwise functions, sums of branches, and
+pixel shuffles. ``build_graph`` refuses any other network, which then runs as a plain module.
 
-Three rewritings happen here, all exact. A transposed convolution of stride s becomes the equal sub-pixel convolution:
-s x s small convolutions of the small picture, one for each place of a result pixel in its cell of s x s, whose results
+Three exact rewritings are applied. A transposed convolution of stride s becomes the equal sub-pixel convolution:
+s x s convolutions of the small picture, one for each position of an output pixel in its cell of s x s, whose outputs
 are then interleaved (Shi et al., "Is the deconvolution layer the same as a convolutional layer?", arXiv:1609.07009).
-A factor that a convolution's result is multiplied by goes into its weights. And convolutions before an interleaving
-make their channels in the order in which the interleaving writes them.
+A factor after a convolution is multiplied into its weights. And convolutions before a pixel shuffle compute their
+channels in the order in which the shuffle writes them.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from safelight.nn import blocks
 
 
 class UnknownLayerError(NotImplementedError):
-    """A network has a layer that can't be computed strip by strip; it has to run as it is."""
+    """A network has an unsupported layer; it has to run as a plain module."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Convolve:
-    """A convolution, whose border is zero or repeats the edge, perhaps a ReLU, and then perhaps an interleaving.
+class ConvolutionLayer:
+    """A convolution with zero or replicate padding, optionally followed by a ReLU and a pixel shuffle.
 
-    Place i of the result is made from the rows i - ``above`` to i + ``below`` of the input, and from the columns
-    likewise; there are ``extra`` places more than rows. With ``zoom`` s a place is a cell of s x s result pixels,
-    whose first row and column lie at s * i - ``shift``; what lies outside the picture is cut off.
+    Output position i depends on the input rows i - ``above`` to i + ``below``, and likewise for columns; there are
+    ``extra`` more positions than rows. With ``zoom`` s a position is a cell of s x s output pixels, whose first row
+    and column lie at s * i - ``shift``; pixels outside the picture are cropped.
     """
 
     weight: Tensor
@@ -53,17 +53,17 @@ class Convolve:
     shift: int = 0
     extra: int = 0
 
-    def channels(self, inputs: tuple[int, ...]) -> int:  # noqa: ARG002 - the weights say it
-        """Number of channels of the result."""
+    def channels(self, inputs: tuple[int, ...]) -> int:  # noqa: ARG002 - given by the weights
+        """Return the number of output channels."""
         return self.weight.shape[0] // self.zoom**2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pointwise:
-    """A function of single values, of one or two pictures and perhaps a constant, which takes ``out=``."""
+class PointwiseLayer:
+    """An elementwise function of one or two maps and perhaps a constant, which supports ``out=``."""
 
     function: Callable[..., Tensor]
-    arguments: tuple[int | Tensor, ...]  # an int names one of the node's inputs
+    arguments: tuple[int | Tensor, ...]  # an int is the index of one of the node's inputs
     takes_out: bool = True
 
     above = below = shift = extra = 0
@@ -71,16 +71,16 @@ class Pointwise:
     repeat_edge = False
 
     def channels(self, inputs: tuple[int, ...]) -> int:
-        """Number of channels of the result: a picture of one channel is spread over many."""
+        """Return the number of output channels: a map of one channel is broadcast."""
         return max(inputs)
 
 
 @dataclass(frozen=True, slots=True)
-class Shuffle:
-    """Interleave r x r channels to an r times larger picture.
+class PixelShuffleLayer:
+    """Rearrange r x r channels to an r times larger map, as ``nn.PixelShuffle`` does.
 
-    Channels come as (channel, row, column of the cell), as torch has it, or, with ``cells``, as (row, column, channel):
-    then a row of a cell is one run of memory, before and after.
+    Channels are ordered (channel, row, column of the cell), as in torch, or, with ``cells``, (row, column, channel):
+    then a row of a cell is contiguous in memory before and after.
     """
 
     zoom: int
@@ -90,13 +90,13 @@ class Shuffle:
     repeat_edge = False
 
     def channels(self, inputs: tuple[int, ...]) -> int:
-        """Number of channels of the result."""
+        """Return the number of output channels."""
         return inputs[0] // self.zoom**2
 
 
 @dataclass(frozen=True, slots=True)
-class Gather:
-    """Make the r x r pixels of a cell into channels, as ``nn.PixelUnshuffle`` does: the first layer, or none."""
+class PixelUnshuffleLayer:
+    """Rearrange cells of r x r pixels to channels, as ``nn.PixelUnshuffle`` does; only as the first layer."""
 
     cell: int
 
@@ -105,16 +105,16 @@ class Gather:
     repeat_edge = False
 
     def channels(self, inputs: tuple[int, ...]) -> int:
-        """Number of channels of the result."""
+        """Return the number of output channels."""
         return inputs[0] * self.cell**2
 
 
-Layer: TypeAlias = Convolve | Pointwise | Shuffle | Gather
+Layer: TypeAlias = ConvolutionLayer | PointwiseLayer | PixelShuffleLayer | PixelUnshuffleLayer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Node:
-    """A layer and the values that it reads: 0 is the network's input, n + 1 the result of the n-th node."""
+class GraphNode:
+    """A layer and the numbers of its inputs: 0 is the network's input, n + 1 the output of the n-th node."""
 
     layer: Layer
     inputs: tuple[int, ...]
@@ -142,21 +142,21 @@ _UNARY: Mapping[Any, Callable[..., Tensor]] = {
 }  # fmt: skip
 
 
-def lower(network: nn.Module) -> tuple[Node, ...]:
-    """List a network's layers in the order in which they are computed; the last one's result is the network's.
+def build_graph(network: nn.Module) -> tuple[GraphNode, ...]:
+    """Trace a network, and return its layers in the order of computation; the last one's output is the network's.
 
-    Weights are shared with the network where they are not rewritten.
+    Weights are shared with the network unless they are rewritten.
 
     Raises:
-        UnknownLayerError: the network does something else.
+        UnknownLayerError: The network has an unsupported layer, or can't be traced.
     """
     try:
         graph = trace(network)
     except (TraceError, TypeError, RuntimeError) as error:
         raise UnknownLayerError(f"the network can't be traced: {error}") from None
     modules: dict[str, nn.Module] = dict(cast("Any", network).named_modules())
-    nodes: list[Node] = []
-    values: dict[fx.Node, int] = {}  # what each traced value is among ours
+    nodes: list[GraphNode] = []
+    values: dict[fx.Node, int] = {}  # the number of each traced value
     constants: dict[fx.Node, Tensor] = {}
     result = -1
     for step in graph.nodes:
@@ -173,7 +173,7 @@ def lower(network: nn.Module) -> tuple[Node, ...]:
                 if layer is None:
                     values[step] = inputs[0]
                 else:
-                    nodes.append(Node(layer, inputs))
+                    nodes.append(GraphNode(layer, inputs))
                     values[step] = len(nodes)
             case _:
                 (made,) = step.args
@@ -186,7 +186,7 @@ def lower(network: nn.Module) -> tuple[Node, ...]:
 def _layer(
     step: fx.Node, modules: Mapping[str, nn.Module], constants: Mapping[fx.Node, Tensor]
 ) -> tuple[Layer | None, tuple[fx.Node, ...]]:
-    """Tell which layer a traced step is, None for one that changes nothing, and which values it reads."""
+    """Return the layer of a traced step, or None for an identity, and the values it reads."""
     arguments: list[Any] = list(step.args)
     sources = tuple(dict.fromkeys(a for a in arguments if isinstance(a, fx.Node) and a not in constants))
     kind: Any = step.target
@@ -201,20 +201,20 @@ def _layer(
             case nn.ConvTranspose2d():
                 return _sub_pixel(module), sources
             case nn.PixelShuffle():
-                return Shuffle(module.upscale_factor), sources
+                return PixelShuffleLayer(module.upscale_factor), sources
             case nn.PixelUnshuffle():
-                return Gather(module.downscale_factor), sources
+                return PixelUnshuffleLayer(module.downscale_factor), sources
             case nn.PReLU():
-                return Pointwise(_prelu, (0, module.weight.detach()), takes_out=False), sources
+                return PointwiseLayer(_prelu, (0, module.weight.detach()), takes_out=False), sources
             case nn.LeakyReLU():
                 slope = torch.full((1,), module.negative_slope)
-                return Pointwise(_prelu, (0, slope), takes_out=False), sources
+                return PointwiseLayer(_prelu, (0, slope), takes_out=False), sources
             case nn.BatchNorm2d():
                 raise UnknownLayerError("batch normalisation that is not folded into its convolution")
             case _:
                 pass
     if kind in _UNARY and len(sources) == 1:
-        return Pointwise(_UNARY[kind], (0,)), sources
+        return PointwiseLayer(_UNARY[kind], (0,)), sources
     if kind in _BINARY and len(arguments) == 2 and sources and not step.kwargs:
         places: list[int | Tensor] = []
         for argument in arguments:
@@ -223,11 +223,11 @@ def _layer(
                 places.append(sources.index(argument) if constant is None else constant)
             else:
                 places.append(torch.tensor(float(argument)))
-        return Pointwise(_BINARY[kind], tuple(places)), sources
+        return PointwiseLayer(_BINARY[kind], tuple(places)), sources
     raise UnknownLayerError(f"{step.format_node()}")
 
 
-def _convolution(module: nn.Conv2d) -> Convolve:
+def _convolution(module: nn.Conv2d) -> ConvolutionLayer:
     receptive_radius = [d * (k // 2) for d, k in zip(module.dilation, module.kernel_size, strict=True)]
     padding: Any = module.padding
     odd = all(k % 2 == 1 for k in module.kernel_size)
@@ -235,7 +235,7 @@ def _convolution(module: nn.Conv2d) -> Convolve:
         raise UnknownLayerError("a convolution that changes the size")
     if module.padding_mode not in ("zeros", "replicate"):
         raise UnknownLayerError(f"a convolution with a border of {module.padding_mode}")
-    return Convolve(
+    return ConvolutionLayer(
         weight=module.weight.detach(),
         bias=None if module.bias is None else module.bias.detach(),
         above=receptive_radius[0],
@@ -248,7 +248,7 @@ def _convolution(module: nn.Conv2d) -> Convolve:
     )
 
 
-def _sub_pixel(module: nn.ConvTranspose2d) -> Convolve:
+def _sub_pixel(module: nn.ConvTranspose2d) -> ConvolutionLayer:
     """Rewrite a transposed convolution of stride s that enlarges exactly s times."""
     (s, s_x), (k, k_x), (p, p_x) = module.stride, module.kernel_size, cast("tuple[int, int]", module.padding)
     square = s == s_x and k == k_x and p == p_x and module.output_padding[0] == module.output_padding[1]
@@ -257,7 +257,7 @@ def _sub_pixel(module: nn.ConvTranspose2d) -> Convolve:
         raise UnknownLayerError("a transposed convolution that does not enlarge by its stride exactly")
     weight, above, below, shift = blocks.sub_pixel(module.weight.detach(), s, p)
     bias = None if module.bias is None else module.bias.detach().repeat_interleave(s * s)
-    return Convolve(
+    return ConvolutionLayer(
         weight=weight.contiguous(memory_format=torch.channels_last),
         bias=bias,
         above=above,
@@ -270,8 +270,8 @@ def _sub_pixel(module: nn.ConvTranspose2d) -> Convolve:
     )
 
 
-def _joined(nodes: list[Node], result: int) -> tuple[Node, ...]:
-    """Put factors and ReLUs into the convolutions before them, where nobody else reads between the two."""
+def _joined(nodes: list[GraphNode], result: int) -> tuple[GraphNode, ...]:
+    """Fuse factors and ReLUs into the convolutions before them, where no other layer reads the value between."""
     if result < 1:
         raise UnknownLayerError("the network gives its input")
     readers = [0] * (len(nodes) + 1)
@@ -280,57 +280,59 @@ def _joined(nodes: list[Node], result: int) -> tuple[Node, ...]:
         for value in node.inputs:
             readers[value] += 1
     alias = list(range(len(nodes) + 1))
-    kept: dict[int, Node] = {}
+    kept: dict[int, GraphNode] = {}
     for number, node in enumerate(nodes, 1):
         inputs = tuple(alias[value] for value in node.inputs)
         before = kept.get(inputs[0])
         if before is not None and len(inputs) == 1 and readers[node.inputs[0]] == 1:
             layer = _absorbed(before.layer, node.layer)
             if layer is not None:
-                kept[inputs[0]] = Node(layer, before.inputs)
+                kept[inputs[0]] = GraphNode(layer, before.inputs)
                 alias[number] = inputs[0]
                 continue
-        kept[number] = Node(node.layer, inputs)
+        kept[number] = GraphNode(node.layer, inputs)
     if alias[result] != max(kept):
-        raise UnknownLayerError("the network computes something behind its result")
+        raise UnknownLayerError("the network computes something after its result")
     order = {old: new for new, old in enumerate(kept, 1)}
     order[0] = 0
-    return _by_cells([Node(node.layer, tuple(order[value] for value in node.inputs)) for node in kept.values()])
+    return _by_cells([GraphNode(node.layer, tuple(order[value] for value in node.inputs)) for node in kept.values()])
 
 
-def _by_cells(nodes: list[Node]) -> tuple[Node, ...]:
-    """Let each interleaving get its channels in the order of its cells, where only convolutions and sums make them."""
+def _by_cells(nodes: list[GraphNode]) -> tuple[GraphNode, ...]:
+    """Order the channels before each pixel shuffle by cells, where only convolutions and sums compute them."""
     readers = [0] * (len(nodes) + 1)
     for node in nodes:
         for value in node.inputs:
             readers[value] += 1
 
     def makers(value: int) -> list[int] | None:
-        """Number the convolutions whose sum a value is, or give None if it is something else."""
+        """Return the indices of the convolutions whose sum a value is, or None if it is something else."""
         if value == 0 or readers[value] != 1:
             return None
         node = nodes[value - 1]
         match node.layer:
-            case Convolve(zoom=1, groups=1):
+            case ConvolutionLayer(zoom=1, groups=1):
                 return [value - 1]
-            case Pointwise(function=function, arguments=(int(), int())) if function is torch.add:
+            case PointwiseLayer(function=function, arguments=(int(), int())) if function is torch.add:
                 found = [makers(source) for source in node.inputs]
                 return None if None in found else [n for part in found if part is not None for n in part]
             case _:
                 return None
 
     for place, node in enumerate(nodes):
-        if isinstance(node.layer, Shuffle):
+        if isinstance(node.layer, PixelShuffleLayer):
             found = makers(node.inputs[0])
             if found is not None:
                 for n in found:
-                    nodes[n] = replace(nodes[n], layer=_in_cells(cast("Convolve", nodes[n].layer), node.layer.zoom))
+                    nodes[n] = replace(
+                        nodes[n], layer=_in_cells(cast("ConvolutionLayer", nodes[n].layer), node.layer.zoom)
+                    )
                 nodes[place] = replace(node, layer=replace(node.layer, cells=True))
     return tuple(nodes)
 
 
-def _in_cells(layer: Convolve, s: int) -> Convolve:
-    """Bring a convolution's channels from the order (channel, row, column), of a cell, to (row, column, channel)."""
+def _in_cells(layer: ConvolutionLayer, s: int) -> ConvolutionLayer:
+    """Reorder a convolution's output channels from (channel, row, column of the cell) to (row, column, channel)."""
 
     def moved(x: Tensor) -> Tensor:
         return x.view(-1, s, s, *x.shape[1:]).movedim(0, 2).flatten(0, 2)
@@ -340,13 +342,13 @@ def _in_cells(layer: Convolve, s: int) -> Convolve:
 
 
 def _absorbed(first: Layer, second: Layer) -> Layer | None:
-    """Join a convolution and what follows it into one layer, or return None where that can't be."""
-    if not isinstance(first, Convolve) or first.relu:
+    """Fuse a convolution and the next layer into one, or return None if that is impossible."""
+    if not isinstance(first, ConvolutionLayer) or first.relu:
         return None
     match second:
-        case Pointwise(function=f) if f is _relu:
+        case PointwiseLayer(function=f) if f is _relu:
             return replace(first, relu=True)
-        case Pointwise(function=f, arguments=(0, Tensor() as factor)) if f is torch.mul and factor.ndim == 0:
+        case PointwiseLayer(function=f, arguments=(0, Tensor() as factor)) if f is torch.mul and factor.ndim == 0:
             if factor == 1:
                 return first
             bias = None if first.bias is None else first.bias * factor

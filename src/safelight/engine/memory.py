@@ -1,4 +1,4 @@
-"""How much memory there is, for work that cannot be cut into pieces."""
+"""Available memory, for methods that need the whole picture."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 
-def available() -> int:
-    """Estimate the bytes that this process can still take without pushing others out; a control group's limit counts.
+def available_memory() -> int:
+    """Estimate the bytes that this process can still allocate without swapping; respects control group limits.
 
     Example:
-        >>> available() > 1 << 20
+        >>> available_memory() > 1 << 20
         True
     """
     free = _system()

@@ -1,4 +1,4 @@
-"""A picture as the engine reads it: rows that come one after another, of which just those still needed are held."""
+"""Input rows of the engine: read one after another, and kept only while they are needed."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from safelight.media.image import Picture, Rows, spec_of
 
 
 class PictureRows:
-    """A picture in memory, as rows."""
+    """A picture in memory that is read row by row."""
 
     def __init__(self, picture: Picture) -> None:
-        self.frame = spec_of(picture)
+        self.spec = spec_of(picture)
         self._picture, self._next = picture, 0
 
     def read(self, count: int) -> NDArray[Any]:
-        """Give the next rows."""
+        """Return the next rows, (h, width, bands)."""
         picture, top = self._picture, self._next
         self._next += count
         pixels = picture.pixels[top : top + count]
@@ -32,21 +32,21 @@ class PictureRows:
 
 
 class RowBuffer:
-    """The rows of the input that are read and still needed."""
+    """The rows of the input that were read and are still needed."""
 
     def __init__(self, source: Rows, warn: Callable[[str], None]) -> None:
-        self._source, self._warn, self._channels = source, warn, source.frame.channels
+        self._source, self._warn, self._channels = source, warn, source.spec.channels
         self._first = self._end = 0
-        self._rows: NDArray[Any] = np.empty((0, source.frame.width, source.frame.bands), source.frame.dtype)
+        self._rows: NDArray[Any] = np.empty((0, source.spec.width, source.spec.bands), source.spec.dtype)
         self._clipped = self._held = False
 
     def colors(self, region: Region) -> Tensor:
-        """Give the colours of a region, (1, C, h, w) in [0, 1], as far as they were."""
+        """Return the colours of a region, (1, C, h, w); integers are scaled to [0, 1]."""
         part = self._part(region)[..., : self._channels]
         return to_tensor(part)
 
     def coverage(self, region: Region) -> Tensor:
-        """Give the alpha of a region, (1, 1, h, w)."""
+        """Return the alpha of a region, (1, 1, h, w)."""
         return to_tensor(self._part(region)[..., self._channels :])
 
     def _part(self, region: Region) -> NDArray[Any]:
@@ -62,7 +62,7 @@ class RowBuffer:
 
     def hold(self) -> None:
         """Read the whole picture and keep it."""
-        self._part(Region(0, self._source.frame.height, 0, 1))
+        self._part(Region(0, self._source.spec.height, 0, 1))
         self._held = True
 
     def forget(self, before: int) -> None:

@@ -1,11 +1,11 @@
-"""A network computed strip by strip: all its layers on a few rows, then on the next few, and no row twice.
+"""Row streaming: runs all layers of a network on a few rows, then on the next few, computing every row once.
 
-Computed layer by layer, a network writes each layer's whole result to memory and reads it back, and a processor waits
-for its memory most of the time. Computed on small tiles the results stay in the cache, but each tile computes the
-border that its layers look into once more: at a receptive field of 36 pixels, tiles of 128 pixels cost 2.4 times the
-work. Here a strip of rows goes through all layers, and each layer keeps just the last rows that its next strip will
-look at, two for a 3x3 kernel. So nothing is computed twice, the strip stays in the cache, and the result is that of
-the whole picture (Alwani et al., "Fused-layer CNN accelerators", MICRO 2016, with the rows kept and not recomputed).
+Run layer by layer, a network writes each layer's whole output to memory and reads it back, and the processor waits for
+memory most of the time. On small tiles the outputs stay in the cache, but each tile recomputes the border of its
+receptive field: with a receptive field of 36 pixels, tiles of 128 pixels cost 2.4 times the work. Here a block of rows
+passes through all layers, and each layer keeps only the last rows that its next block needs, two for a 3x3 kernel. So
+nothing is computed twice, the block stays in the cache, and the result is that of the whole picture (Alwani et al.,
+"Fused-layer CNN accelerators", MICRO 2016, with rows that are kept instead of recomputed).
 """
 
 from __future__ import annotations
@@ -22,19 +22,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from safelight.engine.graph import Convolve, Gather, Layer, Node, Pointwise, Shuffle, UnknownLayerError
+from safelight.engine.graph import (
+    ConvolutionLayer,
+    GraphNode,
+    Layer,
+    PixelShuffleLayer,
+    PixelUnshuffleLayer,
+    PointwiseLayer,
+    UnknownLayerError,
+)
 
-_ROWS = (4, 64)  # the least and the most of a strip: below, calls cost more than they compute
+_ROWS = (4, 64)  # minimum and maximum of a block of rows: with fewer, the overhead of calls dominates
 _USUAL_CACHE = 8 << 20
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 @lru_cache(maxsize=1)
 def keep_freed_memory() -> None:
-    """Tell the C library to keep up to 256 MB that were freed, for the next strip, where it is one that can be told.
+    """Configure glibc to keep up to 256 MB of freed memory for the next block of rows; does nothing elsewhere.
 
-    It gives large blocks back to the system at once otherwise, and each strip would begin by asking for every page
-    anew: for FSRCNN that is two fifths of the time.
+    By default it returns large allocations to the system at once, and every block of rows would fault in its pages
+    again: for FSRCNN that is two fifths of the time.
     """
     if "CS_GNU_LIBC_VERSION" in getattr(os, "confstr_names", {}):
         library = ctypes.CDLL(None)
@@ -44,7 +52,7 @@ def keep_freed_memory() -> None:
 
 @lru_cache(maxsize=1)
 def cache_bytes() -> int:
-    """The size of the processor's last cache, in bytes; a usual one where the system doesn't tell."""
+    """Return the size of the processor's last-level cache in bytes; a typical value if it is unknown."""
     sizes = [_USUAL_CACHE]
     for file in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
         text = file.read_text().strip()
@@ -58,48 +66,48 @@ def cache_bytes() -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """What is known of a value before any picture: its channels, and its size as ``zoom`` times the input's."""
+    """Channels of a value, and its size as ``zoom`` times the input's."""
 
     channels: int
     zoom: int
 
 
 class RowStreaming:
-    """A network as ``lower`` lists it, ready to run on the CPU.
+    """Runs the graph of a network on the CPU by row streaming.
 
     Args:
-        nodes: The layers.
+        nodes: The layers, as ``build_graph`` returns them.
         channels: Channels of the network's input.
-        dtype: The numbers that convolutions compute with: float32, or bfloat16 for speed. Those that read the picture
-            itself, and the last one, stay in float32: bfloat16 is coarser than the steps of an 8-bit picture.
+        dtype: Data type of convolutions: float32, or bfloat16 for speed. Those that read the picture itself, and the
+            last one, stay in float32: bfloat16 is coarser than the steps of an 8-bit picture.
 
     Raises:
-        UnknownLayerError: Layers read one value with different borders, or cells are gathered behind the input.
+        UnknownLayerError: Layers read one value with different padding, or a pixel unshuffle is not the first layer.
 
     Attributes:
-        cell: What the sides of a picture have to be multiples of: the cells that are gathered first of all.
+        cell: The sides of a picture have to be multiples of it: the factor of the first pixel unshuffle, or 1.
     """
 
-    def __init__(self, nodes: Sequence[Node], channels: int, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, nodes: Sequence[GraphNode], channels: int, dtype: torch.dtype = torch.float32) -> None:
         self.cell = 1
         match nodes:
-            case (Node(layer=Gather(cell=cell)), *_):
+            case (GraphNode(layer=PixelUnshuffleLayer(cell=cell)), *_):
                 self.cell, channels = cell, channels * cell**2
-                nodes = [Node(node.layer, tuple(value - 1 for value in node.inputs)) for node in nodes[1:]]
+                nodes = [GraphNode(node.layer, tuple(value - 1 for value in node.inputs)) for node in nodes[1:]]
             case _:
                 pass
-        if any(isinstance(node.layer, Gather) or min(node.inputs) < 0 for node in nodes):
-            raise UnknownLayerError("cells are gathered elsewhere than at the input alone")
-        last = max((n for n, node in enumerate(nodes) if isinstance(node.layer, Convolve)), default=-1)
+        if any(isinstance(node.layer, PixelUnshuffleLayer) or min(node.inputs) < 0 for node in nodes):
+            raise UnknownLayerError("a pixel unshuffle is not the first layer alone")
+        last = max((n for n, node in enumerate(nodes) if isinstance(node.layer, ConvolutionLayer)), default=-1)
         keep_freed_memory()
-        picture = {0}  # values that are still the picture's, in other numbers
-        self._nodes: list[Node] = []
+        picture = {0}  # values that are elementwise functions of the picture
+        self._nodes: list[GraphNode] = []
         for n, node in enumerate(nodes):
-            if picture.issuperset(node.inputs) and not isinstance(node.layer, Convolve):
+            if picture.issuperset(node.inputs) and not isinstance(node.layer, ConvolutionLayer):
                 picture.add(n + 1)
             short = n < last and not picture.issuperset(node.inputs)
-            self._nodes.append(Node(_prepared(node.layer, dtype if short else torch.float32), node.inputs))
-        self._kept = [dtype if n < last else torch.float32 for n in range(len(nodes))]  # a convolution's result
+            self._nodes.append(GraphNode(_prepared(node.layer, dtype if short else torch.float32), node.inputs))
+        self._kept = [dtype if n < last else torch.float32 for n in range(len(nodes))]  # of a convolution's output
         self._shapes = [_Shape(channels, 1)]
         self._readers: list[list[int]] = [[]]
         for n, node in enumerate(self._nodes):
@@ -115,7 +123,7 @@ class RowStreaming:
             borders = {r.repeat_edge for n in readers if (r := self._nodes[n].layer).above + r.below > 0}
             if len(borders) > 1:
                 raise UnknownLayerError("two convolutions with different borders read one value")
-        # A value that one layer reads row by row, as it is made, needs no rows kept and no copy.
+        # A value that a single layer reads row by row needs no kept rows and no copy.
         self._direct = [self._is_direct(value) for value in range(len(self._shapes))]
 
     def _is_direct(self, value: int) -> bool:
@@ -126,14 +134,14 @@ class RowStreaming:
         return node.layer.above == node.layer.below == node.layer.extra == 0 and len(node.inputs) == 1
 
     def rows(self, width: int) -> int:
-        """Choose the height of a strip, such that a convolution's rows fill half the cache, read and made together.
+        """Return the number of rows per block with which a convolution's input and output fill half the cache.
 
-        That is the mean convolution, each counted by its multiply-adds: a few wide layers do not make the strips of all
-        the others low.
+        This is the mean over the convolutions weighted by their multiply-adds, so that a few wide layers do not reduce
+        the blocks of all others.
         """
         work = held = 0
         for node, made in zip(self._nodes, self._shapes[1:], strict=True):
-            if isinstance(node.layer, Convolve):
+            if isinstance(node.layer, ConvolutionLayer):
                 read, weight = self._shapes[node.inputs[0]], node.layer.weight
                 adds = weight.numel() * read.zoom**2
                 item = weight.element_size()
@@ -143,8 +151,8 @@ class RowStreaming:
         return max(_ROWS[0], min(_ROWS[1], fitting))
 
     def bytes_per_column(self) -> int:
-        """The memory that one column of pixels takes in all layers, for a strip of the least height, at most."""
-        lag = [0.0]  # how many rows a value is behind the input
+        """Return the maximum memory in bytes of one pixel column in all layers, for a block of minimum height."""
+        lag = [0.0]  # how many rows a value lags behind the input
         for node in self._nodes:
             lag.append(max(lag[value] + node.layer.below / self._shapes[value].zoom for value in node.inputs))
         total = 0.0
@@ -158,22 +166,22 @@ class RowStreaming:
         """Run (1, C, H, W), float32, to (1, C', H * zoom, W * zoom), float32.
 
         Args:
-            x: The picture, whose sides are multiples of ``cell``.
-            tick: Told after each strip the fraction that is done.
+            x: The picture; its sides are multiples of ``cell``.
+            tick: Called after each block with the fraction that is done.
         """
         made, last = self._shapes[-1], self._nodes[-1].layer
         cell = self.cell
         height, width = x.shape[-2] // cell, x.shape[-1] // cell
         rows = self.rows(width)
-        # Whole cells of the last layer, of which the outermost may lie outside the picture in part.
+        # Whole cells of the last layer; the outermost may lie partly outside the picture.
         margin = last.extra * last.zoom
         shape = (1, made.channels, height * made.zoom + margin, width * made.zoom + margin)
         out = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
         values = [
-            _Lines(shape, [self._nodes[n].layer for n in readers], height, width)
+            _RowWindow(shape, [self._nodes[n].layer for n in readers], height, width)
             for shape, readers in zip(self._shapes, self._readers, strict=True)
         ]
-        done = [0] * len(self._nodes)  # places that each layer has made
+        done = [0] * len(self._nodes)  # positions that each layer has computed
         for top in range(0, height, rows):
             bottom = min(height, top + rows)
             strip = x[:, :, cell * top : cell * bottom]
@@ -186,18 +194,18 @@ class RowStreaming:
         return out[:, :, first : first + height * made.zoom, first : first + width * made.zoom]
 
     def _dtype(self, n: int, parts: Sequence[Tensor]) -> torch.dtype:
-        """The numbers that a layer's result is kept in."""
+        """Return the data type of a layer's output."""
         match self._nodes[n].layer:
-            case Convolve():
+            case ConvolutionLayer():
                 return self._kept[n]
-            case Pointwise(arguments=arguments):
+            case PointwiseLayer(arguments=arguments):
                 values = [parts[a] if isinstance(a, int) else a for a in arguments]
                 return values[0].dtype if len(values) == 1 else torch.result_type(values[0], values[1])
             case _:
                 return parts[0].dtype
 
-    def _step(self, n: int, node: Node, values: list[_Lines], done: list[int], out: Tensor) -> None:
-        """Let a layer make what the rows that are there allow."""
+    def _step(self, n: int, node: GraphNode, values: list[_RowWindow], done: list[int], out: Tensor) -> None:
+        """Compute the output rows of a layer that its available input rows allow."""
         layer, made = node.layer, values[n + 1]
         inputs = [values[value] for value in node.inputs]
         first, stop = done[n], min(value.ready(layer.below) for value in inputs)
@@ -225,28 +233,28 @@ class RowStreaming:
                 value.forget(min(done[reader] - nodes[reader].layer.above for reader in self._readers[source]))
 
 
-class _Lines:
-    """The rows of one value that are made and still needed: a window that slides down the picture.
+class _RowWindow:
+    """The rows of one value that are computed and still needed: a window that slides down the picture.
 
-    Row 0 is the picture's first; above it and below the last lie as many rows of border as the readers look at.
+    Row 0 is the picture's first; above it and below the last are as many rows of padding as the readers need.
     """
 
     def __init__(self, shape: _Shape, readers: Sequence[Layer], height: int, width: int) -> None:
         self.height, self.width, self.channels = height * shape.zoom, width * shape.zoom, shape.channels
-        self.end = 0  # rows made
+        self.end = 0  # computed rows
         self._above = max((layer.above for layer in readers), default=0)
         self._below = max((layer.below + layer.extra for layer in readers), default=0)
         self._repeat = any(layer.repeat_edge for layer in readers)
-        self._first = -self._above  # the row that the window begins with
+        self._first = -self._above  # the first row of the window
         self._rows: Tensor | None = None
-        self._begun = self._whole = False  # the border above, and that below, is there
+        self._begun = self._whole = False  # whether the padding above, and below, is filled
 
     def ready(self, below: int) -> int:
-        """Say how many places a layer that looks ``below`` rows down can make."""
+        """Return how many positions a layer that needs ``below`` rows below each can compute."""
         return self.end + (self._below if self._whole else 0) - below
 
     def append(self, count: int, dtype: torch.dtype) -> Tensor:
-        """Make room for new rows behind the last and return them, to be filled before ``close``."""
+        """Append uninitialised rows and return them; fill them before ``close``."""
         old = self._rows
         top = self._above if old is None else 0
         kept = 0 if old is None else old.shape[2]
@@ -260,7 +268,7 @@ class _Lines:
         return new[:, :, top + kept : top + kept + count]
 
     def close(self) -> None:
-        """Fill the border above and below, once the rows beside it are there."""
+        """Fill the padding above and below, once the rows next to it are computed."""
         rows = self._rows
         assert rows is not None
         if not self._begun and self._above:
@@ -272,17 +280,17 @@ class _Lines:
         self._begun, self._whole = True, self.end == self.height
 
     def give(self, rows: Tensor) -> None:
-        """Take new rows as they are, for the one reader that consumes them at once."""
+        """Set new rows without a copy, for a single reader that consumes them at once."""
         self._rows, self._first = rows, self.end
         self.end += rows.shape[2]
 
     def take(self, first: int, stop: int) -> Tensor:
-        """Give rows [first, stop)."""
+        """Return rows [first, stop)."""
         assert self._rows is not None
         return self._rows[:, :, first - self._first : stop - self._first]
 
     def forget(self, before: int) -> None:
-        """Drop the rows above ``before``, and give back their memory."""
+        """Drop the rows above ``before``, and free their memory."""
         rows = self._rows
         if rows is None:
             return
@@ -293,22 +301,22 @@ class _Lines:
 
 
 def _prepared(layer: Layer, dtype: torch.dtype) -> Layer:
-    """Convert a convolution's weights once, and lay them out as convolutions read them fastest."""
-    if not isinstance(layer, Convolve):
+    """Convert a convolution's weights once, to the fastest memory layout."""
+    if not isinstance(layer, ConvolutionLayer):
         return layer
     weight = layer.weight.to(dtype).contiguous(memory_format=torch.channels_last)
     return replace(layer, weight=weight, bias=None if layer.bias is None else layer.bias.to(dtype))
 
 
 def _compute(layer: Layer, parts: Sequence[Tensor], out: Tensor | None) -> Tensor:
-    """Compute a layer on rows, into ``out`` if there is one, which then has the size of the whole result."""
-    if isinstance(layer, Pointwise):
+    """Compute a layer on rows, into ``out`` if given, which has the size of the output."""
+    if isinstance(layer, PointwiseLayer):
         values = [parts[a] if isinstance(a, int) else a for a in layer.arguments]
         if out is None:
             return layer.function(*values)
         return layer.function(*values, out=out) if layer.takes_out else out.copy_(layer.function(*values))
-    relu = isinstance(layer, Convolve) and layer.relu
-    made = _convolve(layer, parts[0]) if isinstance(layer, Convolve) else parts[0]
+    relu = isinstance(layer, ConvolutionLayer) and layer.relu
+    made = _convolve(layer, parts[0]) if isinstance(layer, ConvolutionLayer) else parts[0]
     if relu and out is not None and layer.zoom == 1 and made.dtype == out.dtype:
         return torch.clamp(made, min=0, out=out)
     if relu:
@@ -317,7 +325,7 @@ def _compute(layer: Layer, parts: Sequence[Tensor], out: Tensor | None) -> Tenso
         # (C s s, rows, columns) to (C, rows s, columns s): pixel_shuffle as a view, so that all is one copy.
         s = layer.zoom
         _, channels, rows, columns = made.shape
-        if isinstance(layer, Shuffle) and layer.cells:
+        if isinstance(layer, PixelShuffleLayer) and layer.cells:
             cells = made.view(1, s, s, channels // s**2, rows, columns).permute(0, 3, 4, 1, 5, 2)
         else:
             cells = made.view(1, channels // s**2, s, s, rows, columns).permute(0, 1, 4, 2, 5, 3)
@@ -331,7 +339,7 @@ def _compute(layer: Layer, parts: Sequence[Tensor], out: Tensor | None) -> Tenso
     return made if out is None else out.copy_(made)
 
 
-def _convolve(layer: Convolve, x: Tensor) -> Tensor:
+def _convolve(layer: ConvolutionLayer, x: Tensor) -> Tensor:
     width = x.shape[-1]
     x = x.to(layer.weight.dtype)
     side = max(layer.left, layer.right + layer.extra)
@@ -341,5 +349,5 @@ def _convolve(layer: Convolve, x: Tensor) -> Tensor:
     y = F.conv2d(x, layer.weight, layer.bias, padding=padding, dilation=layer.dilation, groups=layer.groups)
     if layer.zoom == 1:
         return y
-    lead = side - layer.left  # columns of places that lie left of the picture
+    lead = side - layer.left  # columns of positions that lie left of the picture
     return y[..., lead : lead + width + layer.extra]

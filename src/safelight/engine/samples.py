@@ -1,4 +1,4 @@
-"""Between a file's samples and a method's tensors: 8 bits, 16 bits and float, and back."""
+"""Conversion between samples of 8 bits, 16 bits or float and tensors in [0, 1]."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 
 from safelight import ops
 
-_BLOCK = 1 << 16  # samples that are clipped and rounded at once
+_BLOCK = 1 << 16  # samples that are clipped and rounded at a time
 
 
 def to_tensor(samples: np.ndarray) -> Tensor:
-    """Turn (h, w, C) samples of any depth into (1, C, h, w) float32, integers scaled to [0, 1]."""
+    """Convert (h, w, C) samples of any depth to (1, C, h, w) float32; integers are scaled to [0, 1]."""
     if samples.dtype == np.uint16:
         x = torch.from_numpy(samples.astype(np.float32)) / 65535
     elif samples.dtype == np.uint8:
@@ -25,15 +25,15 @@ def to_tensor(samples: np.ndarray) -> Tensor:
 
 
 def _writable(samples: np.ndarray) -> np.ndarray:
-    """Copy what torch would warn of: memory that may not be written to, such as PIL's, or that is not in order."""
+    """Copy arrays that torch would warn of: read-only, such as PIL's, or not contiguous."""
     return np.require(samples, requirements=("C", "W"))
 
 
 def to_samples(x: Tensor, dtype: np.dtype[Any]) -> np.ndarray:
-    """Turn (1, C, h, w) into (h, w, C) samples, clipped to [0, 1]; an integer depth is rounded half up.
+    """Convert (1, C, h, w) to (h, w, C) samples, clipped to [0, 1]; integer depths are rounded half up.
 
     Args:
-        x: Floating point.
+        x: Floating point tensor.
         dtype: ``uint8``, ``uint16`` or ``float32``.
     """
     rows = x[0].permute(1, 2, 0)
@@ -42,7 +42,7 @@ def to_samples(x: Tensor, dtype: np.dtype[Any]) -> np.ndarray:
     top = np.iinfo(dtype).max
     made = np.empty(tuple(rows.shape), dtype)
     block = max(1, _BLOCK // max(1, rows[0].numel()))
-    for start, stop in ops.spans(len(rows), block):  # all passes over a block find it in the cache
+    for start, stop in ops.spans(len(rows), block):  # a block stays in the cache for all passes
         # Half up: what lies in [0, top + 1/2] has its floor taken by the conversion.
         scaled = rows[start:stop].clamp(0, 1).mul_(top).add_(0.5)
         if dtype == np.uint8:

@@ -1,4 +1,4 @@
-"""Which size a result has, and by which of a method's own scales it is reached."""
+"""Size of the result, the native scales by which it is reached, and tile sizes."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from itertools import combinations_with_replacement
 
 from safelight.core.options import CardError
 
-LARGEST_ZOOM = 32  # a larger one is a slip of the keyboard, and asks for a thousand times the pixels
+LARGEST_ZOOM = 32  # a larger one is taken for a typing error: it asks for a thousand times the pixels
 
 
 class SizeError(CardError):
-    """A scale or a size that no result can have. The message says what was expected."""
+    """An invalid scale or size. The message says what was expected."""
 
 
 def target_size(scale: float | None, size: str | tuple[int, int] | None, width: int, height: int) -> tuple[int, int]:
-    """Work out the (W, H) of the result for a picture of ``width`` x ``height``.
+    """Return the (W, H) of the result for a picture of ``width`` x ``height``.
 
     Args:
-        scale: The zoom factor, from 1 to 32, whole or not. ``None`` without a size: 4.
+        scale: The zoom factor, from 1 to 32, may be fractional. ``None`` without a size means 4.
         size: The target instead: ``"3840x2160"``, ``"3840x"`` or ``"x2160"`` (the other side follows), or (W, H).
         width: Of the picture, in pixels.
         height: Of the picture, in pixels.
@@ -58,12 +58,12 @@ def target_size(scale: float | None, size: str | tuple[int, int] | None, width: 
     return w, h
 
 
-def chain(scales: tuple[int, ...], zoom: float) -> tuple[int, ...]:
+def scale_chain(scales: tuple[int, ...], zoom: float) -> tuple[int, ...]:
     """Choose the native scales whose product is the smallest that reaches ``zoom``, in as few steps as possible.
 
     Example:
-        >>> chain((2, 3, 4), 2.5), chain((2, 3, 4), 6), chain((2, 3, 4), 8), chain((2, 3, 4), 1)
-        ((3,), (3, 2), (4, 2), ())
+        >>> [scale_chain((2, 3, 4), zoom) for zoom in (2.5, 6, 8, 1)]
+        [(3,), (3, 2), (4, 2), ()]
     """
     if zoom <= 1:
         return ()
@@ -73,23 +73,25 @@ def chain(scales: tuple[int, ...], zoom: float) -> tuple[int, ...]:
     return min((c for c in candidates if math.prod(c) >= zoom - 1e-9), key=lambda c: (math.prod(c), len(c), c[-1]))
 
 
-def affordable(size: tuple[int, int], receptive_radius: int, column: int, pixel: int, memory: int) -> tuple[int, int]:
-    """Choose the (H, W) of a tile such that its border costs least, among those that the memory holds.
+def affordable_tile(
+    size: tuple[int, int], receptive_radius: int, column: int, pixel: int, memory: int
+) -> tuple[int, int]:
+    """Choose the (H, W) of a tile whose border costs least, among those that fit into memory.
 
-    Neighbours compute a border of ``receptive_radius`` pixels too, except at the picture's edge. The size is in pixels of the
-    stage's input, as all sizes here.
+    Each tile also computes a border of ``receptive_radius`` pixels, except at the picture's edge. All sizes are in
+    pixels of the stage's input.
 
     Args:
         size: (H, W) of the picture.
-        reach: How far a pixel looks.
-        column: Bytes that a column of the tile takes, border included, whatever its height.
+        receptive_radius: Pixels around a pixel that influence it.
+        column: Bytes that a column of the tile takes, border included, independent of its height.
         pixel: Bytes that a pixel of the tile takes, border included.
-        memory: Bytes that there are.
+        memory: Available bytes.
 
     Example:
-        >>> affordable((1080, 1920), 10, 1000, 100, 1 << 30)
+        >>> affordable_tile((1080, 1920), 10, 1000, 100, 1 << 30)
         (1080, 1920)
-        >>> affordable((8000, 8000), 10, 1000, 100, 1 << 28)
+        >>> affordable_tile((8000, 8000), 10, 1000, 100, 1 << 28)
         (1627, 1600)
     """
     best, cost = (16, 16), math.inf

@@ -1,7 +1,7 @@
-"""A network's layers as an exact tile needs them: which places of its input a place of each layer is made from.
+"""A network as a graph of spatial layers, each of which knows the region of its input that it needs: for exact tiles.
 
-``graph`` lists networks of one resolution for strips of rows. Here are those that go down to half the size and up
-again, with borders of any kind, pooling, and steps that need statistics of the whole map.
+``graph`` covers networks of one resolution, for row streaming. This module covers those that downsample and upsample,
+with borders of any kind, pooling, and layers that need statistics of the whole feature map.
 """
 
 from __future__ import annotations
@@ -23,57 +23,57 @@ from safelight.nn.blocks import Normalisation
 Size: TypeAlias = tuple[int, int]
 
 
-# --- layers: which places of its input a place of its result is made from ---------------------------------------------
+# --- layers, with the region of the input that a region of the output depends on --------------------------------------
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LocalLayer:
-    """A convolution or a pooling: ``function`` computes the inside, the border is added where the picture ends."""
+    """A convolution or a pooling: ``function`` computes without padding, which is added at the picture's edges."""
 
     function: Callable[[Tensor], Tensor]
     kernel: int
     stride: int
     padding: int
     mode: str  # of F.pad
-    made: int | None  # channels of the result; None: as many as of the input
-    work: int  # multiply-adds for a place of the result
+    channels: int | None  # output channels; None: as many as input channels
+    multiply_adds: int  # per output position
 
     def size(self, size: Size) -> Size:
-        """The size of the result."""
+        """Return the (H, W) of the output."""
         high, wide = ((side + 2 * self.padding - self.kernel) // self.stride + 1 for side in size)
         return high, wide
 
     def _span(self, start: int, end: int) -> tuple[int, int]:
         return self.stride * start - self.padding, self.stride * (end - 1) - self.padding + self.kernel
 
-    def reads(self, region: Region, size: Size) -> Region:
-        """The places under the kernel, as far as the input goes."""
+    def input_region(self, region: Region, size: Size) -> Region:
+        """Return the region under the kernel, clipped to the input."""
         (top, bottom), (left, right) = self._span(region.top, region.bottom), self._span(region.left, region.right)
         return Region(max(0, top), min(size[0], bottom), max(0, left), min(size[1], right))
 
     def run(self, x: Tensor, region: Region, size: Size) -> Tensor:
-        """Compute a region of the result from the part of the input that it reads."""
+        """Compute a region of the output from its input region."""
         (top, bottom), (left, right) = self._span(region.top, region.bottom), self._span(region.left, region.right)
         border = (max(0, -left), max(0, right - size[1]), max(0, -top), max(0, bottom - size[0]))
         return self.function(F.pad(x, border, mode=self.mode) if any(border) else x)
 
 
 @dataclass(frozen=True, slots=True)
-class Enlarge:
-    """Enlarge ``factor`` times in both directions: repeat each place, or with ``linear`` interpolate between them."""
+class UpsamplingLayer:
+    """Upsample ``factor`` times in both directions, by repetition or, with ``linear``, by bilinear interpolation."""
 
     factor: int
     linear: bool = False
 
-    made = None
-    work = 0
+    channels = None
+    multiply_adds = 0
 
     def size(self, size: Size) -> Size:
-        """The size of the result."""
+        """Return the (H, W) of the output."""
         return self.factor * size[0], self.factor * size[1]
 
-    def reads(self, region: Region, size: Size) -> Region:
-        """The places that the region is made of, and where those are interpolated, one more on each side."""
+    def input_region(self, region: Region, size: Size) -> Region:
+        """Return the region that is upsampled, with one more position on each side for interpolation."""
         f, more = self.factor, int(self.linear)
         return Region(
             max(0, region.top // f - more),
@@ -83,36 +83,36 @@ class Enlarge:
         )
 
     def run(self, x: Tensor, region: Region, size: Size) -> Tensor:
-        """Enlarge, and cut the region out."""
+        """Upsample, and crop the region."""
         large = F.interpolate(x, scale_factor=self.factor, mode="bilinear" if self.linear else "nearest")
-        part = self.reads(region, size)
+        part = self.input_region(region, size)
         top, left = region.top - self.factor * part.top, region.left - self.factor * part.left
         return large[..., top : top + region.height, left : left + region.width]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Apply:
-    """A function of single places of one or two maps; ints among the arguments name the node's inputs."""
+class ElementwiseLayer:
+    """An elementwise function of one or two maps; ints among the arguments are indices of the node's inputs."""
 
     function: Callable[..., Tensor]
     arguments: tuple[int | Tensor, ...]
 
-    made = None
-    work = 0
+    channels = None
+    multiply_adds = 0
 
 
-Layer: TypeAlias = LocalLayer | Enlarge | Apply | Normalisation
+SpatialLayer: TypeAlias = LocalLayer | UpsamplingLayer | ElementwiseLayer | Normalisation
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SpatialNode:
-    """A layer and the values that it reads: 0 is the picture, n + 1 the result of the n-th node."""
+    """A layer and the numbers of its inputs: 0 is the picture, n + 1 the output of the n-th node."""
 
-    layer: Layer
+    layer: SpatialLayer
     inputs: tuple[int, ...]
 
 
-# --- from a module to its layers --------------------------------------------------------------------------------------
+# --- building the graph -----------------------------------------------------------------------------------------------
 
 _UNARY: Mapping[Any, Callable[[Tensor], Tensor]] = {
     F.relu: F.relu, torch.relu: F.relu, nn.ReLU: F.relu, torch.tanh: torch.tanh, nn.Tanh: torch.tanh,
@@ -124,11 +124,11 @@ _BINARY: Mapping[Any, Callable[..., Tensor]] = {
 }  # fmt: skip
 
 
-def lower(network: nn.Module) -> tuple[SpatialNode, ...]:
-    """List a network's layers in the order in which they are computed; the last one's result is the network's.
+def build_spatial_graph(network: nn.Module) -> tuple[SpatialNode, ...]:
+    """Trace a network, and return its layers in the order of computation; the last one's output is the network's.
 
     Raises:
-        UnknownLayerError: It has a layer that is neither local nor a ``Normalisation``.
+        UnknownLayerError: The network has a layer that is neither local nor a ``Normalisation``.
     """
     graph = trace(network, (Normalisation,))
     modules: dict[str, nn.Module] = dict(cast("Any", network).named_modules())
@@ -161,7 +161,7 @@ def _layer(
     modules: Mapping[str, nn.Module],
     constants: Mapping[fx.Node, Tensor],
     sources: Sequence[fx.Node],
-) -> Layer | None:
+) -> SpatialLayer | None:
     kind: Any = step.target
     if step.op == "call_module":
         module = modules[str(step.target)]
@@ -176,11 +176,11 @@ def _layer(
             case nn.AvgPool2d() | nn.MaxPool2d():
                 return _pooling(module)
             case nn.Upsample() if _enlarges(module):
-                return Enlarge(int(cast("Any", module.scale_factor)), linear=module.mode == "bilinear")
+                return UpsamplingLayer(int(cast("Any", module.scale_factor)), linear=module.mode == "bilinear")
             case _:
                 pass
     if kind in _UNARY and len(sources) == 1:
-        return Apply(_UNARY[kind], (0,))
+        return ElementwiseLayer(_UNARY[kind], (0,))
     if kind in _BINARY and len(step.args) == 2 and sources and not step.kwargs:
         places: list[int | Tensor] = []
         for argument in step.args:
@@ -188,12 +188,12 @@ def _layer(
                 places.append(constants[argument] if argument in constants else sources.index(argument))
             else:
                 places.append(torch.tensor(float(cast("Any", argument))))
-        return Apply(_BINARY[kind], tuple(places))
+        return ElementwiseLayer(_BINARY[kind], tuple(places))
     raise UnknownLayerError(f"{step.format_node()}")
 
 
 def _enlarges(module: nn.Upsample) -> bool:
-    """Whether it is one of the two ways to enlarge that are known, by a whole number."""
+    """Whether it is nearest or bilinear upsampling by an integer factor."""
     known = module.mode == "nearest" or (module.mode == "bilinear" and not module.align_corners)
     return known and module.size is None and float(cast("Any", module.scale_factor)).is_integer()
 
@@ -211,8 +211,8 @@ def _convolution(module: nn.Conv2d) -> LocalLayer:
         stride=stride[0],
         padding=int(padding[0]),
         mode="constant" if module.padding_mode == "zeros" else module.padding_mode,
-        made=weight.shape[0],
-        work=weight.numel(),
+        channels=weight.shape[0],
+        multiply_adds=weight.numel(),
     )
 
 
@@ -220,9 +220,11 @@ def _pooling(module: nn.AvgPool2d | nn.MaxPool2d) -> LocalLayer:
     kernel, stride = module.kernel_size, module.stride
     if not (isinstance(kernel, int) and isinstance(stride, int)) or module.padding != 0 or module.ceil_mode:
         raise UnknownLayerError(f"{module}")
-    return LocalLayer(function=module, kernel=kernel, stride=stride, padding=0, mode="constant", made=None, work=0)
+    return LocalLayer(
+        function=module, kernel=kernel, stride=stride, padding=0, mode="constant", channels=None, multiply_adds=0
+    )
 
 
-def reads(layer: Layer, region: Region, size: Size) -> Region:
-    """Tell which region of a layer's input, of this size, a region of its result is made from."""
-    return layer.reads(region, size) if isinstance(layer, (LocalLayer, Enlarge)) else region
+def input_region(layer: SpatialLayer, region: Region, size: Size) -> Region:
+    """Return the region of a layer's input, of this (H, W), that a region of its output depends on."""
+    return layer.input_region(region, size) if isinstance(layer, (LocalLayer, UpsamplingLayer)) else region

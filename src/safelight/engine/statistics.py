@@ -1,17 +1,16 @@
-"""Networks that normalise by statistics of the whole picture, computed in tiles, with the whole picture's result.
+"""Networks that normalise by statistics of the whole picture, computed in tiles with the whole picture's result.
 
-Instance normalisation and AdaIN subtract each map's mean and divide by its deviation, both over all places. A tile that
-does this for itself has other colours and contrasts than its neighbour, which is what tiled style transfer is known
-for. So the moments are taken once over the whole picture: the network is a chain of local parts, each of which ends
-with a map whose moments somebody needs. Part by part the map is computed tile by tile, each tile from exactly the
-places that it depends on, and the tiles' moments are merged (Chan, Golub, LeVeque, "Updating formulae and a pairwise
-algorithm for computing sample variances", 1979) in double precision. With all moments known, the result is pulled
-through the network like any other.
+Instance normalisation and AdaIN subtract each feature map's mean and divide by its deviation, both over all positions.
+A tile that normalises itself would differ from its neighbours in colour and contrast. So the moments are measured
+once over the whole picture: the network is split into local parts, each of which ends with a map whose moments are
+needed. Part by part the map is computed tile by tile, each tile from exactly the region that it depends on, and the
+tiles' moments are merged (Chan, Golub, LeVeque, "Updating formulae and a pairwise algorithm for computing sample
+variances", 1979) in double precision. Once all moments are known, the result is computed in tiles like any other.
 
-What a part has computed is kept for the next one: in style networks, all that is done at a half and a quarter of the
-resolution, nearly all the work. Where the memory allowed is too little for it, it is kept in a file that is gone with
-the program. Maps of full resolution that don't fit, such as the first and the last ones, are computed again when they
-are needed, and so are all where the disk is full.
+The output of a part is kept for the next one: in style networks, everything at a half and a quarter of the resolution,
+which is nearly all the work. If it exceeds the memory limit, it is kept in an unnamed temporary file. Maps of full
+resolution that don't fit, such as the first and the last ones, are recomputed when they are needed, and so are all
+maps if the disk is full.
 """
 
 from __future__ import annotations
@@ -26,26 +25,33 @@ import torch
 from torch import Tensor, nn
 
 from safelight.engine.graph import UnknownLayerError
-from safelight.engine.sizes import affordable
-from safelight.engine.spatial_graph import Apply, Enlarge, LocalLayer, Size, lower, reads
+from safelight.engine.sizes import affordable_tile
+from safelight.engine.spatial_graph import (
+    ElementwiseLayer,
+    LocalLayer,
+    Size,
+    UpsamplingLayer,
+    build_spatial_graph,
+    input_region,
+)
 from safelight.engine.tiles import Region, Renderer, Tick
 from safelight.nn.blocks import Moments, Normalisation, mirrored
 
-_NEAR = 24 << 20  # bytes of a tile that mostly stays in a processor's cache
+_NEAR = 24 << 20  # bytes of a tile that mostly stays in the processor's cache
 
 
 # --- moments, tile by tile --------------------------------------------------------------------------------------------
 
 
-class Sum:
-    """The moments of a map that comes in parts, in double precision.
+class MomentAccumulator:
+    """Accumulates the moments of a map that is given in parts, in double precision.
 
     Example:
         >>> whole = torch.rand(1, 2, 6, 4)
-        >>> sum = Sum()
+        >>> accumulator = MomentAccumulator()
         >>> for part in whole.split([1, 5], dim=2):
-        ...     sum.add(part, None)
-        >>> torch.allclose(sum.moments().variance, whole.var((2, 3), correction=0, keepdim=True))
+        ...     accumulator.add(part, None)
+        >>> torch.allclose(accumulator.moments().variance, whole.var((2, 3), correction=0, keepdim=True))
         True
     """
 
@@ -60,7 +66,7 @@ class Sum:
             squares = variance.double() * places
         else:
             places = masks.double().sum(dim=(2, 3), keepdim=True)
-            # A mask at a time: their product with the maps is as large as the maps.
+            # One mask at a time: its product with the maps is as large as the maps.
             means: list[Tensor] = []
             others: list[Tensor] = []
             for n in range(len(masks)):
@@ -75,7 +81,7 @@ class Sum:
         self._places = self._places + places
 
     def moments(self) -> Moments:
-        """What the parts have together, float32."""
+        """Return the moments of all parts, float32."""
         variance = self._squares / self._places.clamp(min=1e-12)
         return Moments(self._mean.float(), variance.float(), self._places.float())
 
@@ -84,22 +90,22 @@ def _total(x: Tensor) -> Tensor:
     return x.sum(dim=(2, 3), keepdim=True).double()
 
 
-# --- the network on one picture ---------------------------------------------------------------------------------------
+# --- the stage --------------------------------------------------------------------------------------------------------
 
 
 class StatisticsStage:
-    """A network with normalisations on one picture: first ``measure``, then a ``Stage`` that tiles are pulled through.
+    """A network with normalisations on one picture: call ``measure`` first, then use it as a ``Stage``.
 
     Args:
-        network: From pictures (1, 3, H, W) to pictures of that size.
+        network: Maps pictures (1, 3, H, W) to pictures of the same size.
         size: (H, W) of the picture.
-        memory: Bytes that the maps which are kept and a tile's computation may take together.
-        multiple: Of the sides of what the network sees, as the card says.
-        margin: Pixels that it wants to see around the picture, as the card says.
+        memory: Bytes for the kept maps and a tile's computation together.
+        multiple: The sides of the network's input are padded to multiples of it.
+        margin: Pixels of mirrored padding around the picture.
 
     Attributes:
-        size: That of the result, the picture's.
-        tile: (H, W) of a tile of the result that the memory allows; known after ``measure``.
+        size: (H, W) of the result, equal to the picture's.
+        tile: (H, W) of a tile of the result that the memory allows; set by ``measure``.
 
     Raises:
         UnknownLayerError: The network has a layer that is neither local nor a normalisation.
@@ -107,9 +113,12 @@ class StatisticsStage:
 
     def __init__(self, network: nn.Module, size: Size, memory: int, *, multiple: int = 1, margin: int = 0) -> None:
         self.size = self.tile = size
-        self._nodes = lower(network)
+        self._nodes = build_spatial_graph(network)
         self._device = next((p.device for p in network.parameters()), torch.device("cpu"))
-        self._share, self._room = memory // 4, memory - memory // 4  # of a tile, and of what is kept
+        self._tile_memory, self._kept_memory = (
+            memory // 4,
+            memory - memory // 4,
+        )  # bytes of a tile, and of the kept maps
         self._margin = margin
         self._rows, self._columns = (mirrored(side, multiple, margin) for side in size)
         self._sizes: list[Size] = [(len(self._rows), len(self._columns))]
@@ -119,25 +128,25 @@ class StatisticsStage:
             channels = max(self._channels[source] for source in node.inputs)
             if len(set(sizes)) > 1:
                 raise UnknownLayerError("maps of different sizes are joined")
-            self._sizes.append(layer.size(sizes[0]) if isinstance(layer, (LocalLayer, Enlarge)) else sizes[0])
-            self._channels.append(layer.made or channels if isinstance(layer, LocalLayer) else channels)
+            self._sizes.append(layer.size(sizes[0]) if isinstance(layer, (LocalLayer, UpsamplingLayer)) else sizes[0])
+            self._channels.append(layer.channels or channels if isinstance(layer, LocalLayer) else channels)
             self._last.append(len(self._nodes) + 1)
             for source in node.inputs:
                 self._last[source] = number  # the last node that reads it
         self._moments: dict[int, Moments] = {}
         self._kept: dict[int, Tensor] = {}
-        self._places: dict[int, bool] = {}  # of what is kept: whether in memory, or in a file
+        self._in_memory: dict[int, bool] = {}  # of the kept maps: whether in memory or in a file
         self._read: Callable[[Region], Tensor] | None = None
 
     def measure(self, read: Callable[[Region], Tensor], progress: Tick) -> float:
-        """Take the moments of the whole picture that each normalisation needs.
+        """Measure the moments over the whole picture that each normalisation needs.
 
         Args:
-            read: Gives a region of the picture, (1, 3, h, w); also later, when tiles are computed.
-            progress: Told the fraction of the whole work, tiles included, that is done.
+            read: Returns a region of the picture, (1, 3, h, w); also used later, when tiles are computed.
+            progress: Called with the done fraction of the whole work, including the result's tiles.
 
         Returns:
-            Which part of the whole work this was; the rest is the result's.
+            The fraction of the whole work that this was; the rest is for the result.
         """
         self._read = read
         steps = [number for number, node in enumerate(self._nodes, 1) if isinstance(node.layer, Normalisation)]
@@ -146,31 +155,31 @@ class StatisticsStage:
         for number in steps:
             target = self._nodes[number - 1].inputs[0]
             work.append(self._work(target, kept))
-            kept = self._worth_keeping(target, kept) or kept
+            kept = self._values_to_keep(target, kept) or kept
         total, done = sum(work) + self._work(len(self._nodes), kept), 0.0
         for number, part in zip(steps, work, strict=True):
-            self._take(number, lambda f, at=done, part=part: progress((at + f * part) / total))
+            self._measure_moments(number, lambda f, at=done, part=part: progress((at + f * part) / total))
             done += part
-        self.tile = self._affordable(len(self._nodes))
+        self.tile = self._tile_size(len(self._nodes))
         return done / total
 
-    def reads(self, region: Region) -> Region:  # noqa: ARG002 - a Stage's
-        """The picture's first place, whatever is asked for: what it really reads it gets from ``read`` itself."""
+    def input_region(self, region: Region) -> Region:  # noqa: ARG002 - a Stage's
+        """Return the first pixel for any region: the input is read by the ``read`` of ``measure`` instead."""
         return Region(0, 1, 0, 1)
 
-    def run(self, x: Tensor, region: Region, tick: Tick) -> Tensor:  # noqa: ARG002 - as said at reads
+    def run(self, x: Tensor, region: Region, tick: Tick) -> Tensor:  # noqa: ARG002 - see input_region
         """Compute a region of the result."""
         last, n = len(self._nodes), self._margin
         return self._compute([last], Region(region.top + n, region.bottom + n, region.left + n, region.right + n))[last]
 
-    def _take(self, number: int, tick: Tick) -> None:
-        """Compute the map that a normalisation reads, for its moments; keep what is needed later, where it fits."""
+    def _measure_moments(self, number: int, tick: Tick) -> None:
+        """Compute the input map of a normalisation for its moments; keep what is needed later, if it fits."""
         layer, target = self._nodes[number - 1].layer, self._nodes[number - 1].inputs[0]
         assert isinstance(layer, Normalisation)
-        fresh = self._worth_keeping(target, self._places) or {}
-        size, found = self._sizes[target], Sum()
+        fresh = self._values_to_keep(target, self._in_memory) or {}
+        size, found = self._sizes[target], MomentAccumulator()
         try:
-            room = {value: self._room_for(value, place) for value, place in fresh.items() if value not in self._kept}
+            room = {value: self._storage_for(value, place) for value, place in fresh.items() if value not in self._kept}
         except OSError:  # no file of this size can be made
             fresh, room = {}, {}
         new = sorted(room)
@@ -183,30 +192,30 @@ class StatisticsStage:
                 _part(room[value], region).copy_(made[value])
 
         values = sorted({target, *new})
-        stage = _Pass(size, lambda region: torch.cat(list(self._compute(values, region).values()), dim=1))
-        Renderer(self._affordable(target)).render([stage], Region(0, size[0], 0, size[1]), _nothing, write, tick)
+        stage = _MapStage(size, lambda region: torch.cat(list(self._compute(values, region).values()), dim=1))
+        Renderer(self._tile_size(target)).render([stage], Region(0, size[0], 0, size[1]), _empty, write, tick)
         self._moments[number] = found.moments()
         if fresh:
             self._kept = {value: room[value] if value in room else self._kept[value] for value in fresh}
-            self._places = fresh
+            self._in_memory = fresh
 
-    def _room_for(self, value: int, in_memory: bool) -> Tensor:
+    def _storage_for(self, value: int, in_memory: bool) -> Tensor:
         high, wide = self._sizes[value]
         if in_memory:
             numbers = torch.empty(self._bytes(value) // 4, device=self._device)
         else:
-            numbers = filed(self._bytes(value) // 4)
+            numbers = file_backed_tensor(self._bytes(value) // 4)
         return numbers.view(1, high, wide, self._channels[value]).permute(0, 3, 1, 2)
 
-    def _worth_keeping(self, target: int, kept: Mapping[int, bool]) -> dict[int, bool] | None:
-        """Name what the layers behind ``target`` read of what is before them, and where to keep it; None: nowhere."""
+    def _values_to_keep(self, target: int, kept: Mapping[int, bool]) -> dict[int, bool] | None:
+        """Return the values that layers after ``target`` read, each with whether it fits in memory; None: keep none."""
         fresh = [value for value in range(1, target + 1) if self._last[value] > target]
         if any(self._sizes[value] != self._sizes[target] for value in fresh):
             return None
         new = sum(self._bytes(value) for value in fresh if value not in kept)
         held = sum(self._bytes(value) for value, in_memory in kept.items() if in_memory)
-        # What is kept now is still read from while the new is written, and the next part needs as much again.
-        fits = new <= self._room // 2 and new + held <= self._room
+        # The kept values are still read while the new ones are written, and the next part needs as much again.
+        fits = new <= self._kept_memory // 2 and new + held <= self._kept_memory
         if not fits and (self._sizes[target] == self._sizes[0] or self._device.type != "cpu"):
             return None
         return {value: kept.get(value, fits) for value in fresh}
@@ -215,13 +224,13 @@ class StatisticsStage:
         return 4 * self._channels[value] * self._sizes[value][0] * self._sizes[value][1]
 
     def _needs(self, values: Sequence[int], region: Region, kept: Collection[int]) -> dict[int, Region]:
-        """Tell which region of which value is needed for a region of some values, down to the kept ones."""
+        """Return the region of each value that a region of some values depends on, down to the kept ones."""
         needs = dict.fromkeys(values, region)
         for value in range(max(values), 0, -1):
             if value in needs and value not in kept:
                 node = self._nodes[value - 1]
                 for source in node.inputs:
-                    region = reads(node.layer, needs[value], self._sizes[source])
+                    region = input_region(node.layer, needs[value], self._sizes[source])
                     needs[source] = _hull(needs[source], region) if source in needs else region
         return dict(sorted(needs.items()))
 
@@ -241,7 +250,7 @@ class StatisticsStage:
         return {value: _part(made[value], _within(region, needs[value])) for value in sorted(values)}
 
     def _later(self, old: int, value: int, needs: Mapping[int, Region]) -> bool:
-        """Whether a value behind ``value`` is still to be computed from ``old``."""
+        """Whether a value after ``value`` is still to be computed from ``old``."""
         return any(
             later > value and later not in self._kept and old in self._nodes[later - 1].inputs for later in needs
         )
@@ -250,19 +259,19 @@ class StatisticsStage:
         node = self._nodes[value - 1]
         sizes = [self._sizes[source] for source in node.inputs]
         parts = [
-            _part(made[source], _within(reads(node.layer, wanted, size), needs[source]))
+            _part(made[source], _within(input_region(node.layer, wanted, size), needs[source]))
             for source, size in zip(node.inputs, sizes, strict=True)
         ]
         match node.layer:
             case Normalisation() as layer:
                 return layer.normalise(parts[0], self._moments[value], _part(layer.masks, wanted))
-            case Apply() as layer:
+            case ElementwiseLayer() as layer:
                 return layer.function(*(parts[a] if isinstance(a, int) else a for a in layer.arguments))
             case layer:
                 return layer.run(parts[0], wanted, sizes[0])
 
     def _picture(self, region: Region) -> Tensor:
-        """Read a region of the extended picture."""
+        """Read a region of the padded picture."""
         assert self._read is not None
         rows, columns = self._rows[region.top : region.bottom], self._columns[region.left : region.right]
         top, left = int(rows.min()), int(columns.min())
@@ -273,23 +282,23 @@ class StatisticsStage:
         return x[..., rows, :][..., columns].contiguous(memory_format=torch.channels_last)
 
     def _inside(self, region: Region) -> bool:
-        """Whether a region of the extended picture is one of the picture itself."""
+        """Whether a region of the padded picture lies inside the picture itself."""
         n, (height, width) = self._margin, self.size
         return min(region.top, region.left) >= n and region.bottom <= n + height and region.right <= n + width
 
     def _work(self, target: int, kept: Collection[int]) -> float:
-        """The multiply-adds of computing a value of the whole picture, with one for each number that is made."""
+        """Return the multiply-adds of a value of the whole picture, plus one for each number of it."""
         size = self._sizes[target]
         work = 0.0
         for value, region in self._needs([target], Region(0, size[0], 0, size[1]), kept).items():
             if value > 0 and value not in kept:
                 layer = self._nodes[value - 1].layer
-                each = layer.work if isinstance(layer, LocalLayer) else 0
+                each = layer.multiply_adds if isinstance(layer, LocalLayer) else 0
                 work += (each + self._channels[value]) * region.height * region.width
         return work
 
-    def _affordable(self, target: int) -> Size:
-        """Choose the (H, W) of a tile of a value."""
+    def _tile_size(self, target: int) -> Size:
+        """Return the (H, W) of a tile of a value."""
         size = self._sizes[target]
         middle = Region(size[0] // 2, size[0] // 2 + 1, size[1] // 2, size[1] // 2 + 1)
         needs = self._needs([target], middle, self._kept)
@@ -306,39 +315,41 @@ class StatisticsStage:
             int(1.5 * most) + 1,
             math.ceil(receptive_radius),
         )  # and half as much: the bordered copy that a layer reads
-        height, width = affordable(size, border, 0, pixel, min(self._share, _NEAR))
+        height, width = affordable_tile(size, border, 0, pixel, min(self._tile_memory, _NEAR))
         if (height + 2 * border) * (width + 2 * border) <= 1.15 * height * width:
-            return height, width  # in the cache, it gains a fifth
-        return affordable(size, border, 0, pixel, self._share)
+            return height, width  # a fifth faster in the cache
+        return affordable_tile(size, border, 0, pixel, self._tile_memory)
 
 
-def filed(count: int) -> Tensor:
-    """Make room for float32 numbers in a file without a name, which the system drops with the tensor.
+def file_backed_tensor(count: int) -> Tensor:
+    """Return a float32 tensor in an unnamed temporary file, which the system removes with the tensor.
 
     Raises:
-        OSError: The disk has no room for it, or the system no such files.
+        OSError: The disk is full, or the system does not support such files.
     """
     with tempfile.NamedTemporaryFile(prefix="safelight-") as file:
         if not hasattr(os, "posix_fallocate"):
-            raise OSError("no room can be reserved in a file here")
-        os.posix_fallocate(file.fileno(), 0, 4 * count)  # a hole that the disk can't fill later would end the program
+            raise OSError("expected a system that can reserve disk space, got one that cannot")
+        os.posix_fallocate(
+            file.fileno(), 0, 4 * count
+        )  # writing to a sparse file on a full disk would crash the program
         return torch.from_file(file.name, shared=True, size=count)
 
 
-class _Pass:
-    """A map of the chain as a stage that reads nothing."""
+class _MapStage:
+    """A stage that computes a map by a function, without an input."""
 
     def __init__(self, size: Size, function: Callable[[Region], Tensor]) -> None:
         self.size, self._function = size, function
 
-    def reads(self, region: Region) -> Region:
+    def input_region(self, region: Region) -> Region:
         return region
 
     def run(self, x: Tensor, region: Region, tick: Tick) -> Tensor:  # noqa: ARG002 - a Stage's
         return self._function(region)
 
 
-def _nothing(region: Region) -> Tensor:  # noqa: ARG001 - the pass reads for itself
+def _empty(region: Region) -> Tensor:  # noqa: ARG001 - the stage has no input
     return torch.empty(0)
 
 
@@ -347,7 +358,7 @@ def _hull(a: Region, b: Region) -> Region:
 
 
 def _within(region: Region, whole: Region) -> Region:
-    """A region, counted from the first place of one that it lies in."""
+    """Return a region in coordinates of another one that contains it."""
     top, left = whole.top, whole.left
     return Region(region.top - top, region.bottom - top, region.left - left, region.right - left)
 

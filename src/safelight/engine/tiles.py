@@ -1,11 +1,10 @@
-"""Exact tiles: a picture is made piece by piece, and the pieces are those of the whole.
+"""Exact tiles: a picture is computed tile by tile, and each tile equals the crop of the whole picture's result.
 
-The way from the input to the result is a chain of stages. Asked for a region of its output, a stage says which region
-of its input it reads. So the driver walks back from a tile of the result to the pixels of the input that can influence
-it, receptive field included, and computes just these. Nothing is blended and nothing is guessed: a tile is a crop of
-the whole picture's result.
+The computation is a chain of stages. For a region of its output, a stage returns the region of its input that it
+needs. So the renderer goes back from a tile of the result to the pixels of the input that influence it, including the
+receptive field, and computes only these. Tiles are not blended.
 
-When memory runs out, the tile is cut into quarters and they are computed one by one; later tiles start at that size.
+When memory runs out, the tile is split into quarters that are computed one by one; later tiles start at that size.
 """
 
 from __future__ import annotations
@@ -19,12 +18,13 @@ import torch
 from torch import Tensor
 
 from safelight import ops
+from safelight.core.progress import ignore_progress
 from safelight.nn.blocks import extended
 from safelight.ops.resampling import Kernel
 
-Tick = Callable[[float], None]  # told the fraction of a piece of work that is done, in [0, 1]
+Tick = Callable[[float], None]  # called with the fraction of a computation that is done, in [0, 1]
 
-SMALLEST = 16  # pixels: later tiles never start smaller than this, which would be nearly all border
+MIN_TILE = 16  # pixels: later tiles never start smaller, as they would be nearly all border
 
 
 class OutOfMemoryError(MemoryError):
@@ -51,11 +51,11 @@ class Region:
         return self.right - self.left
 
     def quarters(self) -> tuple[Region, ...]:
-        """Cut both sides in half; a side of one pixel stays whole."""
+        """Split both sides in half; a side of one pixel is not split."""
         return tuple(self.tiles((self.height + 1) // 2, (self.width + 1) // 2))
 
     def tiles(self, height: int, width: int) -> list[Region]:
-        """Cut into tiles of at most this size, row by row."""
+        """Split into tiles of at most this size, row by row."""
         return [
             Region(self.top + top, self.top + bottom, self.left + left, self.left + right)
             for top, bottom in ops.spans(self.height, height)
@@ -64,21 +64,21 @@ class Region:
 
 
 class Stage(Protocol):
-    """One step of the way; ``size`` is the (H, W) of its whole output."""
+    """One stage of the computation; ``size`` is the (H, W) of its whole output."""
 
     size: tuple[int, int]
 
-    def reads(self, region: Region) -> Region:
-        """Say which region of the input influences ``region`` of the output."""
+    def input_region(self, region: Region) -> Region:
+        """Return the region of the input that influences ``region`` of the output."""
         ...
 
     def run(self, x: Tensor, region: Region, tick: Tick) -> Tensor:
-        """Compute ``region`` of the output from ``x``, the part of the input that ``reads(region)`` names."""
+        """Compute ``region`` of the output from ``x``, the part of the input at ``input_region(region)``."""
         ...
 
 
 class ResampleStage:
-    """Resize to any size with an interpolation kernel, as ``ops.resize`` does to the whole picture."""
+    """Resizes to any size with an interpolation kernel, as ``ops.resize`` does with the whole picture."""
 
     def __init__(self, size_in: tuple[int, int], size: tuple[int, int], kernel: Kernel) -> None:
         self.size = size
@@ -86,14 +86,14 @@ class ResampleStage:
         self.columns = ops.taps(size_in[1], size[1], kernel)
         self.rows_first = size[0] / size_in[0] <= size[1] / size_in[1]
 
-    def reads(self, region: Region) -> Region:
-        """The pixels under the kernel."""
+    def input_region(self, region: Region) -> Region:
+        """Return the pixels under the kernel."""
         _, top, bottom = self.rows.part(region.top, region.bottom)
         _, left, right = self.columns.part(region.left, region.right)
         return Region(top, bottom, left, right)
 
     def run(self, x: Tensor, region: Region, tick: Tick) -> Tensor:  # noqa: ARG002 - done at once
-        """Resample both axes, in the order that the whole picture takes."""
+        """Resample both axes, in the same order as for the whole picture."""
         rows, _, _ = self.rows.part(region.top, region.bottom)
         columns, _, _ = self.columns.part(region.left, region.right)
         passes = ((rows, -2), (columns, -1)) if self.rows_first else ((columns, -1), (rows, -2))
@@ -103,11 +103,10 @@ class ResampleStage:
 
 
 class LocalStage:
-    """Apply a function that multiplies the size by ``scale`` and looks at most ``receptive_radius`` input pixels away.
+    """Applies a function that multiplies the size by ``scale`` and has a radius of ``receptive_radius`` input pixels.
 
-    The function is given the part of the picture and a ``Tick``, which it may tell how far it is. One that works on
-    cells of ``multiple`` x ``multiple`` pixels gets whole ones, those of the picture: its last are filled up by
-    mirroring.
+    The function gets a part of the picture and a ``Tick`` for its progress. One that works on cells of ``multiple`` x
+    ``multiple`` pixels gets whole cells, aligned with the picture's; the last are completed by mirroring.
     """
 
     def __init__(
@@ -122,8 +121,8 @@ class LocalStage:
         self.size = (size_in[0] * scale, size_in[1] * scale)
         self.scale, self.receptive_radius, self.function, self.multiple = scale, receptive_radius, function, multiple
 
-    def reads(self, region: Region) -> Region:
-        """The pixels under the region and ``receptive_radius`` around them, as far as the picture goes."""
+    def input_region(self, region: Region) -> Region:
+        """Return the pixels of the region and ``receptive_radius`` around them, clipped to the picture."""
         s, receptive_radius, n = self.scale, self.receptive_radius, self.multiple
         return Region(
             max(0, region.top // s - receptive_radius) // n * n,
@@ -133,39 +132,37 @@ class LocalStage:
         )
 
     def run(self, x: Tensor, region: Region, tick: Tick) -> Tensor:
-        """Apply the function and cut the region out of its result."""
-        source = self.reads(region)
+        """Apply the function and crop the region."""
+        source = self.input_region(region)
         top, left = region.top - source.top * self.scale, region.left - source.left * self.scale
         x = extended(x, self.multiple)
         return self.function(x, tick)[..., top : top + region.height, left : left + region.width]
 
 
-def first_row(stages: Sequence[Stage], row: int) -> int:
-    """Tell the first row of the input that the result needs from ``row`` on."""
+def first_input_row(stages: Sequence[Stage], row: int) -> int:
+    """Return the first row of the input that the rows of the result from ``row`` on depend on."""
     for stage in reversed(stages):
         height, width = stage.size
         if row >= height:
             row = height - 1  # nothing more is needed; the last row's answer is early enough
-        row = stage.reads(Region(row, row + 1, 0, width)).top
+        row = stage.input_region(Region(row, row + 1, 0, width)).top
     return row
 
 
-def _ignore(fraction: float) -> None:
-    """Tell nobody."""
-
-
-def compute(stages: Sequence[Stage], region: Region, read: Callable[[Region], Tensor], tick: Tick = _ignore) -> Tensor:
+def compute(
+    stages: Sequence[Stage], region: Region, read: Callable[[Region], Tensor], tick: Tick = ignore_progress
+) -> Tensor:
     """Compute one region of the last stage's output.
 
     Args:
         stages: From the input to the result; at least one.
         region: Of the result.
-        read: Gives a region of the input as (1, C, h, w).
-        tick: Told how far it is; each stage counts as much as the others.
+        read: Returns a region of the input as (1, C, h, w).
+        tick: Called with the fraction that is done; each stage counts the same.
     """
     regions = [region]
     for stage in reversed(stages):
-        regions.append(stage.reads(regions[-1]))
+        regions.append(stage.input_region(regions[-1]))
     x = read(regions.pop())
     for n, stage in enumerate(stages):
         x = stage.run(x, regions.pop(), lambda fraction, n=n: tick((n + fraction) / len(stages)))
@@ -173,12 +170,12 @@ def compute(stages: Sequence[Stage], region: Region, read: Callable[[Region], Te
 
 
 class Renderer:
-    """Computes results tile by tile, and remembers which size of tile the memory allows.
+    """Computes results tile by tile, and keeps the tile size that the memory allows.
 
     Args:
         tile: (H, W) of the largest tile of the result, in pixels.
-        behind: How many results may wait to be written. On a GPU, which computes while the program goes on, one: the
-            next tile is computed while this one is copied and rounded.
+        behind: How many tiles may wait to be written. One on a GPU, which computes asynchronously: the next tile is
+            computed while this one is copied and rounded.
     """
 
     def __init__(self, tile: tuple[int, int], *, behind: int = 0) -> None:
@@ -191,19 +188,19 @@ class Renderer:
         whole: Region,
         read: Callable[[Region], Tensor],
         write: Callable[[Region, Tensor], None],
-        progress: Tick = _ignore,
+        progress: Tick = ignore_progress,
     ) -> None:
         """Compute a region of the result.
 
         Args:
             stages: From the input to the result.
             whole: The region.
-            read: Gives a region of the input.
-            write: Takes a part of the result, (1, C, h, w). Called once for every pixel of the region.
-            progress: Told the fraction that is done.
+            read: Returns a region of the input.
+            write: Gets a part of the result, (1, C, h, w). Every pixel of the region is written once.
+            progress: Called with the fraction that is done.
 
         Raises:
-            OutOfMemoryError: A tile of one pixel does not fit either.
+            OutOfMemoryError: Not even a tile of one pixel fits.
         """
         waiting = whole.tiles(*self.tile)[::-1]
         made: list[tuple[Region, Tensor]] = []
@@ -214,7 +211,7 @@ class Renderer:
                 waiting += region.tiles(*self.tile)[::-1]
                 continue
             part = region.height * region.width
-            result = _attempt(stages, region, read, lambda f, at=done, part=part: progress((at + f * part) / area))
+            result = _try_compute(stages, region, read, lambda f, at=done, part=part: progress((at + f * part) / area))
             if result is None:
                 if region.height == region.width == 1:
                     raise OutOfMemoryError(
@@ -223,8 +220,8 @@ class Renderer:
                     )
                 quarters = region.quarters()
                 self.tile = (
-                    min(self.tile[0], max(SMALLEST, quarters[0].height)),
-                    min(self.tile[1], max(SMALLEST, quarters[0].width)),
+                    min(self.tile[0], max(MIN_TILE, quarters[0].height)),
+                    min(self.tile[1], max(MIN_TILE, quarters[0].width)),
                 )
                 waiting += quarters[::-1]
                 continue
@@ -238,14 +235,16 @@ class Renderer:
             write(region, result)
 
 
-def _attempt(stages: Sequence[Stage], region: Region, read: Callable[[Region], Tensor], tick: Tick) -> Tensor | None:
-    """Compute a region, or return ``None`` when memory runs out."""
+def _try_compute(
+    stages: Sequence[Stage], region: Region, read: Callable[[Region], Tensor], tick: Tick
+) -> Tensor | None:
+    """Compute a region, or return ``None`` if memory runs out."""
     try:
         return compute(stages, region, read, tick)
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
-    # Only here, with the exception and the tensors in its frames gone, can their memory be given back.
+    # Only here are the exception and the tensors in its frames gone, so that their memory can be freed.
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -253,5 +252,5 @@ def _attempt(stages: Sequence[Stage], region: Region, read: Callable[[Region], T
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out: torch's CPU allocator raises a plain ``RuntimeError``."""
+    """Return whether an exception means that memory ran out: torch's CPU allocator raises a plain ``RuntimeError``."""
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)

@@ -1,8 +1,8 @@
-"""Trace a network while other threads compute.
+"""Thread-safe tracing of a network.
 
-``torch.fx`` traces by exchanging ``nn.Module``'s own methods for a moment, in the whole process: what other threads
-compute in that moment would become part of the trace, or fail (``NameError: module is not installed as a submodule``).
-Here they compute on, and two traces wait for each other.
+``torch.fx`` traces by replacing methods of ``nn.Module`` for a moment, in the whole process: what other threads compute
+in that moment would become part of the trace, or fail (``NameError: module is not installed as a submodule``). Here
+other threads are not affected, and traces wait for each other.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import fx, nn
 
-_ONE = threading.Lock()  # of torch.fx's patch, which is the process's
+_ONE = threading.Lock()  # guards torch.fx's patch, which is global to the process
 
 
 class _Tracer(fx.Tracer):
@@ -38,14 +38,14 @@ class _Tracer(fx.Tracer):
 
 
 def trace(network: nn.Module, leaves: tuple[type[nn.Module], ...] = ()) -> fx.Graph:
-    """List what a network computes, call by call.
+    """Trace a network with ``torch.fx``.
 
     Args:
-        network: It.
-        leaves: Modules that are one step each, beside those of torch.
+        network: The network.
+        leaves: Module classes that become one step each, in addition to those of torch.
 
     Raises:
-        TraceError, TypeError, RuntimeError: It does what can't be traced, such as a choice by a picture's values.
+        TraceError, TypeError, RuntimeError: The network can't be traced, for example as it branches on values.
     """
     with _ONE:
         return _Tracer(leaves).trace(network)

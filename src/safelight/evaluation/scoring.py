@@ -219,10 +219,10 @@ def read_heads(path: Path) -> tuple[Tensor, ...]:
     Raises:
         CheckpointError: The file is missing, broken, hostile, or holds something else.
     """
-    with conversion.opened(path, "the heads of LPIPS", most=_MOST_OF_HEADS) as file:
+    with conversion.open_weights(path, "the heads of LPIPS", max_bytes=_MOST_OF_HEADS) as file:
         names = [name for name in file.shapes() if name.endswith(".model.1.weight")]
-        tensors = weights_file.as_floats(file.read(names), path)
+        tensors = weights_file.to_float32(file.read(names), path)
         try:
             return metrics.heads_of(tensors)
         except ValueError as error:
-            raise weights_file.CheckpointError(f"{weights_file.name_of(path)}: {error}") from None
+            raise weights_file.CheckpointError(f"{weights_file.printable_name(path)}: {error}") from None

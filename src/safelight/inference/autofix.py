@@ -136,15 +136,15 @@ class AutoFix:
     ) -> tuple[ImageSpec, Iterator[NDArray[Any]]]:
         """Do what a picture needs; as ``Runner.stream``, but that the whole picture is read first.
 
-        The frame is the very one of the source where nothing is to be done.
+        The spec is the very one of the source where nothing is to be done.
         """
         picture = _gather(source)
         found = diagnose(picture)
         for line in self._lines(found):
             warn(line)
         if not found.needs:
-            return source.frame, _rows(picture)
-        return replace(source.frame, jpeg_quality=None), self._later(picture, found, progress, warn)
+            return source.spec, _rows(picture)
+        return replace(source.spec, jpeg_quality=None), self._later(picture, found, progress, warn)
 
     def _later(
         self, picture: Picture, found: Diagnosis, progress: Callable[[float], None], warn: Callable[[str], None]
@@ -179,12 +179,12 @@ def _part(progress: Callable[[float], None], step: int, steps: int, fraction: fl
 
 
 def _gather(rows: Rows) -> Picture:
-    return picture_of(rows.frame, rows.read(rows.frame.height))
+    return picture_of(rows.spec, rows.read(rows.spec.height))
 
 
 def _rows(picture: Picture) -> Iterator[NDArray[Any]]:
-    frame = spec_of(picture)
-    step = max(1, _PIECE // (frame.width * frame.bands * frame.dtype.itemsize))
-    for top in range(0, frame.height, step):
+    spec = spec_of(picture)
+    step = max(1, _PIECE // (spec.width * spec.bands * spec.dtype.itemsize))
+    for top in range(0, spec.height, step):
         rows = picture.pixels[top : top + step]
         yield rows if picture.alpha is None else np.dstack([rows, picture.alpha[top : top + step]])

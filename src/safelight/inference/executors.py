@@ -25,11 +25,11 @@ from safelight.core.options import CardError
 from safelight.core.outputs import Bitstream, Image, Images, Output
 from safelight.core.solver_input import GeneratorInput, ProgressCallback, SolverInput, SolverProgress, SolverResult
 from safelight.core.task import TaskSpec
-from safelight.engine.consistent import Consistent
-from safelight.engine.memory import available
+from safelight.engine.consistent import ConsistencyStage
+from safelight.engine.memory import available_memory
 from safelight.engine.row_streaming import cache_bytes
 from safelight.engine.samples import to_samples, to_tensor
-from safelight.engine.sizes import affordable, chain
+from safelight.engine.sizes import affordable_tile, scale_chain
 from safelight.engine.statistics import StatisticsStage
 from safelight.engine.tiles import LocalStage, OutOfMemoryError, Region, ResampleStage, Stage, Tick
 from safelight.inference.model import Model, choose_precision, load, open_weights, served_scales
@@ -181,7 +181,7 @@ class InterpolationExecutor:
     def execute(self, call: Call) -> Iterator[NDArray[Any]]:
         """Resample tile by tile."""
         rendering = _rendering(self.job, call, self.precision)
-        before, spec = rendering.source.frame, rendering.spec
+        before, spec = rendering.source.spec, rendering.spec
         stages, tile = self.stages((before.height, before.width), (spec.height, spec.width), spec.channels)
         return rendering.tiles(lambda read: (stages, tile, 0.0), hold=False)  # noqa: ARG005 - nothing is read ahead
 
@@ -232,7 +232,7 @@ class NetworkExecutor:
     def execute(self, call: Call) -> Iterator[NDArray[Any]]:
         """Run the network tile by tile, or on the whole picture where it takes more than a picture."""
         rendering = _rendering(self.job, call, self.precision)
-        before, spec = rendering.source.frame, rendering.spec
+        before, spec = rendering.source.spec, rendering.spec
         size, target = (before.height, before.width), (spec.height, spec.width)
         if self.scaled and max(target[0] / size[0], target[1] / size[1]) <= 1:
             call.warn(
@@ -274,13 +274,13 @@ class NetworkExecutor:
         given, memory = size, request.memory
         share = max(memory // 8, memory * 2 // 5 - 2 * cache_bytes())  # the rest is for strips and bands
         tile = (math.inf, math.inf)  # what each network can afford, the least of them, in pixels of the result
-        scales = chain(self.scales, max(target[0] / size[0], target[1] / size[1])) if self.scaled else (1,)
+        scales = scale_chain(self.scales, max(target[0] / size[0], target[1] / size[1])) if self.scaled else (1,)
         for scale in scales:
             model = self._model(scale, gray=channels == 1)
             column, pixel = model.memory(self.job.device.type == "cpu")
             if request.ensemble:  # the sum, and a turned copy of the picture and of its result
                 pixel += 36 * scale**2
-            height, width = affordable(size, model.receptive_radius, column, pixel, share)
+            height, width = affordable_tile(size, model.receptive_radius, column, pixel, share)
             function = _mixed(_ensembled(model, request), inputs.get("strength", 1.0))
             stages.append(LocalStage(size, scale, model.receptive_radius, function, self.execution.size_multiple))
             size = stages[-1].size
@@ -289,7 +289,7 @@ class NetworkExecutor:
             tile = (tile[0] * target[0] / size[0], tile[1] * target[1] / size[1])
             stages.append(ResampleStage(size, target, CUBIC))
         if inputs.get("consistent"):
-            consistent = Consistent(given, stages)
+            consistent = ConsistencyStage(given, stages)
             # What is computed around a tile comes on top of it, but a tile below a quarter would be mostly that.
             down, across = consistent.margin
             tile = (max(tile[0] / 4, tile[0] - 2 * down), max(tile[1] / 4, tile[1] - 2 * across))
@@ -451,7 +451,7 @@ class SolverExecutor:
         else:
             need = method.bytes * pixels * y.shape[1] * (1 + len(self.job.inputs.get("frames", ())) // 4)
             need += method.pixel_bytes * pixels
-        free = available()
+        free = available_memory()
         if self.job.device.type == "cpu" and need > free:
             raise OutOfMemoryError(
                 f"{self.job.card.id} works on the whole picture at once and needs about {need / 2**30:.1f} GiB, where "
@@ -526,7 +526,7 @@ class CodecExecutor:
                 call.progress(1.0)
                 return Image(Picture(pixels=to_samples(x, np.dtype(np.uint8))))
             assert call.source is not None
-            spec = call.source.frame
+            spec = call.source.spec
             y = to_tensor(call.source.read(spec.height)[..., : spec.channels]).to(job.device)
             data = self.method.compress(self._loaded, y, job.options)
             call.progress(1.0)

@@ -21,7 +21,7 @@ from safelight.core.solver_input import SolverInput, Style
 from safelight.core.task import Task
 from safelight.engine import device as devices
 from safelight.engine.cost import Cost, measure
-from safelight.engine.graph import UnknownLayerError, lower
+from safelight.engine.graph import UnknownLayerError, build_graph
 from safelight.engine.row_streaming import RowStreaming
 from safelight.features.backbone import Backbone, BackboneError
 from safelight.nn.blocks import extended, grain
@@ -128,7 +128,7 @@ class Model:
         state = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in self.network.parameters())
         if self._lowered is None or self._lowered[0] != state:
             try:
-                strips = RowStreaming(lower(self.network), self._channels, getattr(torch, self.precision))
+                strips = RowStreaming(build_graph(self.network), self._channels, getattr(torch, self.precision))
             except UnknownLayerError:
                 strips = None
             self._lowered = (state, strips)
@@ -279,9 +279,9 @@ def open_weights(card: Card, file: Path, scale: float | None = None) -> tuple[Pa
     """
     spec = card.network
     assert spec is not None
-    path = conversion.ready(card, file)
+    path = conversion.convert_if_needed(card, file)
     header = weights_file.read_header(path)
-    name = weights_file.name_of(file)
+    name = weights_file.printable_name(file)
     if header.method != card.id:
         raise weights_file.CheckpointError(f"{name}: expected weights of {card.id}, got {ascii(header.method)[1:60]}")
     if spec.scale_agnostic or len(header.scales) == 1:
@@ -336,7 +336,7 @@ def load(
         scale = max(header.scales) if scale is None else scale
         if scale not in header.scales:
             known = ", ".join(map(str, header.scales))
-            name = weights_file.name_of(weights)
+            name = weights_file.printable_name(weights)
             raise weights_file.CheckpointError(f"{name}: expected weights for x{scale}, got those for {known}")
     scale = max(spec.scales) if scale is None else scale
     if scale not in spec.scales:
@@ -344,9 +344,9 @@ def load(
     made = options if isinstance(options, card.options) else make_options(card, options or {})
     path = find_weights(card, made, scale) if path is None else path
     network = spec.build(made, scale)
-    weights_file.fits(network, weights_file.read_shapes(path)[0], path)  # before the tensors take memory
+    weights_file.check_compatible(network, weights_file.read_shapes(path)[0], path)  # before the tensors take memory
     tensors, header = weights_file.load(path)
-    weights_file.fill(network, tensors, path)
+    weights_file.load_into(network, tensors, path)
     trained_with = str(header.recipe.get("backbone_sha256", "")) if spec.backbone is not None else ""
     target = devices.choose(device)
     settled = choose_precision(card.execution, precision, target)

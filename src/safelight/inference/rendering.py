@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from safelight import ops
-from safelight.engine.consistent import Consistent
+from safelight.engine.consistent import ConsistencyStage
 from safelight.engine.row_buffer import RowBuffer
 from safelight.engine.samples import to_samples, to_tensor
-from safelight.engine.tiles import Region, Renderer, ResampleStage, Stage, Tick, first_row
+from safelight.engine.tiles import Region, Renderer, ResampleStage, Stage, Tick, first_input_row
 from safelight.media.image import ImageSpec, Rows
 from safelight.ops import CUBIC
 
@@ -62,7 +62,7 @@ class Rendering:
         Returns:
             Rows of the result, (h, width, bands), from top to bottom, computed as they are asked for.
         """
-        before, spec = self.source.frame, self.spec
+        before, spec = self.source.spec, self.spec
         buffer = RowBuffer(self.source, self.warn)
         read = partial(self._read, buffer)
         if hold:
@@ -74,7 +74,7 @@ class Rendering:
         tile = (min(tile[0], max(16, most)), tile[1])
         coverage: list[Stage] = [ResampleStage((before.height, before.width), (spec.height, spec.width), CUBIC)]
         for stage in stages:
-            if isinstance(stage, Consistent):
+            if isinstance(stage, ConsistencyStage):
                 stage.written = partial(_as_written, spec.dtype)
         renderer = Renderer(tile, behind=0 if self.device.type == "cpu" else 1)
         for top, bottom in ops.spans(spec.height, tile[0]):
@@ -95,17 +95,17 @@ class Rendering:
                     Renderer((1024, 1024)).render(
                         coverage, whole, buffer.coverage, partial(_put, band[..., spec.channels :], top)
                     )
-            buffer.forget(min(first_row(stages, bottom), first_row(coverage, bottom)))
+            buffer.forget(min(first_input_row(stages, bottom), first_input_row(coverage, bottom)))
             rows = max(1, _PIECE // band[0].nbytes)
             for start, end in ops.spans(len(band), rows):
                 yield band[start:end]
         for stage in stages:
-            if isinstance(stage, Consistent):
-                self.warn(stage.remark())
+            if isinstance(stage, ConsistencyStage):
+                self.warn(stage.summary())
 
     def whole(self, solve: Callable[[Tensor], Tensor]) -> Iterator[NDArray[Any]]:
         """Read the whole picture, (1, C, h, w), turn it into the result, (1, C, H, W), and give that in rows."""
-        before, spec = self.source.frame, self.spec
+        before, spec = self.source.spec, self.spec
         buffer = RowBuffer(self.source, self.warn)
         with torch.inference_mode(False):  # an iteration may need gradients
             x = solve(self._read(buffer, Region(0, before.height, 0, before.width)).clone())

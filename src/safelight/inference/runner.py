@@ -189,7 +189,7 @@ class Runner:
         Raises:
             SizeError: The size asked for does not suit the picture.
         """
-        before, output = source.frame, self.task.output
+        before, output = source.spec, self.task.output
         w, h = self.size(before.width, before.height)
         notes = [*before.warnings]
         if (

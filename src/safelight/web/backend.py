@@ -83,7 +83,7 @@ class LocalBackend:
 
     def __init__(self, limits: ServerLimits) -> None:
         self._limits = limits
-        self._decoder = image.Decoder(workers=2, patience=PATIENCE, memory=MOST_TO_DECODE)
+        self._decoder = image.Decoder(workers=2, timeout=PATIENCE, memory=MOST_TO_DECODE)
         self._own = threading.local()  # what is ready in a thread: networks are not shared between them
 
     def open(self) -> None:
@@ -103,23 +103,23 @@ class LocalBackend:
         ask = job.ask
         pictures = {name: tuple(self.picture(file) for file in files) for name, files in ask.pictures.items()}
         restorer = self._restorer(ask, with_pictures(ask, pictures))
-        if batch.iterates(restorer):
-            batch.observe(restorer, job.observe)
+        if batch.is_iterative(restorer):
+            batch.set_observer(restorer, job.observe)
         began = time.monotonic()
         warnings: list[str] = []
         with self._decoder.open(ask.picture, max_pixels=self._limits.pixels) as rows:
-            frame, bands = restorer.stream(rows, job.progress, warnings.append)
-            format = ask.format or batch.written(frame.format)  # noqa: A001
+            spec, bands = restorer.stream(rows, job.progress, warnings.append)
+            format = ask.format or batch.result_format(spec.format)  # noqa: A001
             if not ask.keep_metadata:
-                frame = replace(frame, exif=None, xmp=None)
+                spec = replace(spec, exif=None, xmp=None)
             file = io.BytesIO()
-            warnings[:0] = image.write_rows(frame, bands, file, format=format, quality=ask.quality)
+            warnings[:0] = image.write_rows(spec, bands, file, format=format, quality=ask.quality)
         if job.cut:
             most = self._limits.seconds
             warnings.append(f"ended after {most:g} s, the most that this server allows: this is the best so far")
-        described = restorer.describe() if isinstance(restorer, inference.Runner) else batch.name_of(restorer)
+        described = restorer.describe() if isinstance(restorer, inference.Runner) else batch.restorer_name(restorer)
         return JobResult(
-            content=file.getvalue(), format=format, size=(frame.width, frame.height), method=described,
+            content=file.getvalue(), format=format, size=(spec.width, spec.height), method=described,
             seconds=time.monotonic() - began, warnings=tuple(warnings),
         )  # fmt: skip
 
@@ -130,7 +130,7 @@ class LocalBackend:
             DecodeError: It is no picture, is broken, or has too many pixels.
         """
         with self._decoder.open(file, max_pixels=self._limits.pixels) as rows:
-            return image.picture_of(rows.frame, rows.read(rows.frame.height))
+            return image.picture_of(rows.spec, rows.read(rows.spec.height))
 
     def _restorer(self, ask: TaskRequest, settings: InferenceRequest) -> batch.Restorer:
         """Make the method ready, or take one that is."""

@@ -70,7 +70,7 @@ class JobQueue:
         self._closing = False
         # These processes look at headers when pictures come; the maker's decode them when their turn comes: pictures
         # that wait keep no process.
-        self._porter = image.Decoder(workers=2, patience=PATIENCE, memory=MOST_TO_DECODE)
+        self._porter = image.Decoder(workers=2, timeout=PATIENCE, memory=MOST_TO_DECODE)
         self.maker: Backend = LocalBackend(limits) if maker is None else maker
         cores = torch.get_num_threads()
         lanes: list[tuple[Lane, int]]
@@ -174,13 +174,13 @@ class JobQueue:
             Refusal: 413: it has too many pixels.
         """
         with self._porter.open(content, max_pixels=2**62) as rows:
-            frame = rows.frame
-        if frame.width * frame.height > self.limits.pixels:
+            spec = rows.spec
+        if spec.width * spec.height > self.limits.pixels:
             raise RequestError(
                 413,
-                f"expected at most {self.limits.pixels:,} pixels, got {frame.width:,} x {frame.height:,}; shrink it",
+                f"expected at most {self.limits.pixels:,} pixels, got {spec.width:,} x {spec.height:,}; shrink it",
             )
-        return frame
+        return spec
 
     def put(self, ask: TaskRequest, held: HeldRoom, *, lane: Lane | None = None) -> ServerJob:
         """Look at what is asked for, and let it wait for its turn. It takes a moment: not for the event loop.
@@ -194,19 +194,19 @@ class JobQueue:
             Refusal: 413: pictures are too large; 422: it can't be meant; 503: there is no room.
             DecodeError: A file is no picture.
         """
-        frame = self.look(ask.picture)
-        pixels = frame.width * frame.height
+        spec = self.look(ask.picture)
+        pixels = spec.width * spec.height
         for files in ask.pictures.values():
             for file in files:
                 seen = self.look(file)
                 pixels += seen.width * seen.height
-        width, height = self._size(ask, frame)
+        width, height = self._size(ask, spec)
         if width * height > self.limits.made:
             raise RequestError(
                 413, f"expected a result of at most {self.limits.made:,} pixels, got {width:,} x {height:,}; "
                 "take a smaller scale or picture",
             )  # fmt: skip
-        batch.check_sides((width, height), ask.format or batch.written(frame.format))
+        batch.check_sides((width, height), ask.format or batch.result_format(spec.format))
         pixels += width * height
         slow = pixels > _LARGE or (ask.card is not None and ask.card.method.iterates)
         fit: Lane = "slow" if slow else "small" if pixels <= _SMALL else "quick"
@@ -226,11 +226,11 @@ class JobQueue:
         return job
 
     @staticmethod
-    def _size(ask: TaskRequest, frame: image.ImageSpec) -> tuple[int, int]:
+    def _size(ask: TaskRequest, spec: image.ImageSpec) -> tuple[int, int]:
         if ask.card is None:
-            return frame.width, frame.height
+            return spec.width, spec.height
         task = tasks.find(ask.card.task if ask.settings.task is None else ask.settings.task)
-        return inference.size_of(ask.card, task, ask.settings, frame.width, frame.height)
+        return inference.size_of(ask.card, task, ask.settings, spec.width, spec.height)
 
     # --- jobs that are fetched later ---
 

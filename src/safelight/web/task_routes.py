@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 
 from safelight import batch
 from safelight.media import image
-from safelight.media.image.formats import HEAD, sniff
+from safelight.media.image.formats import SNIFF_BYTES, sniff
 from safelight.web import openapi, uploads
 from safelight.web.errors import GONE, RequestError, raise_told
 from safelight.web.job import HeldRoom, JobResult, ServerJob
@@ -177,7 +177,7 @@ class _Work:
 
 def _accepted(ask: TaskRequest, accept: str | None) -> TaskRequest:
     """Take the format of the answer from the Accept header, where the picture's own won't do."""
-    own = batch.written(sniff(ask.picture[:HEAD]))
+    own = batch.result_format(sniff(ask.picture[:SNIFF_BYTES]))
     chosen = acceptable(accept, own)
     return ask if chosen == own else replace(ask, format=chosen)
 

@@ -1,4 +1,4 @@
-"""What goes between the caller, the process that drives Ray, and the actors."""
+"""Messages between the caller, the process that drives Ray, and the actors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from safelight.batch.outcomes import Outcome
 from safelight.batch.outputs import FileJob
-from safelight.batch.processing import Files
+from safelight.batch.processing import FileSettings
 from safelight.batch.remote import RemotePath
 from safelight.engine.device import DeviceError
 from safelight.inference.runner import InferenceRequest
@@ -16,19 +16,19 @@ LOCAL = "local"  # as an address: start Ray on this machine
 
 
 class ClusterError(DeviceError):
-    """The cluster can't be used, or is lost; one line."""
+    """The cluster can't be used, or was lost; the message is one line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteJob:
-    """One picture: its job, and where its files are if that is behind a URL.
+class ClusterTask:
+    """One picture for the cluster: its job, and its remote files.
 
     Attributes:
-        job: its paths are absolute, so that they mean the same on every machine; a file behind a URL has none.
-        input: how the caller calls the input.
-        output: how the caller calls the output.
-        source: the input, if it is behind a URL.
-        target: the output, if it is behind a URL.
+        job: paths are absolute, so that they mean the same on every machine; remote files have none.
+        input: the caller's name of the input.
+        output: the caller's name of the output.
+        source: the input, if it is remote.
+        target: the output, if it is remote.
     """
 
     job: FileJob
@@ -38,18 +38,18 @@ class RemoteJob:
     target: RemotePath | None = None
 
     def named(self, outcome: Outcome) -> Outcome:
-        """Let an outcome of the job speak of the files as the caller does."""
+        """Return the outcome with the caller's names of the files."""
         return replace(outcome, input=self.input, output=self.output)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pool:
-    """Where and with how many actors.
+class WorkerPool:
+    """Which cluster, and how many workers on it.
 
     Attributes:
         address: of the cluster, as ``ray.init`` takes it, or ``local``.
-        workers: actors; None takes as many as the cluster has room for.
-        cpus: of each actor: its threads.
+        workers: number of workers; None takes as many as the cluster has room for.
+        cpus: CPUs, and threads, of each worker.
     """
 
     address: str = LOCAL
@@ -58,25 +58,25 @@ class Pool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """What every actor needs to know.
+class WorkerConfig:
+    """Configuration of every worker of a run.
 
     Attributes:
         card: the method's id, or ``fix``.
-        settings: what the user asks for; a file of weights has the same path on every machine.
+        request: what the user asks for; a weights file has the same path on every machine.
         files: how files are read and written.
-        preview: check the pictures, do nothing.
-        cpus: threads of an actor.
-        version: of Safelight, the same on every machine.
-        mark: of this run, part of the names of its temporary files.
-        witness: a file in the folder of results: a machine that does not see it would write into a folder of its own.
+        preview: check the pictures without processing them.
+        cpus: threads of a worker.
+        version: of Safelight; must be the same on every machine.
+        run_id: part of the names of this run's temporary files.
+        folder_marker: a file in the output folder; a machine that does not see it does not share the folder.
     """
 
     card: str
-    settings: InferenceRequest
-    files: Files
+    request: InferenceRequest
+    files: FileSettings
     preview: bool
     cpus: int
     version: str
-    mark: str
-    witness: Path | None = None
+    run_id: str
+    folder_marker: Path | None = None

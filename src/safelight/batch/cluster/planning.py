@@ -1,4 +1,4 @@
-"""Which pictures, and where each result goes: as in a local batch, and with URLs."""
+"""Input discovery and output planning for a cluster: as in a local batch, and with URLs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from safelight.batch import remote
-from safelight.batch.cluster.messages import RemoteJob
+from safelight.batch.cluster.messages import ClusterTask
 from safelight.batch.inputs import STREAM, BatchError, Source, expand, is_picture_name
 from safelight.batch.outputs import FileJob, OnExist
 from safelight.batch.outputs import plan as plan_jobs
@@ -19,20 +19,20 @@ from safelight.media.image.picture import shown
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterPlan:
-    """What ``plan`` found.
+    """The tasks of a run, and its output folder.
 
     Attributes:
-        errands: in the order of the inputs.
-        folder: in which the tree of the results is kept, if it is one of this machine.
-        url: of the results, where they are behind one.
-        passed_over: files in folders that are hidden or whose names are no picture's.
-        existing: the results behind ``url`` that are there already, by name.
+        tasks: in the order of the inputs.
+        folder: local output folder, if any.
+        url: remote output folder, if any.
+        ignored: number of files in folders that are hidden or have no picture suffix.
+        existing: names of the files that exist below ``url``.
     """
 
-    errands: tuple[RemoteJob, ...]
+    tasks: tuple[ClusterTask, ...]
     folder: Path | None = None
     url: str | None = None
-    passed_over: int = 0
+    ignored: int = 0
     existing: frozenset[str] = frozenset()
 
 
@@ -45,21 +45,21 @@ def plan(
     on_exist: OnExist,
     listed: Sequence[Path] = (),
 ) -> ClusterPlan:
-    """Give every picture its output.
+    """Assign an output to every picture.
 
-    Without a URL, all is as ``batch.expand`` and ``batch.plan`` have it. With one, ``out`` is a folder or a URL that
-    stands for a folder, in which the tree of the inputs is kept.
+    Without a URL this is ``batch.expand`` and ``batch.plan``. With one, ``out`` is a folder, or the URL of a folder,
+    in which the inputs' relative paths are kept.
 
     Args:
         inputs: files, folders, patterns and URLs of files or folders.
         out: as the user typed it.
-        tag: what marks a result beside its input, such as ``x4``.
-        format: a format for all results.
+        tag: suffix of the name of a result next to its input, such as ``x4``.
+        format: one format for all results, or None.
         on_exist: what to do with an output that exists.
-        listed: names out of a list, as ``read_list`` gives them.
+        listed: names from a list, as ``read_list`` returns them.
 
     Raises:
-        BatchError: the inputs and the output do not go together, or a URL can't be listed.
+        BatchError: the inputs and the output can't be combined, or a URL can't be listed.
     """
     if STREAM in inputs or out == STREAM:
         raise BatchError("expected files, folders or URLs with --cluster, got - (a pipe); leave --cluster out")
@@ -69,17 +69,17 @@ def plan(
         if out is None:
             raise BatchError("expected -o FOLDER or URL for inputs behind a URL, got none; name one")
         return _plan_urls(inputs, out=out, format=format, on_exist=on_exist, listed=listed)
-    found = expand(inputs, listed=listed, leave_out=None if out is None else Path(out))
+    found = expand(inputs, listed=listed, exclude=None if out is None else Path(out))
     jobs = plan_jobs(found, out=out, tag=tag, format=format, on_exist=on_exist)
     folder = None if out is None or found.single else Path(out)
-    return ClusterPlan(errands=tuple(map(_errand, jobs)), folder=folder, passed_over=found.passed_over)
+    return ClusterPlan(tasks=tuple(map(_task, jobs)), folder=folder, ignored=found.ignored)
 
 
-def _errand(job: FileJob) -> RemoteJob:
+def _task(job: FileJob) -> ClusterTask:
     assert job.source.path is not None
     assert job.output is not None
     if _absolute(job.source.path) == _absolute(job.output):
-        # Its result may be there when a lost worker's files are done again, and would be enlarged a second time.
+        # When a lost worker's files are processed again, its result would be enlarged a second time.
         raise BatchError(
             f"expected an output that is not the input with --cluster, got {shown(job.output)} for both; choose "
             "another with -o"
@@ -88,9 +88,9 @@ def _errand(job: FileJob) -> RemoteJob:
         job,
         source=replace(job.source, path=_absolute(job.source.path)),
         output=_absolute(job.output),
-        twin=None if job.twin is None else _absolute(job.twin),
+        case_variant=None if job.case_variant is None else _absolute(job.case_variant),
     )
-    return RemoteJob(job=placed, input=job.source.name, output=str(job.output))
+    return ClusterTask(job=placed, input=job.source.name, output=str(job.output))
 
 
 def _absolute(path: Path) -> Path:
@@ -102,7 +102,7 @@ def _absolute(path: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class _Input:
-    """A source, and its place if it is behind a URL."""
+    """A source, and its remote path if it has one."""
 
     source: Source
     place: RemotePath | None = None
@@ -113,12 +113,12 @@ class _Input:
 
     @property
     def key(self) -> str:
-        """Equal for two names of one file."""
+        """A key that is equal for two names of one file."""
         return self.name if self.source.path is None else os.path.realpath(self.source.path)
 
 
 class _Results:
-    """The folder of results: names the outputs, and knows which are there or spoken for."""
+    """The output folder: names the outputs, and knows which names exist or are taken."""
 
     def __init__(self, out: str, inputs: Mapping[str, _Input], *, rename: bool) -> None:
         self.out, self.inputs, self.rename = out, inputs, rename
@@ -126,10 +126,10 @@ class _Results:
         self.taken: dict[str, _Input] = {}
         self.existing = frozenset[str]()
         if self.url is not None:
-            self.existing = frozenset(place.name for place, _ in remote.find(out))
+            self.existing = frozenset(place.name for place, _ in remote.list_files(out))
 
     def place(self, item: _Input, below: PurePosixPath) -> tuple[PurePosixPath, str, RemotePath | None]:
-        """Return the place below the folder that a result gets, the caller's name for it, and its place in a store."""
+        """Return a result's path below the folder, the caller's name for it, and its remote path."""
         n, candidate = 1, below
         while True:
             target = None if self.url is None else remote.join(self.out, candidate)
@@ -161,10 +161,10 @@ def _plan_urls(
     if is_picture_name(Path(out)) and not Path(out).is_dir():
         raise BatchError(f"expected a folder for the results, got {shown(out)}; name a folder")
     found: dict[str, _Input] = {}
-    passed_over = 0
+    ignored = 0
     for item in _search(inputs, listed, out):
         if isinstance(item, int):
-            passed_over += item
+            ignored += item
         else:
             found.setdefault(item.key, item)
     if not found:
@@ -173,7 +173,7 @@ def _plan_urls(
             f"{', '.join(map(shown, inputs))}; check the name or the folder"
         )
     results = _Results(out, found, rename=on_exist == "rename")
-    errands: list[RemoteJob] = []
+    tasks: list[ClusterTask] = []
     for item in found.values():
         source = item.source
         candidate, name, target = results.place(item, PurePosixPath(source.tree).with_suffix(_suffix(source, format)))
@@ -183,27 +183,27 @@ def _plan_urls(
             format=image.format_of(Path(candidate)),
             on_exist=on_exist,
         )
-        errands.append(RemoteJob(job=job, input=item.name, output=name, source=item.place, target=target))
+        tasks.append(ClusterTask(job=job, input=item.name, output=name, source=item.place, target=target))
     return ClusterPlan(
-        errands=tuple(errands), folder=Path(out) if results.url is None else None, url=results.url,
-        passed_over=passed_over, existing=results.existing,
+        tasks=tuple(tasks), folder=Path(out) if results.url is None else None, url=results.url,
+        ignored=ignored, existing=results.existing,
     )  # fmt: skip
 
 
 def _search(inputs: Sequence[str], listed: Sequence[Path], out: str) -> Iterator[_Input | int]:
-    """Find the pictures under files, folders and URLs, and count what is passed over."""
+    """Yield the pictures under files, folders and URLs, and numbers of ignored files."""
     here = [text for text in inputs if not remote.is_url(text)]
     if here or listed:
-        leave_out = None if remote.is_url(out) else Path(out)
-        local = expand(here, listed=listed, leave_out=leave_out, may_be_none=True)
+        exclude = None if remote.is_url(out) else Path(out)
+        local = expand(here, listed=listed, exclude=exclude, allow_empty=True)
         yield from map(_Input, local.sources)
-        yield local.passed_over
+        yield local.ignored
     results = out.rstrip("/") + "/"
     for text in inputs:
         if not remote.is_url(text):
             continue
-        inside = not text.startswith(out)  # earlier results are no inputs, unless it is them that are meant
-        for place, tree in remote.find(text):
+        inside = not text.startswith(out)  # earlier results are not inputs, unless they are given as such
+        for place, tree in remote.list_files(text):
             if inside and place.name.startswith(results):
                 continue
             if not is_picture_name(Path(tree)) or any(part.startswith(".") and part != ".." for part in tree.parts):
@@ -217,7 +217,7 @@ def _search(inputs: Sequence[str], listed: Sequence[Path], out: str) -> Iterator
 
 
 def _suffix(source: Source, format: str | None) -> str:  # noqa: A002
-    """As in a local batch: a result has its input's format, but a GIF becomes a PNG, as does a name of no format."""
+    """Return a result's suffix as in a local batch: its input's, but PNG for GIF and for names without a format."""
     if format is not None:
         return image.FORMATS[format][0]
     suffix = source.tree.suffix

@@ -1,4 +1,4 @@
-"""The caller's side: what needs no work is told at once, the rest goes to the process that drives Ray."""
+"""The caller's side: yields skipped and failed jobs at once, and sends the rest to the process that drives Ray."""
 
 from __future__ import annotations
 
@@ -21,42 +21,42 @@ from typing import IO, Any
 import safelight
 from safelight import tasks
 from safelight.batch import remote
-from safelight.batch.cluster.messages import ClusterError, Order, Pool, RemoteJob
+from safelight.batch.cluster.messages import ClusterError, ClusterTask, WorkerConfig, WorkerPool
 from safelight.batch.cluster.planning import ClusterPlan
-from safelight.batch.manifest import Manifest, Stamp
+from safelight.batch.manifest import FileFingerprint, Manifest
 from safelight.batch.outcomes import Outcome, failed, skipped
-from safelight.batch.outputs import tidy
-from safelight.batch.processing import Files, admit
+from safelight.batch.outputs import remove_leftovers
+from safelight.batch.processing import FileSettings, check_job
 from safelight.inference.runner import InferenceRequest
 from safelight.media import image
 from safelight.media.image.picture import shown
 
-_PATIENCE = 40.0  # seconds that the process that drives Ray has to end; it takes itself 30 at most
-_TICK = 0.2  # seconds between two looks whether the user wants to stop
+_PATIENCE = 40.0  # seconds that the driver process may take to end; it allows itself 30
+_TICK = 0.2  # seconds between two calls of ``check``
 
 
 def run(
     plan: ClusterPlan,
     *,
     card: str,
-    settings: InferenceRequest,
-    files: Files,
-    pool: Pool,
+    request: InferenceRequest,
+    files: FileSettings,
+    pool: WorkerPool,
     manifest: Manifest | None = None,
     preview: bool = False,
     check: Callable[[], None] = lambda: None,
 ) -> Generator[Outcome]:
-    """Do all errands on the cluster and yield their outcomes as they come: each exactly once, in no order.
+    """Run all tasks on the cluster and yield their outcomes as they arrive: each exactly once, in any order.
 
     Args:
-        plan: What ``plan`` gave.
+        plan: As ``plan`` returned it.
         card: The method's id.
-        settings: What the user asks for.
+        request: What the user asks for.
         files: How files are read and written.
-        pool: Where, and with how many actors.
-        manifest: Of the folder of results, if it is one of this machine: what is done is noted in it.
-        preview: Check the pictures, do nothing.
-        check: Called several times a second; raises what shall end the work, such as KeyboardInterrupt.
+        pool: Which cluster, and how many workers.
+        manifest: Of a local output folder: results are recorded in it.
+        preview: Check the pictures without processing them.
+        check: Called several times a second; may raise an exception, such as KeyboardInterrupt, to end the run.
 
     Raises:
         ClusterError: The cluster can't be reached, is lost, or its machines can't do the work.
@@ -64,84 +64,84 @@ def run(
     """
     if importlib.util.find_spec("ray") is None:
         raise ModuleNotFoundError("no ray", name="safelight[cluster]")
-    left: list[RemoteJob] = []
-    stamps: dict[str, Stamp | None] = {}
-    for errand in plan.errands:
+    left: list[ClusterTask] = []
+    fingerprints: dict[str, FileFingerprint | None] = {}
+    for task in plan.tasks:
         check()
-        found = _admit(errand, manifest, plan.existing)
+        found = _check(task, manifest, plan.existing)
         if isinstance(found, Outcome):
             yield found
         else:
             left.append(found[0])
             if found[1] is not None:
-                stamps[errand.output] = found[1]
+                fingerprints[task.output] = found[1]
     if not left:
         return
-    jobs = {errand.output: errand.job for errand in left} if manifest is not None else {}
-    mark = secrets.token_hex(4)
-    weights = settings.weights and Path(os.path.abspath(settings.weights))  # noqa: PTH100 - links stay
-    specs = () if settings.task is None else tasks.find(settings.task).conditions
+    jobs = {task.output: task.job for task in left} if manifest is not None else {}
+    run_id = secrets.token_hex(4)
+    weights = request.weights and Path(os.path.abspath(request.weights))  # noqa: PTH100 - links stay
+    specs = () if request.task is None else tasks.find(request.task).conditions
     named = {
-        spec.name: Path(os.path.abspath(settings.inputs[spec.name]))  # noqa: PTH100 - as above
+        spec.name: Path(os.path.abspath(request.inputs[spec.name]))  # noqa: PTH100 - as above
         for spec in specs
-        if spec.file and settings.inputs.get(spec.name) is not None and Path(settings.inputs[spec.name]).is_file()
+        if spec.file and request.inputs.get(spec.name) is not None and Path(request.inputs[spec.name]).is_file()
     }
-    with _witness(None if preview else plan.folder, mark) as witness:
-        placed = replace(settings, weights=weights, inputs={**settings.inputs, **named})
-        order = Order(
-            card=card, settings=placed, files=files, preview=preview,
-            cpus=pool.cpus, version=safelight.__version__, mark=mark, witness=witness,
+    with _folder_marker(None if preview else plan.folder, run_id) as folder_marker:
+        placed = replace(request, weights=weights, inputs={**request.inputs, **named})
+        config = WorkerConfig(
+            card=card, request=placed, files=files, preview=preview, cpus=pool.cpus,
+            version=safelight.__version__, run_id=run_id, folder_marker=folder_marker,
         )  # fmt: skip
         try:
-            for outcome in _outcomes(pool, order, left, check):
+            for outcome in _outcomes(pool, config, left, check):
                 if manifest is not None and outcome.status == "done":
-                    told = manifest.note(jobs[outcome.output], stamps.get(outcome.output))
+                    told = manifest.record(jobs[outcome.output], fingerprints.get(outcome.output))
                     if told is not None:
                         outcome = replace(outcome, warnings=(*outcome.warnings, told))
                 yield outcome
         finally:
-            # What killed actors left; nobody is at work any more.
+            # Left by killed workers; none is running any more.
             if plan.url is not None:
-                remote.clean(plan.url, mark)
+                remote.clean(plan.url, run_id)
             elif not preview:
-                tidy([errand.job for errand in left])
+                remove_leftovers([task.job for task in left])
 
 
-def _admit(
-    errand: RemoteJob, manifest: Manifest | None, existing: frozenset[str]
-) -> Outcome | tuple[RemoteJob, Stamp | None]:
-    """Tell the outcome of an errand that needs no work, or return it as it is to be done."""
-    job = errand.job
+def _check(
+    task: ClusterTask, manifest: Manifest | None, existing: frozenset[str]
+) -> Outcome | tuple[ClusterTask, FileFingerprint | None]:
+    """Return the outcome of a task that needs no work, or the task to run and the fingerprint of its input."""
+    job = task.job
     try:
-        if errand.target is None:
-            admitted = admit(job, manifest)
-            if admitted.skip is None:
-                return replace(errand, job=admitted.job), admitted.stamp
-            why = admitted.skip
+        if task.target is None:
+            checked = check_job(job, manifest)
+            if checked.skip_reason is None:
+                return replace(task, job=checked.job), checked.fingerprint
+            why = checked.skip_reason
         else:
             if job.source.problem is not None:
                 raise image.DecodeError(job.source.problem)
-            if errand.target.name not in existing or job.on_exist == "overwrite":
-                return errand, None
+            if task.target.name not in existing or job.on_exist == "overwrite":
+                return task, None
             if job.on_exist != "skip":
                 raise image.TargetExistsError(
-                    f"{shown(errand.output)}: expected a new file, got one that exists; "
+                    f"{shown(task.output)}: expected a new file, got one that exists; "
                     "choose another place with -o, or say --on-exist skip, overwrite or rename"
                 )
             why = "exists"
     except Exception as error:
-        return errand.named(failed(job, error, 0.0))
-    outcome = errand.named(skipped(job, why))
-    return replace(outcome, error=f"{shown(errand.output)} {why}")
+        return task.named(failed(job, error, 0.0))
+    outcome = task.named(skipped(job, why))
+    return replace(outcome, error=f"{shown(task.output)} {why}")
 
 
 @contextmanager
-def _witness(folder: Path | None, mark: str) -> Generator[Path | None]:
-    """Leave a file in the folder of results for as long as the work lasts, by which workers know the folder."""
+def _folder_marker(folder: Path | None, run_id: str) -> Generator[Path | None]:
+    """Keep a file in the output folder during the run, by which workers recognise the shared folder."""
     if folder is None:
         yield None
         return
-    path = folder.absolute() / f"{image.TEMPORARY_PREFIX}{mark}-witness{image.TEMPORARY_SUFFIX}"
+    path = folder.absolute() / f"{image.TEMPORARY_PREFIX}{run_id}-marker{image.TEMPORARY_SUFFIX}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -155,8 +155,10 @@ def _witness(folder: Path | None, mark: str) -> Generator[Path | None]:
         path.unlink(missing_ok=True)
 
 
-def _outcomes(pool: Pool, order: Order, errands: Sequence[RemoteJob], check: Callable[[], None]) -> Iterator[Outcome]:
-    with tempfile.TemporaryFile() as log, _driver(log, pool, order, errands) as lines:
+def _outcomes(
+    pool: WorkerPool, config: WorkerConfig, tasks: Sequence[ClusterTask], check: Callable[[], None]
+) -> Iterator[Outcome]:
+    with tempfile.TemporaryFile() as log, _driver(log, pool, config, tasks) as lines:
         ended = False
         while not ended:
             try:
@@ -179,9 +181,9 @@ def _outcomes(pool: Pool, order: Order, errands: Sequence[RemoteJob], check: Cal
 
 @contextmanager
 def _driver(
-    log: IO[bytes], pool: Pool, order: Order, errands: Sequence[RemoteJob]
+    log: IO[bytes], pool: WorkerPool, config: WorkerConfig, tasks: Sequence[ClusterTask]
 ) -> Generator[queue.SimpleQueue[bytes | None]]:
-    """Start the process that drives Ray, and end it with this context; its lines come through the queue, then None."""
+    """Start the process that drives Ray, and end it with this context; yields a queue of its lines, then None."""
     environment = {
         **os.environ,
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -199,13 +201,13 @@ def _driver(
     reader = threading.Thread(target=_read, args=(process.stdout, lines), daemon=True)
     reader.start()
     try:
-        with suppress(BrokenPipeError):  # it died; the end of its lines tells
-            pickle.dump((pool, order, tuple(errands)), process.stdin)
+        with suppress(BrokenPipeError):  # it died; its output ends early
+            pickle.dump((pool, config, tuple(tasks)), process.stdin)
             process.stdin.flush()
         yield lines
     finally:
         with suppress(OSError):
-            process.stdin.close()  # the sign to end, if it has not
+            process.stdin.close()  # tells it to end
         try:
             process.wait(_PATIENCE)
         except subprocess.TimeoutExpired:

@@ -1,7 +1,7 @@
-"""The zip files that ``torch.save`` writes, read strictly: members lie end to end, uncompressed, and fill the file.
+"""Strict reader of the zip files of ``torch.save``: members are uncompressed, contiguous, and fill the file.
 
-So what a file holds is never more than its size, no two readers can see different members, and a cut or a flipped bit
-is noticed. Python's ``zipfile`` checks none of this.
+So the content is never larger than the file, no two readers can see different members, and truncation or a changed bit
+is detected. Python's ``zipfile`` checks none of this.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _CHUNK = 1 << 20
 
 
 class ForeignError(ValueError):
-    """A file that is not what it should be. The message completes "expected ..., got"."""
+    """A file that is damaged or unsupported. The message completes "expected ..., got"."""
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
-    """One member of an archive: its name, and where its bytes lie in the file."""
+class ArchiveMember:
+    """One member of an archive: its name, and the location of its bytes in the file."""
 
     name: str
     start: int
@@ -40,14 +40,14 @@ class Member:
     crc: int
 
 
-def read_members(file: BinaryIO) -> dict[str, Member]:
+def read_members(file: BinaryIO) -> dict[str, ArchiveMember]:
     """List the members of a zip file by name.
 
     Raises:
-        ForeignError: It is cut off, damaged, compressed, encrypted, or holds bytes that belong to no member.
+        ForeignError: It is truncated, damaged, compressed, encrypted, or has bytes that belong to no member.
     """
     count, directory, directory_start = _read_directory(file)
-    found: dict[str, Member] = {}
+    found: dict[str, ArchiveMember] = {}
     position = at = 0
     for _ in range(count):
         if at + _ENTRY.size > len(directory):
@@ -70,13 +70,13 @@ def read_members(file: BinaryIO) -> dict[str, Member]:
         text = _text(name)
         if text in found:
             raise ForeignError("an archive with two members of one name")
-        found[text] = Member(text, data, size, crc)
+        found[text] = ArchiveMember(text, data, size, crc)
     if at != len(directory) or position != directory_start:
         raise ForeignError("an archive with bytes that belong to no member")
     return found
 
 
-def read_member(file: BinaryIO, member: Member) -> bytes:
+def read_member(file: BinaryIO, member: ArchiveMember) -> bytes:
     """Read a member whole, and check its checksum."""
     content = b"".join(_chunks(file, member))
     if zlib.crc32(content) != member.crc:
@@ -84,7 +84,7 @@ def read_member(file: BinaryIO, member: Member) -> bytes:
     return content
 
 
-def verify(file: BinaryIO, member: Member) -> None:
+def verify(file: BinaryIO, member: ArchiveMember) -> None:
     """Check the checksum of a member, a piece at a time."""
     crc = 0
     for chunk in _chunks(file, member):
@@ -121,7 +121,7 @@ def _read_directory(file: BinaryIO) -> tuple[int, bytes, int]:
 
 
 def _check_local(file: BinaryIO, at: int, name: bytes, flags: int, crc: int, size: int) -> tuple[int, int]:
-    """Check a member's own header; say where its data start, and where the next member must."""
+    """Check a member's local header; return the offsets of its data and of the next member."""
     magic, _, own_flags, method, _, _, own_crc, _, own_size, n_name, n_extra = _LOCAL.unpack(
         _read(file, at, _LOCAL.size)
     )
@@ -144,7 +144,7 @@ def _check_local(file: BinaryIO, at: int, name: bytes, flags: int, crc: int, siz
 
 
 def _true_sizes(extra: bytes, size: int, packed: int, start: int) -> tuple[int, int, int]:
-    """Take the numbers that need 64 bits from the extra field."""
+    """Replace values that need 64 bits by those of the extra field."""
     if _HUGE not in (size, packed, start):
         return size, packed, start
     at = 0
@@ -169,7 +169,7 @@ def _text(name: bytes) -> str:
         raise ForeignError("an archive with a member whose name is no text") from None
 
 
-def _chunks(file: BinaryIO, member: Member) -> Iterator[bytes]:
+def _chunks(file: BinaryIO, member: ArchiveMember) -> Iterator[bytes]:
     for start in range(0, member.size, _CHUNK):
         yield _read(file, member.start + start, min(_CHUNK, member.size - start))
 

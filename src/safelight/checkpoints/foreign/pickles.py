@@ -1,8 +1,8 @@
-"""The pickle inside a checkpoint, walked opcode by opcode: it describes tensors, and nothing in it is ever called.
+"""Interpreter of the pickle in a checkpoint: it only describes tensors, and never calls anything.
 
-A pickle is a program for a stack machine, and unpickling runs it. Here a few opcodes are known, those that
-``torch.save`` writes for dictionaries of tensors, and a few names, each with a meaning of ours. Anything else ends the
-reading. (The opcodes are documented in Python's ``pickletools``.)
+A pickle is a program for a stack machine, and unpickling executes it. This interpreter supports only the opcodes that
+``torch.save`` writes for dictionaries of tensors, and a few global names with a fixed meaning. Anything else is an
+error. (The opcodes are documented in Python's ``pickletools``.)
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MAX_PICKLE = 1 << 20  # bytes; a network of a thousand layers takes a quarter of
 MAX_INSTRUCTIONS = 300_000  # of which a tensor takes 25
 _MAX_DIMENSIONS = 8
 
-# Torch's names of storages, what a number of it is called, and its bytes.
+# Torch's storage classes, with the name of their data type and its bytes.
 STORAGES = {
     "DoubleStorage": ("float64", 8), "FloatStorage": ("float32", 4), "HalfStorage": ("float16", 2),
     "BFloat16Storage": ("bfloat16", 2), "LongStorage": ("int64", 8), "IntStorage": ("int32", 4),
@@ -27,15 +27,15 @@ STORAGES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Name:
-    """A class or function that a pickle names. It is a name and stays one."""
+class GlobalName:
+    """The name of a class or function in a pickle; it is never imported."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """A row of numbers elsewhere in the file, under a key."""
+    """An array of values elsewhere in the file, under a key."""
 
     dtype: str
     width: int
@@ -45,7 +45,7 @@ class Storage:
 
 @dataclass(frozen=True, slots=True)
 class TensorView:
-    """A tensor: numbers of a storage, from ``offset`` on, in steps of ``stride``."""
+    """A tensor: a strided view of a storage that begins at ``offset``."""
 
     storage: Storage
     offset: int
@@ -54,8 +54,8 @@ class TensorView:
 
 
 @dataclass(frozen=True, slots=True)
-class Walked:
-    """What a pickle describes, where it ends, and the rows of numbers that it speaks of, by their keys."""
+class PickleContents:
+    """The object that a pickle describes, the offset of its end, and its storages by their keys."""
 
     root: object
     end: int
@@ -65,33 +65,33 @@ class Walked:
 _MARK = object()
 
 
-def walk(pickled: bytes) -> object:
-    """Read a pickle: dictionaries, lists, tuples, numbers and text as they are, and every tensor as a ``TensorView``.
+def read_pickle(pickled: bytes) -> object:
+    """Read a pickle of dictionaries, lists, tuples, numbers, text and tensors; tensors become ``TensorView``.
 
     Raises:
-        ForeignError: It is damaged, too long, or would do anything but describe these.
+        ForeignError: It is damaged, too long, or contains anything else.
     """
     if len(pickled) > MAX_PICKLE:
         raise ForeignError(f"a pickle of {len(pickled)} bytes, more than the {MAX_PICKLE} that are read")
-    walked = walk_from(pickled, 0)
+    walked = read_pickle_at(pickled, 0)
     if walked.end != len(pickled):
         raise ForeignError("a pickle with something after its end")
     return walked.root
 
 
-def walk_from(content: bytes, start: int) -> Walked:
-    """Read one pickle out of bytes that may hold more.
+def read_pickle_at(content: bytes, start: int) -> PickleContents:
+    """Read one pickle at an offset of bytes that may contain more.
 
     Raises:
-        ForeignError: As ``walk``.
+        ForeignError: As ``read_pickle``.
     """
     walker = _Walker(content, start)
     root = walker.run()
-    return Walked(root, walker.at, walker.storages)
+    return PickleContents(root, walker.at, walker.storages)
 
 
 def _lengths(value: object) -> tuple[int, ...]:
-    """Accept the shape or the strides of a tensor."""
+    """Check the shape or the strides of a tensor."""
     if not isinstance(value, tuple) or len(value) > _MAX_DIMENSIONS:  # pyright: ignore[reportUnknownArgumentType]
         raise ForeignError("a damaged pickle, or a tensor of an unknown kind")
     lengths = cast("tuple[object, ...]", value)
@@ -101,7 +101,7 @@ def _lengths(value: object) -> tuple[int, ...]:
 
 
 def _flat(pairs: object) -> list[object]:
-    """List the keys and values of a list of pairs, in turn."""
+    """Return the keys and values of a list of pairs, alternating."""
     items: list[object] = []
     for pair in cast("list[object]", pairs) if isinstance(pairs, list) else [None]:
         if not isinstance(pair, list) or len(pair) != 2:  # pyright: ignore[reportUnknownArgumentType]
@@ -120,10 +120,10 @@ class _Walker:
         self.storages: dict[str, Storage] = {}
 
     def run(self) -> object:
-        """Walk to the end and return what the pickle describes.
+        """Interpret the pickle to its end and return the object that it describes.
 
         Raises:
-            ForeignError: An opcode or a name that is not known here, or a pickle that is damaged.
+            ForeignError: An unsupported opcode or name, or a damaged pickle.
         """
         try:
             for _ in range(MAX_INSTRUCTIONS):
@@ -148,29 +148,29 @@ class _Walker:
         return piece
 
     def number(self, form: str) -> Any:  # noqa: ANN401 - the form says
-        """Read a number, in a form of ``struct``."""
+        """Read a number in a format of ``struct``."""
         return struct.unpack(form, self.take(struct.calcsize(form)))[0]
 
     def line(self) -> str:
-        """Read to the end of the line, which is near."""
+        """Read to the end of the line, at most 256 bytes."""
         end = self.pickled.find(b"\n", self.at, self.at + 256)
         if end < 0:
             raise ForeignError("a damaged pickle")
         return self.take(end + 1 - self.at)[:-1].decode()
 
     def pop(self) -> object:
-        """Take the topmost value."""
+        """Pop the topmost value."""
         value = self.stack.pop()
         if value is _MARK:
             raise ForeignError("a damaged pickle")
         return value
 
     def top(self) -> object:
-        """Look at the topmost value."""
+        """Return the topmost value."""
         return self.stack[-1]
 
     def to_mark(self) -> list[object]:
-        """Take all values above the last mark, and the mark."""
+        """Pop all values above the last mark, and the mark."""
         values: list[object] = []
         while (value := self.stack.pop()) is not _MARK:
             values.append(value)
@@ -180,43 +180,43 @@ class _Walker:
     # --- the opcodes --------------------------------------------------------------------------------------------------
 
     def protocol(self) -> None:
-        """Accept the protocol that ``torch.save`` writes."""
+        """Check for the protocol that ``torch.save`` writes."""
         if self.number("<B") != 2:
             raise ForeignError("a pickle of another protocol than torch.save's own")
 
     def push(self, value: object) -> None:
-        """Put a value on the stack."""
+        """Push a value onto the stack."""
         self.stack.append(value)
 
     def text(self) -> None:
-        """A string."""
+        """Push a string."""
         self.push(self.take(self.number("<L")).decode())
 
     def old_text(self, form: str) -> None:
-        """A string of Python 2."""
+        """Push a string of Python 2."""
         self.push(self.take(self.number(form)).decode("ascii"))
 
     def integer(self) -> None:
-        """A whole number of up to 255 bytes."""
+        """Push an integer of up to 255 bytes."""
         self.push(int.from_bytes(self.take(self.number("<B")), "little", signed=True))
 
     def name(self) -> None:
-        """A class or function: known ones only, so a pickle that would call anything else is refused here."""
-        name = Name(f"{self.line()}.{self.line()}")
+        """Push a class or function; only known names are accepted, so pickles that would call others are refused."""
+        name = GlobalName(f"{self.line()}.{self.line()}")
         if name.text not in _NAMES:
             raise ForeignError(f"a pickle that would run {shown(name.text)}; only tensors in dictionaries are read, "
                                "so save it again by torch.save(model.state_dict(), FILE)")  # fmt: skip
         self.push(name)
 
     def storage(self) -> None:
-        """A row of numbers, which lies in the file under the key that the pickle gives.
+        """Push a storage, whose values lie in the file under the key that the pickle gives.
 
-        Before torch 1.6 a sixth value said which part of another row it was; ``None`` for one of its own.
+        Before torch 1.6 a sixth value named the storage that it is a view of; ``None`` for its own.
         """
         match self.pop():
-            case ("storage", Name(text), str(key), str(), int(count)) | (
+            case ("storage", GlobalName(text), str(key), str(), int(count)) | (
                 "storage",
-                Name(text),
+                GlobalName(text),
                 str(key),
                 str(),
                 int(count),
@@ -230,9 +230,9 @@ class _Walker:
                 raise ForeignError("a damaged pickle, or a storage of an unknown kind")
 
     def call(self) -> None:
-        """What unpickling would call is one of three functions, and is understood instead."""
+        """Interpret a call of one of the known functions, without calling it."""
         arguments, function = self.pop(), self.pop()
-        if not isinstance(function, Name) or not isinstance(arguments, tuple):
+        if not isinstance(function, GlobalName) or not isinstance(arguments, tuple):
             raise ForeignError("a damaged pickle")
         match function.text, cast("tuple[object, ...]", arguments):
             case "collections.OrderedDict", ():
@@ -250,13 +250,13 @@ class _Walker:
                 raise ForeignError("a damaged pickle, or a tensor of an unknown kind")
 
     def set_state(self) -> None:
-        """Pass over the attributes of a dictionary, where torch keeps the versions of layers."""
+        """Ignore the attributes of a dictionary, where torch keeps the versions of layers."""
         self.pop()
         if not isinstance(self.top(), dict):
             raise ForeignError("a damaged pickle")
 
     def set_items(self, items: list[object]) -> None:
-        """Fill a dictionary. Keys other than text are passed over: they name no weights, and cost time to hash."""
+        """Set items of a dictionary. Keys other than text are ignored: they name no weights, and take time to hash."""
         target = self.top()
         if not isinstance(target, dict) or len(items) % 2:
             raise ForeignError("a damaged pickle")
@@ -266,28 +266,28 @@ class _Walker:
                 target[key] = value
 
     def set_item(self) -> None:
-        """Fill a dictionary by one."""
+        """Set one item of a dictionary."""
         value, key = self.pop(), self.pop()
         self.set_items([key, value])
 
     def append(self, items: list[object]) -> None:
-        """Lengthen a list."""
+        """Append to a list."""
         target = self.top()
         if not isinstance(target, list):
             raise ForeignError("a damaged pickle")
         cast("list[object]", target).extend(items)
 
     def tuple_of(self, size: int) -> None:
-        """Make a tuple of the topmost values."""
+        """Push a tuple of the topmost values."""
         values = [self.pop() for _ in range(size)]
         self.push(tuple(reversed(values)))
 
     def remember(self, form: str) -> None:
-        """Keep the topmost value under a number."""
+        """Store the topmost value in the memo."""
         self.memo[self.number(form)] = self.top()
 
     def recall(self, form: str) -> None:
-        """Fetch a value that was kept."""
+        """Push a value from the memo."""
         self.push(self.memo[self.number(form)])
 
 

@@ -1,8 +1,8 @@
-"""The process that reads a stranger's checkpoint: ``python -m safelight.checkpoints.foreign.reader_process < FILE``.
+"""The process that parses an untrusted checkpoint: ``python -m safelight.checkpoints.foreign.reader_process < FILE``.
 
-It gets the file as its standard input, already open, and answers with one JSON object: where the tensors lie, or why
-there are none. It gives up its rights first, so that whatever a file does to it stays in it: it can open no file,
-write none, start no process, and has little memory and time.
+It gets the file as its standard input, already open, and answers with one JSON object: the offsets of the tensors, or
+an error. It drops its privileges first, so that a hostile file can do no harm: it can't open or write files or start
+processes, and has little memory and time.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import sys
 from dataclasses import asdict
 from typing import BinaryIO
 
-from safelight.checkpoints.foreign.archive import ForeignError, Member, read_member, read_members, shown, verify
+from safelight.checkpoints.foreign.archive import ArchiveMember, ForeignError, read_member, read_members, shown, verify
 from safelight.checkpoints.foreign.legacy import read_legacy
-from safelight.checkpoints.foreign.pickles import MAX_PICKLE, walk
-from safelight.checkpoints.foreign.state import StoredTensor, find_state, locate
+from safelight.checkpoints.foreign.pickles import MAX_PICKLE, read_pickle
+from safelight.checkpoints.foreign.state import StoredTensor, find_state_dict, locate_tensors
 
 MEMORY = 96 << 20  # bytes of the heap
-SECONDS = 10  # of the processor; a checkpoint of half a gigabyte takes one
+SECONDS = 10  # of CPU time; a checkpoint of half a gigabyte takes one
 
 
-def confine() -> None:
-    """Give up what reading does not need, where the system has such limits (not on Windows)."""
+def drop_privileges() -> None:
+    """Set resource limits to what reading needs, where the system supports them (not on Windows)."""
     try:
         import resource
     except ModuleNotFoundError:
@@ -42,17 +42,17 @@ def confine() -> None:
 
 
 def read(file: BinaryIO) -> dict[str, StoredTensor]:
-    """Find the tensors of a checkpoint, of the present kind or of the one before torch 1.6.
+    """Locate the tensors of a checkpoint, in the current format or in that before torch 1.6.
 
     Raises:
-        ForeignError: It is damaged, or more than tensors.
+        ForeignError: It is damaged, or contains more than tensors.
     """
     file.seek(0)
     return read_archive(file) if file.read(2) == b"PK" else read_legacy(file)
 
 
 def read_archive(file: BinaryIO) -> dict[str, StoredTensor]:
-    """Find the tensors of a zip file, and check the checksums of their numbers.
+    """Locate the tensors of a zip file, and verify the checksums of their values.
 
     Raises:
         ForeignError: As ``read``.
@@ -70,19 +70,19 @@ def read_archive(file: BinaryIO) -> dict[str, StoredTensor]:
         raise ForeignError("numbers in the byte order of another processor")
     if members[pickles[0]].size > MAX_PICKLE:
         raise ForeignError(f"a pickle of {members[pickles[0]].size} bytes, more than the {MAX_PICKLE} that are read")
-    places, used = locate(find_state(walk(read_member(file, members[pickles[0]]))), members, folder)
+    places, used = locate_tensors(find_state_dict(read_pickle(read_member(file, members[pickles[0]]))), members, folder)
     for key in used:
         verify(file, members[key])
     return places
 
 
-def _short(file: BinaryIO, member: Member) -> bytes:
+def _short(file: BinaryIO, member: ArchiveMember) -> bytes:
     return read_member(file, member) if member.size <= 16 else b""
 
 
 def main() -> None:
     """Read standard input and answer on standard output."""
-    confine()
+    drop_privileges()
     try:
         answer: dict[str, object] = {"tensors": {name: asdict(p) for name, p in read(sys.stdin.buffer).items()}}
     except ForeignError as error:

@@ -1,4 +1,4 @@
-"""From what a pickle describes to where each tensor's numbers lie in the file, every claim checked against its size."""
+"""Locates the values of each tensor in the file; every length is checked against the file's size."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from safelight.checkpoints.foreign.archive import ForeignError, Member, shown
+from safelight.checkpoints.foreign.archive import ArchiveMember, ForeignError, shown
 from safelight.checkpoints.foreign.pickles import TensorView
 
 MAX_TENSORS = 10_000
-MAX_BYTES = 1 << 30  # of all tensors that are taken; VGG-19 as published has 575 MB
+MAX_BYTES = 1 << 30  # of all tensors together; VGG-19 as published has 575 MB
 
-# Under which name a checkpoint keeps the weights, beside the state of its training. An average comes first.
+# Names under which checkpoints keep the weights, next to the training state. Averaged weights come first.
 WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "network", "net", "generator")
 
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """Where the numbers of a tensor lie: bytes [start, start + size) of the file, of which it is a view."""
+    """Location of a tensor's values: bytes [start, start + size) of the file, of which it is a strided view."""
 
     dtype: str
     start: int
@@ -28,11 +28,11 @@ class StoredTensor:
     stride: tuple[int, ...]
 
 
-def find_state(root: object) -> dict[str, TensorView]:
-    """Find the dictionary of tensors in what a checkpoint holds: all of it, or under one of the usual names.
+def find_state_dict(root: object) -> dict[str, TensorView]:
+    """Find the state dictionary of a checkpoint: the whole content, or under one of the usual names.
 
     Raises:
-        ForeignError: There is none.
+        ForeignError: The checkpoint has none.
     """
     if not isinstance(root, dict):
         raise ForeignError("a pickle of something else than a dictionary of tensors")
@@ -45,16 +45,16 @@ def find_state(root: object) -> dict[str, TensorView]:
     raise ForeignError("a checkpoint without a dictionary of tensors, itself or under " + ", ".join(WRAPPERS))
 
 
-def locate(
-    state: Mapping[str, TensorView], members: Mapping[str, Member], folder: str
+def locate_tensors(
+    state: Mapping[str, TensorView], members: Mapping[str, ArchiveMember], folder: str
 ) -> tuple[dict[str, StoredTensor], set[str]]:
-    """Say where each tensor lies in the file, and in which members of the archive.
+    """Return the location of each tensor in the file, and the members of the archive that are used.
 
-    A tensor may be any view of its storage that has no more numbers than it spans, and together the tensors hold no
-    more than the file: so a tensor of a million million numbers, which is one number seen with strides of 0, is out.
+    A tensor may be any view of its storage that has no more values than it spans, and all tensors together no more than
+    the file: so a tensor of a million million values, which is one value with strides of 0, is refused.
 
     Raises:
-        ForeignError: A tensor lies outside its storage or repeats it, or a storage is not there.
+        ForeignError: A tensor lies outside its storage or repeats it, or a storage is missing.
     """
     if len(state) > MAX_TENSORS:
         raise ForeignError(f"{len(state)} tensors, more than the {MAX_TENSORS} that are read")

@@ -1,13 +1,13 @@
 """Pictures and their files: the only part of Safelight that knows an image library.
 
-`read` gives a `Picture` (pixels at their own depth, upright, with their metadata), `write` puts one into a file
-without ever leaving half of it; `from_any` and `to_kind` serve whoever holds pictures in memory.
-`open_rows` reads a picture in rows, which need never lie in memory whole; a `Decoder` does so in processes of their
-own, which a hostile file may crash, hang or starve without harm.
+`read` returns a `Picture` (pixels at their own depth, upright, with their metadata), `write` writes one atomically;
+`from_any` and `to_kind` convert from and to pictures in memory.
+`open_rows` reads a picture row by row, so that it is never in memory as a whole; a `Decoder` does so in worker
+processes, which a hostile file may crash, block or exhaust without harm.
 
-What is kept: 8 and 16 bits, float (TIFF), alpha, ICC, EXIF, XMP and resolution. Thumbnails are dropped, since they
-show the picture as it was before; so are comments, IPTC, further frames and pages, and gain maps.
-Decoding costs the pixels once; a rotated picture costs one more copy of them for a moment.
+Kept are 8 and 16 bits, float (TIFF), alpha, ICC, EXIF, XMP and resolution. Thumbnails are dropped, since they show the
+picture before it was restored; so are comments, IPTC, further frames and pages, and gain maps.
+Decoding takes the memory of the pixels once; a rotated picture takes one more copy for a moment.
 """
 
 from safelight.media.image.convert import from_any, to_kind
@@ -15,7 +15,7 @@ from safelight.media.image.decoder import Decoder, OpenPicture
 from safelight.media.image.formats import FORMATS, SUFFIXES, format_of
 from safelight.media.image.header import ImageHeader
 from safelight.media.image.jpeg import JpegQuality, jpeg_quality
-from safelight.media.image.output_file import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, clean, write_bytes
+from safelight.media.image.output_file import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, remove_temporary_files, write_bytes
 from safelight.media.image.picture import (
     DamagedError,
     DecodeError,
@@ -53,7 +53,6 @@ __all__ = [
     "Rows",
     "TargetError",
     "TargetExistsError",
-    "clean",
     "conform",
     "encode",
     "format_of",
@@ -63,6 +62,7 @@ __all__ = [
     "picture_of",
     "probe",
     "read",
+    "remove_temporary_files",
     "spec_of",
     "to_depth",
     "to_kind",

@@ -1,7 +1,7 @@
-"""Where each format keeps EXIF and the resolution, in bytes that libvips has encoded.
+"""EXIF and resolution in each container format, inserted into bytes that libvips has encoded.
 
-libvips is told to write neither: it would rewrite EXIF, and claim 25.4 pixels per inch for a picture of unknown
-resolution. XMP and ICC it writes itself.
+libvips does not write them: it would rewrite EXIF, and state 25.4 pixels per inch for a picture of unknown
+resolution. It writes XMP and ICC.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ def _segment(marker: int, body: bytes) -> bytes:
 
 
 def jpeg_head(data: bytes | bytearray, exif: bytes | None, dpi: tuple[float, float] | None) -> bytes | None:
-    """Put a JFIF header, which holds the resolution in whole numbers, and EXIF behind the start of a JPEG file.
+    """Insert a JFIF header, with the resolution in whole numbers, and EXIF at the start of a JPEG file.
 
     Args:
         data: the file, or its first bytes.
-        exif: EXIF to put in, or None.
+        exif: EXIF block to insert, or None.
         dpi: pixels per inch, or None.
 
     Returns:
-        The bytes given, changed; None if there are too few.
+        The changed bytes; None if more bytes are needed.
     """
     if len(data) < 2:
         return None
@@ -61,9 +61,9 @@ def _chunks(
 
 
 def png_head(data: bytes | bytearray, exif: bytes | None, dpi: tuple[float, float] | None) -> bytes | None:
-    """Put an eXIf chunk behind the header of a PNG file, and drop the pHYs chunk of an unknown resolution.
+    """Insert an eXIf chunk after the header of a PNG file, and drop the pHYs chunk of an unknown resolution.
 
-    Arguments and result are as in `jpeg_head`; what comes before the pixels must be there.
+    Arguments and result are as in `jpeg_head`; everything before the pixels is needed.
     """
     parts = [data[:8]]
     for name, start, end in _chunks(data, 8, ">", 4, 1):
@@ -82,22 +82,22 @@ def png_head(data: bytes | bytearray, exif: bytes | None, dpi: tuple[float, floa
 
 @dataclass(frozen=True, slots=True)
 class PngFacts:
-    """What stands before the pixels of a PNG file."""
+    """Metadata before the pixels of a PNG file."""
 
     dpi: tuple[float, float] | None  # libvips says 72 when there is none
     frames: int  # of an animated PNG; libvips doesn't count them
 
 
 def png_facts(read: Callable[[int, int], bytes]) -> PngFacts:
-    """Walk the chunks before the pixels of a PNG file, and refuse a text bomb.
+    """Read the chunks before the pixels of a PNG file, and refuse a decompression bomb.
 
-    libvips inflates every compressed text: 8 MB of file have been seen to take 11 GB and 90 seconds.
+    libvips inflates every compressed text: a file of 8 MB took 11 GB and 90 seconds.
 
     Args:
-        read: gives `length` bytes at `offset`, fewer at the end of the file.
+        read: returns `length` bytes at `offset`, fewer at the end of the file.
 
     Raises:
-        ValueError: there are too many chunks or too much text; the message says what was expected and what came.
+        ValueError: there are too many chunks or too much text; the message says what was expected and what was found.
     """
     dpi, frames, offset, text = None, 1, 8, 0
     for _ in range(_PNG_CHUNKS):
@@ -119,7 +119,7 @@ def png_facts(read: Callable[[int, int], bytes]) -> PngFacts:
 
 
 def _inflated(name: bytes, body: bytes, limit: int) -> int:
-    """Return how many bytes a text chunk inflates to; just over the limit if there are more."""
+    """Return the inflated length of a text chunk in bytes, or slightly more than the limit if it is longer."""
     _, _, rest = body.partition(b"\0")  # the keyword
     if name == b"iTXt":
         if rest[:1] != b"\1":
@@ -141,8 +141,8 @@ def _inflated(name: bytes, body: bytes, limit: int) -> int:
     return count
 
 
-def into_webp(data: bytes, exif: bytes | None, *, width: int, height: int, alpha: bool) -> bytes:
-    """Put an EXIF chunk into a WebP file; a plain file becomes an extended one."""
+def add_webp_exif(data: bytes, exif: bytes | None, *, width: int, height: int, alpha: bool) -> bytes:
+    """Insert an EXIF chunk into a WebP file, which becomes an extended one."""
     if exif is None:
         return data
     chunks = {name: data[start:end] for name, start, end in _chunks(data, 12, "<", 0, 2)}
@@ -156,24 +156,24 @@ def into_webp(data: bytes, exif: bytes | None, *, width: int, height: int, alpha
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
-# AVIF keeps EXIF among its coded data and names its place in a table, so libvips has to make the room: it is given
-# a block of its own form with this mark in a user comment, which the true block then replaces.
+# AVIF keeps EXIF among its coded data and its offset in a table, so libvips has to reserve the room: it is given a
+# placeholder block with this mark in a user comment, which the real block then replaces.
 _MARK = b"room for the EXIF that belongs here"
 
 
-def avif_room(exif: bytes) -> bytes:
-    """Return an EXIF block for libvips to write that makes enough room for the given one."""
+def avif_exif_placeholder(exif: bytes) -> bytes:
+    """Return an EXIF block for libvips to write that reserves enough room for the given one."""
     comment = b"ASCII\0\0\0" + _MARK.ljust(len(exif), b" ")
     ifd0 = struct.pack("<HHHIII", 1, 0x8769, 4, 1, 26, 0)
     inner = struct.pack("<HHHIII", 1, 0x9286, 7, len(comment), 44, 0)
     return _JPEG_PREFIX + b"II*\0" + struct.pack("<I", 8) + ifd0 + inner + comment
 
 
-def into_avif(data: bytes, exif: bytes) -> bytes:
-    """Put EXIF into the room that `avif_room` made, and correct its length in the table of places.
+def fill_avif_placeholder(data: bytes, exif: bytes) -> bytes:
+    """Replace the placeholder of `avif_exif_placeholder` by the EXIF block, and correct its length in the item table.
 
     Raises:
-        ValueError: the room or its entry is not where libvips puts it.
+        ValueError: the placeholder or its table entry is not where libvips puts it.
     """
     mark = data.find(_MARK)
     start = data.rfind(b"II*\0\x08\0\0\0", 0, mark)
@@ -193,7 +193,7 @@ def into_avif(data: bytes, exif: bytes) -> bytes:
 
 
 def _avif_length_entry(data: bytes, first: int) -> int:
-    """Return where the table of places ("iloc", version 0, as libheif writes it) keeps the length of an item.
+    """Return the offset of an item's length in the item table ("iloc", version 0, as libheif writes it).
 
     Raises:
         ValueError: the table has another form, or no item starts at `first`.

@@ -1,4 +1,4 @@
-"""The Python face: whatever holds a picture comes in as a Picture and goes out as the same kind."""
+"""Conversion between Picture and the types of other libraries: numpy, torch, PIL, paths and bytes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safelight.media.image import exif as exif_block
-from safelight.media.image.formats import HEAD, sniff
+from safelight.media.image.formats import SNIFF_BYTES, sniff
 from safelight.media.image.picture import DEPTHS, Depth, Picture, PictureError, to_depth
 from safelight.media.image.reading import cmyk_to_srgb, read, upright
 from safelight.media.image.writing import encode
@@ -39,7 +39,7 @@ def _is_tensor(x: object) -> bool:
 
 
 def from_any(x: object) -> Picture:
-    """Make a Picture of what people hold.
+    """Convert a path, bytes, array, tensor or PIL image to a Picture.
 
     Args:
         x: a path (read from disk), the bytes of a file, a Picture, a PIL image, a numpy array (H, W) or
@@ -47,7 +47,7 @@ def from_any(x: object) -> Picture:
             [0, 1]. Two and four channels end with alpha.
 
     Raises:
-        PictureError: the kind, shape or dtype is none of these; or as `read` says.
+        PictureError: the type, shape or dtype is none of these; or as `read`.
 
     Example:
         >>> from_any(np.zeros((4, 6), np.uint16)).depth
@@ -70,19 +70,19 @@ def from_any(x: object) -> Picture:
 
 
 def to_kind(picture: Picture, like: object) -> Foreign:
-    """Return a picture as the same kind of thing as `like`.
+    """Convert a picture to the type of `like`.
 
     A path or a Picture gives a Picture; bytes give bytes in the same format; a PIL image gives a PIL image with
     the profile, EXIF and resolution in `info`; an array or a tensor gives the same rank and dtype (and device).
-    A gray input whose result has colours gets them.
+    If `like` is gray and the picture has colours, the result has colours.
 
     Raises:
-        PictureError: `like` is none of these, or its kind can't hold the picture.
+        PictureError: `like` is none of these, or its type can't hold the picture.
     """
     if isinstance(like, (Picture, str, Path)):
         return picture
     if isinstance(like, bytes):
-        return encode(picture, sniff(like[:HEAD]) or picture.format or "png")
+        return encode(picture, sniff(like[:SNIFF_BYTES]) or picture.format or "png")
     if isinstance(like, np.ndarray):
         return _to_array(picture, cast("NDArray[Any]", like))
     if _is_pil(like):
@@ -154,7 +154,7 @@ def _from_pil(x: Foreign) -> Picture:
     exif = exif_block.strip_prefix(info.get("exif") or b"") or None
     if exif is not None:
         try:
-            exif = exif_block.settle(exif, width=plain.width, height=plain.height, dpi=None)
+            exif = exif_block.normalize(exif, width=plain.width, height=plain.height, dpi=None)
         except exif_block.MalformedExifError as error:
             exif = None
             notes += (f"EXIF dropped: it is damaged ({error})",)
@@ -164,7 +164,7 @@ def _from_pil(x: Foreign) -> Picture:
         plain,
         icc=icc,
         exif=exif,
-        xmp=exif_block.settle_xmp(xmp.encode() if isinstance(xmp, str) else xmp) if xmp else None,
+        xmp=exif_block.normalize_xmp(xmp.encode() if isinstance(xmp, str) else xmp) if xmp else None,
         dpi=(float(dpi[0]), float(dpi[1])) if dpi else None,
         warnings=notes,
     )
@@ -202,7 +202,7 @@ def _to_pil(picture: Picture, like: Foreign) -> Foreign:
     image = _pil().fromarray(np.ascontiguousarray(array[..., 0] if array.shape[2] == 1 else array))
     exif = picture.exif
     if exif is not None:
-        exif = b"Exif\0\0" + exif_block.settle(exif, width=picture.width, height=picture.height, dpi=picture.dpi)
+        exif = b"Exif\0\0" + exif_block.normalize(exif, width=picture.width, height=picture.height, dpi=picture.dpi)
     facts = {"icc_profile": picture.icc, "exif": exif, "xmp": picture.xmp, "dpi": picture.dpi}
     image.info.update({name: value for name, value in facts.items() if value is not None})
     return image

@@ -1,8 +1,8 @@
 """A process that decodes pictures for a Decoder: ``python -m safelight.media.image.decode_worker BYTES``.
 
-It reads what to do from standard input and answers on standard output (see `pipe`): first that it is ready, then once
-for each message, "close" excepted. It ends when its input does. Its memory is bounded where the system can do that,
-and whatever it dies of, it takes one file with it.
+It reads requests from standard input and answers on standard output (see `worker_protocol`): first that it is ready,
+then once for each request except "close". It exits at the end of its input. Its memory is limited where the system
+supports that. If it crashes, only one file is lost.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any, TypeAlias
 
-from safelight.media.image.header import opened_input
+from safelight.media.image.header import open_image_file
 from safelight.media.image.picture import DecodeError, PictureError
 from safelight.media.image.rows import Rows, rows_of
 from safelight.media.image.vips import libvips
-from safelight.media.image.worker_protocol import MOST_METADATA, PipeError, receive, send, send_spec, take
+from safelight.media.image.worker_protocol import MOST_METADATA, PipeError, receive, receive_bytes, send, send_spec
 
 _Task: TypeAlias = tuple[dict[str, Any], bytes]
 
 
 def main(memory: int) -> None:
-    """Serve until the input ends.
+    """Serve requests until the input ends.
 
     Args:
-        memory: bytes that decoding may take.
+        memory: bytes that decoding may use.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
     answers = FileIO(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a library prints is no answer
+    os.dup2(2, 1)  # output of libraries must not get between the answers
     tasks: SimpleQueue[_Task] = SimpleQueue()
     Thread(target=_listen, args=(FileIO(0, "rb"), tasks), daemon=True).start()
     try:
@@ -43,7 +43,7 @@ def main(memory: int) -> None:
     except PictureError as error:
         send(answers, {"error": type(error).__name__, "text": str(error)})
         return
-    nowhere = os.open(os.devnull, os.O_WRONLY)  # what libraries print about a file from here on, nobody reads
+    nowhere = os.open(os.devnull, os.O_WRONLY)  # output of libraries is discarded from here on
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
     with suppress(PipeError):
@@ -51,11 +51,11 @@ def main(memory: int) -> None:
 
 
 def _listen(stream: RawIOBase, tasks: SimpleQueue[_Task]) -> None:
-    """Pass messages on as they come, and end the process with them, even while a file is being decoded."""
+    """Queue the requests, and exit at their end, even while a file is being decoded."""
     try:
         while True:
             message = receive(stream)
-            tasks.put((message, bytes(take(stream, message["bytes"]))))
+            tasks.put((message, bytes(receive_bytes(stream, message["bytes"]))))
     finally:
         os._exit(0)
 
@@ -84,15 +84,15 @@ def _serve(tasks: SimpleQueue[_Task], answers: RawIOBase) -> None:
                     opened.close()
                 if task["do"] == "open":
                     name = task["name"]
-                    file = opened.enter_context(opened_input(os.fsdecode(data) if task["path"] else data, name))
+                    file = opened.enter_context(open_image_file(os.fsdecode(data) if task["path"] else data, name))
                     rows = rows_of(file, max_pixels=task["max_pixels"], lenient=task["lenient"])
-                    metadata = sum(len(blob or b"") for blob in (rows.frame.icc, rows.frame.exif, rows.frame.xmp))
+                    metadata = sum(len(blob or b"") for blob in (rows.spec.icc, rows.spec.exif, rows.spec.xmp))
                     if metadata > MOST_METADATA:
                         raise DecodeError(
                             f"{name}: expected at most {MOST_METADATA >> 20} MB of metadata, got "
                             f"{metadata / 2**20:.0f} MB; strip it if you trust the file"
                         )
-                    send_spec(answers, rows.frame)
+                    send_spec(answers, rows.spec)
                 elif rows is not None:
                     band = rows.read(task["count"])
                     send(answers, {"bytes": band.nbytes}, band.data.cast("B"))

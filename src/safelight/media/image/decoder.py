@@ -1,4 +1,4 @@
-"""Decoding in processes of its own, so that a hostile file harms nobody: a worker that dies or hangs costs one file."""
+"""Decoding in worker processes, so that a hostile file can do no harm: a crash or a hang costs only that file."""
 
 from __future__ import annotations
 
@@ -14,60 +14,60 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from safelight.media.image.picture import DecodeError, PictureError, name_of
+from safelight.media.image.picture import DecodeError, PictureError, source_name
 from safelight.media.image.reading import DEFAULT_MAX_PIXELS
 from safelight.media.image.spec import ImageSpec
-from safelight.media.image.worker_process import DecodeLimits, Request, WorkerProcess
+from safelight.media.image.worker_process import DecodeLimits, DecodeRequest, WorkerProcess
 from safelight.media.image.worker_protocol import PipeError
 
-_AHEAD = 32 << 20  # bytes of rows that wait to be read, of each file
-_BAND = 1 << 20  # bytes of rows that a worker is asked for at once
+_AHEAD = 32 << 20  # bytes of decoded rows that may wait, for each file
+_BAND = 1 << 20  # bytes of rows per request to a worker
 
 
 class Decoder:
-    """Reads pictures in worker processes, which have limits on time and memory.
+    """Reads pictures in worker processes with limits on time and memory.
 
-    ``workers`` files are decoded at a time, in the order in which they were opened, each until 32 MB of its rows
-    wait. A file keeps its worker until all of its rows are fetched or it is closed: one thread that opens several
-    reads and closes them in the order of opening, or the first ones wait for the last for ever.
+    Up to ``workers`` files are decoded at a time, in the order in which they were opened, each until 32 MB of its rows
+    wait. A file keeps its worker until all its rows are fetched or it is closed: a thread that opens several files has
+    to read and close them in the order of opening, or it waits for ever.
 
-    A process starts when it is needed. Its memory is bounded on Linux, its time everywhere.
+    Processes start on demand. Their memory is limited on Linux, their time on every system.
 
     Example:
         >>> from safelight.media.image import Picture, encode
         >>> file = encode(Picture(pixels=np.zeros((5, 3, 1), np.uint8)), "png")
         >>> with Decoder(workers=1) as decoder, decoder.open(file) as rows:
-        ...     rows.frame.width, rows.read(10).shape
+        ...     rows.spec.width, rows.read(10).shape
         (3, (5, 3, 1))
     """
 
-    def __init__(self, *, workers: int = 2, patience: float = 20.0, memory: int = 1536 << 20) -> None:
-        """Set up; no process starts yet.
+    def __init__(self, *, workers: int = 2, timeout: float = 20.0, memory: int = 1536 << 20) -> None:
+        """Configure the decoder; no process is started yet.
 
         Args:
-            workers: processes, at least one.
-            patience: seconds that a worker may take for a header or for the next rows. Time in which nothing is asked
-                of it, as its reader is slow, does not count.
-            memory: bytes that each may take. 1.5 GiB decode 160 megapixels of JPEG, PNG, TIFF and GIF, standing or
-                lying, and 120 of WebP and 100 of AVIF, which their decoders hold several times.
+            workers: number of processes, at least one.
+            timeout: seconds that a worker may take for a header or for the next rows. Time in which it waits for its
+                reader does not count.
+            memory: bytes that each worker may use. 1.5 GiB decode 160 megapixels of JPEG, PNG, TIFF and GIF in any
+                orientation, 120 of WebP and 100 of AVIF, whose decoders hold several copies.
         """
         self._most = workers
-        self._limits = DecodeLimits(patience, memory)
+        self._limits = DecodeLimits(timeout, memory)
         self._files: SimpleQueue[OpenPicture | None] = SimpleQueue()
-        self._lanes: list[_Lane] = []
+        self._threads: list[_WorkerThread] = []
         self._lock = Lock()
         self._closed = False
 
     def start(self) -> None:
-        """Start all workers now, so that they are ready when the first files come."""
+        """Start all workers now, so that they are ready for the first files."""
         with self._lock:
-            while not self._closed and len(self._lanes) < self._most:
-                self._lanes.append(_Lane(self._files, self._limits))
+            while not self._closed and len(self._threads) < self._most:
+                self._threads.append(_WorkerThread(self._files, self._limits))
 
     def open(
         self, source: str | Path | bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, lenient: bool = False
     ) -> OpenPicture:
-        """Begin to read a picture; returns at once, and what is wrong with the file shows when its rows are used.
+        """Start reading a picture and return at once; errors of the file are raised when its rows are used.
 
         Args:
             source: path, or the bytes of a file.
@@ -75,31 +75,30 @@ class Decoder:
             lenient: as for `open_rows`.
 
         Returns:
-            The rows, to be closed by a ``with`` statement. They are those of `open_rows`, and so are the errors, but
-            that a file on which the decoder dies or hangs gives a DecodeError, and so does one with rows of more than
-            32 MB.
+            The rows; use them in a ``with`` statement. Rows and errors are those of `open_rows`; in addition a file on
+            which the decoder crashes or hangs, or with rows of more than 32 MB, raises a DecodeError.
         """
         file = OpenPicture(source, max_pixels=max_pixels, lenient=lenient)
         with self._lock:
             if self._closed:
                 raise RuntimeError("expected an open Decoder, got a closed one; open files before it is closed")
-            if len(self._lanes) < self._most:
-                self._lanes.append(_Lane(self._files, self._limits))
+            if len(self._threads) < self._most:
+                self._threads.append(_WorkerThread(self._files, self._limits))
             self._files.put(file)
         return file
 
     def close(self) -> None:
-        """End all workers. Files that are still open give the rows that were fetched, and then an error."""
+        """Stop all workers. Files that are still open return the rows that were fetched, and then raise an error."""
         with self._lock:
             self._closed = True
             with suppress(Empty):
                 while True:
                     if file := self._files.get_nowait():
                         file.fail(_closed())
-            for _ in self._lanes:
+            for _ in self._threads:
                 self._files.put(None)
-        for lane in self._lanes:
-            lane.stop()
+        for thread in self._threads:
+            thread.stop()
 
     def __enter__(self) -> Self:
         return self
@@ -113,17 +112,17 @@ def _closed() -> PictureError:
 
 
 class OpenPicture:
-    """A picture that a Decoder reads: its rows, fetched ahead. `Decoder.open` makes it."""
+    """The rows of a picture that a Decoder reads ahead, as `Decoder.open` returns it."""
 
     def __init__(self, source: str | Path | bytes, *, max_pixels: int, lenient: bool) -> None:
-        name = name_of(source)
+        name = source_name(source)
         if not isinstance(source, bytes):
             source = Path(source)
-            with suppress(OSError):  # the folder that we are in is gone, and so is the file
-                source = source.absolute()  # a worker is where this process was when it started
-        self.request = Request(name, source, max_pixels, lenient)
+            with suppress(OSError):  # the current folder was removed, and so was the file
+                source = source.absolute()  # a worker's current folder is that of this process when it started
+        self.request = DecodeRequest(name, source, max_pixels, lenient)
         self._changed = Condition()
-        self._frame: ImageSpec | None = None
+        self._spec: ImageSpec | None = None
         self._bands: deque[NDArray[Any]] = deque()
         self._held = 0  # bytes of them
         self._given = 0  # rows
@@ -132,18 +131,18 @@ class OpenPicture:
     # For the reader
 
     @property
-    def frame(self) -> ImageSpec:
-        """What the picture is; waits for the header.
+    def spec(self) -> ImageSpec:
+        """Size, depth and metadata; waits for the header.
 
         Raises:
             DecodeError: as for `open_rows`.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._frame or self._failure)
-            if self._frame is None:
+            self._changed.wait_for(lambda: self._spec or self._failure)
+            if self._spec is None:
                 assert self._failure is not None
                 raise copy(self._failure)
-            return self._frame
+            return self._spec
 
     def read(self, count: int) -> NDArray[Any]:
         """Return the next rows; waits for them. See `Rows`.
@@ -151,22 +150,22 @@ class OpenPicture:
         Raises:
             DecodeError: as for `open_rows`.
         """
-        frame = self.frame
-        count = min(count, frame.height - self._given)
-        out: NDArray[Any] = np.empty((0, frame.width, frame.bands), frame.dtype)
+        spec = self.spec
+        count = min(count, spec.height - self._given)
+        out: NDArray[Any] = np.empty((0, spec.width, spec.bands), spec.dtype)
         done = 0
         while done < count:
             piece = self._take(count - done)
             if len(piece) == count:
                 return piece
             if not done:
-                out = np.empty((count, frame.width, frame.bands), frame.dtype)
+                out = np.empty((count, spec.width, spec.bands), spec.dtype)
             out[done : done + len(piece)] = piece
             done += len(piece)
         return out
 
     def close(self) -> None:
-        """Fetch no more rows, and drop those that wait."""
+        """Stop decoding, and drop the waiting rows."""
         self.fail(RuntimeError("expected an open picture, got a closed one; read it before it is closed"))
         with self._changed:
             self._bands.clear()
@@ -194,36 +193,36 @@ class OpenPicture:
             self._changed.notify_all()
             return piece
 
-    # For the thread that fetches
+    # For the decoding thread
 
-    def begin(self, frame: ImageSpec) -> None:
-        """Take the header."""
+    def set_spec(self, spec: ImageSpec) -> None:
+        """Set the header that was read."""
         with self._changed:
-            self._frame = frame
+            self._spec = spec
             self._changed.notify_all()
 
-    def has_room(self, size: int) -> bool:
-        """Wait until ``size`` bytes of rows may come; False if none are wanted any more."""
+    def wait_for_room(self, size: int) -> bool:
+        """Wait until ``size`` bytes of rows fit; return False if the picture is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._failure or self._held + size <= _AHEAD)
             return self._failure is None
 
     def put(self, band: NDArray[Any]) -> None:
-        """Take rows."""
+        """Add decoded rows."""
         with self._changed:
             self._bands.append(band)
             self._held += band.nbytes
             self._changed.notify_all()
 
     def fail(self, error: Exception) -> None:
-        """Say why there are no more rows than those that came."""
+        """Set the error that follows the rows added so far."""
         with self._changed:
             self._failure = self._failure or error
             self._changed.notify_all()
 
 
-class _Lane:
-    """A thread that takes files one by one and fetches them from a worker, which it replaces when it is lost."""
+class _WorkerThread:
+    """A thread that decodes files one by one with its worker process, which it replaces when it is lost."""
 
     def __init__(self, files: SimpleQueue[OpenPicture | None], limits: DecodeLimits) -> None:
         self._files = files
@@ -246,7 +245,7 @@ class _Lane:
         self._thread.join()
 
     def _run(self) -> None:
-        with suppress(PictureError):  # it shows again with the first file
+        with suppress(PictureError):  # raised again by the first file
             self._ready_worker()
         while (file := self._files.get()) is not None:
             with self._lock:
@@ -257,43 +256,43 @@ class _Lane:
                 self._serve(file)
             except PipeError:
                 assert self._worker is not None
-                file.fail(DecodeError(f"{file.request.name}: {self._worker.epitaph()}"))
-            except Exception as error:  # its reader has to hear of it, whatever it is
+                file.fail(DecodeError(f"{file.request.name}: {self._worker.failure_message()}"))
+            except Exception as error:  # passed on to the reader
                 file.fail(error)
             with self._lock:
                 self._file = None
         self._drop()
 
     def _serve(self, file: OpenPicture) -> None:
-        if not file.has_room(0):
+        if not file.wait_for_room(0):
             return
-        worker, frame = self._open(file.request)
+        worker, spec = self._open(file.request)
         try:
-            row = frame.width * frame.bands * frame.dtype.itemsize
+            row = spec.width * spec.bands * spec.dtype.itemsize
             if row > _AHEAD:
                 raise DecodeError(
-                    f"{file.request.name}: expected rows of at most {_AHEAD >> 20} MB, got {frame.width:,} pixels in "
+                    f"{file.request.name}: expected rows of at most {_AHEAD >> 20} MB, got {spec.width:,} pixels in "
                     f"{row / 2**20:,.0f} MB; cut the picture into narrower ones first"
                 )
-            file.begin(frame)
-            rest = frame.height
+            file.set_spec(spec)
+            rest = spec.height
             while rest:
                 count = min(rest, max(1, _BAND // row))
-                if not file.has_room(count * row):
+                if not file.wait_for_room(count * row):
                     break
-                file.put(worker.read(frame, count))
+                file.put(worker.read(spec, count))
                 rest -= count
         finally:
             worker.close_file()
 
-    def _open(self, request: Request) -> tuple[WorkerProcess, ImageSpec]:
+    def _open(self, request: DecodeRequest) -> tuple[WorkerProcess, ImageSpec]:
         worker = self._worker
         if worker is not None and worker.alive:
             try:
                 return worker, worker.open(request)
             except PipeError:
                 # It may have been killed while it was idle, or harmed by the file before: this one gets another try.
-                if worker.hung:
+                if worker.timed_out:
                     raise
         worker = self._ready_worker()
         return worker, worker.open(request)
@@ -314,4 +313,4 @@ class _Lane:
         with self._lock:
             worker, self._worker = self._worker, None
         if worker is not None:
-            worker.bury()
+            worker.terminate()

@@ -1,9 +1,9 @@
-"""EXIF: read what matters, make it true again, and carry it between files.
+"""EXIF blocks: read, update for a restored picture, and copy between files.
 
 An EXIF block is a small TIFF file: a header, then directories ("IFDs") of 12-byte entries whose longer values lie
 elsewhere and are named by their offset from the header. libvips rewrites EXIF through libexif, which loses maker
-notes and unknown tags and forgets the colour space; so the block is handled here, and what needs no change keeps
-its bytes and its place (maker notes hold offsets of their own and break when they move).
+notes and unknown tags and forgets the colour space; so the block is handled here, and unchanged parts keep
+their bytes and offsets (maker notes contain offsets and break when they move).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _MOST_BYTES = 16 << 20
 
 
 class MalformedExifError(ValueError):
-    """The block's structure can't be followed."""
+    """The structure of the block is invalid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,8 @@ class _Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """Where an entry's value lies, so that it can be changed in place."""
+class _ValueLocation:
+    """Offset of an entry's value, so that it can be changed in place."""
 
     entry: int  # offset of the 12-byte entry
     kind: int
@@ -77,35 +77,35 @@ def _unpack(order: str, form: str, data: bytes) -> tuple[int, ...]:
         raise MalformedExifError("ends early") from None
 
 
-def _directory(read: Read, order: str, offset: int) -> tuple[dict[int, _Place], int]:
-    """Return the places of a directory's entries by tag, and the offset of the next directory (0: none)."""
+def _directory(read: Read, order: str, offset: int) -> tuple[dict[int, _ValueLocation], int]:
+    """Return the value locations of a directory by tag, and the offset of the next directory (0: none)."""
     (count,) = _unpack(order, "H", read(offset, 2))
     if count > _MOST_ENTRIES:
         raise MalformedExifError("too many entries")
     body = read(offset + 2, 12 * count)
-    places: dict[int, _Place] = {}
+    places: dict[int, _ValueLocation] = {}
     for i in range(count):
         tag, kind, n, value = _unpack(order, "HHII", body[12 * i : 12 * i + 12])
         where = offset + 2 + 12 * i
-        places[tag] = _Place(where, kind, n, where + 8 if _SIZES.get(kind, 8) * n <= 4 else value)
+        places[tag] = _ValueLocation(where, kind, n, where + 8 if _SIZES.get(kind, 8) * n <= 4 else value)
     after = read(offset + 2 + 12 * count, 4)
     return places, _unpack(order, "I", after)[0] if len(after) == 4 else 0
 
 
-def _first(read: Read) -> tuple[str, dict[int, _Place], int]:
+def _first(read: Read) -> tuple[str, dict[int, _ValueLocation], int]:
     head = read(0, 8)
     order = _order(head)
     return order, *_directory(read, order, *_unpack(order, "I", head[4:8]))
 
 
-def _number(read: Read, order: str, place: _Place | None) -> int | None:
+def _number(read: Read, order: str, place: _ValueLocation | None) -> int | None:
     if place is None or place.count < 1 or place.kind not in (_SHORT, _LONG):
         return None
     form = "H" if place.kind == _SHORT else "I"
     return _unpack(order, form, read(place.value, _SIZES[place.kind]))[0]
 
 
-def _ratio(read: Read, order: str, place: _Place | None) -> float | None:
+def _ratio(read: Read, order: str, place: _ValueLocation | None) -> float | None:
     if place is None or place.kind != _RATIONAL:
         return None
     top, bottom = _unpack(order, "II", read(place.value, 8))
@@ -113,12 +113,12 @@ def _ratio(read: Read, order: str, place: _Place | None) -> float | None:
 
 
 def reader(block: bytes) -> Read:
-    """Return random access to a block that is in memory."""
+    """Return a function that reads a block in memory at an offset."""
     return lambda offset, length: block[offset : offset + length]
 
 
 def strip_prefix(block: bytes) -> bytes:
-    r"""Return the block without the "Exif\0\0" that JPEG puts in front."""
+    r"""Return the block without JPEG's prefix "Exif\0\0"."""
     return block.removeprefix(b"Exif\0\0")
 
 
@@ -126,7 +126,7 @@ def orientation(read: Read) -> int:
     """Return the EXIF orientation, 1 to 8; 1 when there is none.
 
     Raises:
-        MalformedExifError: the structure can't be followed.
+        MalformedExifError: the structure is invalid.
     """
     order, places, _ = _first(read)
     value = _number(read, order, places.get(ORIENTATION))
@@ -134,10 +134,10 @@ def orientation(read: Read) -> int:
 
 
 def resolution(read: Read) -> tuple[float, float] | None:
-    """Return the pixels per inch, or None when they are missing or have no unit.
+    """Return the pixels per inch, or None if they are missing or have no unit.
 
     Raises:
-        MalformedExifError: the structure can't be followed.
+        MalformedExifError: the structure is invalid.
     """
     order, places, _ = _first(read)
     unit = _number(read, order, places.get(_RESOLUTION_UNIT)) or 2
@@ -148,32 +148,32 @@ def resolution(read: Read) -> tuple[float, float] | None:
 
 
 def is_camera_raw(read: Read) -> bool:
-    """Tell whether a TIFF file is a camera raw file, whose first directory is only a small preview."""
+    """Return whether a TIFF file is a camera raw file, whose first directory is only a small preview."""
     order, places, _ = _first(read)
     reduced = (_number(read, order, places.get(_NEW_SUBFILE)) or 0) & 1
     return _DNG_VERSION in places or bool(reduced and _SUB_IFDS in places)
 
 
-def settle(block: bytes, *, width: int, height: int, dpi: tuple[float, float] | None) -> bytes:
-    """Make a block tell the truth about an upright picture of the given size.
+def normalize(block: bytes, *, width: int, height: int, dpi: tuple[float, float] | None) -> bytes:
+    """Update a block for an upright picture of the given size.
 
-    Orientation becomes 1, the pixel dimensions and the resolution (where the block names them) those given, and the
-    thumbnail goes. Everything else keeps its bytes and its offset.
+    Sets the orientation to 1, and the pixel dimensions and the resolution, where the block has them, to those given;
+    removes the thumbnail. Everything else keeps its bytes and its offset.
 
     Args:
-        block: the block, without JPEG's prefix.
-        width: pixels.
-        height: pixels.
-        dpi: pixels per inch; None leaves the resolution alone.
+        block: EXIF block, without JPEG's prefix.
+        width: in pixels.
+        height: in pixels.
+        dpi: pixels per inch; None keeps the resolution.
 
     Raises:
-        MalformedExifError: the structure can't be followed.
+        MalformedExifError: the structure is invalid.
     """
     data = bytearray(block)
     read = reader(block)
     order, places, following = _first(read)
     start = _unpack(order, "I", block[4:8])[0]
-    inner: dict[int, _Place] = {}
+    inner: dict[int, _ValueLocation] = {}
     pointer = _number(read, order, places.get(_EXIF_IFD))
     if pointer:
         inner, _ = _directory(read, order, pointer)
@@ -205,7 +205,7 @@ def _put(data: bytearray, offset: int, value: bytes) -> None:
     data[offset : offset + len(value)] = value
 
 
-def _put_number(data: bytearray, order: str, place: _Place, value: int) -> None:
+def _put_number(data: bytearray, order: str, place: _ValueLocation, value: int) -> None:
     if place.count != 1 or place.kind not in (_SHORT, _LONG):
         return
     # A width over 65,535 needs a LONG; both types lie in the entry itself, so the type may change.
@@ -234,9 +234,9 @@ def _erase_thumbnail(data: bytearray, read: Read, order: str, offset: int) -> No
 
 
 def with_resolution(block: bytes | None, dpi: tuple[float, float]) -> bytes:
-    """Return a block that names the resolution: the given one with a first directory at its end, or a new one.
+    """Return a block with the resolution: the given one with a new first directory at its end, or a new block.
 
-    For formats that can hold the resolution nowhere else (WebP, AVIF).
+    For formats that store the resolution only in EXIF (WebP, AVIF).
     """
     order = "<" if block is None else _order(block)
     added = _resolution_entries(order, dpi)
@@ -264,7 +264,7 @@ def _head(order: str) -> bytes:
 
 
 def _pack(entries: list[_Entry] | tuple[_Entry, ...], order: str, base: int) -> bytes:
-    """Lay out one directory at offset `base`, its values and its subdirectories behind it."""
+    """Return the bytes of a directory at offset `base`, followed by its values and subdirectories."""
     table = struct.pack(order + "H", len(entries))
     values = b""
     behind = base + 2 + 12 * len(entries) + 4
@@ -281,7 +281,9 @@ def _pack(entries: list[_Entry] | tuple[_Entry, ...], order: str, base: int) -> 
     return table + bytes(4) + values
 
 
-def _collect(read: Read, order: str, places: dict[int, _Place], skip: frozenset[int], target: str) -> list[_Entry]:
+def _collect(
+    read: Read, order: str, places: dict[int, _ValueLocation], skip: frozenset[int], target: str
+) -> list[_Entry]:
     """Read a directory's entries with their values and known subdirectories, in the byte order of `target`."""
     entries: list[_Entry] = []
     total = 0
@@ -313,10 +315,10 @@ def _swap(value: bytes, kind: int) -> bytes:
 
 
 def from_tiff(read: Read) -> bytes | None:
-    """Gather an EXIF block from a TIFF file's first directory; None when it describes nothing.
+    """Make an EXIF block of a TIFF file's first directory; None if it has no EXIF tags.
 
     Raises:
-        MalformedExifError: the structure can't be followed; also for BigTIFF, whose directories have another form.
+        MalformedExifError: the structure is invalid; also for BigTIFF, whose directories have another form.
     """
     order, places, _ = _first(read)
     entries = _collect(read, order, places, _TIFF_ONLY, order)
@@ -324,13 +326,13 @@ def from_tiff(read: Read) -> bytes | None:
     return _head(order) + _pack(entries, order, 8) if {e.tag for e in entries} - plain else None
 
 
-def into_tiff(file: Sink, block: bytes | None, dpi: tuple[float, float] | None) -> None:
-    """Give a TIFF file a new first directory at its end, with an EXIF block's tags.
+def write_to_tiff(file: Sink, block: bytes | None, dpi: tuple[float, float] | None) -> None:
+    """Append a new first directory with an EXIF block's tags to a TIFF file.
 
     Args:
-        file: the file, little-endian and of one page, as libvips writes it.
-        block: EXIF to put in, or None.
-        dpi: pixels per inch; None writes "no unit", where libvips would claim 25.4 pixels per inch.
+        file: a little-endian TIFF file of one page, as libvips writes it.
+        block: EXIF block to insert, or None.
+        dpi: pixels per inch; None writes "no unit", where libvips would state 25.4 pixels per inch.
     """
 
     def read(offset: int, length: int) -> bytes:
@@ -357,11 +359,11 @@ def into_tiff(file: Sink, block: bytes | None, dpi: tuple[float, float] | None) 
     file.write(struct.pack(order + "I", base))
 
 
-def settle_xmp(xmp: bytes) -> bytes:
+def normalize_xmp(xmp: bytes) -> bytes:
     """Set the orientation that an XMP packet repeats from EXIF to 1, without changing its length.
 
     Example:
-        >>> settle_xmp(b'<rdf:Description tiff:Orientation="6"/>')
+        >>> normalize_xmp(b'<rdf:Description tiff:Orientation="6"/>')
         b'<rdf:Description tiff:Orientation="1"/>'
     """
     return re.sub(rb"(tiff:Orientation\s*(?:=\s*[\"']|>)\s*)[2-8](?=[\"'<\s])", rb"\g<1>1", xmp)

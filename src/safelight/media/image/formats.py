@@ -1,4 +1,4 @@
-"""The formats that are read and written: how each is recognised, and what each can hold."""
+"""File formats that are read and written: how each is recognised, and what each can hold."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ FormatName = Literal["jpeg", "png", "webp", "tiff", "avif", "gif"]
 
 
 @dataclass(frozen=True, slots=True)
-class Ability:
-    """What a format can hold, so that a reduction is known before it happens."""
+class FormatCapabilities:
+    """What a file format can hold, so that losses are known before encoding."""
 
     suffixes: tuple[str, ...]
     loader: str  # libvips' loader, named here so that no other loader can ever be chosen by a file's content
@@ -28,28 +28,28 @@ class Ability:
     quality: int | None = None  # the default of a lossy format
 
 
-# Qualities: chosen so that a single save is hard to see; people who want small files ask for them.
+# Qualities: chosen so that the loss of one save is hard to see.
 # libjpeg stops at 65,500 pixels a side (its own constant), WebP at 16,383 and libvips' AVIF writer at 16,384.
-ABILITIES: Mapping[str, Ability] = MappingProxyType(
+CAPABILITIES: Mapping[str, FormatCapabilities] = MappingProxyType(
     {
-        "jpeg": Ability((".jpg", ".jpeg", ".jpe", ".jfif"), "jpegload", 65_500, 8, alpha=False, quality=95),
-        "png": Ability((".png",), "pngload", 2**31 - 1, 16),
-        "webp": Ability((".webp",), "webpload", 16_383, 8, gray=False, quality=90),
-        "tiff": Ability((".tif", ".tiff"), "tiffload", 2**31 - 1, 16, floats=True),
-        "avif": Ability((".avif",), "heifload", 16_384, 12, gray=False, quality=85),
-        "gif": Ability((".gif",), "gifload", 65_535, 8, gray=False, metadata=False),
+        "jpeg": FormatCapabilities((".jpg", ".jpeg", ".jpe", ".jfif"), "jpegload", 65_500, 8, alpha=False, quality=95),
+        "png": FormatCapabilities((".png",), "pngload", 2**31 - 1, 16),
+        "webp": FormatCapabilities((".webp",), "webpload", 16_383, 8, gray=False, quality=90),
+        "tiff": FormatCapabilities((".tif", ".tiff"), "tiffload", 2**31 - 1, 16, floats=True),
+        "avif": FormatCapabilities((".avif",), "heifload", 16_384, 12, gray=False, quality=85),
+        "gif": FormatCapabilities((".gif",), "gifload", 65_535, 8, gray=False, metadata=False),
     }
 )
 
-FORMATS: Mapping[str, tuple[str, ...]] = MappingProxyType({name: a.suffixes for name, a in ABILITIES.items()})
+FORMATS: Mapping[str, tuple[str, ...]] = MappingProxyType({name: a.suffixes for name, a in CAPABILITIES.items()})
 SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 
-# How many of a file's first bytes `sniff` and `foreign` need: SVG may open with a long comment.
-HEAD = 1024
+# Number of first bytes that `sniff` and `describe_unsupported` need: SVG may begin with a long comment.
+SNIFF_BYTES = 1024
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
-# What people hand over that is not read here, so that the message can say what it is.
+# Formats that are not read, so that the message can name them.
 _FOREIGN = (
     (b"%PDF", "a PDF document"),
     (b"%!PS", "a PostScript document"),
@@ -70,7 +70,7 @@ _FOREIGN = (
 
 
 def sniff(head: bytes) -> FormatName | None:
-    """Name the format that a file's first bytes declare, or None; the file's name plays no part.
+    """Return the format that a file's first bytes declare, or None; the file's name is not used.
 
     Example:
         >>> sniff(b"GIF89a...")
@@ -93,12 +93,12 @@ def sniff(head: bytes) -> FormatName | None:
 
 
 def is_sequence(head: bytes) -> bool:
-    """Tell whether an AVIF file's first bytes declare an animation."""
+    """Return whether an AVIF file's first bytes declare an animation."""
     return b"avis" in _brands(head)
 
 
-def foreign(head: bytes) -> str:
-    """Say in a few words what a file is that `sniff` doesn't know."""
+def describe_unsupported(head: bytes) -> str:
+    """Describe in a few words a file that `sniff` does not recognise."""
     if head[4:8] == b"ftyp":
         heic = _brands(head) & {b"heic", b"heix", b"hevc", b"heim", b"mif1"}
         return "a HEIC picture" if heic else "a video or another ISO media file"
@@ -123,7 +123,7 @@ def _brands(head: bytes) -> set[bytes]:
 
 
 def format_of(path: str | Path) -> str:
-    """Return the format that a file name's suffix asks for, such as "jpeg" for `a.JPG`.
+    """Return the format of a file name's suffix, such as "jpeg" for `a.JPG`.
 
     Raises:
         PictureError: the suffix is missing or unknown; the message lists the known ones.
@@ -141,12 +141,12 @@ def format_of(path: str | Path) -> str:
     raise PictureError(f"{shown(path)}: expected a file name that ends in one of {known}, got {got}; rename the output")
 
 
-def check_format(name: str) -> Ability:
+def check_format(name: str) -> FormatCapabilities:
     """Return what a named format can hold.
 
     Raises:
-        PictureError: there is no such format.
+        PictureError: the format is unknown.
     """
-    if name not in ABILITIES:
-        raise PictureError(f"expected a format out of {', '.join(ABILITIES)}, got {shown(name)}; choose one of them")
-    return ABILITIES[name]
+    if name not in CAPABILITIES:
+        raise PictureError(f"expected a format out of {', '.join(CAPABILITIES)}, got {shown(name)}; choose one of them")
+    return CAPABILITIES[name]

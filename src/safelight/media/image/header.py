@@ -1,4 +1,4 @@
-"""What a file says before any pixel is decoded; nothing here can be made to take much time or memory."""
+"""File headers, read before any pixel is decoded, in bounded time and memory."""
 
 from __future__ import annotations
 
@@ -13,20 +13,27 @@ from typing import BinaryIO, Literal
 
 from safelight.media.image import containers
 from safelight.media.image import exif as exif_block
-from safelight.media.image.formats import ABILITIES, HEAD, FormatName, foreign, is_sequence, sniff
+from safelight.media.image.formats import (
+    CAPABILITIES,
+    SNIFF_BYTES,
+    FormatName,
+    describe_unsupported,
+    is_sequence,
+    sniff,
+)
 from safelight.media.image.jpeg import jpeg_quality
-from safelight.media.image.picture import DamagedError, DecodeError, Depth, name_of
-from safelight.media.image.vips import Vips, failures, libvips, reason, starved
+from safelight.media.image.picture import DamagedError, DecodeError, Depth, source_name
+from safelight.media.image.vips import Vips, failures, is_out_of_memory, libvips, reason
 
 _DEPTHS: dict[str, Depth] = {"uchar": "8-bit", "ushort": "16-bit", "float": "float", "uint": "float"}
-_PLAIN = ("b-w", "grey16", "srgb", "rgb16", "scrgb", "rgb", "multiband")
+_DIRECT_SPACES = ("b-w", "grey16", "srgb", "rgb16", "scrgb", "rgb", "multiband")
 
 Colors = Literal["gray", "rgb", "cmyk", "other"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageHeader:
-    """What a file says about its picture before any pixel is decoded.
+    """Header of a picture file, read without decoding any pixel.
 
     Attributes:
         width: pixels from left to right, upright (after the EXIF rotation).
@@ -42,7 +49,7 @@ class ImageHeader:
         has_exif: there is EXIF.
         has_xmp: there is XMP.
         dpi: pixels per inch, horizontal and vertical, upright, if the file says so.
-        jpeg_quality: 1 to 100, that a JPEG file was saved with, estimated; None for other formats.
+        jpeg_quality: estimated quality of a JPEG file, 1 to 100; None for other formats.
     """
 
     width: int
@@ -62,8 +69,8 @@ class ImageHeader:
 
 
 @dataclass(frozen=True, slots=True)
-class Input:
-    """A file that is open, and the format that its content declares."""
+class ImageFile:
+    """An open file, and the format that its content declares."""
 
     name: str
     handle: BinaryIO
@@ -72,14 +79,14 @@ class Input:
     sequence: bool  # an AVIF animation, whose frames libvips doesn't count
 
     def at(self, offset: int, length: int) -> bytes:
-        """Return `length` bytes at `offset`; not to be used once libvips reads, as it shares the position."""
+        """Return `length` bytes at `offset`; don't use it once libvips reads, which shares the file position."""
         self.handle.seek(offset)
         return self.handle.read(length)
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """A file whose header is read: libvips' image (nothing decoded yet) and the facts."""
+class OpenedImage:
+    """A file whose header is read: libvips' image (not decoded yet) and the metadata."""
 
     image: Vips
     header: ImageHeader
@@ -90,8 +97,8 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
-class _Own:
-    """What is read here and not by libvips, which misses or guesses it."""
+class _ScannedFacts:
+    """Metadata that is read here because libvips ignores or guesses it."""
 
     orientation: int | None = None
     dpi: tuple[float, float] | None = None
@@ -102,32 +109,33 @@ class _Own:
 
 
 @contextmanager
-def opened_input(source: str | Path | bytes, name: str | None = None) -> Generator[Input]:
-    """Open a source and recognise it.
+def open_image_file(source: str | Path | bytes, name: str | None = None) -> Generator[ImageFile]:
+    """Open a source and recognise its format.
 
     Args:
         source: path, or the bytes of a file.
-        name: how messages call it, unless by itself.
+        name: name in messages; by default that of the source.
 
     Raises:
         DecodeError: it is missing, unreadable, empty or of no known format.
     """
-    name = name_of(source) if name is None else name
+    name = source_name(source) if name is None else name
     with _handle(source, name) as handle:
         try:
-            head = handle.read(HEAD)
+            head = handle.read(SNIFF_BYTES)
         except OSError as error:
             raise DecodeError(f"{name}: expected a readable file, got {error.strerror}; check the disk") from None
         if not head:
             raise DecodeError(f"{name}: expected a picture, got an empty file; get a fresh copy")
         found = sniff(head)
         if found is None:
-            known = ", ".join(f.upper() for f in ABILITIES)
+            known = ", ".join(f.upper() for f in CAPABILITIES)
             raise DecodeError(
-                f"{name}: expected a picture ({known}), got {foreign(head)}; convert it to one of these first"
+                f"{name}: expected a picture ({known}), got {describe_unsupported(head)}; "
+                "convert it to one of these first"
             )
         data = source if isinstance(source, bytes) else None
-        yield Input(name, handle, data, found, found == "avif" and is_sequence(head))
+        yield ImageFile(name, handle, data, found, found == "avif" and is_sequence(head))
 
 
 def _handle(source: str | Path | bytes, name: str) -> BinaryIO:
@@ -156,13 +164,13 @@ def _handle(source: str | Path | bytes, name: str) -> BinaryIO:
         raise DecodeError(f"{name}: expected a file name, got one with a NUL in it; check the name") from None
 
 
-def open_header(file: Input, fail_on: Literal["warning", "none"]) -> Opened:
+def open_header(file: ImageFile, fail_on: Literal["warning", "none"]) -> OpenedImage:
     """Read a file's header.
 
     Args:
         file: the open file.
-        fail_on: what stops libvips. "warning" refuses every cut file of every format in the tests and nothing that
-            is whole; the milder "error" lets some damaged JPEG and TIFF files through.
+        fail_on: what stops libvips. "warning" rejects every truncated file of every format in the tests and no intact
+            one; the milder "error" accepts some damaged JPEG and TIFF files.
 
     Raises:
         DecodeError: the header is damaged, or the pixels are of a kind that a Picture doesn't hold.
@@ -172,7 +180,7 @@ def open_header(file: Input, fail_on: Literal["warning", "none"]) -> Opened:
     fields: set[str] = set(image.get_fields())
     bands, kind, stored = int(image.bands), str(image.format), str(image.interpretation)
     alpha = bool(image.hasalpha())
-    colors: Colors = "cmyk" if stored == "cmyk" else "other" if stored not in _PLAIN else "rgb"
+    colors: Colors = "cmyk" if stored == "cmyk" else "other" if stored not in _DIRECT_SPACES else "rgb"
     if colors == "rgb" and bands - alpha == 1:
         colors = "gray"
     known = kind in _DEPTHS or stored == "labs"
@@ -227,37 +235,37 @@ def open_header(file: Input, fail_on: Literal["warning", "none"]) -> Opened:
         dpi=dpi,
         jpeg_quality=own.jpeg_quality,
     )
-    return Opened(image, header, icc or None, exif, xmp or None, tuple(notes))
+    return OpenedImage(image, header, icc or None, exif, xmp or None, tuple(notes))
 
 
-def _scan(file: Input) -> _Own:
+def _scan(file: ImageFile) -> _ScannedFacts:
     if file.format == "png":
         try:
             png = containers.png_facts(file.at)
         except ValueError as error:
             raise DecodeError(f"{file.name}: expected {error}; strip its metadata if you trust the file") from None
-        return _Own(dpi=png.dpi, frames=png.frames)
+        return _ScannedFacts(dpi=png.dpi, frames=png.frames)
     if file.format == "jpeg":
         quality = jpeg_quality(file.at)
-        return _Own(jpeg_quality=None if quality is None else quality.value)
+        return _ScannedFacts(jpeg_quality=None if quality is None else quality.value)
     if file.format != "tiff":
-        return _Own()
+        return _ScannedFacts()
     try:
         raw = exif_block.is_camera_raw(file.at)
         orientation, dpi = exif_block.orientation(file.at), exif_block.resolution(file.at)
     except exif_block.MalformedExifError:
-        return _Own()  # BigTIFF, or damage that libvips will name
+        return _ScannedFacts()  # BigTIFF, or damage that libvips will name
     if raw:
         raise DecodeError(
             f"{file.name}: expected a picture, got a camera raw file; develop it to a TIFF or JPEG file first"
         )
     try:
-        return _Own(orientation, dpi, exif_block.from_tiff(file.at))
+        return _ScannedFacts(orientation, dpi, exif_block.from_tiff(file.at))
     except exif_block.MalformedExifError as error:
-        return _Own(orientation, dpi, note=f"EXIF dropped: it is damaged ({error})")
+        return _ScannedFacts(orientation, dpi, note=f"EXIF dropped: it is damaged ({error})")
 
 
-def _load(file: Input, fail_on: str) -> Vips:
+def _load(file: ImageFile, fail_on: str) -> Vips:
     pyvips = libvips()
     # Warnings that a lenient reading passed over would be taken for the cause of this file's failure.
     pyvips.vips_lib.vips_error_clear()
@@ -272,21 +280,21 @@ def _load(file: Input, fail_on: str) -> Vips:
             source = pyvips.Source.new_from_descriptor(file.handle.fileno())
         else:
             source = pyvips.Source.new_from_memory(file.data)
-        return getattr(pyvips.Image, f"{ABILITIES[file.format].loader}_source")(source, **options)
+        return getattr(pyvips.Image, f"{CAPABILITIES[file.format].loader}_source")(source, **options)
     except failures() as error:
-        raise unreadable(file, error, "a header that does not read", "get a fresh copy") from None
+        raise read_error(file, error, "a header that does not read", "get a fresh copy") from None
 
 
-def unreadable(file: Input, error: Exception, got: str, advice: str) -> DecodeError:
-    """Return the error of a file that libvips doesn't read: damaged, unless memory was short.
+def read_error(file: ImageFile, error: Exception, got: str, advice: str) -> DecodeError:
+    """Return the error for a file that libvips can't read: damaged, unless memory was short.
 
     Args:
         file: the file.
         error: libvips' error.
-        got: what there was instead of an undamaged file.
-        advice: what to do about damage.
+        got: what was found instead of an undamaged file.
+        advice: what to do about the damage.
     """
-    if starved(error):
+    if is_out_of_memory(error):
         return DecodeError(
             f"{file.name}: expected a picture that decodes in the memory there is, got one that needs more "
             f"({reason(error)}); save it as a TIFF file first, which is decoded in strips"

@@ -1,4 +1,4 @@
-"""The quality that a JPEG file was saved with, by its quantisation tables. Nothing here believes what a file says."""
+"""Estimates the quality of a JPEG file from its quantisation tables. Every length in the file is checked."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ Table = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class JpegQuality:
-    """A quality as people know it from the IJG's code (``cjpeg -quality``), on which most programs build.
+    """Quality on the scale of the IJG's code (``cjpeg -quality``), which most programs use.
 
     Attributes:
-        value: 1 to 100: whose table of the luma is nearest to the file's.
-        exact: the file's tables are just those of this quality; otherwise they are of another maker, and the value
-            only says what they are like.
+        value: 1 to 100: the quality whose luma table is nearest to the file's.
+        exact: the file's tables equal those of this quality; otherwise another program made them, and the value is
+            the nearest match.
     """
 
     value: int
@@ -55,13 +55,13 @@ class JpegQuality:
 
 
 def jpeg_quality(read: Callable[[int, int], bytes]) -> JpegQuality | None:
-    """Find the quality that a JPEG file was saved with.
+    """Estimate the quality that a JPEG file was saved with.
 
     Args:
-        read: gives `length` bytes at `offset`, fewer at the end of the file.
+        read: returns `length` bytes at `offset`, fewer at the end of the file.
 
     Returns:
-        None if the tables are missing, broken off or impossible, whatever else may be there.
+        None if the tables are missing, truncated or invalid.
 
     Example:
         >>> from safelight.media.image import Picture, encode
@@ -96,7 +96,7 @@ def jpeg_quality(read: Callable[[int, int], bytes]) -> JpegQuality | None:
 
 
 def _segments(read: Callable[[int, int], bytes]) -> Iterator[tuple[int, bytes]]:
-    """Yield (marker, body) of the segments before the pixels; bodies are cut where no table is so long."""
+    """Yield (marker, body) of the segments before the pixels; bodies are cut to the longest possible table."""
     offset = 2
     for _ in range(_MOST_SEGMENTS):
         head = read(offset, 4)
@@ -122,7 +122,7 @@ def _segments(read: Callable[[int, int], bytes]) -> Iterator[tuple[int, bytes]]:
 
 
 def _tables(body: bytes) -> Mapping[int, Table] | None:
-    """Take a DQT segment apart: tables by their numbers, in the order of rows; None if it is none."""
+    """Parse a DQT segment: tables by their numbers, in row order; None if it is invalid."""
     found: dict[int, Table] = {}
     while body:
         deep, number = body[0] >> 4, body[0] & 15
@@ -141,7 +141,7 @@ def _tables(body: bytes) -> Mapping[int, Table] | None:
 
 
 def _zigzag() -> Table:
-    """List the places, in the order of rows, as they follow one another in a file: along the diagonals, to and fro."""
+    """Return the row-order indices of a block in the zigzag order of a file."""
     places = [(row, column) for row in range(8) for column in range(8)]
     places.sort(key=lambda p: (p[0] + p[1], p[0] if (p[0] + p[1]) % 2 else p[1]))
     return tuple(8 * row + column for row, column in places)

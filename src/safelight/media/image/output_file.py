@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: a temporary file beside the target, flushed, then given its name."""
+"""Atomic file writing: a temporary file next to the target is written, flushed and renamed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ try:
 except ImportError:  # Windows, which removes no file that is open: the lock is not needed there
     fcntl = None
 
-# How unfinished files are named, so that a scan of a folder can pass over them and `clean` can remove them.
+# Names of unfinished files: folder scans ignore them, and `remove_temporary_files` removes them.
 TEMPORARY_PREFIX = ".safelight-"
 TEMPORARY_SUFFIX = ".part"
 _NAME = re.compile(re.escape(TEMPORARY_PREFIX) + "[0-9a-f]{16}" + re.escape(TEMPORARY_SUFFIX))
@@ -30,10 +30,10 @@ Data: TypeAlias = bytes | bytearray | memoryview
 
 
 class Sink(Protocol):
-    """What an encoder writes to. Only TIFF seeks and reads."""
+    """A stream that an encoder writes to. Only TIFF seeks and reads."""
 
     def write(self, data: Data, /) -> int:
-        """Take bytes; return how many were taken."""
+        """Write bytes; return how many were written."""
         ...
 
     def read(self, count: int, /) -> bytes:
@@ -46,14 +46,14 @@ class Sink(Protocol):
 
 
 def write_all(sink: Sink, data: Data) -> None:
-    """Write all of the data, to a sink that may take a part at a time, as unbuffered files do."""
+    """Write all data to a sink that may write only a part at a time, as unbuffered files do."""
     view = memoryview(data)
     while view:
         view = view[sink.write(view) :]
 
 
-class File:
-    """An open file whose troubles are told as those of its target."""
+class OutputFile:
+    """An open file whose errors name the target file."""
 
     def __init__(self, target: Path, descriptor: int) -> None:
         self._target = target
@@ -97,12 +97,12 @@ class File:
 
 
 @contextmanager
-def new_file(target: Path, *, overwrite: bool) -> Generator[File, None, None]:
-    """Open a file that gets its name when the block ends; after an exception nothing is left of it.
+def atomic_file(target: Path, *, overwrite: bool) -> Generator[OutputFile, None, None]:
+    """Open a file that gets its name when the block ends; after an exception it is removed.
 
     Args:
         target: the file; its folder must exist.
-        overwrite: replace a file that exists; otherwise it is never touched, even if it appears meanwhile.
+        overwrite: replace a file that exists; otherwise it is never changed, even if it appears meanwhile.
 
     Raises:
         TargetError: the folder is missing or not writable, the disk is full, or (TargetExistsError) the file exists.
@@ -125,17 +125,17 @@ def new_file(target: Path, *, overwrite: bool) -> Generator[File, None, None]:
 
 
 @contextmanager
-def _temporary(target: Path) -> Generator[tuple[Path, File], None, None]:
-    """Make a temporary file beside the target, and remove what is left of it at the end."""
+def _temporary(target: Path) -> Generator[tuple[Path, OutputFile], None, None]:
+    """Open a temporary file next to the target, and remove it at the end."""
     while True:
         # Short and unlike the target's name, which may itself be as long as the file system allows.
         path = target.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
-        file = File(target, -1)
+        file = OutputFile(target, -1)
         try:
             try:
                 descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
-                file = File(target, descriptor)
-                held = _hold(descriptor) and path.exists()
+                file = OutputFile(target, descriptor)
+                held = _try_lock(descriptor) and path.exists()
             except OSError as error:
                 raise _target_error(target, error) from None
             if held:
@@ -149,8 +149,8 @@ def _temporary(target: Path) -> Generator[tuple[Path, File], None, None]:
                 path.unlink(missing_ok=True)
 
 
-def _hold(descriptor: int) -> bool:
-    """Lock a file against `clean`; False if `clean` has just taken it for a stale one."""
+def _try_lock(descriptor: int) -> bool:
+    """Lock a file against `remove_temporary_files`; False if that is just removing it as a stale one."""
     if fcntl is None:
         return True
     try:
@@ -158,13 +158,13 @@ def _hold(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     except OSError:
-        pass  # a file system without locks, where `clean` gets none either and removes nothing
+        pass  # a file system without locks, where `remove_temporary_files` removes nothing
     return True
 
 
 @contextmanager
-def scratch() -> Generator[File, None, None]:
-    """Open a file without a name in the system's temporary folder.
+def temporary_file() -> Generator[OutputFile, None, None]:
+    """Open an unnamed file in the system's temporary folder.
 
     Raises:
         TargetError: the folder is not writable.
@@ -175,20 +175,20 @@ def scratch() -> Generator[File, None, None]:
     except OSError as error:
         raise _target_error(target, error) from None
     with file:
-        yield File(target, file.fileno())  # closed by its owner
+        yield OutputFile(target, file.fileno())  # closed by its owner
 
 
-def clean(folder: str | Path) -> int:
-    """Remove the temporary files that killed processes have left in a folder, but not those below it.
+def remove_temporary_files(folder: str | Path) -> int:
+    """Remove the temporary files of killed processes from a folder, not from its subfolders.
 
-    A file that a living process is writing is locked and stays, on network drives as well if they carry locks from
-    machine to machine; where there are no locks, nothing is removed.
+    A file that a running process writes is locked and kept, also on network drives that share locks between machines;
+    where there are no locks, nothing is removed.
 
     Args:
-        folder: where pictures were written to; one that can't be listed has nothing to remove.
+        folder: where pictures were written; nothing is removed if it can't be listed.
 
     Returns:
-        How many were removed.
+        The number of removed files.
     """
     try:
         found = [path for path in Path(folder).iterdir() if _NAME.fullmatch(path.name)]
@@ -216,20 +216,20 @@ def _removed(path: Path) -> bool:
 
 
 def write_bytes(data: bytes, path: str | Path, *, overwrite: bool = False) -> None:
-    """Write a file in one step, as `write` does; for reports, bitstreams and whatever else must never be torn.
+    """Write a file atomically, as `write` does; for reports, bitstreams and other data.
 
     Raises:
         TargetError: the folder is missing or not writable, the disk is full, or (TargetExistsError) the file exists.
     """
-    with new_file(Path(path), overwrite=overwrite) as file:
+    with atomic_file(Path(path), overwrite=overwrite) as file:
         file.write(data)
 
 
 def _check_target(target: Path, *, overwrite: bool) -> int | None:
-    """Refuse early what can't work; return the permissions of the file that will be replaced.
+    """Check the target before writing; return the permissions of the file that will be replaced.
 
     Raises:
-        TargetError: the target can't be replaced, or (TargetExistsError) must not be.
+        TargetError: the target can't be replaced, or (TargetExistsError) it exists.
     """
     try:
         found = target.lstat()
@@ -246,7 +246,7 @@ def _check_target(target: Path, *, overwrite: bool) -> int | None:
 
 
 def _place(temporary: Path, target: Path) -> None:
-    """Give the finished file its name, unless that is taken; decided by the file system in one step."""
+    """Give the finished file its name unless that exists; the file system decides atomically."""
     if os.name == "nt":
         temporary.rename(target)  # Windows refuses a name that is taken
         return

@@ -17,7 +17,7 @@ DEPTHS: Mapping[str, Depth] = MappingProxyType({"uint8": "8-bit", "uint16": "16-
 
 
 class PictureError(Exception):
-    """Something is wrong with a picture or its file; its text is one line: expected, got, what to do."""
+    """An error in a picture or its file; the message is one line: expected, got, what to do."""
 
     def __init__(self, message: str) -> None:
         super().__init__(one_line(message))
@@ -28,34 +28,34 @@ class DecodeError(PictureError):
 
 
 class DamagedError(DecodeError):
-    """A file of a known format is damaged; reading it with `lenient` may give what is left."""
+    """A file of a known format is damaged; reading it with `lenient` may return a part of it."""
 
 
 class EncodeError(PictureError):
-    """A picture can't be held by the format that was asked for."""
+    """The requested format can't hold the picture."""
 
 
 class TargetError(PictureError):
-    """The place to write to is at fault, not the picture: the folder, the disk or the permissions."""
+    """The output file can't be written, because of its folder, the disk or the permissions."""
 
 
 class TargetExistsError(TargetError):
-    """The file to write exists and overwriting was not asked for."""
+    """The output file exists and overwriting was not requested."""
 
 
 def shown(name: object) -> str:
-    """Return a name fit for one line of a message: control characters and undecodable bytes are escaped."""
+    """Return a name printable in one line of a message: control characters and undecodable bytes are escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(name))
 
 
 def one_line(message: str) -> str:
-    """Squeeze a message, such as libvips' list of lines, into one line."""
+    """Join the lines of a message, such as libvips', into one line."""
     return "; ".join(line for line in (" ".join(part.split()) for part in message.splitlines()) if line)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Picture:
-    r"""A picture as a file holds it, upright.
+    r"""A picture with the pixels and metadata of its file, upright.
 
     Two Pictures are equal when pixels (with their dtype), alpha and metadata are.
 
@@ -64,13 +64,13 @@ class Picture:
         alpha: opacity, (H, W), of the same dtype; not premultiplied; None when the picture has none.
         icc: ICC profile of the pixels; None means sRGB or its gray.
         exif: EXIF as a TIFF-structured block ("II*" or "MM" first, without the JPEG prefix "Exif\0\0").
-            Its orientation is 1 and it holds no thumbnail: that would show the picture as it was before.
+            Its orientation is 1, and it has no thumbnail, which would show the picture before it was restored.
         xmp: XMP packet.
         dpi: pixels per inch, horizontal and vertical.
         format: the file's format, or None when the picture came from memory.
-        jpeg_quality: 1 to 100, that a JPEG file was saved with, estimated by its quantisation tables; None for
-            pictures from elsewhere, and for what was made of one.
-        warnings: what reading or `conform` had to give up, one plain sentence each.
+        jpeg_quality: 1 to 100, the quality of a JPEG file estimated from its quantisation tables; None for other
+            pictures, and for results.
+        warnings: what was lost in reading or by `conform`, one sentence each.
 
     Example:
         >>> picture = Picture(pixels=np.zeros((20, 30, 3), np.uint8))
@@ -185,6 +185,6 @@ def values_to_depth(values: NDArray[Any], depth: Depth) -> NDArray[Any]:
     return ((np.arange(65536) + 128) // 257).astype(np.uint8)[values]
 
 
-def name_of(source: str | Path | bytes) -> str:
-    """Return how messages call a source."""
+def source_name(source: str | Path | bytes) -> str:
+    """Return the name of a source in messages."""
     return f"the {len(source):,} bytes given" if isinstance(source, bytes) else shown(source)

@@ -1,4 +1,4 @@
-"""From a file to a Picture: recognised by content, bounded before decoding, upright."""
+"""Reading a file into a Picture: recognised by content, checked for size before decoding, rotated upright."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safelight.media.image import exif as exif_block
-from safelight.media.image.header import ImageHeader, Input, Opened, open_header, opened_input, unreadable
+from safelight.media.image.header import ImageFile, ImageHeader, OpenedImage, open_header, open_image_file, read_error
 from safelight.media.image.picture import DamagedError, DecodeError, Depth, Picture
 from safelight.media.image.spec import ImageSpec, picture_of
 from safelight.media.image.vips import Vips, failures, libvips
@@ -26,20 +26,20 @@ _DEPTHS: Mapping[str, Depth] = MappingProxyType({"uchar": "8-bit", "ushort": "16
 def read(source: str | Path | bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, lenient: bool = False) -> Picture:
     """Read a picture from a file or from a file's bytes. The content decides the format, never the name.
 
-    The EXIF rotation is baked in. Gray and RGB pixels stay as they are, with their ICC profile; other colour spaces
+    The EXIF rotation is applied. Gray and RGB pixels stay as they are, with their ICC profile; other colour spaces
     (CMYK, Lab) become sRGB. Of an animation or a document the first frame is taken, and a warning says so.
 
     Args:
         source: path, or the bytes of a file.
         max_pixels: width times height above which the file is refused before anything is decoded.
-        lenient: take what can be decoded of a damaged file, and say so in a warning.
+        lenient: return what can be decoded of a damaged file, with a warning.
 
     Raises:
         DecodeError: the file is missing, unreadable, no picture, too large, or (DamagedError) damaged.
     """
-    with opened_input(source) as file:
-        plain, array = decode(file, max_pixels=max_pixels, lenient=lenient)
-        return picture_of(plain.frame, upright(array, plain.orientation))
+    with open_image_file(source) as file:
+        undecoded, array = decode(file, max_pixels=max_pixels, lenient=lenient)
+        return picture_of(undecoded.spec, upright(array, undecoded.orientation))
 
 
 def probe(source: str | Path | bytes) -> ImageHeader:
@@ -48,31 +48,31 @@ def probe(source: str | Path | bytes) -> ImageHeader:
     Raises:
         DecodeError: the file is missing, unreadable or no picture.
     """
-    with opened_input(source) as file:
+    with open_image_file(source) as file:
         return open_header(file, "warning").header
 
 
 @dataclass(frozen=True, slots=True)
-class Plain:
-    """A picture whose pixels are yet to be decoded, to (H, W, at least frame.bands), as they are stored.
+class UndecodedImage:
+    """A picture whose pixels are not decoded yet: they will be (H, W, at least spec.bands), as stored.
 
     Attributes:
-        file: where it comes from.
-        image: libvips' image, to be read from top to bottom, once.
-        frame: what the picture is, upright.
-        orientation: EXIF's, by which the pixels have to be turned upright.
-        spread: significant bits of a value at the top of its 16, to be repeated below; 0 where nothing is to be done.
+        file: the open file.
+        image: libvips' image, to be read once, from top to bottom.
+        spec: of the upright picture.
+        orientation: EXIF orientation, by which the pixels have to be rotated upright.
+        repeat_bits: number of significant bits at the top of each 16-bit value, to be repeated below; 0 for none.
     """
 
-    file: Input
+    file: ImageFile
     image: Vips
-    frame: ImageSpec
+    spec: ImageSpec
     orientation: int
-    spread: int
+    repeat_bits: int
 
 
-def decode(file: Input, *, max_pixels: int, lenient: bool) -> tuple[Plain, NDArray[Any]]:
-    """Decode the whole picture; not upright yet.
+def decode(file: ImageFile, *, max_pixels: int, lenient: bool) -> tuple[UndecodedImage, NDArray[Any]]:
+    """Decode the whole picture, as it is stored (not rotated upright).
 
     Raises:
         DecodeError: as for `read`.
@@ -82,28 +82,28 @@ def decode(file: Input, *, max_pixels: int, lenient: bool) -> tuple[Plain, NDArr
     except DamagedError as error:
         if not lenient:
             raise
-        plain, array = _decode(file, max_pixels, lenient=True)
+        undecoded, array = _decode(file, max_pixels, lenient=True)
         note = f"damaged, what is missing is filled in ({error})"
-        return replace(plain, frame=replace(plain.frame, warnings=(*plain.frame.warnings, note))), array
+        return replace(undecoded, spec=replace(undecoded.spec, warnings=(*undecoded.spec.warnings, note))), array
 
 
-def _decode(file: Input, max_pixels: int, *, lenient: bool) -> tuple[Plain, NDArray[Any]]:
-    plain = prepare(file, max_pixels=max_pixels, lenient=lenient)
+def _decode(file: ImageFile, max_pixels: int, *, lenient: bool) -> tuple[UndecodedImage, NDArray[Any]]:
+    undecoded = prepare(file, max_pixels=max_pixels, lenient=lenient)
     try:
-        data = plain.image.write_to_memory()
+        data = undecoded.image.write_to_memory()
     except failures() as error:
-        raise undecodable(file, error, lenient=lenient) from None
-    array = array_of(data, int(plain.image.height), plain)
-    if plain.spread:
-        array |= array >> plain.spread
-    return plain, array
+        raise decode_error(file, error, lenient=lenient) from None
+    array = array_of(data, int(undecoded.image.height), undecoded)
+    if undecoded.repeat_bits:
+        array |= array >> undecoded.repeat_bits
+    return undecoded, array
 
 
-def prepare(file: Input, *, max_pixels: int, lenient: bool = False) -> Plain:
-    """Read the header and set up what turns the stored pixels into such as a Picture can hold.
+def prepare(file: ImageFile, *, max_pixels: int, lenient: bool = False) -> UndecodedImage:
+    """Read the header, and set up the conversion of the stored pixels to those of a Picture.
 
     Raises:
-        DecodeError: the picture is too large, of a strange kind, or (DamagedError) its header is damaged.
+        DecodeError: the picture is too large, of an unsupported kind, or (DamagedError) its header is damaged.
     """
     opened = open_header(file, "none" if lenient else "warning")
     header = opened.header
@@ -116,26 +116,28 @@ def prepare(file: Input, *, max_pixels: int, lenient: bool = False) -> Plain:
     try:
         image, icc, notes = _converted(opened)
     except failures() as error:
-        raise undecodable(file, error, lenient=lenient) from None
+        raise decode_error(file, error, lenient=lenient) from None
     # libvips shifts 10 and 12 bits to the top of 16; repeated below, white becomes 65,535 and not 65,472.
     shifted = header.format == "avif" and image.format == "ushort"
-    spread = int(image.get("bits-per-sample")) if shifted else 0
-    return Plain(file, image, _frame(opened, image, icc, opened.warnings + notes), header.orientation, spread)
+    repeat_bits = int(image.get("bits-per-sample")) if shifted else 0
+    return UndecodedImage(
+        file, image, _spec(opened, image, icc, opened.warnings + notes), header.orientation, repeat_bits
+    )
 
 
-def undecodable(file: Input, error: Exception, *, lenient: bool = False) -> DecodeError:
-    """Return the error of pixels that libvips does not decode."""
+def decode_error(file: ImageFile, error: Exception, *, lenient: bool = False) -> DecodeError:
+    """Return the error for pixels that libvips can't decode."""
     advice = "get a fresh copy" + ("" if lenient else ", or read what is left of it with lenient")
-    return unreadable(file, error, "one that breaks off or does not decode", advice)
+    return read_error(file, error, "one that breaks off or does not decode", advice)
 
 
-def array_of(data: Any, height: int, plain: Plain) -> NDArray[Any]:  # noqa: ANN401 - cffi's buffer
-    """Return rows out of libvips' memory as (height, W, bands); nothing is copied."""
-    flat: NDArray[Any] = np.frombuffer(data, plain.frame.dtype)
-    return flat.reshape(height, int(plain.image.width), int(plain.image.bands))
+def array_of(data: Any, height: int, undecoded: UndecodedImage) -> NDArray[Any]:  # noqa: ANN401 - cffi's buffer
+    """Return rows in libvips' memory as an array (height, W, bands), without a copy."""
+    flat: NDArray[Any] = np.frombuffer(data, undecoded.spec.dtype)
+    return flat.reshape(height, int(undecoded.image.width), int(undecoded.image.bands))
 
 
-def _converted(opened: Opened) -> tuple[Vips, bytes | None, tuple[str, ...]]:
+def _converted(opened: OpenedImage) -> tuple[Vips, bytes | None, tuple[str, ...]]:
     """Return libvips' image in a colour space and depth that a Picture can hold, with its profile and notes."""
     image, icc = opened.image, opened.icc
     notes: tuple[str, ...] = ()
@@ -180,12 +182,12 @@ def cmyk_to_srgb(array: NDArray[Any], icc: bytes | None) -> tuple[NDArray[Any], 
     return out, bytes(image.get("icc-profile-data")), (note,)
 
 
-def _frame(opened: Opened, image: Vips, icc: bytes | None, warnings: tuple[str, ...]) -> ImageSpec:
+def _spec(opened: OpenedImage, image: Vips, icc: bytes | None, warnings: tuple[str, ...]) -> ImageSpec:
     header = opened.header
     exif = opened.exif
     if exif is not None:
         try:
-            exif = exif_block.settle(exif, width=header.width, height=header.height, dpi=header.dpi)
+            exif = exif_block.normalize(exif, width=header.width, height=header.height, dpi=header.dpi)
         except exif_block.MalformedExifError as error:
             exif = None
             warnings += (f"EXIF dropped: it is damaged ({error})",)
@@ -197,7 +199,7 @@ def _frame(opened: Opened, image: Vips, icc: bytes | None, warnings: tuple[str, 
         alpha=header.has_alpha,
         icc=icc,
         exif=exif,
-        xmp=None if opened.xmp is None else exif_block.settle_xmp(opened.xmp),
+        xmp=None if opened.xmp is None else exif_block.normalize_xmp(opened.xmp),
         dpi=header.dpi,
         format=header.format,
         jpeg_quality=header.jpeg_quality,
@@ -206,12 +208,12 @@ def _frame(opened: Opened, image: Vips, icc: bytes | None, warnings: tuple[str, 
 
 
 def upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Turn stored pixels upright."""
+    """Return stored pixels rotated upright, contiguous."""
     # A copy: torch takes no array with negative strides.
-    return np.ascontiguousarray(turned(array, orientation))
+    return np.ascontiguousarray(oriented(array, orientation))
 
 
-def turned(array: NDArray[Any], orientation: int) -> NDArray[Any]:
+def oriented(array: NDArray[Any], orientation: int) -> NDArray[Any]:
     """Return a view of stored pixels, upright: EXIF orientations 2 to 4 mirror, 5 to 8 also swap the sides."""
     if orientation >= 5:
         array = array.transpose(1, 0, 2)

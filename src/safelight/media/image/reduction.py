@@ -1,4 +1,4 @@
-"""What a format can hold of a picture: reduced knowingly, row by row, and every loss told."""
+"""Conversion of a picture to what a file format can hold, row by row, with a warning for every loss."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from safelight.media.image import containers
 from safelight.media.image import exif as exif_block
-from safelight.media.image.formats import Ability, check_format
+from safelight.media.image.formats import FormatCapabilities, check_format
 from safelight.media.image.picture import EncodeError, Picture, values_to_depth
 from safelight.media.image.spec import ImageSpec, picture_of, spec_of
 
@@ -22,50 +22,50 @@ _CLIPPED = "values outside [0, 1] clipped"
 
 
 def conform(picture: Picture, format: str) -> Picture:  # noqa: A002 - the public name
-    """Reduce a picture to what a format can hold, and add a warning for every loss.
+    """Convert a picture to what a format can hold, and add a warning for every loss.
 
-    `encode` and `write` do this by themselves; call it first to learn, and tell, what will be lost.
-    Integers are rounded to the nearest; alpha is laid over white; metadata that has no place is dropped.
+    `encode` and `write` do this too; call it to know in advance what will be lost.
+    Values are rounded to the nearest integer; alpha is composited over white; unsupported metadata is dropped.
 
     Args:
         picture: any picture.
         format: a name out of `FORMATS`.
 
     Raises:
-        PictureError: there is no such format.
-        EncodeError: the picture has more pixels a side than the format can count, or has values that are not finite.
+        PictureError: the format is unknown.
+        EncodeError: a side is longer than the format allows, or a value is not finite.
 
     Example:
         >>> conform(Picture(pixels=np.zeros((2, 2, 1), np.uint16)), "jpeg").warnings
         ('16 bits rounded to 8: JPEG holds no more',)
     """
-    reduction = Reduction(spec_of(picture), format)
-    if reduction.keeps_rows:
-        frame = replace(reduction.frame, warnings=reduction.warnings)
-        return replace(picture, icc=frame.icc, exif=frame.exif, xmp=frame.xmp, dpi=frame.dpi, warnings=frame.warnings)
-    rows = gather(reduction.frame, map(reduction, rows_of(picture)))
-    return picture_of(replace(reduction.frame, warnings=reduction.warnings), rows)
+    reduction = FormatConverter(spec_of(picture), format)
+    if reduction.is_identity:
+        spec = replace(reduction.spec, warnings=reduction.warnings)
+        return replace(picture, icc=spec.icc, exif=spec.exif, xmp=spec.xmp, dpi=spec.dpi, warnings=spec.warnings)
+    rows = stack_rows(reduction.spec, map(reduction, rows_of(picture)))
+    return picture_of(replace(reduction.spec, warnings=reduction.warnings), rows)
 
 
-class Reduction:
-    """From a picture's rows to those that a format holds; to be called with all of them, from top to bottom.
+class FormatConverter:
+    """Converts a picture's rows to those of a file format; call it with all of them, from top to bottom.
 
-    Each row depends on itself alone, so that it does not matter how many come at a time.
+    Each row is converted independently, so any number of rows may be given at a time.
 
     Attributes:
-        frame: the picture as the format holds it; without new warnings, which are known when all rows have passed.
-        keeps_rows: whether the rows stay as they are.
+        spec: of the converted picture; without new warnings, which are known after the last row.
+        is_identity: whether the rows are returned unchanged.
     """
 
-    def __init__(self, frame: ImageSpec, format: str) -> None:  # noqa: A002 - as above
+    def __init__(self, spec: ImageSpec, format: str) -> None:  # noqa: A002 - as above
         able, name = check_format(format), format.upper()
-        side = max(frame.width, frame.height)
+        side = max(spec.width, spec.height)
         if side > able.max_side:
             raise EncodeError(
                 f"expected at most {able.max_side:,} pixels a side for {name}, got {side:,}; write PNG or TIFF instead"
             )
         notes: list[str] = []
-        self._given = frame
+        self._given = spec
         self._outside = False  # whether a colour was outside [0, 1] and had to be clipped
         held = self._reduce_depth(able, name, notes)
         self._bits = able.bits if held.depth == "16-bit" else 8
@@ -77,46 +77,46 @@ class Reduction:
             notes.append("colours reduced to 256: GIF holds no more")
             if held.alpha:
                 notes.append("alpha reduced to clear or opaque: GIF holds no more")
-        self.frame = _conform_metadata(held, format, able, notes)
+        self.spec = _conform_metadata(held, format, able, notes)
         self._notes = notes
-        self.keeps_rows = held.depth == frame.depth and not self._flatten and not 8 < self._bits < 16
+        self.is_identity = held.depth == spec.depth and not self._flatten and not 8 < self._bits < 16
 
-    def _reduce_depth(self, able: Ability, name: str, notes: list[str]) -> ImageSpec:
-        frame = self._given
-        if frame.depth == "float" and not able.floats:
+    def _reduce_depth(self, able: FormatCapabilities, name: str, notes: list[str]) -> ImageSpec:
+        spec = self._given
+        if spec.depth == "float" and not able.floats:
             notes += [f"float rounded to {min(able.bits, 16)} bits: {name} holds no more", _CLIPPED]
-            return replace(frame, depth="8-bit" if able.bits == 8 else "16-bit")
-        if frame.depth == "16-bit" and able.bits < 16:
+            return replace(spec, depth="8-bit" if able.bits == 8 else "16-bit")
+        if spec.depth == "16-bit" and able.bits < 16:
             notes.append(f"16 bits rounded to {able.bits}: {name} holds no more")
-            return replace(frame, depth="8-bit") if able.bits == 8 else frame
-        return frame
+            return replace(spec, depth="8-bit") if able.bits == 8 else spec
+        return spec
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """The picture's own, and what was lost; complete when all rows have passed."""
-        before = self.frame.warnings
+        """The picture's own warnings and one for each loss; complete after the last row."""
+        before = self.spec.warnings
         notes = (note for note in self._notes if note not in before and (note != _CLIPPED or self._outside))
         return before + tuple(notes)
 
     def __call__(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """Return the rows (h, width, bands) as the format holds them.
+        """Return the rows (h, width, bands) converted for the format.
 
         Raises:
-            EncodeError: a value that must be rounded is not finite.
+            EncodeError: a value to be rounded is not finite.
         """
-        if self.keeps_rows:
+        if self.is_identity:
             return rows
-        if self._given.depth == "float" and self.frame.depth != "float" and not self._outside:
+        if self._given.depth == "float" and self.spec.depth != "float" and not self._outside:
             colors = rows[..., : self._given.channels]
             self._outside = bool(colors.min() < 0 or colors.max() > 1)
-        rows = values_to_depth(rows, self.frame.depth)
+        rows = values_to_depth(rows, self.spec.depth)
         if 8 < self._bits < 16:
             rows = _bit_table(self._bits)[rows]
         return _over_white(rows) if self._flatten else rows
 
 
 def _bit_table(bits: int) -> NDArray[np.uint16]:
-    """Return what becomes of each 16-bit value in a file of fewer bits: the nearest, its bits repeated below."""
+    """Return a table that rounds 16-bit values to fewer bits, with the bits repeated below."""
     steps = (np.arange(65536) * (2**bits - 1) + 32767) // 65535
     return (steps << (16 - bits) | steps >> (2 * bits - 16)).astype(np.uint16)
 
@@ -129,28 +129,28 @@ def _over_white(rows: NDArray[Any]) -> NDArray[Any]:
     return np.floor(mixed + 0.5).astype(rows.dtype)
 
 
-def _conform_metadata(frame: ImageSpec, target: str, able: Ability, notes: list[str]) -> ImageSpec:
+def _conform_metadata(spec: ImageSpec, target: str, able: FormatCapabilities, notes: list[str]) -> ImageSpec:
     name = target.upper()
-    held = {"ICC profile": frame.icc, "EXIF": frame.exif, "XMP": frame.xmp, "DPI": frame.dpi}
+    held = {"ICC profile": spec.icc, "EXIF": spec.exif, "XMP": spec.xmp, "DPI": spec.dpi}
     if not able.metadata:
         notes += [f"{what} dropped: {name} holds none" for what, value in held.items() if value]
-        return replace(frame, icc=None, exif=None, xmp=None, dpi=None)
-    icc, exif, xmp, dpi = frame.icc, frame.exif, frame.xmp, frame.dpi
+        return replace(spec, icc=None, exif=None, xmp=None, dpi=None)
+    icc, exif, xmp, dpi = spec.icc, spec.exif, spec.xmp, spec.dpi
     if dpi is not None and not all(0 < d < 1e6 for d in dpi):
         notes.append("DPI dropped: expected positive numbers")
         dpi = None
-    space = b"GRAY" if frame.channels == 1 else b"RGB "
+    space = b"GRAY" if spec.channels == 1 else b"RGB "
     if icc is not None and icc[16:20] != space:
-        notes.append(f"ICC profile dropped: it isn't one for {'gray' if frame.channels == 1 else 'RGB'} pixels")
+        notes.append(f"ICC profile dropped: it isn't one for {'gray' if spec.channels == 1 else 'RGB'} pixels")
         icc = None
     if exif is not None:
         try:
             block = exif_block.strip_prefix(exif)
-            exif = exif_block.settle(block, width=frame.width, height=frame.height, dpi=dpi)
+            exif = exif_block.normalize(block, width=spec.width, height=spec.height, dpi=dpi)
         except exif_block.MalformedExifError as error:
             notes.append(f"EXIF dropped: it is damaged ({error})")
             exif = None
-    if exif is not None and target == "tiff" and needs_big_tiff(frame):
+    if exif is not None and target == "tiff" and needs_big_tiff(spec):
         notes.append("EXIF dropped: a TIFF file of this size holds none")
         exif = None
     if target in ("webp", "avif") and dpi is not None and (exif is None or _states_no(exif)):
@@ -162,35 +162,35 @@ def _conform_metadata(frame: ImageSpec, target: str, able: Ability, notes: list[
     if target == "jpeg" and xmp is not None and len(xmp) > containers.JPEG_XMP:
         notes.append(f"XMP dropped: it has {len(xmp):,} bytes, JPEG holds {containers.JPEG_XMP:,}")
         xmp = None
-    return replace(frame, icc=icc, exif=exif, xmp=xmp and exif_block.settle_xmp(xmp), dpi=dpi)
+    return replace(spec, icc=icc, exif=exif, xmp=xmp and exif_block.normalize_xmp(xmp), dpi=dpi)
 
 
 def _states_no(exif: bytes) -> bool:
     return exif_block.resolution(exif_block.reader(exif)) is None
 
 
-def needs_big_tiff(frame: ImageSpec) -> bool:
-    """Tell whether a TIFF file of these pixels may grow past the 4 GB that 32-bit offsets reach."""
-    return frame.width * frame.height * frame.bands * frame.dtype.itemsize > _CLASSIC_TIFF
+def needs_big_tiff(spec: ImageSpec) -> bool:
+    """Return whether a TIFF file of these pixels may exceed 4 GB, the limit of 32-bit offsets."""
+    return spec.width * spec.height * spec.bands * spec.dtype.itemsize > _CLASSIC_TIFF
 
 
-def row_step(frame: ImageSpec) -> int:
-    """Return how many rows are worked on at a time: a few megabytes."""
-    return max(_PIECE // (frame.width * frame.bands * frame.dtype.itemsize), 1)
+def rows_per_piece(spec: ImageSpec) -> int:
+    """Return the number of rows that are processed at a time: a few megabytes."""
+    return max(_PIECE // (spec.width * spec.bands * spec.dtype.itemsize), 1)
 
 
 def rows_of(picture: Picture) -> Iterator[NDArray[Any]]:
     """Yield all rows of a picture, (h, width, bands), alpha last; a few at a time."""
-    step = row_step(spec_of(picture))
+    step = rows_per_piece(spec_of(picture))
     for top in range(0, picture.height, step):
         rows = picture.pixels[top : top + step]
         alpha = None if picture.alpha is None else picture.alpha[top : top + step, :, None]
         yield rows if alpha is None else np.concatenate((rows, alpha), axis=2)
 
 
-def gather(frame: ImageSpec, rows: Iterable[NDArray[Any]]) -> NDArray[Any]:
-    """Put all rows of a picture together: (height, width, bands)."""
-    whole = np.empty((frame.height, frame.width, frame.bands), frame.dtype)
+def stack_rows(spec: ImageSpec, rows: Iterable[NDArray[Any]]) -> NDArray[Any]:
+    """Collect all rows of a picture into one array (height, width, bands)."""
+    whole = np.empty((spec.height, spec.width, spec.bands), spec.dtype)
     top = 0
     for some in rows:
         whole[top : top + len(some)] = some

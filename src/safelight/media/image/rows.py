@@ -1,4 +1,4 @@
-"""From a file to rows: a picture read band by band, so that it never lies in memory whole where that can be avoided."""
+"""Reading a picture row by row, without having all of it in memory where that is possible."""
 
 from __future__ import annotations
 
@@ -11,9 +11,17 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from safelight.media.image.header import Input, opened_input
+from safelight.media.image.header import ImageFile, open_image_file
 from safelight.media.image.picture import DecodeError
-from safelight.media.image.reading import DEFAULT_MAX_PIXELS, Plain, array_of, decode, prepare, turned, undecodable
+from safelight.media.image.reading import (
+    DEFAULT_MAX_PIXELS,
+    UndecodedImage,
+    array_of,
+    decode,
+    decode_error,
+    oriented,
+    prepare,
+)
 from safelight.media.image.spec import ImageSpec
 from safelight.media.image.vips import failures, libvips
 
@@ -23,18 +31,18 @@ _PIECE = 96 << 10
 
 
 class Rows(Protocol):
-    """A picture that is being read, from top to bottom, once."""
+    """A picture that is read once, from top to bottom."""
 
     @property
-    def frame(self) -> ImageSpec:
-        """What the picture is, without its pixels."""
+    def spec(self) -> ImageSpec:
+        """Size, depth and metadata of the picture."""
         ...
 
     def read(self, count: int) -> NDArray[Any]:
         """Return the next rows, (h, width, bands), upright, alpha last; h = ``count``, or less at the end, then 0.
 
         Raises:
-            DamagedError: the data break off before the last of these rows.
+            DamagedError: the data end before the last of these rows.
             DecodeError: there is not enough memory to decode them.
         """
         ...
@@ -46,48 +54,48 @@ def open_rows(
 ) -> Generator[Rows]:
     """Open a picture to read it in rows; they are the same as those of `read`.
 
-    The rows are decoded as they are asked for. What can't be is held in memory: a picture that stands on its side or
-    on its head (once, as it is stored), one that is read leniently, and whatever its decoder needs whole (WebP, AVIF,
-    GIF, interlaced PNG, progressive JPEG).
+    The rows are decoded on demand where possible. Held in memory are pictures rotated by EXIF (once, as stored),
+    pictures that are read leniently, and formats whose decoder needs the whole file (WebP, AVIF, GIF, interlaced PNG,
+    progressive JPEG).
 
     Args:
         source: path, or the bytes of a file.
         max_pixels: width times height above which the file is refused before anything is decoded.
-        lenient: take what can be decoded of a damaged file, and say so in a warning.
+        lenient: return what can be decoded of a damaged file, with a warning.
 
     Raises:
-        DecodeError: the file is missing, unreadable, no picture, too large, or (DamagedError) damaged. Damage behind
-            the header may show only when the rows are read.
+        DecodeError: the file is missing, unreadable, no picture, too large, or (DamagedError) damaged. Damage after
+            the header may be found only when the rows are read.
 
     Example:
         >>> from safelight.media.image import Picture, encode
         >>> file = encode(Picture(pixels=np.zeros((5, 3, 1), np.uint8)), "png")
         >>> with open_rows(file) as rows:
-        ...     rows.frame.height, [rows.read(2).shape for _ in range(3)]
+        ...     rows.spec.height, [rows.read(2).shape for _ in range(3)]
         (5, [(2, 3, 1), (2, 3, 1), (1, 3, 1)])
     """
-    with opened_input(source) as file:
+    with open_image_file(source) as file:
         yield rows_of(file, max_pixels=max_pixels, lenient=lenient)
 
 
-def rows_of(file: Input, *, max_pixels: int, lenient: bool) -> Rows:
-    """As `open_rows`, from a file that is open, and stays so until the last row is read."""
+def rows_of(file: ImageFile, *, max_pixels: int, lenient: bool) -> Rows:
+    """Read rows as `open_rows` does, from a file that stays open until the last row is read."""
     if not lenient:
-        plain = prepare(file, max_pixels=max_pixels)
-        if plain.orientation in (1, 2):
-            return _Streamed(plain)
-    plain, array = decode(file, max_pixels=max_pixels, lenient=lenient)
-    return _Held(plain, array)
+        undecoded = prepare(file, max_pixels=max_pixels)
+        if undecoded.orientation in (1, 2):
+            return _Streamed(undecoded)
+    undecoded, array = decode(file, max_pixels=max_pixels, lenient=lenient)
+    return _InMemory(undecoded, array)
 
 
 class _Streamed:
-    """Rows that libvips decodes when they are asked for."""
+    """Rows that libvips decodes on demand."""
 
-    def __init__(self, plain: Plain) -> None:
-        self.frame = plain.frame
-        self._plain = plain
+    def __init__(self, undecoded: UndecodedImage) -> None:
+        self.spec = undecoded.spec
+        self._undecoded = undecoded
         # Not by cutting out bands and writing each to memory: libvips drops its place in the file after each.
-        self._region = libvips().Region.new(plain.image)
+        self._region = libvips().Region.new(undecoded.image)
         self._next = 0
         # libvips names the cause once only. Copies are raised: the traceback of this one would hold the file open.
         self._failure: DecodeError | None = None
@@ -95,30 +103,32 @@ class _Streamed:
     def read(self, count: int) -> NDArray[Any]:
         if self._failure is not None:
             raise copy(self._failure)
-        frame, plain = self.frame, self._plain
-        count = min(count, frame.height - self._next)
-        out: NDArray[Any] = np.empty((count, frame.width, frame.bands), frame.dtype)
+        spec, undecoded = self.spec, self._undecoded
+        count = min(count, spec.height - self._next)
+        out: NDArray[Any] = np.empty((count, spec.width, spec.bands), spec.dtype)
         step = max(1, _PIECE // out[:1].nbytes) if count else 1
         for top in range(0, count, step):
             height = min(step, count - top)
             try:
-                data = self._region.fetch(0, self._next + top, frame.width, height)
+                data = self._region.fetch(0, self._next + top, spec.width, height)
             except failures() as error:
-                self._failure = undecodable(plain.file, error)
+                self._failure = decode_error(undecoded.file, error)
                 raise copy(self._failure) from None
-            out[top : top + height] = turned(array_of(data, height, plain), plain.orientation)[..., : frame.bands]
-        if plain.spread:
-            out |= out >> plain.spread
+            out[top : top + height] = oriented(array_of(data, height, undecoded), undecoded.orientation)[
+                ..., : spec.bands
+            ]
+        if undecoded.repeat_bits:
+            out |= out >> undecoded.repeat_bits
         self._next += count
         return out
 
 
-class _Held:
-    """Rows of a picture that lies in memory as it was stored."""
+class _InMemory:
+    """Rows of a picture that is held in memory as it was stored."""
 
-    def __init__(self, plain: Plain, array: NDArray[Any]) -> None:
-        self.frame = plain.frame
-        self._upright = turned(array, plain.orientation)[..., : plain.frame.bands]
+    def __init__(self, undecoded: UndecodedImage, array: NDArray[Any]) -> None:
+        self.spec = undecoded.spec
+        self._upright = oriented(array, undecoded.orientation)[..., : undecoded.spec.bands]
         self._next = 0
 
     def read(self, count: int) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""ImageSpec: all that a picture is but its pixels, so that these can pass by in rows and never lie in memory whole."""
+"""ImageSpec: a picture's size, depth and metadata without its pixels, which are then processed row by row."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _DTYPES = {depth: np.dtype(name) for name, depth in DEPTHS.items()}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageSpec:
-    """What is known of a picture before its first row.
+    """Size, depth and metadata of a picture, known before its first row is decoded.
 
-    The rows that belong to it are arrays (h, width, bands) of ``dtype``, from top to bottom, alpha the last band.
+    Its rows are arrays (h, width, bands) of ``dtype``, from top to bottom, alpha the last band.
 
     Attributes:
         width: pixels from left to right.
@@ -24,13 +24,13 @@ class ImageSpec:
         channels: 1 (gray) or 3 (RGB); alpha is not counted.
         depth: how each channel is stored.
         alpha: whether opacity follows the colours.
-        icc: as in ``Picture``, like all that follows.
+        icc: as in ``Picture``, like all attributes below.
         exif: EXIF block.
         xmp: XMP packet.
         dpi: pixels per inch.
         format: the file's format, or None.
-        jpeg_quality: estimated, that a JPEG file was saved with, or None.
-        warnings: what reading had to give up.
+        jpeg_quality: estimated quality that a JPEG file was saved with, or None.
+        warnings: what could not be read or kept.
     """
 
     width: int
@@ -48,17 +48,17 @@ class ImageSpec:
 
     @property
     def bands(self) -> int:
-        """Channels of a row, alpha counted."""
+        """Channels of a row, including alpha."""
         return self.channels + self.alpha
 
     @property
     def dtype(self) -> np.dtype[np.generic]:
-        """Of the rows: uint8, uint16 or float32."""
+        """Data type of the rows: uint8, uint16 or float32."""
         return _DTYPES[self.depth]
 
 
 def spec_of(picture: Picture) -> ImageSpec:
-    """Return what a picture is, without its pixels."""
+    """Return the spec of a picture."""
     return ImageSpec(
         width=picture.width,
         height=picture.height,
@@ -75,8 +75,8 @@ def spec_of(picture: Picture) -> ImageSpec:
     )
 
 
-def picture_of(frame: ImageSpec, rows: NDArray[np.generic]) -> Picture:
-    """Put a frame and all of its rows, (height, width, bands), together; nothing is copied.
+def picture_of(spec: ImageSpec, rows: NDArray[np.generic]) -> Picture:
+    """Make a picture of a spec and all its rows, (height, width, bands); nothing is copied.
 
     Example:
         >>> gray = Picture(pixels=np.zeros((2, 3, 1), np.uint8), alpha=np.ones((2, 3), np.uint8))
@@ -85,13 +85,13 @@ def picture_of(frame: ImageSpec, rows: NDArray[np.generic]) -> Picture:
         True
     """
     return Picture(
-        pixels=rows[..., : frame.channels],
-        alpha=rows[..., frame.channels] if frame.alpha else None,
-        icc=frame.icc,
-        exif=frame.exif,
-        xmp=frame.xmp,
-        dpi=frame.dpi,
-        format=frame.format,
-        jpeg_quality=frame.jpeg_quality,
-        warnings=frame.warnings,
+        pixels=rows[..., : spec.channels],
+        alpha=rows[..., spec.channels] if spec.alpha else None,
+        icc=spec.icc,
+        exif=spec.exif,
+        xmp=spec.xmp,
+        dpi=spec.dpi,
+        format=spec.format,
+        jpeg_quality=spec.jpeg_quality,
+        warnings=spec.warnings,
     )

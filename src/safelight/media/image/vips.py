@@ -1,4 +1,4 @@
-"""libvips, imported when it is first needed; its untyped surface ends here."""
+"""libvips, imported when it is first used."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Vips: TypeAlias = Any  # pyvips' module and images, whose methods are made at ru
 
 @cache
 def libvips() -> Vips:
-    """Return the pyvips module, set up.
+    """Import and configure pyvips, and return the module.
 
     Raises:
         PictureError: pyvips or the libvips library is missing.
     """
-    # libvips' warnings come here as exceptions or are asked for with `lenient`: hundreds of lines about one damaged
-    # file help nobody, unless someone has set the level of this logger.
+    # libvips' warnings are raised as exceptions or ignored with `lenient`; hundreds of log lines about one damaged
+    # file don't help, unless the level of this logger was set.
     logger = logging.getLogger("pyvips")
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.ERROR)
@@ -39,12 +39,12 @@ def libvips() -> Vips:
 
 
 def failures() -> tuple[type[Exception], ...]:
-    """Return what libvips' calls raise; its messages may quote damaged bytes that are no UTF-8."""
+    """Return the exceptions of libvips' calls; messages that quote damaged bytes raise UnicodeDecodeError."""
     return (libvips().Error, UnicodeDecodeError, MemoryError)
 
 
-def starved(error: Exception) -> bool:
-    """Tell whether libvips, or the codec under it, failed for want of memory and not through the file."""
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether libvips or its codec failed for lack of memory."""
     said = (
         "out of memory",  # libvips
         "Insufficient memory (case",  # libjpeg
@@ -56,7 +56,7 @@ def starved(error: Exception) -> bool:
 
 
 def reason(error: Exception) -> str:
-    """Say in a few words why libvips failed: the first line of its list names the cause."""
+    """Return in a few words why libvips failed: the first line of its messages that names the cause."""
     # Of several threads that fail together, those behind the first say "load error", and may say it before; and the
     # search for the end of an AVIF file, which libvips takes for failed seeks, comes before what is wrong with it.
     known = [shown(one_line(line)) for line in _detail(error).splitlines() if line.strip()]

@@ -1,4 +1,4 @@
-"""A decoding process, as the process that started it sees it."""
+"""The parent's side of a decoding process."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ from numpy.typing import NDArray
 
 from safelight.media.image.picture import DamagedError, DecodeError, PictureError, shown
 from safelight.media.image.spec import ImageSpec
-from safelight.media.image.worker_protocol import PipeError, fill, receive, receive_spec, send
+from safelight.media.image.worker_protocol import PipeError, receive, receive_into, receive_spec, send
 
-_START = 120.0  # seconds: it takes 0.2, but from a network folder on a busy machine it may take long
-_TICK = 0.5  # seconds between two looks at the clock
+_START = 120.0  # seconds to start: usually 0.2, but much longer from a network folder on a busy machine
+_TICK = 0.5  # seconds between two checks of the deadline
 
-# What a process dies of when memory is short: GLib and C++ abort, the system kills.
-_STARVED = ("SIGABRT", "SIGTRAP", "SIGKILL")
+# Signals that end a process when memory is short: GLib and C++ abort, the system kills.
+_MEMORY_SIGNALS = ("SIGABRT", "SIGTRAP", "SIGKILL")
 
 
 @dataclass(frozen=True, slots=True)
 class DecodeLimits:
-    """What a worker may take.
+    """Limits of a worker.
 
     Attributes:
-        patience: seconds for an answer.
+        timeout: seconds for an answer.
         memory: bytes.
     """
 
-    patience: float
+    timeout: float
     memory: int
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class DecodeRequest:
     """A file to be read.
 
     Attributes:
-        name: how messages call it.
+        name: name in messages.
         source: absolute path, or the bytes of the file.
         max_pixels: as for `open_rows`.
         lenient: as for `open_rows`.
@@ -60,22 +60,22 @@ class Request:
 
 
 class WorkerProcess:
-    """A running ``safelight.media.image.decode_worker``. One thread talks to it; any may kill it.
+    """A running ``safelight.media.image.decode_worker``, used by one thread; any thread may kill it.
 
     Attributes:
-        hung: it was killed as it gave no answer in time.
+        timed_out: it was killed because it did not answer in time.
     """
 
     def __init__(self, limits: DecodeLimits) -> None:
-        """Start it, and do not wait until it has started.
+        """Start the process without waiting until it is ready.
 
         Raises:
-            PictureError: the system starts no process.
+            PictureError: the system can't start a process.
         """
         self._limits = limits
-        self._deadline: float | None = None  # of the answer that is waited for
-        self._buried = Event()
-        self.hung = False
+        self._deadline: float | None = None  # of the expected answer
+        self._terminated = Event()
+        self.timed_out = False
         self._lost = False
         # Its modules are found where this process finds its own, but never in the folder that happens to be the
         # current one: there may lie a stranger's pictures, and a stranger's numpy.py.
@@ -99,14 +99,14 @@ class WorkerProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether it can be asked for anything."""
-        return not (self._lost or self.hung) and self._process.poll() is None
+        """Whether it can answer requests."""
+        return not (self._lost or self.timed_out) and self._process.poll() is None
 
     def wait_until_ready(self) -> None:
-        """Wait until it has loaded what it needs.
+        """Wait until it has started.
 
         Raises:
-            PictureError: it does not start.
+            PictureError: it can't start.
         """
         errors = cast("RawIOBase", self._process.stderr)
         try:
@@ -125,8 +125,8 @@ class WorkerProcess:
         finally:
             errors.close()
 
-    def open(self, request: Request) -> ImageSpec:
-        """Open a file, and return what picture it is.
+    def open(self, request: DecodeRequest) -> ImageSpec:
+        """Open a file and return its spec.
 
         Raises:
             DecodeError: as for `open_rows`.
@@ -136,24 +136,24 @@ class WorkerProcess:
         data = source if isinstance(source, bytes) else os.fsencode(source)
         task = {"do": "open", "bytes": len(data), "path": isinstance(source, Path)}
         task |= {"name": request.name, "max_pixels": most, "lenient": request.lenient}
-        with self._within(self._limits.patience):
+        with self._within(self._limits.timeout):
             send(self._tasks, task, data)
             return receive_spec(self._answers, self._answer(), most)
 
-    def read(self, frame: ImageSpec, count: int) -> NDArray[Any]:
+    def read(self, spec: ImageSpec, count: int) -> NDArray[Any]:
         """Return the next ``count`` rows of the open file; there must be so many.
 
         Raises:
             DecodeError: as for `open_rows`.
             PipeError: the worker is lost.
         """
-        with self._within(self._limits.patience):
+        with self._within(self._limits.timeout):
             send(self._tasks, {"do": "read", "bytes": 0, "count": count})
             answer = self._answer()
-            band: NDArray[Any] = np.empty((count, frame.width, frame.bands), frame.dtype)
+            band: NDArray[Any] = np.empty((count, spec.width, spec.bands), spec.dtype)
             if answer.get("bytes") != band.nbytes:
                 raise PipeError("rows of another size")
-            fill(self._answers, band.data.cast("B"))
+            receive_into(self._answers, band.data.cast("B"))
             return band
 
     def close_file(self) -> None:
@@ -163,33 +163,33 @@ class WorkerProcess:
                 send(self._tasks, {"do": "close", "bytes": 0})
 
     def kill(self) -> None:
-        """End it at once; it holds nothing that could be lost."""
+        """Kill the process; it holds no data that could be lost."""
         with suppress(OSError):
             self._process.kill()
 
-    def bury(self) -> None:
-        """End it and give back what it held."""
+    def terminate(self) -> None:
+        """Kill the process and release its resources."""
         self.kill()
-        self._buried.set()
+        self._terminated.set()
         self._process.wait()
         for stream in (self._tasks, self._answers, cast("RawIOBase", self._process.stderr)):
             stream.close()
 
-    def epitaph(self) -> str:
-        """Say what became of it, as the end of a message about the file that it was decoding."""
+    def failure_message(self) -> str:
+        """Return why it failed, as the rest of a message about the file that it was decoding."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(1)
         code = self._process.returncode
         memory = f"took more than {self._limits.memory >> 20:,} MB of memory"
-        if self.hung:
-            got = f"on which the decoder made no progress for {self._limits.patience:g} s"
+        if self.timed_out:
+            got = f"on which the decoder made no progress for {self._limits.timeout:g} s"
         elif code is None:
-            got = "on which the decoder gave answers that can't be"
+            got = "on which the decoder gave invalid answers"
         elif code >= 0:
             got = f"on which the decoder gave up (exit status {code})"
         else:
             cause = signal.Signals(-code).name if -code in signal.valid_signals() else f"signal {-code}"
-            got = f"that crashed the decoder ({cause})" + (f" or {memory}" if cause in _STARVED else "")
+            got = f"that crashed the decoder ({cause})" + (f" or {memory}" if cause in _MEMORY_SIGNALS else "")
         return f"expected a picture that decodes, got one {got}; get a fresh copy, or save it anew as a TIFF file"
 
     def _answer(self) -> dict[str, Any]:
@@ -212,9 +212,9 @@ class WorkerProcess:
             self._deadline = None
 
     def _watch(self) -> None:
-        # One thread that looks up now and then: one for each answer took as long as the answer.
-        while not self._buried.wait(_TICK):
+        # One thread that checks at intervals: a thread for each answer took as long as the answer.
+        while not self._terminated.wait(_TICK):
             deadline = self._deadline
             if deadline is not None and monotonic() > deadline:
-                self.hung = True
+                self.timed_out = True
                 self.kill()

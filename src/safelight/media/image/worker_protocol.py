@@ -1,7 +1,6 @@
-"""What passes between a Decoder and its workers: a length, that many bytes of JSON, and raw bytes behind them.
+"""Messages between a Decoder and its workers: a length, that many bytes of JSON, and raw bytes after them.
 
-Nothing is pickled. The reading side believes no length and no type that it has not checked: a worker may have been
-taken over by the file that it decodes.
+Nothing is pickled. The reading side checks every length and type, since a hostile file may have taken over the worker.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ _FACTS = ("width", "height", "channels", "depth", "alpha", "dpi", "format", "jpe
 
 
 class PipeError(Exception):
-    """The other side has gone, or sends what can't be."""
+    """The other side has exited, or sends invalid messages."""
 
 
 def send(stream: RawIOBase, message: Mapping[str, object], *blobs: bytes | memoryview) -> None:
-    """Send a message and the raw bytes (views count bytes too) that belong to it.
+    """Send a message and the raw bytes that belong to it.
 
     Raises:
-        PipeError: nobody reads.
+        PipeError: the pipe is closed.
     """
     text = json.dumps(message).encode()
     for blob in (_LENGTH.pack(len(text)) + text, *blobs):
@@ -44,16 +43,16 @@ def send(stream: RawIOBase, message: Mapping[str, object], *blobs: bytes | memor
 
 
 def receive(stream: RawIOBase) -> dict[str, Any]:
-    """Receive a message; what raw bytes belong to it, it has to say itself.
+    """Receive a message, without the raw bytes that belong to it.
 
     Raises:
-        PipeError: nobody sends, or something else than messages.
+        PipeError: the pipe is closed, or the message is invalid.
     """
-    (length,) = _LENGTH.unpack(take(stream, _LENGTH.size))
+    (length,) = _LENGTH.unpack(receive_bytes(stream, _LENGTH.size))
     if length > _LONGEST:
         raise PipeError(f"a message of {length:,} bytes")
     try:
-        message = json.loads(take(stream, length))
+        message = json.loads(receive_bytes(stream, length))
     except ValueError as error:
         raise PipeError(str(error)) from None
     if not isinstance(message, dict):
@@ -61,22 +60,22 @@ def receive(stream: RawIOBase) -> dict[str, Any]:
     return cast("dict[str, Any]", message)
 
 
-def take(stream: RawIOBase, length: int) -> bytearray:
-    """Receive so many raw bytes.
+def receive_bytes(stream: RawIOBase, length: int) -> bytearray:
+    """Receive ``length`` raw bytes.
 
     Raises:
-        PipeError: there are not so many.
+        PipeError: the pipe ends before.
     """
     out = bytearray(length)
-    fill(stream, memoryview(out))
+    receive_into(stream, memoryview(out))
     return out
 
 
-def fill(stream: RawIOBase, out: memoryview) -> None:
-    """Receive raw bytes until a view of bytes is full.
+def receive_into(stream: RawIOBase, out: memoryview) -> None:
+    """Receive raw bytes until ``out`` is full.
 
     Raises:
-        PipeError: there are not so many.
+        PipeError: the pipe ends before.
     """
     rest = out
     while rest:
@@ -89,25 +88,25 @@ def fill(stream: RawIOBase, out: memoryview) -> None:
         rest = rest[count:]
 
 
-def send_spec(stream: RawIOBase, frame: ImageSpec) -> None:
-    """Send what a picture is.
+def send_spec(stream: RawIOBase, spec: ImageSpec) -> None:
+    """Send a spec.
 
     Raises:
-        PipeError: nobody reads.
+        PipeError: the pipe is closed.
     """
-    blobs = {name: blob for name in _BLOBS if (blob := getattr(frame, name)) is not None}
-    facts = {name: getattr(frame, name) for name in _FACTS}
-    send(stream, {"frame": facts, "blobs": {name: len(blob) for name, blob in blobs.items()}}, *blobs.values())
+    blobs = {name: blob for name in _BLOBS if (blob := getattr(spec, name)) is not None}
+    facts = {name: getattr(spec, name) for name in _FACTS}
+    send(stream, {"spec": facts, "blobs": {name: len(blob) for name, blob in blobs.items()}}, *blobs.values())
 
 
 def receive_spec(stream: RawIOBase, message: Mapping[str, Any], max_pixels: int) -> ImageSpec:
-    """Receive the rest of what a picture is, behind its message.
+    """Make the spec of a message, and receive its metadata.
 
     Raises:
-        PipeError: it is not such as a ImageSpec can be.
+        PipeError: it is not a valid ImageSpec.
     """
     try:
-        facts, lengths = message["frame"], message["blobs"]
+        facts, lengths = message["spec"], message["blobs"]
         width, height, dpi, form = facts["width"], facts["height"], facts["dpi"], facts["format"]
         quality = facts["jpeg_quality"]
         sound = (
@@ -120,7 +119,7 @@ def receive_spec(stream: RawIOBase, message: Mapping[str, Any], max_pixels: int)
             and all(name in _BLOBS and type(length) is int and length >= 0 for name, length in lengths.items())
         )
         if not sound or sum(lengths.values()) > MOST_METADATA:
-            raise PipeError("a picture that can't be")
+            raise PipeError("an invalid picture")
         return ImageSpec(
             width=width,
             height=height,
@@ -131,7 +130,7 @@ def receive_spec(stream: RawIOBase, message: Mapping[str, Any], max_pixels: int)
             format=None if form is None else shown(form),
             jpeg_quality=quality,
             warnings=tuple(shown(warning) for warning in facts["warnings"]),
-            **{name: bytes(take(stream, length)) for name, length in lengths.items()},
+            **{name: bytes(receive_bytes(stream, length)) for name, length in lengths.items()},
         )
     except (KeyError, TypeError, AttributeError) as error:
-        raise PipeError(f"a picture that can't be ({error!r})") from None
+        raise PipeError(f"an invalid picture ({error!r})") from None

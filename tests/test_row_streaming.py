@@ -9,7 +9,7 @@ from torch import nn
 from safelight import catalog
 from safelight.core.card import Trained, channels_of
 from safelight.engine import row_streaming as module
-from safelight.engine.graph import Convolve, UnknownLayerError, lower
+from safelight.engine.graph import ConvolutionLayer, UnknownLayerError, build_graph
 from safelight.engine.row_streaming import RowStreaming
 from safelight.inference.model import Model
 from tests_support import random_network
@@ -23,7 +23,7 @@ def ignore(fraction):
 
 def run(network, x, rows, dtype=torch.float32):
     """Run in strips of a given height, however small the picture."""
-    strips = RowStreaming(lower(network), x.shape[1], dtype)
+    strips = RowStreaming(build_graph(network), x.shape[1], dtype)
     strips.rows = lambda width: rows
     return strips(x, ignore)
 
@@ -86,13 +86,13 @@ def test_cells_are_gathered_before_the_strips(r):
     network = Cells(r).eval()
     for rows in (1, 2, 5):
         same(network, torch.rand(1, 2, 7 * r, 5 * r), rows)
-    assert RowStreaming(lower(network), 2).cell == r
+    assert RowStreaming(build_graph(network), 2).cell == r
 
 
 def test_cells_are_gathered_nowhere_else():
     twice = nn.Sequential(Cells(2), Cells(2)).eval()
-    with pytest.raises(UnknownLayerError, match="elsewhere"):
-        RowStreaming(lower(twice), 2)
+    with pytest.raises(UnknownLayerError, match="pixel unshuffle"):
+        RowStreaming(build_graph(twice), 2)
 
 
 def test_branches_wait_for_each_other():
@@ -154,8 +154,8 @@ def test_factors_and_rectifiers_go_into_the_convolution():
             return x + self.b(torch.relu(self.a(x))) * 0.1
 
     network = Scaled()
-    nodes = lower(network)
-    assert [type(node.layer).__name__ for node in nodes] == ["Convolve", "Convolve", "Pointwise"]
+    nodes = build_graph(network)
+    assert [type(node.layer).__name__ for node in nodes] == ["ConvolutionLayer", "ConvolutionLayer", "PointwiseLayer"]
     assert nodes[0].layer.relu
     same(network, torch.rand(1, 2, 9, 9), 2)
 
@@ -175,7 +175,7 @@ def test_channels_are_made_in_the_order_of_their_cells(cut):
             return self.shuffle(a + self.b(x))
 
     network = Enlarging()
-    assert lower(network)[-1].layer.cells == (cut == "nothing")
+    assert build_graph(network)[-1].layer.cells == (cut == "nothing")
     same(network, torch.rand(1, 2, 9, 7), 2)
 
 
@@ -195,7 +195,7 @@ def test_channels_are_made_in_the_order_of_their_cells(cut):
 )
 def test_what_is_not_local_is_refused(layer):
     with pytest.raises(UnknownLayerError):
-        RowStreaming(lower(nn.Sequential(layer)), 2)
+        RowStreaming(build_graph(nn.Sequential(layer)), 2)
 
 
 def test_two_borders_of_one_value_are_refused():
@@ -209,7 +209,7 @@ def test_two_borders_of_one_value_are_refused():
             return self.zeros(x) + self.edge(x)
 
     with pytest.raises(UnknownLayerError, match="different borders"):
-        RowStreaming(lower(Borders()), 2)
+        RowStreaming(build_graph(Borders()), 2)
 
 
 def test_a_network_that_is_refused_runs_as_it_is():
@@ -235,8 +235,8 @@ def test_changed_weights_are_seen():
 
 def test_bfloat16_keeps_the_first_and_the_last_convolution():
     network = nn.Sequential(*(nn.Conv2d(4, 4, 3, padding=1) for _ in range(4)))
-    strips = RowStreaming(lower(network), 4, torch.bfloat16)
-    dtypes = [node.layer.weight.dtype for node in strips._nodes if isinstance(node.layer, Convolve)]
+    strips = RowStreaming(build_graph(network), 4, torch.bfloat16)
+    dtypes = [node.layer.weight.dtype for node in strips._nodes if isinstance(node.layer, ConvolutionLayer)]
     assert dtypes == [torch.float32, torch.bfloat16, torch.bfloat16, torch.float32]
     x = torch.rand(1, 4, 9, 9)
     with torch.inference_mode():
@@ -246,14 +246,14 @@ def test_bfloat16_keeps_the_first_and_the_last_convolution():
 
 def test_progress_is_told_strip_by_strip():
     seen = []
-    strips = RowStreaming(lower(nn.Sequential(nn.Conv2d(1, 1, 3, padding=1))), 1)
+    strips = RowStreaming(build_graph(nn.Sequential(nn.Conv2d(1, 1, 3, padding=1))), 1)
     strips.rows = lambda width: 3
     strips(torch.rand(1, 1, 10, 4), seen.append)
     assert seen == [0.3, 0.6, 0.9, 1.0]
 
 
 def test_the_height_of_a_strip_follows_the_cache(monkeypatch):
-    strips = RowStreaming(lower(random_network(catalog.find("vdsr"), 2)), 1)
+    strips = RowStreaming(build_graph(random_network(catalog.find("vdsr"), 2)), 1)
     heights = []
     for size in (1 << 10, 4 << 20, 32 << 20, 1 << 40):
         monkeypatch.setattr(module, "cache_bytes", lambda size=size: size)
@@ -267,7 +267,7 @@ def test_the_height_of_a_strip_follows_the_cache(monkeypatch):
 def test_kept_rows_take_the_memory_that_is_foretold():
     """The estimate that tiles are chosen by: all rows that lie in any layer's window at any time."""
     card = catalog.find("edsr")
-    strips = RowStreaming(lower(random_network(card, 2)), 3)
+    strips = RowStreaming(build_graph(random_network(card, 2)), 3)
     strips.rows = lambda width: 4
     most = 0
     step = strips._step

@@ -93,7 +93,7 @@ def target(tmp_path):
 
 def get(server, target, **how):
     how = {"size": len(CONTENT), "waits": (0, 0)} | how
-    return download.get(how.pop("url", server.url), how.pop("sha256", SHA256), target, **how)
+    return download.download_file(how.pop("url", server.url), how.pop("sha256", SHA256), target, **how)
 
 
 def refused(server, target, match, **how):
@@ -291,7 +291,7 @@ def test_a_full_disk_is_told_before_and_during(server, target, monkeypatch):
     def full(*facts):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(download, "_silent", full)
+    monkeypatch.setattr(download, "ignore_progress", full)
     refused(server, target, "expected space for 2 MB")
 
 
@@ -419,7 +419,7 @@ def test_all_are_listed(published):
         (
             ["squeezenet", "--from", Path(__file__)],
             2,
-            "test_fetch.py: expected weights of SqueezeNet 1.1, got a file of",
+            "test_download.py: expected weights of SqueezeNet 1.1, got a file of",
         ),
         (["squeezenet"], 3, "404 Not Found; .* if you have the file: safelight fetch squeezenet --from FILE"),
     ],

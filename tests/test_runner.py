@@ -15,7 +15,7 @@ from safelight.checkpoints import weights_file
 from safelight.checkpoints.weights_file import CheckpointError, WeightsHeader
 from safelight.core.options import CardError
 from safelight.engine.samples import to_tensor
-from safelight.engine.sizes import SizeError, chain, target_size
+from safelight.engine.sizes import SizeError, scale_chain, target_size
 from safelight.inference import model as models
 from safelight.inference.runner import InferenceRequest, NumericError
 from safelight.media.image import Picture
@@ -65,7 +65,7 @@ def test_sizes_that_are_refused(settings):
 
 @given(st.floats(1.001, 32), st.sets(st.sampled_from([2, 3, 4]), min_size=1))
 def test_chain_is_the_smallest_that_reaches(zoom, scales):
-    found = chain(tuple(sorted(scales)), zoom)
+    found = scale_chain(tuple(sorted(scales)), zoom)
     assert math.prod(found) >= zoom - 1e-9
     assert set(found) <= scales
     if scales == {2, 3, 4} and zoom <= 4:
@@ -78,7 +78,7 @@ def test_chain_is_the_smallest_that_reaches(zoom, scales):
     ("zoom", "scales"), [(1, ()), (1.5, (2,)), (4, (4,)), (5, (3, 2)), (8, (4, 2)), (9, (3, 3)), (16, (4, 4))]
 )
 def test_chain_examples(zoom, scales):
-    assert chain((2, 3, 4), zoom) == scales
+    assert scale_chain((2, 3, 4), zoom) == scales
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------------
