@@ -68,6 +68,7 @@ PARTS: dict[str, Callable[[], str]] = {
 FILES: dict[str, Callable[[], str]] = {
     "src/safelight/methods/index.json": index.index,
     "src/safelight/api/task_functions.pyi": stubs.functions_stub,
+    "src/safelight/api/remote_tasks.pyi": stubs.client_stub,
     "src/safelight/__init__.pyi": stubs.package_stub,
 }
 """Files that are generated as a whole."""

@@ -262,7 +262,9 @@ def test_through_the_one_path(task):
     pixels = (drawn(40, 3)[0].permute(1, 2, 0) * 65535).numpy().astype(np.uint16)
     alone = np.zeros((40, 40, 1), np.uint8)
     alone[5:9, 5:9] = 255
-    settings = InferenceRequest(task=task, inputs={"scale": 2 if task == "upscale" else None, "mask": Picture(pixels=alone) if task == "inpaint" else None}, options={"iterations": 2, "network": "light"}, device="cpu")  # fmt: skip
+    inputs = {"scale": 2} if task == "upscale" else {"mask": Picture(pixels=alone)} if task == "inpaint" else {}
+    options = {"iterations": 2, "network": "light"}
+    settings = InferenceRequest(task=task, inputs=inputs, options=options, device="cpu")
     result = inference.apply(dip.CARD, Picture(pixels=pixels), settings)
     assert result.pixels.dtype == np.uint16
     assert result.pixels.shape == ((80, 80, 3) if task == "upscale" else (40, 40, 3))

@@ -8,23 +8,27 @@ Whatever kind of picture comes in goes out, as in ``safelight.upscale`` and the 
 
 from __future__ import annotations
 
+import io
 import json
 import secrets
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from safelight import tasks
+from safelight.api.remote_tasks import RemoteTasks
+from safelight.core.task import TaskSpec
 from safelight.media import image
 
 if TYPE_CHECKING:
     from safelight.api.task_functions import Holder
 
-_FILES: Final = ("mask", "frames", "style", "style_mask", "begin")
 _AGAIN: Final = (429, 503)
 _MOST = 1 << 30  # bytes of an answer
 
@@ -50,7 +54,7 @@ class _Answer:
         return json.loads(self.content)
 
 
-class Client:
+class Client(RemoteTasks):
     """A server's client.
 
     Args:
@@ -76,34 +80,26 @@ class Client:
         self._token, self._patience, self._timeout = token, patience, timeout
         self._opener = urllib.request.build_opener(_NoRedirect)
 
-    def upscale(self, x: Holder, **said: Any) -> Any:  # noqa: ANN401 - as the kind that comes in
-        """Enlarge a picture. See ``safelight.upscale``; ``said`` is what it takes, but for weights and device.
+    def do(self, task: TaskSpec, x: Any, said: Mapping[str, Any]) -> Any:  # noqa: ANN401 - as the kind that comes in
+        """Do a task. Each is a method too: ``client.upscale(x, scale=2)``.
+
+        Args:
+            task: One of ``safelight.tasks.TASKS``.
+            x: What is worked on; ``None`` where nothing goes in.
+            said: What the task's function takes, by name, but for weights and device.
+
+        Returns:
+            A picture of the kind of ``x``, a list of pictures, bytes or a value, as the task has it.
 
         Raises:
             ServerError: The server did not do it; the message says why.
             PictureError: ``x`` is no picture.
         """
-        return self._work("upscale", x, said)
-
-    def denoise(self, x: Holder, **said: Any) -> Any:  # noqa: ANN401
-        """Remove noise; as ``upscale``, with what ``safelight.denoise`` takes."""
-        return self._work("denoise", x, said)
-
-    def deblock(self, x: Holder, **said: Any) -> Any:  # noqa: ANN401
-        """Remove what a strong JPEG compression leaves; as ``upscale``, with what ``safelight.deblock`` takes."""
-        return self._work("deblock", x, said)
-
-    def inpaint(self, x: Holder, mask: Holder, **said: Any) -> Any:  # noqa: ANN401
-        """Fill in what a mask marks; as ``upscale``, with what ``safelight.inpaint`` takes."""
-        return self._work("inpaint", x, {**said, "mask": mask})
-
-    def stylize(self, x: Holder, style: Any = (), **said: Any) -> Any:  # noqa: ANN401
-        """Give a picture a style; as ``upscale``, with what ``safelight.stylize`` takes."""
-        return self._work("stylize", x, {**said, "style": style})
+        return _output(task, self._ask(task.name, x, said, {}), x)
 
     def fix(self, x: Holder) -> Any:  # noqa: ANN401
         """Do what a picture needs; as ``safelight.fix``."""
-        return self._work("fix", x, {})
+        return _as_kind(self._ask("fix", x, {}, {}).content, x)
 
     def methods(self) -> list[dict[str, Any]]:
         """List the server's methods."""
@@ -116,26 +112,24 @@ class Client:
 
     # --- requests ---
 
-    def _work(self, verb: str, x: Holder, said: Mapping[str, Any]) -> Any:  # noqa: ANN401
-        return _as_kind(self._ask(verb, x, said, {}).content, x)
-
     def _ask(self, verb: str, x: Holder, said: Mapping[str, Any], headers: Mapping[str, str]) -> _Answer:
         """Send a picture and what is said of it, as a form."""
-        parts: list[tuple[str, bytes]] = [("picture", _file(x))]
+        task = None if verb not in tasks.names() else tasks.find(verb)
+        parts: list[tuple[str, bytes]] = []
         texts: dict[str, str] = {"keep_metadata": "true"}
-        if not isinstance(x, bytes):  # no loss on the way: only bytes come back in their own format
-            texts["format"] = "tiff" if image.probe(parts[0][1]).depth == "float" else "png"
+        if task is None or (task.main is not None and task.main.kind == "picture"):
+            parts.append(("picture", _file(x)))
+            if not isinstance(x, bytes):  # no loss on the way: only bytes come back in their own format
+                texts["format"] = "tiff" if image.probe(parts[0][1]).depth == "float" else "png"
+        elif task.main is not None:
+            parts.append(("picture", x if isinstance(x, bytes) else Path(cast("str | Path", x)).read_bytes()))
         for name, value in said.items():
-            if name in _FILES:
-                parts += [(name, _file(each)) for each in _several(value)]
-            elif name == "style_weights":
-                texts[name] = ",".join(map(str, cast("list[float]", value)))
-            elif isinstance(value, bool):
-                texts[name] = "true" if value else "false"
-            elif name == "size" and isinstance(value, tuple):
-                texts[name] = "x".join(map(str, cast("tuple[int, int]", value)))
+            spec = None if task is None else task.input(name)
+            field = name if spec is None else spec.field_name
+            if spec is not None and spec.is_picture:
+                parts += [(field, _file(each)) for each in _several(value)]
             elif value is not None:
-                texts[name] = str(value)
+                texts[field] = _text(value)
         border = secrets.token_hex(16)
         body: list[bytes] = []
         for name, text in texts.items():
@@ -229,6 +223,33 @@ def _said(answer: _Answer) -> str:
         return str(answer.json()["detail"])
     except (ValueError, KeyError, TypeError):
         return f"the server answered {answer.status}"
+
+
+def _text(value: Any) -> str:  # noqa: ANN401
+    """Write a value as a form has it; a tuple of whole numbers is a size, other sequences have commas."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple) and all(isinstance(part, int) for part in cast("tuple[Any, ...]", value)):
+        return "x".join(map(str, cast("tuple[int, ...]", value)))
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, cast("list[Any]", value)))
+    return str(value)
+
+
+def _output(task: TaskSpec, answer: _Answer, x: Any) -> Any:  # noqa: ANN401
+    """Read an answer as the task's function gives its output."""
+    match task.output.kind:
+        case "image":
+            if task.main is None or task.main.kind != "picture":
+                return image.read(answer.content)
+            return _as_kind(answer.content, x)
+        case "images" | "clip":
+            with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+                return [image.read(archive.read(name)) for name in archive.namelist()]
+        case "bitstream":
+            return answer.content
+        case "value":
+            return answer.json()["value"]
 
 
 def _several(value: Any) -> list[Any]:  # noqa: ANN401

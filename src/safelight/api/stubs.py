@@ -98,3 +98,31 @@ def _parameter(task: TaskSpec, spec: InputSpec) -> str:
     if spec.default is None:
         return f"{spec.name}: {kind} | None = None"
     return f"{spec.name}: {kind} = {spec.default!r}"
+
+
+def client_stub() -> str:
+    """Write the stub of ``safelight.api.remote_tasks``."""
+    head = """
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from safelight.api.task_functions import Holder
+from safelight.core.task import TaskSpec
+
+class RemoteTasks:
+    def do(self, task: TaskSpec, x: Any, said: Mapping[str, Any]) -> Any: ...
+"""
+    return _HEAD + head + "".join(_method(task) for task in tasks.TASKS)
+
+
+def _method(task: TaskSpec) -> str:
+    specs = sorted(task.conditions, key=lambda spec: not spec.positional)
+    positional = [_parameter(task, spec) for spec in specs if spec.positional]
+    keywords = [_parameter(task, spec).replace(" | Backbone", "") for spec in specs if not spec.positional]
+    lines = [
+        "self", *([] if task.main is None else [f"x: {_KINDS[task.main.kind]}"]), *positional, "*", *keywords,
+        "method: str | None = None", 'precision: str = "exact"', "ensemble: bool = False", "**options: float | str",
+    ]  # fmt: skip
+    text = "".join(f"        {line},\n" for line in lines)
+    return f"    def {task.name}(\n{text}    ) -> Any: ...\n"

@@ -5,6 +5,7 @@ runs the jobs, a ``Manifest`` records what each result was made from, and a ``Fo
 ``process`` runs a single job. A job that fails does not stop the others.
 """
 
+from safelight.batch.any_output import attempt_output, is_streamed, no_input, plan_outputs, write_output
 from safelight.batch.inputs import STREAM, BatchError, DiscoveredInputs, Source, expand, is_folder, read_list
 from safelight.batch.manifest import FileFingerprint, Manifest, fingerprint_of, result_settings
 from safelight.batch.outcomes import FileResult, Outcome, Status, explain
@@ -31,13 +32,17 @@ __all__ = [
     "Source",
     "Status",
     "attempt",
+    "attempt_output",
     "check_sides",
     "expand",
     "explain",
     "fingerprint_of",
     "is_folder",
     "is_iterative",
+    "is_streamed",
+    "no_input",
     "plan",
+    "plan_outputs",
     "plan_separately",
     "preview",
     "process",
@@ -47,4 +52,5 @@ __all__ = [
     "result_format",
     "result_settings",
     "set_observer",
+    "write_output",
 ]

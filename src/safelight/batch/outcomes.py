@@ -22,11 +22,25 @@ Status = Literal["planned", "done", "skipped", "failed"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileResult:
-    """Size of a written result in pixels, and warnings for the user."""
+    """What was written, and warnings for the user.
 
-    width: int
-    height: int
+    Attributes:
+        width: of the result in pixels; of the first of several. None: it is no picture.
+        height: likewise.
+        warnings: one sentence each.
+        outputs: the files, where there are several.
+        bytes: of a bitstream.
+        value: of a task whose output is a number or a text.
+        unit: of the value.
+    """
+
+    width: int | None = None
+    height: int | None = None
     warnings: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    bytes: int | None = None
+    value: float | str | None = None
+    unit: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +58,10 @@ class Outcome:
         warnings: one sentence each.
         environment: the failure was caused by the disk, the memory or the device, not by the picture.
         trace: traceback of the failure, for ``--debug``.
+        outputs: the files, where there are several.
+        bytes: of a bitstream.
+        value: of a task whose output is a number or a text.
+        unit: of the value.
     """
 
     input: str
@@ -56,6 +74,10 @@ class Outcome:
     warnings: tuple[str, ...] = ()
     environment: bool = False
     trace: str = field(default="", repr=False)
+    outputs: tuple[str, ...] = ()
+    bytes: int | None = None
+    value: float | str | None = None
+    unit: str = ""
 
 
 class NotNeededError(Exception):
@@ -66,7 +88,8 @@ def succeeded(job: FileJob, facts: FileResult, seconds: float, status: Status = 
     """Return the outcome of a successful job."""
     return Outcome(
         input=job.source.name, output=_output_name(job), status=status, seconds=seconds,
-        width=facts.width, height=facts.height, warnings=facts.warnings,
+        width=facts.width, height=facts.height, warnings=facts.warnings, outputs=facts.outputs, bytes=facts.bytes,
+        value=facts.value, unit=facts.unit,
     )  # fmt: skip
 
 

@@ -73,8 +73,13 @@ _STAYS = {
 }
 
 
-def check_job(job: FileJob, manifest: Manifest | None = None) -> CheckedJob:
+def check_job(job: FileJob, manifest: Manifest | None = None, source: FileFingerprint | None = None) -> CheckedJob:
     """Check whether the output exists: a job that may neither skip nor replace it fails now, not at its end.
+
+    Args:
+        job: as ``plan`` returned it.
+        manifest: what existing outputs were made from.
+        source: fingerprint of what is worked on, if that is no file.
 
     Raises:
         DecodeError: the source is known to be unreadable.
@@ -83,7 +88,7 @@ def check_job(job: FileJob, manifest: Manifest | None = None) -> CheckedJob:
     """
     if job.source.problem is not None:
         raise image.DecodeError(job.source.problem)
-    fingerprint = None if manifest is None else fingerprint_of(job.source.path)
+    fingerprint = None if manifest is None else source or fingerprint_of(job.source.path)
     if job.output is None or not _exists(job.output) or job.on_exist == "overwrite":
         return CheckedJob(job, fingerprint)
     if job.on_exist != "skip":
@@ -318,7 +323,12 @@ def _check_case_variant(output: Path, case_variant: Path | None) -> None:
 
 
 def attempt(
-    job: FileJob, work: Callable[[FileJob], FileResult], *, manifest: Manifest | None = None, done: Status = "done"
+    job: FileJob,
+    work: Callable[[FileJob], FileResult],
+    *,
+    manifest: Manifest | None = None,
+    done: Status = "done",
+    source: FileFingerprint | None = None,
 ) -> Outcome:
     """Run a job by ``work`` unless it is skipped; any exception becomes the outcome, except BrokenPipeError.
 
@@ -327,10 +337,11 @@ def attempt(
         work: runs one job.
         manifest: what existing outputs were made from; nothing is recorded in it.
         done: the status of success, ``planned`` for a dry run.
+        source: fingerprint of what is worked on, if that is no file.
     """
     start = time.perf_counter()
     try:
-        checked = check_job(job, manifest)
+        checked = check_job(job, manifest, source)
         if checked.skip_reason is not None:
             return skipped(job, checked.skip_reason)
         facts = work(checked.job)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         Outcome,
         Restorer,
     )
+    from safelight.inference import Runner
     from safelight.media.image import Decoder
 
 
@@ -88,8 +89,11 @@ def work(ask: FileRequest, runner: Restorer, decoder: Decoder) -> int:
         TargetError: The folder of the results can't be used; nothing was done.
     """
     from safelight import batch
+    from safelight.inference import Runner
     from safelight.media.image.picture import shown
 
+    if isinstance(runner, Runner) and not batch.is_streamed(runner):
+        return _work_outputs(ask, runner)
     found, watch = _find(ask)
     on_exist = "skip" if ask.watch else ask.on_exist or "error"
     jobs = batch.plan(found, out=ask.out, tag=ask.tag, format=ask.format, on_exist=on_exist)
@@ -141,6 +145,48 @@ def work(ask: FileRequest, runner: Restorer, decoder: Decoder) -> int:
                 if jobs := _come(ask, found, watch):
                     follow(jobs, run(jobs))
         return reporter.finish(pipeline.busy)
+
+
+def _work_outputs(ask: FileRequest, runner: Runner) -> int:
+    """Do a task that is not one picture from one picture, source by source.
+
+    Raises:
+        UsageError, BatchError: Invalid arguments; no file was changed.
+    """
+    from safelight import batch
+
+    task = runner.task
+    if ask.watch:
+        raise UsageError(f"{task.name} watches no folder; leave --watch out")
+    found = batch.no_input(task) if task.main is None else _find(ask)[0]
+    on_exist = ask.on_exist or "error"
+    jobs = batch.plan_outputs(task, found, out=ask.out, tag=ask.tag, format=ask.format, on_exist=on_exist)
+    piped = ask.out == "-"
+    if piped and sys.stdout.isatty():
+        raise UsageError("expected a pipe or a file, got a terminal; use -o FILE, or > FILE")
+    name = batch.restorer_name(runner)
+    reporter = Reporter(name, json=ask.json, quiet=ask.quiet, debug=ask.debug, to_stderr=piped)
+    with ExitStack() as stack:
+        manifest: Manifest | None = None
+        if ask.folder is not None and task.output.kind != "value" and batch.is_folder(ask.folder):
+            facts = batch.result_settings(runner, quality=ask.files.quality, strip=ask.files.strip)
+            manifest = batch.Manifest(ask.folder, facts, read_existing=on_exist == "skip", write=not ask.dry_run)
+            stack.enter_context(manifest)
+        bar = stack.enter_context(Bar(1, name, quiet=ask.quiet))
+        stop = stack.enter_context(Stop())
+        gauge = Gauge(bar, stop, patient=batch.is_iterative(runner))
+        gauge.expect(jobs)
+        reporter.expect(jobs)
+
+        def outcomes() -> Generator[Outcome]:
+            for job in jobs:
+                if ask.dry_run:
+                    yield batch.attempt(job, lambda job: batch.FileResult(), manifest=manifest, done="planned")  # noqa: ARG005
+                else:
+                    yield batch.attempt_output(job, runner, ask.files, manifest, partial(gauge.move, job))
+
+        reporter.follow(outcomes(), bar, stop, gauge)
+        return reporter.finish()
 
 
 def _find(ask: FileRequest) -> tuple[DiscoveredInputs, FolderWatcher | None]:

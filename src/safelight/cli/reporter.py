@@ -163,6 +163,8 @@ class Reporter:
                 "seconds": round(outcome.seconds, 3), "error": outcome.error, "width": outcome.width,
                 "height": outcome.height, "warnings": list(outcome.warnings),
             }  # fmt: skip
+            more = {"outputs": list(outcome.outputs), "bytes": outcome.bytes, "value": outcome.value}
+            facts |= {name: value for name, value in more.items() if value not in (None, [])}
             say_json(facts, err=self._to_stderr)
         if outcome.status == "failed":
             if not (self._json and self._to_stderr):
@@ -177,5 +179,17 @@ class Reporter:
             line = f"{shown(outcome.input)}  skipped: {outcome.error}"
         else:
             planned = "  planned" if outcome.status == "planned" else f"  {outcome.seconds:.1f} s"
-            line = f"{line}  {outcome.width}x{outcome.height}  {self._method}{planned}"
+            line = f"{line}  {_what(outcome)}  {self._method}{planned}"
         (note if self._to_stderr else say)(line)
+
+
+def _what(outcome: Outcome) -> str:
+    """Say in a few words what was made."""
+    if outcome.value is not None:
+        return f"{outcome.value:g}{outcome.unit}" if isinstance(outcome.value, float) else f"{outcome.value}"
+    if outcome.bytes is not None:
+        return f"{outcome.bytes:,} bytes"
+    if outcome.width is None:
+        return "result"
+    size = f"{outcome.width}x{outcome.height}"
+    return f"{len(outcome.outputs)} pictures of {size}" if outcome.outputs else size

@@ -143,6 +143,8 @@ def run(places: PathFlags, flags: ExecutionFlags, talk: OutputFlags, prepare: Pr
         )  # fmt: skip
         ready = prepare(ask, flags, decoder)
         if flags.cluster is not None:
+            if not batch.is_streamed(ready.runner):
+                raise UsageError("expected a task that makes a picture of a picture with --cluster; leave it out")
             from safelight.batch.cluster import WorkerPool
 
             pool = WorkerPool(address=flags.cluster, workers=flags.workers, cpus=flags.cpus_per_worker)

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import io
+import json
 import threading
 import time
+import zipfile
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
 import torch
 
 from safelight import batch, inference
+from safelight.core.outputs import Bitstream, Clip, Image, Images, Value
 from safelight.core.solver_input import SolverProgress
 from safelight.inference.autofix import AutoFix
 from safelight.inference.runner import InferenceRequest
 from safelight.media import image
 from safelight.web.job import JobResult, ServerJob
 from safelight.web.limits import ServerLimits
-from safelight.web.parse_request import TaskRequest, with_pictures
+from safelight.web.parse_request import TYPES, TaskRequest, with_pictures
 
 PATIENCE = 5.0  # seconds for a piece of a picture's decoding
 MOST_TO_DECODE = 1 << 30  # bytes of memory
@@ -106,6 +110,9 @@ class LocalBackend:
         if batch.is_iterative(restorer):
             batch.set_observer(restorer, job.observe)
         began = time.monotonic()
+        if not batch.is_streamed(restorer):
+            assert isinstance(restorer, inference.Runner)
+            return self._output(ask, restorer, job, began)
         warnings: list[str] = []
         with self._decoder.open(ask.picture, max_pixels=self._limits.pixels) as rows:
             spec, bands = restorer.stream(rows, job.progress, warnings.append)
@@ -119,8 +126,36 @@ class LocalBackend:
             warnings.append(f"ended after {most:g} s, the most that this server allows: this is the best so far")
         described = restorer.describe() if isinstance(restorer, inference.Runner) else batch.restorer_name(restorer)
         return JobResult(
-            content=file.getvalue(), format=format, size=(spec.width, spec.height), method=described,
+            content=file.getvalue(), media_type=TYPES[format], size=(spec.width, spec.height), method=described,
             seconds=time.monotonic() - began, warnings=tuple(warnings),
+        )  # fmt: skip
+
+    def _output(self, ask: TaskRequest, runner: inference.Runner, job: Workload, began: float) -> JobResult:
+        """Make other outputs: bytes as they are, several pictures as a ZIP archive, a value as JSON."""
+        main = runner.task.main
+        warnings: tuple[str, ...] = ()
+        if main is None or main.kind == "bytes":
+            output = runner.execute(None if main is None else ask.picture, job.progress)
+        else:
+            with self._decoder.open(ask.picture, max_pixels=self._limits.pixels) as rows:
+                output = runner.execute(rows, job.progress)
+        size: tuple[int, int] | None = None
+        match output:
+            case Image(picture=picture):
+                format = ask.format or "png"  # noqa: A001
+                content, media_type = image.encode(picture, format, quality=ask.quality), TYPES[format]
+                size, warnings = (picture.width, picture.height), picture.warnings
+            case Images(pictures=pictures) | Clip(frames=pictures):
+                content, media_type = _archive(pictures, ask.format or "png", ask.quality), "application/zip"
+                size, warnings = (pictures[0].width, pictures[0].height), pictures[0].warnings
+            case Bitstream(data=content, warnings=warnings):
+                media_type = "application/octet-stream"
+            case Value(value=value, name=name, unit=unit):
+                content = json.dumps({"name": name, "value": value, "unit": unit}).encode()
+                media_type = "application/json"
+        return JobResult(
+            content=content, media_type=media_type, size=size, method=runner.describe(),
+            seconds=time.monotonic() - began, warnings=warnings,
         )  # fmt: skip
 
     def picture(self, file: bytes) -> image.Picture:
@@ -148,3 +183,13 @@ class LocalBackend:
             while len(ready) > _READY:
                 ready.popitem(last=False)
         return made
+
+
+def _archive(pictures: Sequence[image.Picture], format: str, quality: int | None) -> bytes:  # noqa: A002
+    """Put pictures into a ZIP archive, as ``1.png`` and so on."""
+    held = io.BytesIO()
+    suffix = "jpg" if format == "jpeg" else format
+    with zipfile.ZipFile(held, "w", zipfile.ZIP_STORED) as archive:
+        for i, picture in enumerate(pictures):
+            archive.writestr(zipfile.ZipInfo(f"{i + 1}.{suffix}"), image.encode(picture, format, quality=quality))
+    return held.getvalue()

@@ -38,16 +38,16 @@ class JobResult:
 
     Attributes:
         content: The file.
-        format: Of it.
-        size: (W, H).
+        media_type: Of it, such as ``image/png``.
+        size: (W, H) of a picture, or of the first of several; ``None``: it is none.
         method: What made it, how and where, in words.
         seconds: That it took, without waiting.
         warnings: What its client should know.
     """
 
     content: bytes
-    format: str
-    size: tuple[int, int]
+    media_type: str
+    size: tuple[int, int] | None
     method: str
     seconds: float
     warnings: tuple[str, ...]

@@ -29,6 +29,9 @@ from safelight.web.parse_request import TaskRequest
 
 _SMALL = 600_000  # pixels, in and out together, up to which a job is for one core
 _LARGE = 4_000_000  # pixels from which on it is not quick
+_UNSEEN = image.ImageSpec(
+    width=1024, height=1024, channels=3, depth="8-bit"
+)  # what is counted where no picture comes in
 _MOST_WORKERS = 8  # for small pictures
 
 
@@ -194,7 +197,11 @@ class JobQueue:
             Refusal: 413: pictures are too large; 422: it can't be meant; 503: there is no room.
             DecodeError: A file is no picture.
         """
-        spec = self.look(ask.picture)
+        task = None if ask.card is None else tasks.find(ask.verb)
+        if task is None or (task.main is not None and task.main.kind == "picture"):
+            spec = self.look(ask.picture)
+        else:
+            spec = _UNSEEN
         pixels = spec.width * spec.height
         for files in ask.pictures.values():
             for file in files:

@@ -27,6 +27,13 @@ _REASONS: Final[Mapping[int, str]] = {
     429: "Too many requests of one address at a time.",
     503: "The server has no room at present, or the work takes too long.",
 }
+_ANSWERS: Final[Mapping[str, tuple[str, str]]] = {
+    "images": ("application/zip", "a ZIP archive of the pictures, `1.png` and so on"),
+    "clip": ("application/zip", "a ZIP archive of the frames, `1.png` and so on"),
+    "bitstream": ("application/octet-stream", "the file"),
+    "value": ("application/json", "an object with `name`, `value` and `unit`"),
+}
+"""The media type of each output that is no picture, and what it is, in words."""
 _TYPES: Final = {"text": "string", "number": "number", "integer": "integer", "flag": "boolean"}
 
 
@@ -62,6 +69,17 @@ def summary(verb: str) -> str:
 
 def description(verb: str) -> str:
     """Say how a verb is asked for."""
+    task = task_of(verb)
+    if task is not None and (task.main is None or task.output.kind != "image"):
+        source = (
+            "Nothing is worked on"
+            if task.main is None
+            else "The body is the file, or a form whose part `picture` it is"
+        )
+        return (
+            f"{task.summary}. {source}; what is said of the work stands in the query or in the form. The answer is "
+            f"{_ANSWERS[task.output.kind][1]}. With `Prefer: respond-async` the answer is a job."
+        )
     return (
         f"{summary(verb)}. The body is the picture's file, or a form whose part `picture` it is; what is said of "
         "the work stands in the query or in the form. The answer is the picture, as a file of the same format unless "
@@ -83,11 +101,15 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return found
 
 
-def answers_of_work(*, later: bool = False) -> dict[int | str, dict[str, Any]]:
+def answers_of_work(verb: str | None = None, *, later: bool = False) -> dict[int | str, dict[str, Any]]:
     """List the answers of a verb, or of asking for the result of a job."""
-    content = {
-        kind: {"schema": {"type": "string", "format": "binary"}} for name, kind in TYPES.items() if name != "gif"
-    }
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    content: dict[str, Any] = {kind: binary for name, kind in TYPES.items() if name != "gif"}
+    task = None if verb is None else task_of(verb)
+    if later:
+        content |= {kind: binary for kind, _ in _ANSWERS.values()}
+    elif task is not None and task.output.kind in _ANSWERS:
+        content = {_ANSWERS[task.output.kind][0]: binary}
     texts = {
         "Safelight-Method": "What made it, how and where.",
         "Safelight-Seconds": "That it took, without waiting.",
@@ -151,7 +173,9 @@ def request(verb: str) -> dict[str, Any]:
         }
     )
     file = {"type": "string", "format": "binary"}
-    parts: dict[str, Any] = {"picture": file}
+    task = task_of(verb)
+    needs_file = task is None or task.main is not None
+    parts: dict[str, Any] = {"picture": file} if needs_file else {}
     for field in fields:
         if field.kind == "picture":
             parts[field.name] = {**file, "description": field.help}
@@ -159,10 +183,11 @@ def request(verb: str) -> dict[str, Any]:
             parts[field.name] = {"type": "array", "items": file, "description": field.help}
         else:
             parts[field.name] = schema(field)
-    form = {"type": "object", "properties": parts, "required": ["picture"], "additionalProperties": False}
-    content: dict[str, Any] = {kind: {"schema": file} for kind in (*TYPES.values(), "application/octet-stream")}
+    form = {"type": "object", "properties": parts, "required": ["picture"] * needs_file, "additionalProperties": False}
+    plain_bodies = (*TYPES.values(), "application/octet-stream") if needs_file else ()
+    content: dict[str, Any] = {kind: {"schema": file} for kind in plain_bodies}
     content["multipart/form-data"] = {"schema": form}
-    return {"parameters": parameters, "requestBody": {"required": True, "content": content}}
+    return {"parameters": parameters, "requestBody": {"required": needs_file, "content": content}}
 
 
 def schema(field: RequestField) -> dict[str, Any]:

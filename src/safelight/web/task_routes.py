@@ -23,7 +23,7 @@ from safelight.web.job import HeldRoom, JobResult, ServerJob
 from safelight.web.job_queue import JobQueue
 from safelight.web.openapi import ROOT
 from safelight.web.parse_request import TYPES, TaskRequest, acceptable, read_fields, task_request
-from safelight.web.request_fields import verbs
+from safelight.web.request_fields import task_of, verbs
 
 _SIGHT = 3.0  # seconds to wait for an iteration's next step
 _PULSE = 10.0  # seconds between two signs of life in a stream of events
@@ -35,7 +35,7 @@ def routes(desk: JobQueue) -> APIRouter:
     for verb in verbs():
         router.add_api_route(
             f"/{verb}", _endpoint(verb, desk), methods=["POST"], operation_id=verb, summary=openapi.summary(verb),
-            responses=openapi.answers_of_work(), openapi_extra=openapi.request(verb), response_class=Response,
+            responses=openapi.answers_of_work(verb), openapi_extra=openapi.request(verb), response_class=Response,
             status_code=200, tags=["pictures"],
         )  # fmt: skip
 
@@ -160,24 +160,32 @@ class _Work:
     async def _read(self, request: Request, values: Mapping[str, Any], held: HeldRoom) -> TaskRequest:
         """Read what is asked for, and hold the bytes of it."""
         accept = request.headers.get("accept")
-        acceptable(accept, "png")  # refused before the body is read
+        task = task_of(self._verb)
+        makes_picture = task is None or task.output.kind == "image"
+        if makes_picture:
+            acceptable(accept, "png")  # refused before the body is read
         files, texts = await uploads.read(request, held)
         said = read_fields(self._verb, texts)
         if twice := said.keys() & values.keys():
             raise RequestError(422, f"{min(twice)}: expected it in the query or in the form, got both")
         said |= values
-        pictures = files.pop("picture", [])
-        if len(pictures) != 1 or not pictures[0]:
+        if task is not None and task.main is None:
+            if b"" in (pictures := files.pop("picture", [])):
+                pictures.remove(b"")
+            if pictures:
+                raise RequestError(422, f"{self._verb} works on no picture, got one; leave it out")
+            pictures = [b""]
+        elif len(pictures := files.pop("picture", [])) != 1 or not pictures[0]:
             raise RequestError(
                 422, f"expected one picture, got {len(pictures) if pictures != [b''] else 'an empty body'}"
             )
         ask = task_request(self._verb, said, pictures[0], files, device=self._desk.device, memory=self._desk.memory)
-        return ask if ask.format is not None else _accepted(ask, accept)
+        return ask if ask.format is not None or not makes_picture else _accepted(ask, accept)
 
 
 def _accepted(ask: TaskRequest, accept: str | None) -> TaskRequest:
     """Take the format of the answer from the Accept header, where the picture's own won't do."""
-    own = batch.result_format(sniff(ask.picture[:SNIFF_BYTES]))
+    own = batch.result_format(None if not ask.picture else sniff(ask.picture[:SNIFF_BYTES]))
     chosen = acceptable(accept, own)
     return ask if chosen == own else replace(ask, format=chosen)
 
@@ -213,15 +221,15 @@ def _answer(job: ServerJob) -> Response:
 
 
 def _picture(made: JobResult) -> Response:
-    width, height = made.size
     headers = {
         "Safelight-Method": made.method,
         "Safelight-Seconds": f"{made.seconds:.3f}",
-        "Safelight-Size": f"{width}x{height}",
         "Safelight-Warnings": json.dumps(made.warnings),
         "Cache-Control": "no-store",
     }
-    return Response(made.content, media_type=TYPES[made.format], headers=headers)
+    if made.size is not None:
+        headers["Safelight-Size"] = f"{made.size[0]}x{made.size[1]}"
+    return Response(made.content, media_type=made.media_type, headers=headers)
 
 
 async def _events(job: ServerJob) -> AsyncIterator[bytes]:
