@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from bench_support import CLOCK, ship_random, silent, to_pixels, write_sets
 from safelight import catalog
 from safelight.checkpoints import weights_manifest
 from safelight.core.card import Card, ClosedForm, Interpolation, Optimised, Promise, Score
+from safelight.core.options import option
 from safelight.core.solver_input import SolverProgress, SolverResult
 from safelight.evaluation import bench
 from safelight.evaluation.bench import quality, records, speed, verdict
@@ -19,6 +21,7 @@ from safelight.evaluation.bench.records import Missing
 from safelight.evaluation.bench.tracks import TRACKS
 from safelight.inference import model as models
 from safelight.media import image
+from safelight.methods.denoise.dncnn import DnCNN
 from safelight.ops.resampling import CUBIC
 from safelight.training.datasets import DataError
 
@@ -62,10 +65,48 @@ STEPS = whole("steps", Optimised(run=in_steps, bytes=64))
 FRAMES = whole("frames", ClosedForm(solve=mean_of, bytes=64), accepts=frozenset({"frames"}))
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Variants:
+    """Options of a method that also has networks for one level: S15, S25 and S50."""
+
+    variant: Literal["auto", "B", "S15", "S25", "S50", "CB"] = option("auto", "which network")
+
+
+def with_levels(card):
+    """DnCNN as the paper has it: with numbers, and promises, of networks for one level."""
+    table = {"S15": (15, 31.73, 32.86), "S25": (25, 29.23, 30.44), "S50": (50, 26.23, 27.18)}
+    numbers = [
+        (data, variant, level, psnr)
+        for variant, (level, *both) in table.items()
+        for data, psnr in zip(("BSD68", "Set12"), both, strict=True)
+    ]
+    scores = tuple(
+        Score(task="denoise", data=data, level=level, psnr=psnr, options={"variant": variant})
+        for data, variant, level, psnr in numbers
+    )
+    promises = tuple(
+        Promise(task="denoise", data=data, level=level, psnr=psnr, floor=psnr - 0.15, options={"variant": variant})
+        for data, variant, level, psnr in numbers
+    )
+
+    def named(options):
+        return "CB" if options.variant == "CB" else "B"
+
+    method = card.method
+    network = dataclasses.replace(
+        method.network,
+        build=lambda options, scale: DnCNN(dataclasses.replace(card.options(), variant=named(options)), scale),
+    )
+    recipe = dataclasses.replace(method.training.recipe, promises=(*promises, *method.training.recipe.promises))
+    training = dataclasses.replace(method.training, recipe=recipe)
+    method = dataclasses.replace(method, network=network, training=training)
+    return dataclasses.replace(card, method=method, options=Variants, published=(*scores, *card.published))
+
+
 @pytest.fixture
 def cards(tmp_path, monkeypatch):
     """DnCNN B, S25 and CB, DnCNN-3, and methods for the whole picture; bicubic for the anchors of upscale."""
-    dncnn, dncnn3 = catalog.find("denoise/dncnn"), catalog.find("deblock/dncnn3")
+    dncnn, dncnn3 = with_levels(catalog.find("denoise/dncnn")), catalog.find("deblock/dncnn3")
     folder = tmp_path / "weights"
     folder.mkdir()
     for variant in ("B", "S25", "CB"):

@@ -307,11 +307,13 @@ def test_edsr_step_is_l1():
 
 
 def test_a_denoiser_learns(folder, tmp_path):
-    options = DNCNN.options("S25")
+    options = DNCNN.options("B")
     recipe = dataclasses.replace(DNCNN.method.training.recipe, patch=20, batch=4, steps=60, warmup=5)
-    chosen = plan(folder, tmp_path / "w.safetensors", card=DNCNN, options=options, scales=(1,), recipe=recipe)
+    spec = dataclasses.replace(DNCNN.method.training, degradations=lambda options: (Noise(25, 25),))
+    card = dataclasses.replace(DNCNN, method=dataclasses.replace(DNCNN.method, training=spec))
+    chosen = plan(folder, tmp_path / "w.safetensors", card=card, options=options, scales=(1,), recipe=recipe)
     header = loop.train(chosen, lambda progress: None)
-    assert header.options == {"variant": "S25"}
+    assert header.options == {"variant": "B"}
     assert header.scales == (1,)
     # Noise of 25 alone is 20.2 dB, and clipped to 8 bits a little more.
     assert header.scores["validation PSNR"] > 22
@@ -340,18 +342,17 @@ def test_one_network_is_trained_for_three_tasks(folder, tmp_path, monkeypatch):
     assert kinds == {"quality 20", "noise 25", "x2", "x3", "x4"}
 
 
-def test_a_blind_networks_layers_start_one_for_a_single_level(folder, tmp_path):
+def test_the_gray_networks_layers_start_the_one_for_colour(folder, tmp_path):
     blind = plan(
         folder, tmp_path / "b.safetensors", card=DNCNN, options=DNCNN.options("B"), scales=(1,), steps=1,
         validate_every=1,
     )  # fmt: skip
     loop.train(blind, lambda progress: None)
-    still = dataclasses.replace(
-        plan(folder, tmp_path / "s.safetensors", card=DNCNN, options=DNCNN.options("S15"), scales=(1,), steps=1),
+    colour = dataclasses.replace(
+        plan(folder, tmp_path / "c.safetensors", card=DNCNN, options=DNCNN.options("CB"), scales=(1,), steps=1),
         start=tmp_path / "b.safetensors", validate_every=1,
     )  # fmt: skip
-    loop.train(still, lambda progress: None)
-    before, after = (weights_file.load(tmp_path / name)[0] for name in ("b.safetensors", "s.safetensors"))
+    loop.train(colour, lambda progress: None)
+    before, after = (weights_file.load(tmp_path / name)[0] for name in ("b.safetensors", "c.safetensors"))
     torch.testing.assert_close(after["middle.14.weight"], before["middle.14.weight"], rtol=0, atol=0.05)
-    assert "middle.15.weight" in before
-    assert "middle.15.weight" not in after
+    assert before["first.weight"].shape != after["first.weight"].shape

@@ -40,18 +40,15 @@ PAPER_WORK = {
     "vdsr": PaperWork(steps=9960, batch=64, side=41),
     # The authors' code: 300 epochs of 1,000 batches of 16 crops of 48x48 pixels.
     "edsr": PaperWork(steps=300_000, batch=16, side=48, of_input=True),
-    # Section IV of DnCNN's paper: 50 epochs of 128 x 1,600 patches of 40x40 (S), of 128 x 3,000 patches of 50x50 (B
-    # and its form for colour), of 128 x 8,000 patches of 50x50 (DnCNN-3), in batches of 128.
-    "dncnn S15": PaperWork(steps=80_000, batch=128, side=40),
-    "dncnn S25": PaperWork(steps=80_000, batch=128, side=40),
-    "dncnn S50": PaperWork(steps=80_000, batch=128, side=40),
+    # Section IV of DnCNN's paper: 50 epochs of 128 x 3,000 patches of 50x50 (B and its form for colour), of 128 x 8,000
+    # patches of 50x50 (DnCNN-3), in batches of 128.
     "dncnn B": PaperWork(steps=150_000, batch=128, side=50),
     "dncnn CB": PaperWork(steps=150_000, batch=128, side=50),
     "dncnn3": PaperWork(steps=400_000, batch=128, side=50),
 }
 # Networks that begin from another method's weights, or from those of another network of the method: whose they are.
 BEGINS_FROM: Mapping[str, tuple[str, Values]] = {
-    name: ("denoise/dncnn", {"variant": "B"}) for name in ("dncnn S15", "dncnn S25", "dncnn S50", "dncnn CB", "dncnn3")
+    name: ("denoise/dncnn", {"variant": "B"}) for name in ("dncnn CB", "dncnn3")
 }
 FLOP_PER_MULTIPLY_ADD = 6  # 2 forward, 4 backward
 SUSTAINED = 40e12  # FLOP a second

@@ -6,8 +6,6 @@ import pytest
 import torch
 
 from safelight.catalog import find
-from safelight.checkpoints import weights_file
-from safelight.checkpoints.weights_manifest import SHIPPED, shipped_weights
 from safelight.core.card import LayoutError
 from safelight.core.options import make_options
 from safelight.degrade import Jpeg, Noise, Shrink
@@ -22,19 +20,17 @@ def cost(card, **options):
 
 
 @pytest.mark.parametrize(
-    ("variant", "layers", "weights"),
+    ("variant", "weights"),
     [
-        # TIP 2017, section IV-A: 17 layers for a known level, 20 for a blind network, 64 channels, kernels of 3x3.
-        ("S25", 17, 9 * 64 + 15 * 9 * 64 * 64 + 9 * 64),
-        ("B", 20, 9 * 64 + 18 * 9 * 64 * 64 + 9 * 64),
-        ("CB", 20, 9 * 3 * 64 + 18 * 9 * 64 * 64 + 9 * 64 * 3),
+        # TIP 2017, section IV-A: 20 layers for a blind network, 64 channels, kernels of 3x3.
+        ("B", 9 * 64 + 18 * 9 * 64 * 64 + 9 * 64),
+        ("CB", 9 * 3 * 64 + 18 * 9 * 64 * 64 + 9 * 64 * 3),
     ],
 )
-def test_dncnn_weights(variant, layers, weights):
+def test_dncnn_weights(variant, weights):
     assert cost(dncnn.CARD, variant=variant).weights == weights
-    assert dncnn.depth(dncnn.Options(variant)) == layers
     network = dncnn.DnCNN(dncnn.Options(variant), 1)
-    assert 2 + len(network.middle) == layers
+    assert 2 + len(network.middle) == 20
 
 
 def test_dncnn3_is_one_network_of_twenty_layers_for_three_tasks():
@@ -86,30 +82,11 @@ def test_every_restoring_network_starts_as_the_identity():
             assert (network(x) - x).abs().max() < 0.25
 
 
-@pytest.mark.parametrize(
-    ("gray", "sigma", "variant"),
-    [
-        (True, None, "B"), (True, 15, "S15"), (True, 16.9, "S15"), (True, 51, "S50"), (True, 20, "B"), (True, 0, "B"),
-        (False, None, "CB"), (False, 25, "CB"),
-    ],
-)  # fmt: skip
-def test_dncnn_picks_by_colour_and_level(gray, sigma, variant, monkeypatch):
-    monkeypatch.setattr(dncnn, "PICKED", frozenset({"S15", "S50"}))
-    level = None if sigma is None else sigma / 255
-    assert dncnn.resolve_options(dncnn.Options(), "denoise", gray, level) == dncnn.Options(variant)
-    assert dncnn.resolve_options(dncnn.Options("S15"), "denoise", gray, level) == dncnn.Options("S15")
-
-
-def test_dncnn_is_blind_where_the_network_of_a_level_is_no_better():
-    scores = {
-        weights.options["variant"]: weights_file.read_header(SHIPPED / weights.file).scores
-        for weights in shipped_weights("denoise/dncnn")
-    }
-    measured = {name: f"Set12 sigma {level} PSNR" for name, level in dncnn.LEVELS.items()}
-    assert {name for name, score in measured.items() if scores[name][score] > scores["B"][score]} == dncnn.PICKED
-    for name, level in dncnn.LEVELS.items():
-        picked = dncnn.resolve_options(dncnn.Options(), "denoise", True, level / 255)
-        assert picked == dncnn.Options(name if name in dncnn.PICKED else "B")
+@pytest.mark.parametrize("sigma", [None, 0, 15 / 255, 25 / 255, 1])
+def test_dncnn_picks_by_colour_whatever_the_level(sigma):
+    for gray, variant in ((True, "B"), (False, "CB")):
+        assert dncnn.resolve_options(dncnn.Options(), "denoise", gray, sigma) == dncnn.Options(variant)
+        assert dncnn.resolve_options(dncnn.Options("B"), "denoise", gray, sigma) == dncnn.Options("B")
 
 
 def test_red_picks_by_task():
@@ -118,14 +95,13 @@ def test_red_picks_by_task():
 
 
 def test_what_a_network_is_trained_on_follows_its_options():
-    assert dncnn.degradations(dncnn.Options("S15")) == (Noise(15, 15),)
     assert dncnn.degradations(dncnn.Options("CB")) == (Noise(0, 55),)
     assert red.degradations(red.Options(work="noise")) == (Noise(0, 70),)
     [mixture] = red.degradations(red.Options(work="enlarge"))
     assert [kind.scale for kind in mixture.kinds] == [2, 3, 4]
 
 
-@pytest.mark.parametrize(("variant", "channels"), [("S25", 1), ("B", 1), ("CB", 3)])
+@pytest.mark.parametrize(("variant", "channels"), [("B", 1), ("CB", 3)])
 def test_published_dncnn_weights_are_taken(variant, channels):
     """The authors' layout: the convolutions of a Sequential with a ReLU after each, 0, 2 and so on."""
     own = dncnn.DnCNN(dncnn.Options(variant), 1)
@@ -143,9 +119,10 @@ def test_published_dncnn_weights_are_taken(variant, channels):
 
 
 def test_a_dncnn_of_another_depth_is_refused():
-    tensors = {f"{2 * i}.weight": torch.zeros(64, 1 if i == 0 else 64, 3, 3) for i in range(12)}
-    with pytest.raises(LayoutError, match="17 or 20 layers"):
-        dncnn.adopt(tensors)
+    for layers in (12, 17):
+        tensors = {f"{2 * i}.weight": torch.zeros(64, 1 if i == 0 else 64, 3, 3) for i in range(layers)}
+        with pytest.raises(LayoutError, match=f"of 20 layers, {layers} layers of 1 channels"):
+            dncnn.adopt(tensors)
 
 
 def test_promises_are_the_papers_numbers():
