@@ -20,6 +20,8 @@ from safelight.core.solver_input import GeneratorInput, ProgressCallback, Solver
 from safelight.core.task import Task
 from safelight.degrade import Degradation
 from safelight.features.backbone import Backbone
+from safelight.ops import color_adapter
+from safelight.ops.color_adapter import ColorAdapter
 from safelight.ops.resampling import Kernel
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -281,9 +283,9 @@ class NetworkSpec:
             w * z), float32, samples in [0, 1]; C is 1 or 3, and z is ``scale``, or 1 where the input is interpolated.
         input: The picture as it is, ``"low-resolution"``, or enlarged by the bicubic kernel, ``"interpolated"``.
         channels: ``"y"`` for a network of one channel or ``"rgb"`` for one of three, by the options where there are
-            networks of both. Of a colour picture, a network of one channel gets the luma when it enlarges (the chroma
-            is enlarged by the bicubic kernel, as in the papers), and each channel of RGB or of YCbCr in turn when it
-            removes noise or JPEG artefacts.
+            networks of both.
+        plane_adapters: How colours get to a network of one channel that keeps the size, by task, where it does not
+            take the planes of RGB.
         scales: The zooms that it can be built for; 1 stands for the tasks that keep the size.
         receptive_radius: ``receptive_radius(options, scale)`` is the radius of the receptive field, in pixels of the
             network's input: how far away, at most, a pixel influences the output pixels that lie in it. Of a network
@@ -308,6 +310,25 @@ class NetworkSpec:
     foreign_layouts: tuple[ForeignLayout, ...] = ()
     complete: Callable[[Any, Any, SolverInput], nn.Module] | None = None
     backbone: Callable[[Any], str] | None = None
+    plane_adapters: Mapping[Task, ColorAdapter] = dataclasses.field(default_factory=dict[Task, ColorAdapter])
+
+    def channels_of(self, options: Any) -> Channels:  # noqa: ANN401 - each method has its own Options class
+        """Say whether the network with these options is one of a single channel or of RGB."""
+        return self.channels(options) if callable(self.channels) else self.channels
+
+    def color_adapter(self, options: Any, scale: int, task: Task) -> ColorAdapter:  # noqa: ANN401 - as above
+        """Choose how a picture's colours get to the network with these options, and back.
+
+        Args:
+            options: Of the method.
+            scale: The zoom; a network of one channel that enlarges works on the luma, as in the papers.
+            task: What the network is used for.
+        """
+        if self.channels_of(options) == "rgb":
+            return color_adapter.rgb_or_equal_channels
+        if scale > 1:
+            return color_adapter.luma_and_bicubic_chroma
+        return self.plane_adapters.get(task, color_adapter.rgb_planes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -465,8 +486,7 @@ Method = Interpolation | ClosedForm | Optimised | Trained | Fitted | Generator |
 
 def channels_of(network: NetworkSpec, options: Any) -> Channels:  # noqa: ANN401 - each method has its own Options class
     """Say whether the network with these options is one of a single channel or of RGB."""
-    channels = network.channels
-    return channels(options) if callable(channels) else channels
+    return network.channels_of(options)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

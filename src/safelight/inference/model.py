@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from safelight import ops
 from safelight.checkpoints import backbones, conversion, weights_file, weights_manifest
-from safelight.core.card import Card, ExecutionSpec, Precision, channels_of
+from safelight.core.card import Card, ExecutionSpec, Precision
 from safelight.core.options import CardError, make_options, weights_options
 from safelight.core.solver_input import SolverInput, Style
 from safelight.core.task import Task
@@ -25,7 +25,6 @@ from safelight.engine.graph import UnknownLayerError, build_graph
 from safelight.engine.row_streaming import RowStreaming
 from safelight.features.backbone import Backbone, BackboneError
 from safelight.nn.blocks import extended, grain
-from safelight.ops.color import rgb_to_ycbcr, ycbcr_to_rgb
 
 PrecisionChoice = Literal["exact", "fast"]
 
@@ -60,8 +59,9 @@ class Model:
         self.trained_with = trained_with
         self.card, self.options, self.scale, self.network = card, options, scale, network
         self.spec, self.execution, self.precision = card.network, card.execution, precision
-        self.channels = channels_of(card.network, options)
+        self.channels = card.network.channels_of(options)
         self.task: Task = card.task if task is None else task
+        self._adapter = card.network.color_adapter(options, scale, self.task)
         self._lowered: tuple[object, RowStreaming | None] | None = None
         self._loaded: Backbone | None = None
 
@@ -161,10 +161,8 @@ class Model:
     def __call__(self, x: Tensor, tick: Callable[[float], None] = _ignore) -> Tensor:
         """Restore (B, C, H, W), C = 1 or 3, sRGB or gray in [0, 1], to (B, C, H * scale, W * scale).
 
-        A network of one channel that enlarges works on the Y of BT.601, and the chroma is enlarged by the bicubic
-        kernel, as in the papers. One that keeps the size gets each channel in turn: of YCbCr if it removes what JPEG
-        leaves, since JPEG works on these, else of RGB. A gray picture is taken as Y as it is. A network of RGB sees a
-        gray picture as three equal channels, and the mean of its answers is the result. Nothing is clipped.
+        How colours get to a network of one channel, and a gray picture to one of RGB, says ``ops.color_adapter``.
+        Nothing is clipped.
 
         Args:
             x: The pictures.
@@ -178,19 +176,7 @@ class Model:
         if x.ndim != 4 or x.shape[1] not in (1, 3):
             raise ValueError(f"expected (B, 1 or 3, H, W), got {tuple(x.shape)}; move channels that come last")
         size = (x.shape[-2] * self.scale, x.shape[-1] * self.scale)
-        gray = x.shape[1] == 1
-        if self.channels == "rgb":
-            result = self._run(x.expand(-1, 3, -1, -1), size, tick)
-            return result.mean(dim=1, keepdim=True) if gray else result
-        if gray:
-            return self._run(x, size, tick)
-        if self.scale > 1:
-            ycbcr = rgb_to_ycbcr(x)
-            luma = self._run(ycbcr[:, :1], size, tick)
-            return ycbcr_to_rgb(torch.cat([luma, ops.resize(ycbcr[:, 1:], size)], dim=1))
-        planes = rgb_to_ycbcr(x) if self.task == "deblock" else x
-        result = self._run(planes.flatten(0, 1).unsqueeze(1), size, tick).view_as(planes)
-        return ycbcr_to_rgb(result) if self.task == "deblock" else result
+        return self._adapter(x, lambda planes: self._run(planes, size, tick), size)
 
     def _run(self, x: Tensor, size: tuple[int, int], tick: Callable[[float], None]) -> Tensor:
         if self.spec.input == "interpolated" and self.scale > 1:

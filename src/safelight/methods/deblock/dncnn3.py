@@ -28,6 +28,7 @@ from safelight.core.training import Regression
 from safelight.degrade import Degradation, Jpeg, Mixture, Noise, Shrink
 from safelight.nn.blocks import ResidualChain
 from safelight.nn.soap import Soap
+from safelight.ops.color_adapter import ycbcr_planes
 
 D = 20  # the depth (section IV-A)
 
@@ -90,6 +91,7 @@ CARD = Card(
             scales=(1, 2, 3, 4),
             receptive_radius=lambda options, scale: D,  # noqa: ARG005 - one pixel by each 3x3 layer
             scale_agnostic=True,
+            plane_adapters={"deblock": ycbcr_planes},
         ),
         training=TrainingSpec(algorithm=training, recipe=RECIPE, degradations=degradations),
     ),
