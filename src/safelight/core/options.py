@@ -148,7 +148,13 @@ def make_options(card: HasOptions, values: Mapping[str, Any]) -> Any:  # noqa: A
     return card.options(**checked)
 
 
-def weights_options(options: Any) -> dict[str, int | float | str | None]:  # noqa: ANN401 - per method
-    """Name the options that decide which weights fit, with their values: all but those of their use."""
+def fits_weights(options: Any, values: Mapping[str, Any]) -> bool:  # noqa: ANN401 - per method
+    """Say whether weights that were made with some options serve a network with these.
+
+    Args:
+        options: Of the network.
+        values: Those of the weights, by name, where they are not the defaults. What belongs to a network's use alone
+            is not compared.
+    """
     facts = option_facts(type(options))  # pyright: ignore[reportUnknownArgumentType]
-    return {fact.name: getattr(options, fact.name) for fact in facts if not fact.of_use}
+    return all(fact.of_use or getattr(options, fact.name) == values.get(fact.name, fact.default) for fact in facts)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -113,7 +113,7 @@ def load(
     if weights is None:
         made = make_options(card, network or {})
         resolve_options = card.network.resolve_options
-        options = asdict(made if resolve_options is None else resolve_options(made, task, gray, None))
+        options = made if resolve_options is None else resolve_options(made, task, gray, None)
     return of_model(model.load(card, scale=scale, options=options, weights=weights, device=device, task=task))
 
 

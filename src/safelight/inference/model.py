@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from safelight import ops
 from safelight.checkpoints import backbones, conversion, weights_file, weights_manifest
 from safelight.core.card import Card, ExecutionSpec, Precision
-from safelight.core.options import CardError, make_options, weights_options
+from safelight.core.options import CardError, fits_weights, make_options
 from safelight.core.solver_input import SolverInput, Style
 from safelight.core.task import Task
 from safelight.engine import device as devices
@@ -214,15 +214,11 @@ def served_scales(card: Card, options: Any) -> tuple[int, ...]:  # noqa: ANN401 
     Raises:
         CardError: There are none.
     """
-    fitting = [weights for weights in weights_manifest.shipped_weights(card.id) if _fit(card, weights, options)]
-    scales = sorted({scale for weights in fitting for scale in weights.scales})
+    shipped = weights_manifest.shipped_weights(card.id)
+    scales = sorted({scale for one in shipped if fits_weights(options, one.options) for scale in one.scales})
     if not scales:
         raise CardError(_not_shipped(card, f"{options}"))
     return tuple(scales)
-
-
-def _fit(card: Card, weights: weights_manifest.Weights, options: Any) -> bool:  # noqa: ANN401 - per method
-    return weights_options(make_options(card, weights.options)) == weights_options(options)
 
 
 def _not_shipped(card: Card, wanted: str) -> str:
@@ -242,7 +238,7 @@ def find_weights(card: Card, options: Any, scale: int) -> Path:  # noqa: ANN401 
         CheckpointError: The shipped file is damaged.
     """
     for weights in weights_manifest.shipped_weights(card.id):
-        if scale in weights.scales and _fit(card, weights, options):
+        if scale in weights.scales and fits_weights(options, weights.options):
             return weights_manifest.verified_path(weights)
     raise CardError(_not_shipped(card, f"scale {scale} with {options}"))
 
