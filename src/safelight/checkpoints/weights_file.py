@@ -2,6 +2,9 @@
 
 Only safetensors files are read here, which can't contain code. ``conversion`` converts weights in other formats. Each
 file has a digest of its tensors and header, so that any changed bit is detected.
+
+A file may hold its weights as int8 with a scale for each output channel: ``NAME`` is then q in [-127, 127] and
+``NAME:scale`` a float32 tensor s of as many dimensions, 1 long but for the output channels; the weight is q * s.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ _KEY = "safelight"  # the header's one entry, a JSON object: safetensors' own me
 _MAX_BYTES = 4 << 30
 _MAX_HEADER = 1 << 20  # bytes: a thousand tensors take a tenth of it, and parsing takes tens of times its size
 _LARGEST_SCALE = 16
+_SCALE = ":scale"  # after a tensor's name: what its int8 numbers are multiplied by
 _UNREADABLE = "got a header that cannot be read; the file is damaged or of a newer version"
 
 
@@ -74,25 +78,73 @@ def write_atomic(path: Path, content: bytes) -> None:
         raise
 
 
-def save(path: Path, tensors: Mapping[str, Tensor], header: WeightsHeader, *, dtype: torch.dtype | None = None) -> None:
+def save(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    header: WeightsHeader,
+    *,
+    dtype: torch.dtype | None = None,
+    output_axes: Mapping[str, int] | None = None,
+) -> None:
     """Write weights and their header, atomically.
 
     Args:
         path: The file.
         tensors: The network's ``state_dict``.
         header: The header.
-        dtype: Type in which floating point tensors are stored (``torch.float16`` for the shipped files).
+        dtype: Type in which floating point tensors are stored (``torch.float16`` for the shipped files). ``torch.int8``
+            stores those of two or more dimensions so, with scales, and the rest, such as biases, in half precision.
+        output_axes: For int8, which dimension of a tensor counts its output channels; the first where it is not said.
     """
     stored: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         tensor = tensor.detach().cpu().contiguous()
-        stored[name] = tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
+        if dtype is None or not tensor.is_floating_point():
+            stored[name] = tensor
+        elif dtype != torch.int8:
+            stored[name] = tensor.to(dtype)
+        elif tensor.ndim < 2:
+            stored[name] = tensor.half()
+        else:
+            stored[name], stored[name + _SCALE] = _quantised(tensor, (output_axes or {}).get(name, 0))
     if dtype is not None:
         header = dataclasses.replace(header, precision=str(dtype).removeprefix("torch."))
     # A round trip through JSON, so that the digest is of the values that a reader gets.
     fields = json.loads(json.dumps({"format": FORMAT, **dataclasses.asdict(header)}))
     fields["digest"] = _digest(fields, stored)
     write_atomic(path, serialise(stored, {_KEY: json.dumps(fields, sort_keys=True)}))
+
+
+def _quantised(tensor: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """Round a tensor to int8 with a scale for each index of an axis, such that the largest magnitude becomes 127."""
+    others = [i for i in range(tensor.ndim) if i != axis]
+    scale = tensor.float().abs().amax(dim=others, keepdim=True) / 127
+    scale[scale == 0] = 1
+    return (tensor.float() / scale).round().to(torch.int8), scale
+
+
+def _check_scales(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Check that scales belong to tensors and have one number for each index of one axis at most."""
+    for name, shape in shapes.items():
+        if name.endswith(_SCALE):
+            of = shapes.get(name.removesuffix(_SCALE), ())
+            long = [(a, b) for a, b in zip(shape, of, strict=False) if a != 1]
+            if len(shape) != len(of) or len(long) > 1 or any(a != b for a, b in long):
+                raise _error(path, f"got scales {_shown(name)} that fit no tensor; the file is damaged")
+
+
+def _dequantised(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Multiply int8 tensors by their scales."""
+    _check_scales(path, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    found: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if name + _SCALE in tensors:
+            found[name] = tensor.float() * tensors[name + _SCALE].float()
+        elif not name.endswith(_SCALE):
+            if tensor.dtype == torch.int8:
+                raise _error(path, f"got {_shown(name)} as int8 without its scales; the file is damaged")
+            found[name] = tensor
+    return found
 
 
 def _digest(fields: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
@@ -162,12 +214,19 @@ def read_file(path: Path, some: Iterable[str] | None = None) -> tuple[dict[str, 
 def read_shapes(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
     """Read the names and shapes of a safetensors file's tensors, and its metadata, without their values.
 
+    The scales of int8 tensors in files of ours are left out: they are part of how a tensor is stored.
+
     Raises:
-        CheckpointError: As ``read_file``.
+        CheckpointError: As ``read_file``, or scales in a file of ours that fit no tensor.
     """
     with _opened(path) as file:
+        metadata: dict[str, str] = file.metadata() or {}
         names: list[str] = list(file.keys())
-        return {name: tuple(file.get_slice(name).get_shape()) for name in names}, file.metadata() or {}
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
+    if _KEY in metadata:
+        _check_scales(path, shapes)
+        shapes = {name: shape for name, shape in shapes.items() if not name.endswith(_SCALE)}
+    return shapes, metadata
 
 
 @contextmanager
@@ -233,7 +292,8 @@ def load(path: Path) -> tuple[dict[str, Tensor], WeightsHeader]:
     digest = fields.pop("digest", None)  # files of the first version have none
     if digest is not None and digest != _digest(fields, tensors):
         raise _error(path, "got one whose content was changed since it was written; it is damaged")
-    return to_float32(tensors, path), _parse(path, metadata.get(_KEY))
+    header = _parse(path, metadata.get(_KEY))
+    return to_float32(_dequantised(path, tensors) if header.precision == "int8" else tensors, path), header
 
 
 def to_float32(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
