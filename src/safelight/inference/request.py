@@ -101,17 +101,18 @@ def check(card: Card, task: TaskSpec, request: InferenceRequest) -> dict[str, An
     for name in given:
         if name not in known and given[name] is not None:
             raise CardError(f"{task.name} takes no {name}; leave it out")
+    accepted = {name for name, spec in known.items() if not spec.optional or name in card.accepts}
+    for name, spec in known.items():
+        if spec.is_given(given):
+            _check_given(card, spec, given, accepted=name in accepted)
     inputs: dict[str, Any] = {}
     for name, spec in known.items():
-        accepted = not spec.optional or name in card.accepts
-        if spec.is_given(given):
-            _check_given(card, spec, given, accepted=accepted)
-        elif accepted and spec.required:
+        if name in accepted and spec.required and not spec.is_given(given):
             raise CardError(f"{card.id}: expected {spec.required}")
         value = given.get(name)
         inputs[name] = spec.default if value is None else value
         spec.check(inputs[name])
-        if accepted and spec.validate is not None:
+        if name in accepted and spec.validate is not None:
             spec.validate(given)
     if inputs.get("consistent") and not card.method.learned:
         raise CardError(f"{card.id}: only networks have consistent results; leave --consistent out")
