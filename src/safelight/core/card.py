@@ -383,7 +383,6 @@ class Trained:
     """
 
     label: ClassVar[str] = "a network"
-    tiles: ClassVar[bool] = True
     learned: ClassVar[bool] = True
     iterates: ClassVar[bool] = False
 
@@ -391,6 +390,11 @@ class Trained:
     execution: ExecutionSpec = ExecutionSpec()
     training: TrainingSpec
     apply: Callable[[Any, SolverInput, Any], SolverResult] | None = None
+
+    @property
+    def tiles(self) -> bool:
+        """Whether it is run tile by tile."""
+        return self.apply is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

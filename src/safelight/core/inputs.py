@@ -50,6 +50,7 @@ class InputSpec:
             request. A task has one at most.
         required: Completes "expected ..." where it is not given to a method that takes it; empty: it may be left out.
         optional: Only methods whose card accepts it take it; else every method of the task does.
+        learned: Only methods that have weights take it.
         positional: The second parameter of the Python function may be given by its place.
         several: The Python function takes one picture as well as a sequence of them.
         excludes: Names of inputs that can't be told together with this one.
@@ -78,6 +79,7 @@ class InputSpec:
     main: bool = False
     required: str = ""
     optional: bool = False
+    learned: bool = False
     positional: bool = False
     several: bool = False
     excludes: tuple[str, ...] = ()

@@ -140,6 +140,8 @@ def executor_for(job: Job) -> Executor:
             return InterpolationExecutor(job, method)
         case ClosedForm() | Optimised() as method:
             return SolverExecutor(job, method)
+        case Trained() as method if method.apply is not None:
+            return SolverExecutor(job, method)
         case Trained() | Fitted() as method:
             return NetworkExecutor(job, method)
         case Generator() as method:

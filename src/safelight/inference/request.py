@@ -114,8 +114,6 @@ def check(card: Card, task: TaskSpec, request: InferenceRequest) -> dict[str, An
         spec.check(inputs[name])
         if name in accepted and spec.validate is not None:
             spec.validate(given)
-    if inputs.get("consistent") and not card.method.learned:
-        raise CardError(f"{card.id}: only networks have consistent results; leave --consistent out")
     return inputs
 
 
@@ -123,6 +121,8 @@ def _check_given(card: Card, spec: InputSpec, given: Mapping[str, Any], *, accep
     if not accepted:
         what = spec.flag_name or "several pictures"
         raise CardError(f"{card.id} takes no {what}; leave it out, or choose a method that does")
+    if spec.learned and not card.method.learned:
+        raise CardError(f"{card.id} has no weights and takes no {spec.flag_name}; leave it out, or choose a network")
     for other in spec.excludes:
         if given.get(other) is not None:
             raise CardError(f"expected --{spec.name} or --{other}, got both; leave one out")

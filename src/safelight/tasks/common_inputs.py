@@ -231,6 +231,7 @@ CONSISTENT: Final = InputSpec(
     kind="flag",
     help="Change a network's result as little as it takes for shrinking it to give the input back.",
     default=False,
+    learned=True,
 )
 FRAMES: Final = InputSpec(
     name="frames",

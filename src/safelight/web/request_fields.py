@@ -117,7 +117,8 @@ def _fields_of(verb: str, *known: tuple[str, ...]) -> Mapping[str, RequestField]
 def fields_of_method(task: TaskSpec, card: Card) -> Mapping[str, RequestField]:
     """List what can be said of a task where this method does it, within the method's own bounds."""
     found = _fields(task, (card,))
-    useless = () if card.method.learned else ("precision", "ensemble", "consistent")
+    learned = {spec.field_name for spec in task.conditions if spec.learned}
+    useless = frozenset[str]() if card.method.learned else learned | {"precision", "ensemble"}
     return {name: field for name, field in found.items() if name not in useless}
 
 
