@@ -12,9 +12,10 @@ import torch
 from bench_support import CLOCK, ship_random, silent, to_pixels, write_sets
 from safelight import catalog
 from safelight.checkpoints import weights_manifest
-from safelight.core.card import Card, ClosedForm, Interpolation, Optimised, Promise, Score
+from safelight.core.card import Card, ClosedForm, Interpolation, Optimised, Score
 from safelight.core.options import option
 from safelight.core.solver_input import SolverProgress, SolverResult
+from safelight.core.training import Promise
 from safelight.evaluation import bench
 from safelight.evaluation.bench import quality, records, speed, verdict
 from safelight.evaluation.bench.records import Missing

@@ -12,8 +12,7 @@ from safelight import ops
 from safelight.catalog import find
 from safelight.checkpoints import weights_file
 from safelight.checkpoints.weights_file import CheckpointError
-from safelight.core.card import Batch, GrowthStage
-from safelight.core.training import Regression
+from safelight.core.training import Batch, GrowthStage, Regression
 from safelight.degrade import Jpeg, Noise, Shrink
 from safelight.engine import device as devices
 from safelight.inference import model as models

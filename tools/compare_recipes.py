@@ -24,9 +24,9 @@ from measure_training import Ours
 from torch import Tensor, nn
 
 from safelight.checkpoints import provenance, weights_manifest
-from safelight.core.card import Card, Recipe, Trained, Training, channels_of
+from safelight.core.card import Card, Trained, channels_of
 from safelight.core.options import make_options
-from safelight.core.training import Regression
+from safelight.core.training import Recipe, Regression, Training
 from safelight.engine import device as devices
 from safelight.methods.upscale import edsr, espcn, fsrcnn, lamp, srcnn, vdsr
 from safelight.nn.soap import Soap

@@ -31,8 +31,9 @@ from torch import Tensor, nn
 
 from safelight import catalog
 from safelight.checkpoints import provenance
-from safelight.core.card import Card, GrowthStage, Trained, channels_of
+from safelight.core.card import Card, Trained, channels_of
 from safelight.core.options import make_options
+from safelight.core.training import GrowthStage
 from safelight.engine import device as devices
 from safelight.engine.cost import measure
 from safelight.training import datasets, loop, session

@@ -9,8 +9,9 @@ from parts.common import NONE, decibels, no_results, stored, table, trained
 from parts.methods import cost
 from safelight.catalog import find
 from safelight.checkpoints.weights_manifest import shipped_weights
-from safelight.core.card import Card, Promise, Recipe, Trained
+from safelight.core.card import Card, Trained
 from safelight.core.options import make_options, option_facts
+from safelight.core.training import Promise, Recipe
 from safelight.evaluation.bench import quality
 from safelight.evaluation.bench.records import Missing, Values, label
 from safelight.evaluation.bench.tracks import TRACKS, Track

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from parts.common import NO_WEIGHTS, NONE, called, missing, stored, table, trained
 from safelight.checkpoints import weights_file, weights_manifest
-from safelight.core.card import Recipe
+from safelight.core.training import Recipe
 from safelight.evaluation.bench.records import label
 from safelight.evaluation.bench.tracks import TRACKS
 

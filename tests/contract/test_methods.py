@@ -11,9 +11,10 @@ import torch
 from safelight import degrade, inference, ops, tasks
 from safelight.catalog import CARDS, find
 from safelight.checkpoints import backbones, weights_file, weights_manifest
-from safelight.core.card import Batch, ClosedForm, Interpolation, Optimised, Perceptual, Trained, channels_of
+from safelight.core.card import ClosedForm, Interpolation, Optimised, Trained, channels_of
 from safelight.core.options import CardError, make_options, option_facts
 from safelight.core.solver_input import Style
+from safelight.core.training import Batch, Perceptual
 from safelight.engine.cost import measure
 from safelight.engine.samples import to_tensor
 from safelight.engine.tiles import OutOfMemoryError, Region, Renderer

@@ -11,9 +11,9 @@ from safelight import inference, losses
 from safelight.catalog import default, find
 from safelight.checkpoints import backbones, weights_manifest
 from safelight.checkpoints.weights_file import WeightsHeader, save
-from safelight.core.card import Batch
 from safelight.core.options import CardError
 from safelight.core.solver_input import SolverInput, Style
+from safelight.core.training import Batch
 from safelight.features import BackboneError
 from safelight.inference.model import Model, load
 from safelight.media import image

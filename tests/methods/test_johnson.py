@@ -10,8 +10,8 @@ from safelight import inference, losses
 from safelight.catalog import find
 from safelight.checkpoints import backbones, weights_manifest
 from safelight.checkpoints.weights_file import CheckpointError
-from safelight.core.card import Batch
 from safelight.core.options import CardError
+from safelight.core.training import Batch
 from safelight.engine.samples import to_tensor
 from safelight.inference import model as models
 from safelight.media import image

@@ -30,7 +30,8 @@ from safelight.cli.shell import (
 from safelight.core.task import Task
 
 if TYPE_CHECKING:
-    from safelight.core.card import Card, Recipe, Trained
+    from safelight.core.card import Card, Trained
+    from safelight.core.training import Recipe
     from safelight.training.loop import Progress, TrainConfig
 
 
@@ -152,7 +153,7 @@ def _scales(card: Card, trained: Trained, scale: int | None) -> tuple[int, ...]:
 
 
 def _check_styles(card: Card, trained: Trained, style: list[Path] | None, backbone: str | None) -> None:
-    from safelight.core.card import Perceptual
+    from safelight.core.training import Perceptual
 
     if isinstance(trained.training.algorithm, Perceptual) and not style:
         raise UsageError(f"{card.id}: expected a picture of the style, got none; give one by --style")
@@ -165,8 +166,9 @@ def _list(scales: tuple[int, ...]) -> str:
 
 
 def _options(card: Card, given: dict[str, str]) -> Any:  # noqa: ANN401 - each method has its own Options class
-    from safelight.core.card import Perceptual, Trained
+    from safelight.core.card import Trained
     from safelight.core.options import make_options
+    from safelight.core.training import Perceptual
 
     options = make_options(card, given)
     method = card.method

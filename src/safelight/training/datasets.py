@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from safelight import ops
-from safelight.core.card import Batch, Channels
+from safelight.core.card import Channels
+from safelight.core.training import Batch
 from safelight.degrade import Degradation
 from safelight.media import image
 from safelight.metrics.protocol import round_to_8_bits

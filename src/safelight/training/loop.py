@@ -24,7 +24,8 @@ from torch.optim import Optimizer
 
 from safelight.checkpoints import provenance, weights_file
 from safelight.checkpoints.weights_file import CheckpointError, WeightsHeader
-from safelight.core.card import Recipe, Trained, channels_of
+from safelight.core.card import Trained, channels_of
+from safelight.core.training import Recipe
 from safelight.engine import device as devices
 from safelight.training import datasets
 from safelight.training.session import TrainConfig, TrainingSession

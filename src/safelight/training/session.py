@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from safelight import inference, ops
 from safelight.checkpoints import backbones
-from safelight.core.card import Batch, Card, Judged, Perceptual, Recipe, Trained, Training
+from safelight.core.card import Card, Trained
+from safelight.core.training import Batch, Judged, Perceptual, Recipe, Training
 from safelight.degrade import AsItIs, Degradation, Shrink, single
 from safelight.engine import device as devices
 from safelight.engine.samples import to_tensor

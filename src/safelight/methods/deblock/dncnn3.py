@@ -22,9 +22,9 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from safelight.core.card import Card, NetworkSpec, Paper, Promise, Recipe, Score, Trained, TrainingSpec
+from safelight.core.card import Card, NetworkSpec, Paper, Score, Trained, TrainingSpec
 from safelight.core.options import NoOptions
-from safelight.core.training import Regression
+from safelight.core.training import Promise, Recipe, Regression
 from safelight.degrade import Degradation, Jpeg, Mixture, Noise, Shrink
 from safelight.nn.blocks import ResidualChain
 from safelight.nn.soap import Soap

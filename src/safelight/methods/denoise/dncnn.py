@@ -37,15 +37,13 @@ from safelight.core.card import (
     LayoutError,
     NetworkSpec,
     Paper,
-    Promise,
-    Recipe,
     Score,
     Trained,
     TrainingSpec,
 )
 from safelight.core.options import option
 from safelight.core.task import Task
-from safelight.core.training import Regression
+from safelight.core.training import Promise, Recipe, Regression
 from safelight.degrade import Degradation, Noise
 from safelight.nn.blocks import ResidualChain
 from safelight.nn.soap import Soap

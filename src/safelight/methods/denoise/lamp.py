@@ -20,9 +20,9 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.core.card import Card, ExecutionSpec, NetworkSpec, Recipe, Trained, TrainingSpec
+from safelight.core.card import Card, ExecutionSpec, NetworkSpec, Trained, TrainingSpec
 from safelight.core.options import NoOptions
-from safelight.core.training import Regression
+from safelight.core.training import Recipe, Regression
 from safelight.degrade import Degradation, Gray, Jpeg, Mixture, Noise
 from safelight.nn.blocks import ResidualChain
 from safelight.nn.soap import Soap

@@ -27,10 +27,10 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.core.card import Card, NetworkSpec, Paper, Promise, Recipe, Score, Trained, TrainingSpec
+from safelight.core.card import Card, NetworkSpec, Paper, Score, Trained, TrainingSpec
 from safelight.core.options import option
 from safelight.core.task import Task
-from safelight.core.training import Regression
+from safelight.core.training import Promise, Recipe, Regression
 from safelight.degrade import Degradation, Mixture, Noise, Shrink
 from safelight.nn.blocks import begin_as_identity
 from safelight.nn.soap import Soap

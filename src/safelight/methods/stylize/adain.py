@@ -37,19 +37,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from safelight import losses, ops
-from safelight.core.card import (
-    Batch,
-    Card,
-    ExecutionSpec,
-    NetworkSpec,
-    Paper,
-    Perceptual,
-    Recipe,
-    Trained,
-    TrainingSpec,
-)
+from safelight.core.card import Card, ExecutionSpec, NetworkSpec, Paper, Trained, TrainingSpec
 from safelight.core.options import CardError, option
 from safelight.core.solver_input import SolverInput, Style
+from safelight.core.training import Batch, Perceptual, Recipe
 from safelight.degrade import AsItIs
 from safelight.features.backbone import Backbone
 from safelight.nn.blocks import EPSILON, Moments, Normalisation, extended, moments

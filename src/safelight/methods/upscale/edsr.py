@@ -32,11 +32,9 @@ from safelight.core.card import (
     Card,
     ConvertedWeights,
     ForeignLayout,
-    GrowthStage,
     LayoutError,
     NetworkSpec,
     Paper,
-    Recipe,
     Score,
     Trained,
     TrainingSpec,
@@ -44,7 +42,7 @@ from safelight.core.card import (
 )
 from safelight.core.key_maps import channels, count, rename
 from safelight.core.options import option
-from safelight.core.training import Regression
+from safelight.core.training import GrowthStage, Recipe, Regression
 from safelight.nn.blocks import begin_apart, part
 from safelight.nn.soap import Soap
 

@@ -36,7 +36,6 @@ from safelight.core.card import (
     ForeignLayout,
     NetworkSpec,
     Paper,
-    Recipe,
     Score,
     Trained,
     TrainingSpec,
@@ -44,7 +43,7 @@ from safelight.core.card import (
 )
 from safelight.core.key_maps import channels, count, rename
 from safelight.core.options import option
-from safelight.core.training import Regression
+from safelight.core.training import Recipe, Regression
 from safelight.nn.blocks import dot_enlarged, pass_on, sub_pixel
 from safelight.nn.soap import Soap
 

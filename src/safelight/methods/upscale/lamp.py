@@ -27,9 +27,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.core.card import Card, NetworkSpec, Promise, Recipe, Trained, TrainingSpec
+from safelight.core.card import Card, NetworkSpec, Trained, TrainingSpec
 from safelight.core.options import option
-from safelight.core.training import Regression
+from safelight.core.training import Promise, Recipe, Regression
 from safelight.nn.blocks import begin_near_identity, dot_enlarged
 from safelight.nn.soap import Soap
 

@@ -27,9 +27,9 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.core.card import Card, ExecutionSpec, NetworkSpec, Paper, Recipe, Score, Trained, TrainingSpec, promised
+from safelight.core.card import Card, ExecutionSpec, NetworkSpec, Paper, Score, Trained, TrainingSpec, promised
 from safelight.core.options import option
-from safelight.core.training import Regression
+from safelight.core.training import Recipe, Regression
 from safelight.nn.blocks import pass_on
 from safelight.nn.soap import Soap
 

@@ -27,10 +27,8 @@ from safelight.core.card import (
     Card,
     ConvertedWeights,
     ForeignLayout,
-    GrowthStage,
     NetworkSpec,
     Paper,
-    Recipe,
     Score,
     Trained,
     TrainingSpec,
@@ -38,7 +36,7 @@ from safelight.core.card import (
 )
 from safelight.core.key_maps import rename
 from safelight.core.options import NoOptions
-from safelight.core.training import Regression
+from safelight.core.training import GrowthStage, Recipe, Regression
 from safelight.nn.blocks import ResidualChain, grow
 from safelight.nn.soap import Soap
 
