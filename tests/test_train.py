@@ -12,7 +12,7 @@ from safelight import ops
 from safelight.catalog import find
 from safelight.checkpoints import weights_file
 from safelight.checkpoints.weights_file import CheckpointError
-from safelight.core.training import Batch, GrowthStage, Regression
+from safelight.core.training import GrowthStage, PairBatch, Regression
 from safelight.degrade import Jpeg, Noise, Shrink
 from safelight.engine import device as devices
 from safelight.inference import model as models
@@ -45,7 +45,7 @@ def folder(tmp_path):
 def plan(folder, out, card=ESPCN, steps=30, **changes):
     recipe = dataclasses.replace(card.method.training.recipe, patch=8, batch=4, steps=steps, warmup=5)
     fields = {
-        "card": card, "options": card.options(), "scales": (2,), "recipe": recipe, "folders": (folder,), "out": out,
+        "card": card, "options": card.options(), "scales": (2,), "recipe": recipe, "data": {"data": (folder,)}, "out": out,
         "device": "cpu", "precision": "float32", "validate_every": 10,
     }  # fmt: skip
     return TrainConfig(**{**fields, **changes})
@@ -135,7 +135,7 @@ def test_it_learns_and_says_how_far_it_is(folder, tmp_path):
     assert [int(row["step"]) for row in log] == [50, 100, 150]
     assert float(log[-1]["loss"]) < 0.5 * float(log[0]["loss"])
     assert seen[-1].step == seen[-1].steps == 150
-    assert seen[-1].rate > 0
+    assert seen[-1].crops_per_second > 0
     assert seen[-1].seconds_left == 0
     assert header == weights_file.read_header(out)
     assert header.scores["validation PSNR"] == max(float(row["psnr"]) for row in log)
@@ -208,7 +208,7 @@ def test_the_seed_decides(folder, tmp_path):
 def test_start_takes_the_body_of_another_scale(folder, tmp_path):
     loop.train(plan(folder, tmp_path / "x2", steps=5), lambda progress: None)
     made = plan(folder, tmp_path / "x3", steps=1, scales=(3,), start=tmp_path / "x2")
-    made = dataclasses.replace(made, recipe=dataclasses.replace(made.recipe, rate=0.0))
+    made = dataclasses.replace(made, recipe=dataclasses.replace(made.recipe, lr=0.0))
     loop.train(made, lambda progress: None)
     two, three = weights_file.load(tmp_path / "x2")[0], weights_file.load(tmp_path / "x3")[0]
     assert torch.equal(two["conv1.weight"], three["conv1.weight"])
@@ -219,8 +219,8 @@ def test_start_takes_the_body_of_another_scale(folder, tmp_path):
 
 def test_a_loss_that_diverges_stops_the_run(folder, tmp_path):
     made = plan(folder, tmp_path / "w", steps=40)
-    made = dataclasses.replace(made, recipe=dataclasses.replace(made.recipe, rate=1e30))
-    with pytest.raises(FloatingPointError, match="lower the rate"):
+    made = dataclasses.replace(made, recipe=dataclasses.replace(made.recipe, lr=1e30))
+    with pytest.raises(FloatingPointError, match="lower the learning rate"):
         loop.train(made, lambda progress: None)
 
 
@@ -275,7 +275,7 @@ def test_a_network_grows_where_its_recipe_says_so(folder, tmp_path):
 def test_the_last_steps_compute_in_float32(folder, tmp_path, monkeypatch, precision, share, expected):
     monkeypatch.setattr(devices, "bfloat16_pays", lambda: True)
     made = plan(folder, tmp_path / "w", steps=8, precision=precision)
-    made = dataclasses.replace(made, recipe=dataclasses.replace(made.recipe, exact=share))
+    made = dataclasses.replace(made, recipe=dataclasses.replace(made.recipe, fp32_tail=share))
     computed = []
     step = Regression.step
 
@@ -298,7 +298,7 @@ def test_bfloat16_trains(folder, tmp_path):
 
 def test_edsr_step_is_l1():
     net = EDSR.method.network.build(EDSR.options(), 2)
-    batch = Batch(input=torch.rand(1, 3, 8, 8), target=torch.rand(1, 3, 16, 16))
+    batch = PairBatch(input=torch.rand(1, 3, 8, 8), target=torch.rand(1, 3, 16, 16))
     with torch.no_grad():
         expected = (net(batch.input) - batch.target).abs().mean()
     loss = EDSR.method.training.algorithm(net, EDSR.method.training.recipe).step(batch)["loss"]

@@ -24,13 +24,13 @@ from measure_training import Ours
 from torch import Tensor, nn
 
 from safelight.checkpoints import provenance, weights_manifest
-from safelight.core.card import Card, Trained, channels_of
+from safelight.core.card import Card, Trained
 from safelight.core.options import make_options
-from safelight.core.training import Recipe, Regression, Training
+from safelight.core.training import Recipe, Regression, Trainer
 from safelight.engine import device as devices
 from safelight.methods.upscale import edsr, espcn, fsrcnn, lamp, srcnn, vdsr
 from safelight.nn.soap import Soap
-from safelight.training import datasets, loop, session
+from safelight.training import loop, session
 
 RESULTS = Path(__file__).parent.parent / "results" / "recipes.json"
 
@@ -44,7 +44,7 @@ class Variant:
 
     recipe: Mapping[str, Any] = field(default_factory=dict[str, Any])
     network: Callable[[Any, int], nn.Module] | None = None
-    training: Callable[[Any, Recipe], Training] | None = None
+    training: Callable[[Any, Recipe], Trainer] | None = None
     precision: session.TrainPrecision = "auto"
     trained: bool = False
 
@@ -175,19 +175,24 @@ def sized(kind: type[Sized], layers: int, channels: int) -> Callable[[Any, int],
 
 def squared(network: lamp.Lamp, recipe: Recipe) -> Regression:
     """Lamp's step with another loss."""
-    return Regression(lamp.LampInTraining(network), Soap(network.parameters(), lr=recipe.rate), F.mse_loss)
+    return Regression(
+        network, Soap(network.parameters(), lr=recipe.lr), F.mse_loss, forward=lamp.LampInTraining(network)
+    )
 
 
 def lamp_by_adam(network: lamp.Lamp, recipe: Recipe) -> Regression:
     """Lamp's step with the field's optimiser."""
-    adam = torch.optim.Adam(network.parameters(), lr=recipe.rate, betas=(0.9, 0.99))
-    return Regression(lamp.LampInTraining(network), adam, F.l1_loss)
+    adam = torch.optim.Adam(network.parameters(), lr=recipe.lr, betas=(0.9, 0.99))
+    return Regression(network, adam, F.l1_loss, forward=lamp.LampInTraining(network))
 
 
 def fsrcnn_by_adam(network: fsrcnn.FSRCNN, recipe: Recipe) -> Regression:
     """FSRCNN's step with the field's optimiser."""
     return Regression(
-        fsrcnn.FSRCNNInTraining(network), torch.optim.Adam(network.parameters(), lr=recipe.rate), F.mse_loss
+        network,
+        torch.optim.Adam(network.parameters(), lr=recipe.lr),
+        F.mse_loss,
+        forward=fsrcnn.FSRCNNInTraining(network),
     )
 
 
@@ -204,10 +209,10 @@ GROUPS: list[tuple[Card, tuple[int, ...], dict[str, Variant]]] = [
             AS_IT_IS: Variant(),
             "begun as in the paper": Variant(network=he_fsrcnn),
             "in bfloat16": Variant(precision="bfloat16"),
-            "trained on": Variant(recipe={"rate": 2e-3}, trained=True),
-            "trained on in bfloat16": Variant(recipe={"rate": 2e-3}, trained=True, precision="bfloat16"),
+            "trained on": Variant(recipe={"lr": 2e-3}, trained=True),
+            "trained on in bfloat16": Variant(recipe={"lr": 2e-3}, trained=True, precision="bfloat16"),
             **{
-                f"Adam, rate {rate:g}": Variant(recipe={"rate": rate}, training=fsrcnn_by_adam)
+                f"Adam, rate {rate:g}": Variant(recipe={"lr": rate}, training=fsrcnn_by_adam)
                 for rate in (2e-3, 4e-3, 8e-3)
             },
         },
@@ -228,9 +233,9 @@ GROUPS: list[tuple[Card, tuple[int, ...], dict[str, Variant]]] = [
             "without the enlargement": Variant(network=sized(Alone, N, C)),
             "4 layers of 48": Variant(network=sized(Sized, 4, 48)),
             "14 layers of 24": Variant(network=sized(Sized, 14, 24)),
-            "Adam, rate 1e-3": Variant(recipe={"rate": 1e-3}, training=lamp_by_adam),
-            "rate doubled": Variant(recipe={"rate": 6e-3}),
-            "rate halved": Variant(recipe={"rate": 1.5e-3}),
+            "Adam, rate 1e-3": Variant(recipe={"lr": 1e-3}, training=lamp_by_adam),
+            "rate doubled": Variant(recipe={"lr": 6e-3}),
+            "rate halved": Variant(recipe={"lr": 1.5e-3}),
             "squared error": Variant(training=squared),
             "4 crops of 64x64": Variant(recipe={"patch": 64, "batch": 4}),
         },
@@ -253,11 +258,11 @@ def run(card: Card, scales: tuple[int, ...], variant: Variant, folder: Path, sec
     with tempfile.TemporaryDirectory() as place:
         plan = session.TrainConfig(
             card=dataclasses.replace(card, method=changed), options=make_options(card, {}), scales=scales,
-            recipe=recipe, folders=tuple(folder / name for name in recipe.data), out=Path(place) / "w.safetensors",
+            recipe=recipe, data={"data": tuple(folder / name for name in recipe.data)}, out=Path(place) / "w.safetensors",
             device="cpu", precision=variant.precision, validate_every=1 << 30,
             start=weights_manifest.SHIPPED / f"{card.name}-x{scales[0]}.safetensors" if variant.trained else None,
         )  # fmt: skip
-        ours = Ours(plan, datasets.load(plan.folders, channels_of(changed.network, plan.options)))
+        ours = Ours(plan, session.load(plan))
         plan = dataclasses.replace(
             plan, recipe=dataclasses.replace(recipe, steps=max(1, int(seconds / ours.seconds()[1])))
         )

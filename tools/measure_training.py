@@ -52,7 +52,7 @@ def plan_of(card: Card, scale: int, folder: Path, steps: int = 1) -> session.Tra
     method = card.method
     assert isinstance(method, Trained)
     return session.TrainConfig(
-        card=card, options=make_options(card, {}), scales=(scale,), folders=tuple(folder / name for name in FOLDERS),
+        card=card, options=make_options(card, {}), scales=(scale,), data={"data": tuple(folder / name for name in FOLDERS)},
         out=Path("w.safetensors"), recipe=dataclasses.replace(method.training.recipe, steps=steps),
     )  # fmt: skip
 
@@ -60,14 +60,15 @@ def plan_of(card: Card, scale: int, folder: Path, steps: int = 1) -> session.Tra
 class Plain:
     """The loop that everybody writes first."""
 
-    def __init__(self, plan: session.TrainConfig, split: datasets.Split) -> None:
+    def __init__(self, plan: session.TrainConfig, data: session.TrainingData) -> None:
         method = plan.card.method
         assert isinstance(method, Trained)
         torch.manual_seed(0)
         self.network = method.network.build(plan.options, plan.scales[0])
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=ADAM_RATE)
         (kind,) = session.degradations(plan)
-        self.crops = datasets.Crops(split.train, kind, patch=plan.recipe.patch, batch=plan.recipe.batch)
+        pictures = [sample.pixels for sample in data.splits[0].train]
+        self.crops = datasets.Crops(pictures, kind, patch=plan.recipe.patch, batch=plan.recipe.batch)
         self.generator = torch.Generator().manual_seed(0)
 
     def step(self, fraction: float = 0.0) -> None:
@@ -83,24 +84,24 @@ class Plain:
 class Ours:
     """A step as ``train.train`` takes it, in parts that can be timed."""
 
-    def __init__(self, plan: session.TrainConfig, split: datasets.Split) -> None:
+    def __init__(self, plan: session.TrainConfig, data: session.TrainingData) -> None:
         method = plan.card.method
         assert isinstance(method, Trained)
         torch.manual_seed(0)
         device = torch.device("cpu")
         self.network = devices.place(method.network.build(plan.options, plan.scales[0]), device)
-        self.lesson = session.TrainingSession(plan, self.network, split, device)
+        self.lesson = session.TrainingSession(plan, self.network, data, device)
         self.average = loop.WeightAverage(self.network, plan.recipe.ema)
         self.generator = torch.Generator().manual_seed(0)
         self.method, self.recipe = method, plan.recipe
-        self.exact = 0.0 if plan.precision == "bfloat16" else plan.recipe.exact
-        self.bfloat16 = devices.bfloat16_pays() and self.exact < 1
+        self.fp32_tail = 0.0 if plan.precision == "bfloat16" else plan.recipe.fp32_tail
+        self.bfloat16 = devices.bfloat16_pays() and self.fp32_tail < 1
 
     def step(self) -> None:
         """Draw, compute, update, average."""
         batch = self.lesson.draw(self.generator)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
-            self.lesson.training.step(batch)
+            self.lesson.trainer.step(batch)
         self.average.update(self.network, 1)
 
     def seconds(self) -> tuple[float, float]:
@@ -111,15 +112,15 @@ class Ours:
                 self.method.training.grow(self.network, stage.width)
             whole = timed(self.step)  # the last stage has all channels
             mean += stage.steps * whole
-        if self.bfloat16 and self.exact:
+        if self.bfloat16 and self.fp32_tail:
             self.bfloat16 = False
-            mean += self.exact * (timed(self.step) - whole)
+            mean += self.fp32_tail * (timed(self.step) - whole)
             self.bfloat16 = True
         return whole, mean
 
     def shares(self) -> dict[str, float]:
         """Which part of a step each of its parts takes."""
-        (optimizer,) = self.lesson.training.optimizers
+        (optimizer,) = self.lesson.trainer.optimizers.values()
         parts = {
             "crops": timed(lambda: self.lesson.draw(self.generator)),
             "optimiser": timed(optimizer.step),
@@ -163,7 +164,7 @@ def row(name: str, scale: int, folder: Path, limits: dict[str, float]) -> dict[s
     method = card.method
     assert isinstance(method, Trained)
     plan = plan_of(card, scale, folder)
-    split = datasets.load(plan.folders, channels_of(method.network, plan.options))
+    split = session.load(plan)
     plain, ours = Plain(plan, split), Ours(plan, split)
     rounds = [(timed(plain.step), *ours.seconds()) for _ in range(ROUNDS)]
     plainly, here, mean = (sorted(times)[ROUNDS // 2] for times in zip(*rounds, strict=True))
@@ -194,7 +195,7 @@ def curves(name: str, scale: int, folder: Path, seconds: float) -> dict[str, lis
     method = card.method
     assert isinstance(method, Trained)
     plan = plan_of(card, scale, folder)
-    split = datasets.load(plan.folders, channels_of(method.network, plan.options))
+    split = session.load(plan)
     plain = Plain(plan, split)
     found: list[tuple[float, float]] = []
     passed = 0.0
@@ -203,7 +204,7 @@ def curves(name: str, scale: int, folder: Path, seconds: float) -> dict[str, lis
         while passed + time.perf_counter() - start < seconds * point / POINTS:
             plain.step(min(1.0, (passed + time.perf_counter() - start) / seconds))
         passed += time.perf_counter() - start
-        psnr = session.validate(plan, plain.network.eval(), split.validation)
+        psnr = session.validate(plan, plain.network.eval(), split.splits[0].validation)
         plain.network.train()
         found.append((round(passed, 1), round(psnr, 3)))
     steps = max(POINTS, int(seconds / Ours(plan, split).seconds()[1]))

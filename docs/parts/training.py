@@ -18,8 +18,8 @@ def recipes() -> str:
         start = NONE if recipe.start is None else f"x{recipe.start}"
         crops = f"{recipe.batch} of {recipe.patch}x{recipe.patch}"
         steps = f"{recipe.steps:,}{after}"
-        rows.append([called(card), ", ".join(recipe.data), steps, crops, f"{recipe.rate:g}", start, promised(recipe)])
-    heads = ["method", "pictures", "steps", "crops a step", "peak rate", "others start from", "promised (floor)"]
+        rows.append([called(card), ", ".join(recipe.data), steps, crops, f"{recipe.lr:g}", start, promised(recipe)])
+    heads = ["method", "pictures", "steps", "crops a step", "peak learning rate", "others start from", "promised (floor)"]
     return table(heads, rows)
 
 

@@ -14,7 +14,7 @@ from safelight.checkpoints import backbones, weights_file, weights_manifest
 from safelight.core.card import ClosedForm, Interpolation, Optimised, Trained, channels_of
 from safelight.core.options import CardError, make_options, option_facts
 from safelight.core.solver_input import Style
-from safelight.core.training import Batch, Perceptual
+from safelight.core.training import PairBatch, Perceptual, PictureBatch, UnpairedBatch
 from safelight.engine.cost import measure
 from safelight.engine.samples import to_tensor
 from safelight.engine.tiles import OutOfMemoryError, Region, Renderer
@@ -353,7 +353,11 @@ def test_every_parameter_learns(card, scale):
     before = [p.detach().clone() for p in net.parameters()]
     zoom = 1 if card.method.network.input == "interpolated" else scale
     target = torch.rand(2, channels(card), side * zoom, side * zoom)
-    batch = Batch(input=torch.rand(2, channels(card), side, side), target=target, style=style)
+    x = torch.rand(2, channels(card), side, side)
+    batch = {
+        PairBatch: PairBatch(input=x, target=target), PictureBatch: PictureBatch(pictures=x),
+        UnpairedBatch: UnpairedBatch(a=x, b=style),
+    }[card.method.training.batch]  # fmt: skip
     losses = [training.step(batch) for _ in range(3)]
     assert all(math.isfinite(float(value)) for loss in losses for value in loss.values())
     # A PReLU whose inputs are all positive in one batch has no gradient; a layer's weights always do.

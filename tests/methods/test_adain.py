@@ -13,7 +13,7 @@ from safelight.checkpoints import backbones, weights_manifest
 from safelight.checkpoints.weights_file import WeightsHeader, save
 from safelight.core.options import CardError
 from safelight.core.solver_input import SolverInput, Style
-from safelight.core.training import Batch
+from safelight.core.training import UnpairedBatch
 from safelight.features import BackboneError
 from safelight.inference.model import Model, load
 from safelight.media import image
@@ -193,13 +193,13 @@ def test_options_of_use_need_no_weights_of_their_own(decoder):
 def test_training_brings_the_terms_down(backbone):
     torch.manual_seed(0)
     network = StyleDecoder(Options(), 1).train()
-    training = Transferring(network, dataclasses.replace(CARD.method.training.recipe, rate=1e-3), backbone, ())
-    batch = Batch(input=smooth(1, 32, 32).repeat(2, 1, 1, 1), target=smooth(1, 32, 32), style=torch.rand(2, 3, 32, 32))
-    before = float(training.judge(network, batch).detach())
+    training = Transferring(network, dataclasses.replace(CARD.method.training.recipe, lr=1e-3), backbone, ())
+    batch = UnpairedBatch(a=smooth(1, 32, 32).repeat(2, 1, 1, 1), b=torch.rand(2, 3, 32, 32))
+    before = training.validate({"network": network}, [batch]).value
     for _ in range(15):
         terms = training.step(batch)
     assert set(terms) == {"content", "style", "same", "restless"}
-    assert float(training.judge(network, batch).detach()) < 0.7 * before
+    assert training.validate({"network": network}, [batch]).value < 0.7 * before
 
 
 def test_a_decoder_is_used_with_the_weights_that_it_was_trained_with(tmp_path, decoder):
@@ -228,13 +228,13 @@ def test_styles_are_drawn_for_each_batch(tmp_path):
             image.write(image.Picture(pixels=pixels), tmp_path / folder / f"{i}.png")
     recipe = dataclasses.replace(CARD.method.training.recipe, patch=32, batch=2, steps=2, warmup=1)
     plan = loop.TrainConfig(
-        card=CARD, options=Options(), scales=(1,), recipe=recipe, folders=(tmp_path / "content",),
-        styles=(tmp_path / "style",), out=tmp_path / "w.safetensors", device="cpu", precision="float32",
+        card=CARD, options=Options(), scales=(1,), recipe=recipe,
+        data={"data": (tmp_path / "content",), "style": (tmp_path / "style",)}, out=tmp_path / "w.safetensors", device="cpu", precision="float32",
     )  # fmt: skip
     seen = []
     header = loop.train(plan, seen.append)
     assert header.recipe["styles"] == ["style"]
-    assert seen[-1].judged is not None
+    assert seen[-1].score.name == "loss"
     assert header.steps == 2
 
 

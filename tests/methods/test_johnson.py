@@ -11,7 +11,7 @@ from safelight.catalog import find
 from safelight.checkpoints import backbones, weights_manifest
 from safelight.checkpoints.weights_file import CheckpointError
 from safelight.core.options import CardError
-from safelight.core.training import Batch
+from safelight.core.training import PictureBatch
 from safelight.engine.samples import to_tensor
 from safelight.inference import model as models
 from safelight.media import image
@@ -67,14 +67,14 @@ def test_training_brings_the_style_nearer():
     x = torch.rand(2, 3, 32, 32)
     style = torch.rand(1, 3, 48, 48).round() * torch.tensor([0.9, 0.2, 0.1]).view(1, 3, 1, 1)
     network = Johnson(Options(width=8), 1).train()
-    recipe = dataclasses.replace(CARD.method.training.recipe, rate=5e-3)
+    recipe = dataclasses.replace(CARD.method.training.recipe, lr=5e-3)
     training = PerceptualLoss(network, recipe, backbone, [style])
-    batch = Batch(input=x, target=x)
-    before = float(training.judge(network, batch).detach())
+    batch = PictureBatch(pictures=x)
+    before = training.validate({"network": network}, [batch]).value
     for _ in range(25):
         terms = training.step(batch)
     assert set(terms) == {"content", "style", "restless"}
-    assert float(training.judge(network, batch).detach()) < 0.5 * before
+    assert training.validate({"network": network}, [batch]).value < 0.5 * before
     with torch.no_grad():
         made, wanted = losses.gram(network(x)), losses.gram(style)
         assert losses.gram_loss(made, wanted, relative=True) < losses.gram_loss(losses.gram(x), wanted, relative=True)
@@ -109,7 +109,7 @@ def plan(pictures, **changes):
     recipe = dataclasses.replace(CARD.method.training.recipe, patch=32, batch=2, steps=4, warmup=1)
     fields = {
         "card": CARD, "options": Options(width=4), "scales": (1,), "recipe": recipe,
-        "folders": (pictures / "content",), "styles": (pictures / "style" / "0.png",),
+        "data": {"data": (pictures / "content",), "style": (pictures / "style" / "0.png",)},
         "out": pictures / "own.safetensors", "device": "cpu", "precision": "float32", "validate_every": 2,
     }  # fmt: skip
     return loop.TrainConfig(**{**fields, **changes})
@@ -118,11 +118,11 @@ def plan(pictures, **changes):
 def test_a_style_of_ones_own_is_trained_and_used(pictures):
     seen = []
     header = loop.train(plan(pictures), seen.append)
-    assert seen[-1].psnr is None
-    assert header.scores["validation loss"] == pytest.approx(min(p.judged for p in seen), abs=1e-3)
+    assert seen[-1].score.name == "loss"
+    assert header.scores["validation loss"] == pytest.approx(min(p.score.value for p in seen), abs=1e-3)
     assert header.recipe["styles"] == ["0.png"]
     assert header.recipe["backbone"] == "lens"
-    assert (pictures / "own.csv").read_text().startswith("step,seconds,loss,validation_loss")
+    assert (pictures / "own.csv").read_text().startswith("step,seconds,loss,content,style,restless,validation_loss")
     settings = inference.InferenceRequest(task="stylize", weights=pictures / "own.safetensors", device="cpu")
     result = inference.prepare(CARD, settings)(image.read(pictures / "content" / "0.png"))
     assert result.pixels.shape == (64, 72, 3)
@@ -154,7 +154,7 @@ def test_resumption_is_exact(pictures):
 
 def test_without_a_style_nothing_is_trained(pictures):
     with pytest.raises(loop.datasets.DataError, match="expected a picture of the style, got none"):
-        loop.train(plan(pictures, styles=()), lambda progress: None)
+        loop.train(plan(pictures, data={"data": (pictures / "content",)}), lambda progress: None)
 
 
 def test_auto_is_the_first_shipped_style():

@@ -1,18 +1,17 @@
-"""The verbs of those who make methods: ``train`` and ``bench``."""
+"""The verb ``train``: train or fit a method on pictures of one's own."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import inspect
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
 import typer
 
-from safelight import tasks
-from safelight.cli.method_flags import MethodVerb, complete_method, complete_task, method_options
+from safelight.cli.method_flags import MethodVerb, complete_method, method_options
 from safelight.cli.shell import (
-    FAILED,
     INTERRUPTED,
     Bar,
     Debug,
@@ -21,30 +20,84 @@ from safelight.cli.shell import (
     Quiet,
     Stop,
     UsageError,
-    Verb,
+    finite,
     note,
     say,
     say_json,
     the_card,
 )
-from safelight.core.task import Task
 
 if TYPE_CHECKING:
-    from safelight.core.card import Card, Trained
-    from safelight.core.training import Recipe
+    from safelight.checkpoints.weights_file import WeightsHeader
+    from safelight.core.card import Card, NetworkSpec, TrainingSpec
+    from safelight.core.training import FitSpec, Recipe
     from safelight.training.loop import Progress, TrainConfig
+
+
+_META = "safelight.cli.train.roles"
+
+
+def _specs() -> list[TrainingSpec | FitSpec]:
+    """How each method of the catalog learns."""
+    from safelight.catalog import CARDS
+
+    specs = (getattr(card.method, "training", None) or getattr(card.method, "fit", None) for card in CARDS)
+    return [spec for spec in specs if spec is not None]
+
+
+class TrainVerb(MethodVerb):
+    """The verb that takes, beside the options of the methods, a flag for each role that their training data have."""
+
+    _roles: Sequence[Any] | None = None
+
+    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - click's types come from a private module
+        """List the verb's own parameters, those of the methods and those of the roles."""
+        own = super().get_params(ctx)
+        if ctx.resilient_parsing:
+            return own
+        if self._roles is None:
+            self._roles = _role_flags()
+        return [*own[:-1], *self._roles, *own[-1:]]
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - as above
+        """Run the verb; it finds the roles' folders by ``_data``."""
+        ctx.meta[_META] = {
+            param.name.removeprefix("role_"): tuple(map(Path, ctx.params.pop(param.name, None) or ()))
+            for param in self._roles or ()
+        }
+        return super().invoke(ctx)
+
+
+def _role_flags() -> list[Any]:
+    """Make the flags of the roles, as typer makes them of a function's parameters."""
+    roles = {role.name: role for spec in _specs() for role in spec.roles if role.name != "data"}
+    parameters: list[inspect.Parameter] = []
+    for role in roles.values():
+        flags = [role.flag, *([role.short] if role.short else [])]
+        info = typer.Option(*flags, help=f"{role.help[0].upper()}{role.help[1:]}; may be given again.", metavar="PATH")
+        annotation = Annotated[Optional[list[str]], info]  # noqa: UP045 - evaluated by typer
+        name, kind = f"role_{role.name}", inspect.Parameter.KEYWORD_ONLY
+        parameters.append(inspect.Parameter(name, kind, default=None, annotation=annotation))
+
+    def command(**values: list[str] | None) -> None:
+        raise NotImplementedError  # only its parameters are wanted
+
+    command.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    maker = typer.Typer(add_completion=False)
+    maker.command()(command)
+    return [param for param in typer.main.get_command(maker).params if str(param.name).startswith("role_")]
 
 
 def add(app: typer.Typer) -> None:
     """Add this file's verbs."""
-    app.command(cls=MethodVerb)(train)
-    app.command(cls=Verb)(bench)
+    app.command(cls=TrainVerb)(train)
 
 
 def train(
     ctx: typer.Context,
     method: Annotated[str, typer.Argument(help="Such as upscale/fsrcnn.", autocompletion=complete_method)],
-    data: Annotated[list[Path], typer.Option("--data", help="A folder of pictures; may be given again.")],
+    data: Annotated[list[Path] | None, typer.Option("--data", help="A folder of pictures; may be given again.")] = None,
     scale: Annotated[
         int | None,
         typer.Option("--scale", "-s", help="Not needed by networks that serve all scales or keep the size."),
@@ -62,15 +115,11 @@ def train(
     patch: Annotated[
         int | None, typer.Option("--patch", min=1, help="Side of a crop, of enlargers in low-resolution pixels.")
     ] = None,
-    rate: Annotated[float | None, typer.Option("--rate", help="The peak learning rate.")] = None,
+    lr: Annotated[float | None, typer.Option("--lr", help="The peak learning rate.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of the weights at the start and of the crops.")] = 0,
     validate_every: Annotated[int, typer.Option("--validate-every", min=1, help="Steps between validations.")] = 500,
     start: Annotated[
         Path | None, typer.Option("--start", help="Weights to begin from, such as another scale's.")
-    ] = None,
-    style: Annotated[
-        list[Path] | None,
-        typer.Option("--style", help="Of methods of stylize: a picture of the style, or a folder; may be given again."),
     ] = None,
     backbone: Annotated[
         str | None,
@@ -81,6 +130,9 @@ def train(
     ] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew, over what an earlier run left.")] = False,
     device: DeviceFlag = "auto",
+    devices: Annotated[
+        int, typer.Option("--devices", min=1, help="Processes that share each batch, one for each device.")
+    ] = 1,
     precision: Annotated[
         Literal["auto", "float32", "bfloat16"], typer.Option("--precision", help="auto: bfloat16 where it is faster.")
     ] = "auto",
@@ -90,99 +142,119 @@ def train(
 ) -> int:
     """Train a method by its recipe. A run that was stopped goes on exactly where it was: run the same command again.
 
-    JSON: an object a validation (step, steps, loss, psnr or validation_loss, crops_per_second, seconds_left), then one
-    summary.
+    JSON: an object a validation (step, steps, loss, losses by name, the score such as psnr or validation_loss,
+    crops_per_second, seconds_left), then one summary.
     """
+    from safelight.core.training import FitSpec
     from safelight.training import loop as training
+    from safelight.training import processes
 
     card = the_card(method, None)
-    trained = _trained(card)
-    scales, recipe = _scales(card, trained, scale), trained.training.recipe
-    options = _options(card, method_options(ctx))
-    _check_styles(card, trained, style, backbone)
-    if whole and not recipe.stages:
-        raise UsageError(f"{card.id} does not grow; leave --whole out")
-    path = out or Path(f"{_name(card, trained, options, scales)}.safetensors")
-    if path.exists() and not path.with_suffix(".state").exists() and not restart:
+    network, spec = _learned(card)
+    scales = _scales(card, network, scale)
+    options = _options(card, network, spec, method_options(ctx))
+    folders = _folders(card, spec, data, ctx.meta[_META], backbone)
+    path = out or Path(f"{_name(card, network, options, scales)}.safetensors")
+    stopped = not isinstance(spec, FitSpec) and path.with_suffix(".state").exists()
+    if path.exists() and not stopped and not restart:
         raise UsageError(
             f"{path}: expected new weights or a run to go on with, got weights; choose another -o, or --restart"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(spec, FitSpec):
+        return _fit(card, network, spec, options, scales, folders, path, seed=seed, json=json, quiet=quiet)
+    if whole and not spec.recipe.stages:
+        raise UsageError(f"{card.id} does not grow; leave --whole out")
+    recipe = _recipe(spec.recipe, steps=steps, batch=batch, patch=patch, lr=lr, whole=whole, started=start is not None)
+    if recipe.batch % devices:
+        raise UsageError(f"--devices: expected processes that share {recipe.batch} crops equally, got {devices}")
     plan = training.TrainConfig(
         card=card,
         options=options,
         scales=scales,
-        recipe=_recipe(
-            recipe, steps=steps, batch=batch, patch=patch, rate=rate, whole=whole, started=start is not None
-        ),
-        folders=tuple(data),
+        recipe=recipe,
+        data=folders,
         out=path,
         start=start,
-        styles=tuple(style or ()),
         backbone=backbone or "lens",
         device=device,
+        devices=devices,
         precision=precision,
         seed=seed,
         validate_every=validate_every,
     )
     if recipe.start not in (None, *scales) and start is None and not quiet:
         note(f"safelight: the recipe begins x{scales[0]} from weights for x{recipe.start}: give them by --start")
-    return _follow(plan, resume=not restart, json=json, quiet=quiet)
+    first = devices == 1 or processes.is_first()  # of several processes one alone reports
+    return _follow(plan, resume=not restart, json=json and first, quiet=quiet or not first)
 
 
-def _trained(card: Card) -> Trained:
-    from safelight.core.card import Trained
-
-    if not isinstance(card.method, Trained):
+def _learned(card: Card) -> tuple[NetworkSpec, TrainingSpec | FitSpec]:
+    """What a method learns, and how: by steps, or by a fit."""
+    network = getattr(card.method, "network", None)
+    spec = getattr(card.method, "training", None) or getattr(card.method, "fit", None)
+    if network is None or spec is None:
         raise UsageError(f"expected a method that is trained, got {card.id}, no network; see: safelight methods")
-    return card.method
+    return network, spec
 
 
-def _scales(card: Card, trained: Trained, scale: int | None) -> tuple[int, ...]:
-    if trained.network.scale_agnostic:
+def _scales(card: Card, network: NetworkSpec, scale: int | None) -> tuple[int, ...]:
+    if network.scale_agnostic:
         if scale is not None:
             raise UsageError(f"{card.id}: expected no --scale, got {scale}; one network serves all that it does")
-        return trained.network.scales
-    if scale is None and trained.network.scales == (1,):
-        return trained.network.scales
-    if scale not in trained.network.scales:
+        return network.scales
+    if scale is None and network.scales == (1,):
+        return network.scales
+    if scale not in network.scales:
         raise UsageError(
-            f"{card.id}: expected --scale out of {_list(trained.network.scales)}, got {scale or 'none'}; choose one"
+            f"{card.id}: expected --scale out of {_list(network.scales)}, got {scale or 'none'}; choose one"
         )
     return (scale,)
 
 
-def _check_styles(card: Card, trained: Trained, style: list[Path] | None, backbone: str | None) -> None:
+def _folders(
+    card: Card,
+    spec: TrainingSpec | FitSpec,
+    data: list[Path] | None,
+    further: Mapping[str, tuple[Path, ...]],
+    backbone: str | None,
+) -> dict[str, tuple[Path, ...]]:
+    """Gather what was given for each role that the training has."""
+    given = {"data": tuple(data or ()), **further}
+    roles = {role.name: role for role in spec.roles}
+    for name, paths in given.items():
+        if paths and name not in roles:
+            flags = ", ".join(role.flag for role in spec.roles)
+            raise UsageError(f"{card.id} has no use for --data{'' if name == 'data' else '-' + name}; it takes {flags}")
+    for role in roles.values():
+        if not given.get(role.name):
+            raise UsageError(f"{card.id}: expected {role.help}, got none; give it by {role.short or role.flag}")
+    if backbone is not None and not _by_backbone(spec):
+        raise UsageError(f"{card.id} compares no pictures by a network; leave --backbone out")
+    return {name: given[name] for name in roles}
+
+
+def _by_backbone(spec: TrainingSpec | FitSpec) -> bool:
     from safelight.core.training import Perceptual
 
-    if isinstance(trained.training.algorithm, Perceptual) and not style:
-        raise UsageError(f"{card.id}: expected a picture of the style, got none; give one by --style")
-    if not isinstance(trained.training.algorithm, Perceptual) and (style or backbone is not None):
-        raise UsageError(f"{card.id} learns no style; leave --style and --backbone out")
+    return isinstance(getattr(spec, "algorithm", None), Perceptual)
 
 
 def _list(scales: tuple[int, ...]) -> str:
     return ", ".join(map(str, scales))
 
 
-def _options(card: Card, given: dict[str, str]) -> Any:  # noqa: ANN401 - each method has its own Options class
-    from safelight.core.card import Trained
+def _options(card: Card, network: NetworkSpec, spec: TrainingSpec | FitSpec, given: dict[str, str]) -> Any:  # noqa: ANN401 - each method has its own Options class
     from safelight.core.options import make_options
-    from safelight.core.training import Perceptual
 
     options = make_options(card, given)
-    method = card.method
-    if (
-        isinstance(method, Trained)
-        and method.network.resolve_options is not None
-        and not isinstance(method.training.algorithm, Perceptual)
-    ):
+    if network.resolve_options is not None and not _by_backbone(spec):
         # What depends on a picture: as for one that is gray.
-        return method.network.resolve_options(options, card.task, True, None)
+        return network.resolve_options(options, card.task, True, None)
     return options
 
 
-def _name(card: Card, trained: Trained, options: Any, scales: tuple[int, ...]) -> str:  # noqa: ANN401 - as above
+def _name(card: Card, network: NetworkSpec, options: Any, scales: tuple[int, ...]) -> str:  # noqa: ANN401 - as above
     """Name the weights by the method, the options that are not the usual ones, and the scale where it tells."""
     usual = card.options()
     chosen = [
@@ -190,7 +262,7 @@ def _name(card: Card, trained: Trained, options: Any, scales: tuple[int, ...]) -
         for field in dataclasses.fields(options)
         if getattr(options, field.name) != getattr(usual, field.name)
     ]
-    scale = [] if trained.network.scale_agnostic or scales == (1,) else [f"x{scales[0]}"]
+    scale = [] if network.scale_agnostic or scales == (1,) else [f"x{scales[0]}"]
     return "-".join([card.name, *chosen, *scale])
 
 
@@ -200,21 +272,24 @@ def _recipe(
     steps: int | None,
     batch: int | None,
     patch: int | None,
-    rate: float | None,
+    lr: float | None,
     whole: bool,
     started: bool,
 ) -> Recipe:
-    if rate is not None and not 0 < rate <= 1:
-        raise UsageError(
-            f"--rate: expected a number above 0 and at most 1, got {rate:g}; the recipe has {recipe.rate:g}"
-        )
+    if lr is not None and not 0 < lr <= 1:
+        raise UsageError(f"--lr: expected a number above 0 and at most 1, got {lr:g}; the recipe has {recipe.lr:g}")
+    factor = 1.0 if lr is None else lr / recipe.lr  # for the optimisers that have a rate of their own in a phase
+    phases = tuple(
+        dataclasses.replace(phase, lr={name: own * factor for name, own in phase.lr.items()}) for phase in recipe.phases
+    )
     usual = recipe.steps_after_start if started and recipe.steps_after_start is not None else recipe.steps
     return dataclasses.replace(
         recipe,
         steps=usual if steps is None else steps,
         batch=recipe.batch if batch is None else batch,
         patch=recipe.patch if patch is None else patch,
-        rate=recipe.rate if rate is None else rate,
+        lr=recipe.lr if lr is None else lr,
+        phases=phases,
         stages=() if whole or started else recipe.stages,  # what starts from weights is grown
     )
 
@@ -232,7 +307,7 @@ def _follow(plan: TrainConfig, *, resume: bool, json: bool, quiet: bool) -> int:
             score = _score(progress)
             bar.show(
                 progress.step,
-                f"{plan.card.id}  loss {progress.loss:.3g}{score and '  ' + score}  {progress.rate:.0f} crops/s",
+                f"{plan.card.id}  {_losses(progress)}{score and '  ' + score}  {progress.crops_per_second:.0f} crops/s",
             )
             if progress.step % plan.validate_every == 0 or progress.step == progress.steps:
                 bar.above(lambda: _validated(progress, json=json, quiet=quiet))
@@ -246,79 +321,83 @@ def _follow(plan: TrainConfig, *, resume: bool, json: bool, quiet: bool) -> int:
                 "the same command again goes on from the last saved state"
             )
             return INTERRUPTED
-    if json:
-        say_json({"summary": True, "weights": str(plan.out), **dataclasses.asdict(header)})
-    elif not quiet:
-        scores = ", ".join(
-            f"{name} {value:.2f}" + (" dB" if "PSNR" in name else "") for name, value in header.scores.items()
-        )
-        say(f"{plan.out}: {scores or 'the run was complete already'}")
+    _done(plan.out, header, json=json, quiet=quiet)
     return 0
 
 
+def _losses(progress: Progress) -> str:
+    parts = " ".join(f"{name} {value:.3g}" for name, value in progress.losses.items())
+    return f"{progress.phase}: {parts}" if progress.phase else parts
+
+
 def _score(progress: Progress) -> str:
-    if progress.judged is not None:
-        return f"loss {progress.judged:.4g}"
-    return "" if progress.psnr is None else f"{progress.psnr:.2f} dB"
+    score = progress.score
+    if score is None:
+        return ""
+    return f"{score.value:.2f} {score.unit}" if score.unit else f"{score.name} {score.value:.4g}"
 
 
 def _validated(progress: Progress, *, json: bool, quiet: bool) -> None:
     if json:
+        from safelight.training.loop import column
+
+        score = progress.score
         say_json(
             {
                 "step": progress.step, "steps": progress.steps, "loss": progress.loss,
-                **({"psnr": progress.psnr} if progress.judged is None else {"validation_loss": progress.judged}),
-                "crops_per_second": round(progress.rate, 1), "seconds_left": round(progress.seconds_left, 1),
+                **({"phase": progress.phase} if progress.phase else {}), "losses": dict(progress.losses),
+                **({} if score is None else {column(score, {**progress.losses, "loss": 0}): finite(score.value)}),
+                "crops_per_second": round(progress.crops_per_second, 1),
+                "seconds_left": round(progress.seconds_left, 1),
             }
         )  # fmt: skip
     elif not quiet:
         score = _score(progress)
         say(
-            f"step {progress.step}/{progress.steps}: loss {progress.loss:.3g}, "
-            f"{score and 'validation ' + score + ', '}{progress.rate:.0f} crops/s, "
+            f"step {progress.step}/{progress.steps}: {_losses(progress)}, "
+            f"{score and 'validation ' + score + ', '}{progress.crops_per_second:.0f} crops/s, "
             f"{progress.seconds_left:.0f} s left"
         )
 
 
-def bench(
-    task: Annotated[str, typer.Argument(help="Such as upscale.", autocompletion=complete_task)],
-    data: Annotated[Path, typer.Option("--data", help="The folder that holds the test sets: Set5, Set14, ...")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The folder for the results.")] = Path("results"),
-    methods: Annotated[
-        str | None, typer.Option("--methods", help="Some only, with commas.", autocompletion=complete_method)
-    ] = None,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Only what needs under 10,000 multiply-adds per pixel of the result.")
-    ] = False,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,  # noqa: ARG001 - read where errors are told
+def _fit(
+    card: Card,
+    network: NetworkSpec,
+    spec: FitSpec,
+    options: Any,  # noqa: ANN401 - each method has its own Options class
+    scales: tuple[int, ...],
+    folders: Mapping[str, tuple[Path, ...]],
+    out: Path,
+    *,
+    seed: int,
+    json: bool,
+    quiet: bool,
 ) -> int:
-    """Measure methods on the test sets, as the papers do, and write the results beside the published numbers."""
-    chosen: Task | None = next((known for known in tasks.names() if known == task), None)
-    if chosen is None:
-        raise UsageError(f"expected a task out of {', '.join(tasks.names())}, got {task!r}; choose one of them")
-    if not data.is_dir():
-        raise UsageError(f"--data: expected a folder of test sets, got {data}; it does not exist or is a file")
-    from safelight import catalog
-    from safelight.evaluation import bench as benchmark
-    from safelight.inference import describe
+    from safelight.training import fitting
 
-    names = None if methods is None else [the_card(name.strip(), chosen).id for name in methods.split(",")]
-    if quick:
-        names = [
-            name
-            for name in names or [card.id for card in catalog.of_task(chosen)]
-            if describe.is_quick(catalog.find(name))
-        ]
-    show: Callable[[str], None] = (lambda line: None) if quiet or json else say  # noqa: ARG005 - it is dropped
-    try:
-        written = benchmark.run(chosen, data, out, methods=names, report=show)
-    except benchmark.AnchorError as error:
-        note(f"safelight: {error}")
-        return FAILED
-    if json:
-        say_json({"summary": True, "results": str(written)})
-    elif not quiet:
-        say(f"results: {written}")
+    plan = fitting.FitConfig(
+        card=card, network=network, spec=spec, options=options, scales=scales, data=folders, out=out, seed=seed
+    )
+    with Bar(100, card.id, quiet=quiet) as bar, Stop() as stop:
+
+        def report(fraction: float) -> None:
+            stop.check()
+            bar.show(round(100 * fraction), card.id)
+
+        try:
+            header = fitting.fit(plan, report)
+        except KeyboardInterrupt:
+            note("safelight: stopped; the same command begins anew")
+            return INTERRUPTED
+    _done(out, header, json=json, quiet=quiet)
     return 0
+
+
+def _done(out: Path, header: WeightsHeader, *, json: bool, quiet: bool) -> None:
+    if json:
+        say_json({"summary": True, "weights": str(out), **dataclasses.asdict(header)})
+    elif not quiet:
+        scores = ", ".join(
+            f"{name} {value:.2f}" + (" dB" if "PSNR" in name else "") for name, value in header.scores.items()
+        )
+        say(f"{out}: {scores or 'the run was complete already'}")

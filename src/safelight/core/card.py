@@ -11,13 +11,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-import torch
 from torch import Tensor, nn
 
 from safelight.core.options import NoOptions
 from safelight.core.solver_input import GeneratorInput, ProgressCallback, SolverInput, SolverResult
 from safelight.core.task import Task
-from safelight.core.training import Perceptual, Promise, Recipe, Training
+from safelight.core.training import (
+    PICTURES_ROLE,
+    Batch,
+    Export,
+    FitSpec,
+    PairBatch,
+    Perceptual,
+    Promise,
+    Recipe,
+    Role,
+    Trainer,
+)
 from safelight.degrade import Degradation
 from safelight.ops import color_adapter
 from safelight.ops.color_adapter import ColorAdapter
@@ -262,15 +272,27 @@ class TrainingSpec:
         algorithm: ``algorithm(network, recipe)`` makes the object that owns the optimisers and does one step for each
             batch; ``Perceptual`` for a training by what a backbone sees.
         recipe: Data, sizes, steps and learning rate, and the number that this aims at.
-        degradations: ``degradations(options)`` says what the inputs of the training are made by, of clean pictures;
-            ``None``: by shrinking them by the scale.
+        degradations: ``degradations(options)`` says what the inputs of pairs are made by, of clean pictures; ``None``:
+            by shrinking them by the scale.
+        batch: What a step receives.
+        roles: What the folders of training data are for, in the order in which the batch takes them.
+        shorter_side: Pictures are first reduced so that their shorter side is at most this many times a crop's;
+            ``None``: crops are cut from pictures as they are.
+        symmetries: How a crop may be turned: 8 stands for quarter turns and mirroring, 2 for mirroring left and right,
+            1 for neither.
+        exports: The networks that are written to files, the first one of them the one that the method builds.
         grow: ``grow(network, width)`` sets the share of its channels, in (0, 1], that a network in training has, for a
             recipe with stages.
     """
 
-    algorithm: Callable[[Any, Recipe], Training] | Perceptual
+    algorithm: Callable[[Any, Recipe], Trainer] | Perceptual
     recipe: Recipe
     degradations: Callable[[Any], tuple[Degradation, ...]] | None = None
+    batch: type[Batch] = PairBatch
+    roles: tuple[Role, ...] = (PICTURES_ROLE,)
+    shorter_side: float | None = None
+    symmetries: Literal[1, 2, 8] = 8
+    exports: tuple[Export, ...] = (Export(),)
     grow: Callable[[Any, float], None] | None = None
 
 
@@ -295,23 +317,6 @@ class Trained:
     def tiles(self) -> bool:
         """Whether it is run tile by tile."""
         return self.apply is None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FitSpec:
-    """How arrays are fitted to pictures.
-
-    Attributes:
-        fit: ``fit(pictures, options, scale, generator, progress)`` makes the arrays of clean pictures, (C, H, W) uint8
-            each: tensors, named and shaped as the state of the method's module. ``progress`` is told the fraction that
-            is done.
-        data: Names of the sets of pictures that it is meant for.
-        time: How long it takes, and on what.
-    """
-
-    fit: Callable[[Sequence[Tensor], Any, int, torch.Generator, Callable[[float], None]], Mapping[str, Tensor]]
-    data: tuple[str, ...]
-    time: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,51 +1,60 @@
-"""The training loop: crops, a method's step, averaged weights, validation, a log; resumed exactly after a stop.
+"""The training loop: batches, a method's step, averaged weights, validation, a log; resumed exactly after a stop.
 
-It reads from top to bottom and serves every method: what differs between them, the network, the loss and the
-optimiser, stands in the method's own file. It runs on a CPU (in bfloat16 where the chip gains by it) or on a GPU.
-Validation is PSNR, or where no picture is the right answer, the method's own loss on pictures set apart.
+It reads from top to bottom and serves every method: what differs between them, the networks, the losses and the
+optimisers, stands in the method's own file. It runs on a CPU (in bfloat16 where the chip gains by it) or on GPUs, one
+or several. Validation is PSNR, or what a training measures itself.
 """
 
 from __future__ import annotations
 
 import csv
 import dataclasses
-import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from safetensors.torch import save as serialise
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import nn
 
 from safelight.checkpoints import provenance, weights_file
 from safelight.checkpoints.weights_file import CheckpointError, WeightsHeader
-from safelight.core.card import Trained, channels_of
-from safelight.core.training import Recipe
+from safelight.core.training import Export, Phase, PhasedTrainer, Recipe, Trainer, ValidationScore
 from safelight.engine import device as devices
-from safelight.training import datasets
+from safelight.training import datasets, session, state
+from safelight.training.processes import Processes
 from safelight.training.session import TrainConfig, TrainingSession
+from safelight.training.state import LossMeter, WeightAverage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """Where a training stands: for a progress bar or a log.
 
-    ``loss`` is the mean since the last report, ``psnr`` the last validation in dB, or ``judged`` its loss (``None``
-    before the first), ``rate`` the crops per second and ``seconds_left`` the estimate for the rest.
+    Attributes:
+        step: Steps that are done.
+        steps: Steps in all.
+        phase: The name of the phase, of a training with several; else empty.
+        loss: The mean of the loss since the last validation: of the training's own sum where it names one ``loss``.
+        losses: The means of the losses by name.
+        score: The last validation; ``None`` before the first.
+        crops_per_second: Examples that are learned from in a second.
+        seconds_left: An estimate for the rest.
     """
 
     step: int
     steps: int
+    phase: str
     loss: float
-    psnr: float | None
-    judged: float | None
-    rate: float
+    losses: Mapping[str, float]
+    score: ValidationScore | None
+    crops_per_second: float
     seconds_left: float
+
+
+# --- learning rates ---------------------------------------------------------------------------------------------------
 
 
 def stage(recipe: Recipe, done: float) -> tuple[float, float]:
@@ -58,66 +67,45 @@ def stage(recipe: Recipe, done: float) -> tuple[float, float]:
     return done, 1.0
 
 
+def phase_at(recipe: Recipe, step: int) -> tuple[Phase | None, int, int]:
+    """The phase that a step belongs to, ``None`` of a recipe without, its first step and the one behind its last."""
+    begun, first = 0.0, 0
+    for phase in recipe.phases:
+        begun += phase.steps
+        last = round(begun * recipe.steps)
+        if step < last or phase is recipe.phases[-1]:
+            return phase, first, last
+        first = last
+    return None, 0, recipe.steps
+
+
 def learning_rate(recipe: Recipe, step: int) -> float:
-    """The rate at a step as a fraction of the peak: a linear warm-up, then a cosine down to zero."""
-    if step < recipe.warmup:
-        return (step + 1) / recipe.warmup
-    over, _ = stage(recipe, (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup))
+    """The rate at a step as a fraction of the peak: in each phase a linear warm-up, then a cosine down to zero."""
+    phase, first, last = phase_at(recipe, step)
+    if step - first < recipe.warmup:
+        return (step - first + 1) / recipe.warmup
+    if phase is not None and phase.schedule == "constant":
+        return 1.0
+    over, _ = stage(recipe, (step - first - recipe.warmup) / max(1, last - first - recipe.warmup))
     return 0.5 * (1 + math.cos(math.pi * over))
 
 
-class WeightAverage:
-    """An exponential moving average of a network's weights, which scores higher than the weights themselves."""
+def set_learning_rates(trainer: Trainer, recipe: Recipe, step: int, peaks: Mapping[str, Sequence[float]]) -> None:
+    """Set the rates of a step, and tell a training in phases which one it is.
 
-    def __init__(self, network: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.tensors = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-
-    def update(self, network: nn.Module, step: int) -> None:
-        """Move a little towards the network's weights; faster at the start, where old weights are worth nothing."""
-        decay = min(self.decay, (1 + step) / (10 + step))
-        for name, tensor in network.state_dict().items():
-            if tensor.is_floating_point():
-                self.tensors[name].lerp_(tensor, 1 - decay)
-            else:  # a count
-                self.tensors[name].copy_(tensor)
-
-
-# --- the state of a run: safetensors, so that resuming executes no foreign code --------------------------------------
-
-
-def save_state(
-    path: Path, network: nn.Module, average: WeightAverage, optimizers: Sequence[Optimizer], facts: dict[str, Any]
-) -> None:
-    """Write everything that the rest of a run depends on, atomically."""
-    tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
-    tensors |= {f"average.{k}": v for k, v in average.tensors.items()}
-    for i, optimizer in enumerate(optimizers):
-        for parameter, values in optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{i}.{parameter}.{key}": torch.as_tensor(v) for key, v in values.items()}
-    tensors["generator"] = facts.pop("generator")
-    stored = {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}
-    weights_file.write_atomic(path, serialise(stored, {"facts": json.dumps(facts)}))
-
-
-def load_state(
-    path: Path, network: nn.Module, average: WeightAverage, optimizers: Sequence[Optimizer]
-) -> dict[str, Any]:
-    """Put a saved state back and return its facts."""
-    tensors, metadata = weights_file.read_file(path)
-    facts: dict[str, Any] = json.loads(metadata["facts"])
-    network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
-    for name, tensor in average.tensors.items():
-        tensor.copy_(tensors[f"average.{name}"])
-    for i, optimizer in enumerate(optimizers):
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in tensors.items():
-            if name.startswith(f"optimizer.{i}."):
-                _, _, parameter, key = name.split(".")
-                state.setdefault(int(parameter), {})[key] = tensor
-        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    facts["generator"] = tensors["generator"]
-    return facts
+    Args:
+        trainer: Its optimisers.
+        recipe: The phases and the schedule.
+        step: Counted from 0.
+        peaks: The optimisers' own rates, one for each of their groups; a phase may have others.
+    """
+    factor = learning_rate(recipe, step)
+    phase, _, _ = phase_at(recipe, step)
+    for name, optimizer in trainer.optimizers.items():
+        for group, own in zip(optimizer.param_groups, peaks[name], strict=True):
+            group["lr"] = (own if phase is None else phase.lr.get(name, own)) * factor
+    if phase is not None:
+        cast("PhasedTrainer", trainer).phase = phase.name
 
 
 # --- the loop ---------------------------------------------------------------------------------------------------------
@@ -126,8 +114,9 @@ def load_state(
 def train(plan: TrainConfig, report: Callable[[Progress], None], *, resume: bool = True) -> WeightsHeader:
     """Train, and leave three files: the weights at ``plan.out``, beside them a ``.csv`` log and a ``.state``.
 
-    The weights are the averaged ones of the best validation so far. A run that was stopped goes on from its last
-    saved state, exactly: the crops and the weights are those of a run that was never stopped.
+    The weights are the averaged ones of the best validation so far; a training of several networks may leave a file of
+    each. A run that was stopped goes on from its last saved state, exactly: the crops and the weights are those of a
+    run that was never stopped.
 
     Args:
         plan: What to train, on what, how long.
@@ -139,128 +128,150 @@ def train(plan: TrainConfig, report: Callable[[Progress], None], *, resume: bool
 
     Raises:
         CheckpointError: The state belongs to another plan, or ``plan.start`` does not fit.
-        data.DataError: The folders hold no usable pictures.
+        DataError: The folders hold no usable pictures.
         FloatingPointError: The loss is no longer a number.
+        MissingPackageError: Several devices, and no Lightning Fabric.
+        ValueError: The processes can't share the batch, or the method's training is not sound.
     """
-    method = plan.card.method
-    assert isinstance(method, Trained)
-    recipe = plan.recipe
-    device = devices.choose(plan.device)
+    recipe, spec = plan.recipe, plan.training
+    processes = Processes(plan.devices, devices.choose(plan.device))
+    device = processes.device
     bfloat16 = plan.precision == "bfloat16" or (
         plan.precision == "auto" and (device.type == "cuda" or (device.type == "cpu" and devices.bfloat16_pays()))
     )
+    tail = 1.0 if not bfloat16 else 0.0 if plan.precision == "bfloat16" else recipe.fp32_tail
+    short = recipe.steps * (1 - tail)  # the steps in bfloat16, before those in float32
 
-    exact = 1.0 if not bfloat16 else 0.0 if plan.precision == "bfloat16" else recipe.exact
-    short = recipe.steps * (1 - exact)  # the steps in bfloat16, before those in float32
-
-    split = datasets.load(plan.folders, channels_of(method.network, plan.options))
+    data = session.load(plan)
     generator = torch.Generator().manual_seed(plan.seed)
     torch.manual_seed(plan.seed)  # the layers' own initialisation draws from torch's global generator
-    network = method.network.build(plan.options, plan.scales[0])
+    network = plan.network.build(plan.options, plan.scales[0])
     if plan.start is not None:
         _begin_from(network, plan.start)
-    network = devices.place(network, device)
-    average = WeightAverage(network, recipe.ema)
-    lesson = TrainingSession(plan, network, split, device)
-    training, learned_from = lesson.training, split.sha256 + lesson.sha256
-    for optimizer in training.optimizers:
-        for group in optimizer.param_groups:
-            group["initial_lr"] = group["lr"]
+    lesson = TrainingSession(plan, devices.place(network, device), data, device)
+    trainer = lesson.trainer
+    averages = {one.module: WeightAverage(trainer.modules[one.module], recipe.ema) for one in spec.exports}
+    peaks = {k: [group["lr"] for group in optimizer.param_groups] for k, optimizer in trainer.optimizers.items()}
+    processes.average_gradients(trainer.optimizers.values())
 
     state_path, log_path = plan.out.with_suffix(".state"), plan.out.with_suffix(".csv")
-    first, seconds, best, since = 0, 0.0, -math.inf, 0
-    total = torch.zeros((), device=device)  # of the losses since the last validation
-    log: list[tuple[int, float, float, float]] = []  # step, seconds, loss, validation
+    first, seconds, best, meter = 0, 0.0, None, LossMeter(device)
+    log: list[dict[str, float]] = []  # a row for each validation, by the names of the columns
+    score: ValidationScore | None = None
+    fingerprint = plan.fingerprint(lesson.sha256)
     if resume and state_path.exists():
-        facts = load_state(state_path, network, average, training.optimizers)
-        if facts["fingerprint"] != plan.fingerprint(learned_from):
+        tensors, facts = state.read(state_path)
+        if facts.get("fingerprint") != fingerprint:
             raise CheckpointError(
                 f"{state_path} is of a run with other settings, pictures or backbone; --restart begins anew"
             )
+        state.restore(tensors, trainer, averages)
+        generator.set_state(tensors["tensor.generator"])
         first, seconds, best, log = facts["step"], facts["seconds"], facts["best"], facts["log"]
-        total.fill_(facts["loss"])
-        since = facts["since"]
-        generator.set_state(facts["generator"])
+        score = None if facts["score"] is None else ValidationScore(**facts["score"])
+        meter.restore(facts["losses"])
+    processes.wait()  # until all have read what the first will write again
 
     def save(step: int) -> None:
         facts = {
-            "fingerprint": plan.fingerprint(learned_from), "step": step, "seconds": seconds, "best": best, "log": log,
-            "loss": float(total), "since": since, "generator": generator.get_state(),
+            "fingerprint": fingerprint, "step": step, "seconds": seconds, "best": best, "log": log,
+            "score": None if score is None else dataclasses.asdict(score), "losses": meter.state(),
         }  # fmt: skip
-        save_state(state_path, network, average, training.optimizers, facts)
+        state.save(state_path, trainer, averages, {"generator": generator.get_state()}, facts)
 
-    header = WeightsHeader(
-        method=plan.card.id,
-        options=dataclasses.asdict(plan.options),
-        scales=plan.scales,
-        trained_on=tuple(
-            datasets.described(path.name)
-            for path in (*plan.folders, *(style for style in plan.styles if style.is_dir()))
-        ),
-        recipe={k: getattr(recipe, k) for k in ("patch", "batch", "steps", "rate", "warmup", "ema", "exact")}
-        | {"seed": plan.seed, "start": "" if plan.start is None else plan.start.name}
-        | ({"stages": [dataclasses.astuple(stage) for stage in recipe.stages]} if recipe.stages else {})
-        | ({} if lesson.psnr else {"styles": [path.name for path in plan.styles]} | lesson.backbone),
-        device=devices.describe(device) + (", bfloat16" if short > 0 else ""),
-        commit=provenance.code_version(),
-    )
+    header = _header(plan, lesson, device, bfloat16=short > 0)
     started = saved = time.perf_counter()
     for step in range(first, recipe.steps):
-        if method.training.grow is not None:
-            method.training.grow(network, stage(recipe, step / recipe.steps)[1])
-        factor = learning_rate(recipe, step)
-        for optimizer in training.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * factor
+        if spec.grow is not None:
+            spec.grow(network, stage(recipe, step / recipe.steps)[1])
+        set_learning_rates(trainer, recipe, step, peaks)
 
         batch = lesson.draw(generator)  # in float32: what bfloat16 makes of a picture is another degradation
+        # What a step draws at random is a function of its number alone, so that it need not be saved.
+        torch.manual_seed((plan.seed * recipe.steps + step) * processes.count + processes.rank)
         with torch.autocast(device.type, torch.bfloat16, enabled=step < short):
-            losses = training.step(batch)
-        average.update(network, step)
-        total += sum(losses.values())
-        since += 1
+            losses = trainer.step(processes.share(batch))
+        for name, average in averages.items():
+            average.update(trainer.modules[name], step)
+        meter.add(processes.mean(losses))
+        if processes.rank > 0:
+            continue
 
         now = time.perf_counter()
         validating = (step + 1) % plan.validate_every == 0 or step + 1 == recipe.steps
         if validating or now - started > 0.5:
             seconds += now - started
             started = now
-            loss = float(total) / since
-            if not math.isfinite(loss):
-                raise FloatingPointError(f"{plan.card.id}: the loss is {loss} at step {step}; lower the rate (--rate)")
+            means = meter.means()
+            if not all(map(math.isfinite, means.values())):
+                shown = ", ".join(f"{name} {value}" for name, value in means.items() if not math.isfinite(value))
+                raise FloatingPointError(f"{plan.card.id}: {shown} at step {step}; lower the learning rate (--lr)")
             if validating:
-                network.eval()
-                score = lesson.score(_averaged(method, plan, average, device))
-                network.train()
-                log.append((step + 1, round(seconds, 1), loss, round(score, 4)))
-                if (score if lesson.psnr else -score) > best:
-                    best = score if lesson.psnr else -score
-                    scores = {"validation PSNR" if lesson.psnr else "validation loss": round(score, 4)}
-                    header = dataclasses.replace(header, steps=step + 1, seconds=round(seconds, 1), scores=scores)
-                    weights_file.save(plan.out, average.tensors, header)
-                total.zero_()
-                since = 0
+                score = lesson.score({name: average.network for name, average in averages.items()})
+                score = dataclasses.replace(score, value=float(score.value))
+                rounded = round(score.value, 4)
+                row = {"step": step + 1, "seconds": round(seconds, 1), **means, column(score, means): rounded}
+                log.append(row)
+                if score.beats(best):
+                    best = score.value
+                    header = dataclasses.replace(
+                        header, steps=step + 1, seconds=round(seconds, 1), scores={f"validation {score.name}": rounded}
+                    )
+                    _export(plan, averages, header)
+                meter.clear()
                 started = time.perf_counter()
-                _write_log(log_path, log, "psnr" if lesson.psnr else "validation_loss")
+                _write_log(log_path, log)
             if validating or now - saved > plan.save_every:
                 save(step + 1)
                 saved = time.perf_counter()
-            rate = recipe.batch * (step + 1) / max(seconds, 1e-9)
-            left = (recipe.steps - step - 1) * seconds / (step + 1)
-            last = log[-1][3] if log else None
-            psnr, judged = (last, None) if lesson.psnr else (None, last)
+            phase, _, _ = phase_at(recipe, step)
             report(
                 Progress(
-                    step=step + 1, steps=recipe.steps, loss=loss, psnr=psnr, judged=judged, rate=rate, seconds_left=left
+                    step=step + 1, steps=recipe.steps, phase="" if phase is None else phase.name,
+                    loss=means["loss"], losses={k: v for k, v in means.items() if k != "loss"} or means, score=score,
+                    crops_per_second=recipe.batch * (step + 1) / max(seconds, 1e-9),
+                    seconds_left=(recipe.steps - step - 1) * seconds / (step + 1),
                 )
             )  # fmt: skip
+    processes.wait()
     return weights_file.read_header(plan.out)
 
 
-def _averaged(method: Trained, plan: TrainConfig, average: WeightAverage, device: torch.device) -> nn.Module:
-    network = method.network.build(plan.options, plan.scales[0])
-    network.load_state_dict(average.tensors)
-    return devices.place(network, device).eval()
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def _header(plan: TrainConfig, lesson: TrainingSession, device: torch.device, *, bfloat16: bool) -> WeightsHeader:
+    """What the weights' file says of the run, before the first step."""
+    recipe = plan.recipe
+    kept: dict[str, Any] = {
+        k: getattr(recipe, k) for k in ("patch", "batch", "steps", "lr", "warmup", "ema", "fp32_tail")
+    }
+    kept |= {"seed": plan.seed, "start": "" if plan.start is None else plan.start.name}
+    if recipe.stages:
+        kept["stages"] = [dataclasses.astuple(part) for part in recipe.stages]
+    if recipe.phases:
+        kept["phases"] = [dataclasses.asdict(phase) for phase in recipe.phases]
+    return WeightsHeader(
+        method=plan.card.id,
+        options=dataclasses.asdict(plan.options),
+        scales=plan.scales,
+        trained_on=datasets.described_all(plan.data),
+        recipe=kept | lesson.facts,
+        device=devices.describe(device) + (", bfloat16" if bfloat16 else "")
+        + (f", {plan.devices} processes" if plan.devices > 1 else ""),
+        commit=provenance.code_version(),
+    )  # fmt: skip
+
+
+def export_path(out: Path, export: Export) -> Path:
+    """Name the file of an exported network: ``w-ROLE.safetensors`` beside ``w.safetensors``."""
+    return out if not export.role else out.with_name(f"{out.stem}-{export.role}{out.suffix}")
+
+
+def _export(plan: TrainConfig, averages: Mapping[str, WeightAverage], header: WeightsHeader) -> None:
+    for export in plan.training.exports:
+        own = dataclasses.replace(header, options={**header.options, **export.options})
+        weights_file.save(export_path(plan.out, export), averages[export.module].tensors, own)
 
 
 def _begin_from(network: nn.Module, path: Path) -> None:
@@ -273,9 +284,19 @@ def _begin_from(network: nn.Module, path: Path) -> None:
     network.load_state_dict(own | fitting)
 
 
-def _write_log(path: Path, log: Sequence[tuple[int, float, float, float]], score: str) -> None:
-    """Keep the whole log: step, seconds of training, mean loss, and the validation's score: PSNR in dB, or a loss."""
+def column(score: ValidationScore, losses: Mapping[str, float]) -> str:
+    """Name the log's column of a score: ``psnr``, ``fid``, or ``validation_loss`` where a loss is called the same."""
+    name = score.name.lower()
+    return f"validation_{name}" if name in losses else name
+
+
+def _write_log(path: Path, log: Sequence[Mapping[str, float]]) -> None:
+    """Keep the whole log: step, seconds of training, mean losses, and the score, of which the last column is."""
+    losses = dict.fromkeys(name for row in log for name in list(row)[2:-1])
+    score = list(log[-1])[-1]
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(("step", "seconds", "loss", score))
-        writer.writerows((step, seconds, f"{loss:.6g}", value) for step, seconds, loss, value in log)
+        writer.writerow(("step", "seconds", *losses, score))
+        for row in log:
+            means = [f"{row[name]:.6g}" if name in row else "" for name in losses]
+            writer.writerow((int(row["step"]), row["seconds"], *means, row[score]))

@@ -52,7 +52,7 @@ def degradations(options: NoOptions) -> tuple[Degradation, ...]:  # noqa: ARG001
 
 def training(network: DnCNN3, recipe: Recipe) -> Regression:
     """Mean squared error of the residual: equation (1)."""
-    return Regression(network, Soap(network.parameters(), lr=recipe.rate), F.mse_loss)
+    return Regression(network, Soap(network.parameters(), lr=recipe.lr), F.mse_loss)
 
 
 RECIPE = Recipe(
@@ -60,7 +60,7 @@ RECIPE = Recipe(
     patch=36,
     batch=40,
     steps=1000,
-    rate=1e-3,
+    lr=1e-3,
     time="52 minutes from DnCNN-B's weights, on one core of an AMD EPYC in bfloat16",
     promises=(
         Promise(task="deblock", data="classic5", level=10, psnr=29.40, floor=29.25),

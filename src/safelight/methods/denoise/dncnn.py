@@ -82,7 +82,7 @@ def degradations(options: Options) -> tuple[Degradation, ...]:  # noqa: ARG001 -
 
 def training(network: DnCNN, recipe: Recipe) -> Regression:
     """Equation (1); the target's error is the residual's."""
-    return Regression(network, Soap(network.parameters(), lr=recipe.rate), F.mse_loss)
+    return Regression(network, Soap(network.parameters(), lr=recipe.lr), F.mse_loss)
 
 
 RECIPE = Recipe(
@@ -90,7 +90,7 @@ RECIPE = Recipe(
     patch=40,
     batch=32,
     steps=2000,
-    rate=2e-3,
+    lr=2e-3,
     steps_after_start=400,
     time="84 minutes for B, 18 for CB, on one core of an AMD EPYC in bfloat16",
     promises=(

@@ -52,7 +52,7 @@ def degradations(options: NoOptions) -> tuple[Degradation, ...]:  # noqa: ARG001
 
 def training(network: LampDenoiser, recipe: Recipe) -> Regression:
     """L1."""
-    return Regression(network, Soap(network.parameters(), lr=recipe.rate), F.l1_loss)
+    return Regression(network, Soap(network.parameters(), lr=recipe.lr), F.l1_loss)
 
 
 RECIPE = Recipe(
@@ -60,8 +60,8 @@ RECIPE = Recipe(
     patch=48,
     batch=16,
     steps=17000,
-    rate=3e-3,
-    exact=0.05,
+    lr=3e-3,
+    fp32_tail=0.05,
     time="40 minutes on one core of an AMD EPYC in bfloat16",
     promises=(),
 )

@@ -89,7 +89,7 @@ def degradations(options: Options) -> tuple[Degradation, ...]:
 
 def training(network: RED, recipe: Recipe) -> Regression:
     """Mean squared error (section 3.3)."""
-    return Regression(network, Soap(network.parameters(), lr=recipe.rate), F.mse_loss)
+    return Regression(network, Soap(network.parameters(), lr=recipe.lr), F.mse_loss)
 
 
 RECIPE = Recipe(
@@ -97,7 +97,7 @@ RECIPE = Recipe(
     patch=40,
     batch=10,
     steps=1500,
-    rate=2e-3,
+    lr=2e-3,
     time="8 minutes for RED10 and either work, on one core of an AMD EPYC in bfloat16",
     promises=(
         Promise(data="Set5", level=2, psnr=37.43, floor=37.28, options={"work": "enlarge"}),

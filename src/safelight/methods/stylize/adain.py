@@ -27,21 +27,19 @@ steps on 160,000.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from safelight import losses, ops
 from safelight.core.card import Card, ExecutionSpec, NetworkSpec, Paper, Trained, TrainingSpec
 from safelight.core.options import CardError, option
 from safelight.core.solver_input import SolverInput, Style
-from safelight.core.training import Batch, Perceptual, Recipe
-from safelight.degrade import AsItIs
+from safelight.core.training import PICTURES_ROLE, STYLES_ROLE, Perceptual, Recipe, UnpairedBatch, ValidationScore
 from safelight.features.backbone import Backbone
 from safelight.nn.blocks import EPSILON, Moments, Normalisation, extended, moments
 from safelight.nn.soap import Soap
@@ -213,25 +211,26 @@ class Transferring:
                 f"{backbone.name} --backbone {backbone.name}"
             )
         self.network, self.backbone = network, backbone
-        self.optimizers: tuple[Optimizer, ...] = (Soap(network.parameters(), lr=recipe.rate),)
+        self.optimizer = Soap(network.parameters(), lr=recipe.lr)
+        self.modules = {"network": network}
+        self.optimizers = {"network": self.optimizer}
 
-    def step(self, batch: Batch) -> dict[str, Tensor]:
+    def step(self, batch: UnpairedBatch) -> dict[str, Tensor]:
         """Take one step of the optimiser."""
-        (optimizer,) = self.optimizers
-        optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         terms = self._terms(self.network, batch)
         sum(terms.values(), torch.zeros(())).backward()
-        optimizer.step()
+        self.optimizer.step()
         return {name: term.detach() for name, term in terms.items()}
 
-    def judge(self, network: nn.Module, batch: Batch) -> Tensor:
-        """The sum of all terms."""
-        return torch.stack(list(self._terms(network, batch).values())).sum()
+    def validate(self, networks: Mapping[str, nn.Module], batches: Sequence[UnpairedBatch]) -> ValidationScore:
+        """The sum of all terms, the mean over the batches."""
+        terms = [torch.stack(list(self._terms(networks["network"], batch).values())).sum() for batch in batches]
+        return ValidationScore("loss", sum(map(float, terms)) / len(terms))
 
-    def _terms(self, decoder: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        assert batch.style is not None
-        c = batch.input
-        s = torch.cat([c[:1], batch.style[1:]])
+    def _terms(self, decoder: nn.Module, batch: UnpairedBatch) -> dict[str, Tensor]:
+        c = batch.a
+        s = torch.cat([c[:1], batch.b[1:]])
         with torch.no_grad():
             f_c = self.backbone(c, (LAYER,))[LAYER].float()
             phi_s = {layer: maps.float() for layer, maps in self.backbone(s, LAYERS).items()}
@@ -253,7 +252,7 @@ RECIPE = Recipe(
     patch=128,
     batch=4,
     steps=8000,
-    rate=1e-3,
+    lr=1e-3,
     warmup=50,
     ema=0.995,
     time="80 minutes on one core of an AMD EPYC in bfloat16",
@@ -288,9 +287,11 @@ CARD = Card(
             padding=MARGIN,
         ),
         training=TrainingSpec(
-            algorithm=Perceptual(begin=Transferring, draws=True),
+            algorithm=Perceptual(begin=Transferring),
             recipe=RECIPE,
-            degradations=lambda options: (AsItIs(),),  # noqa: ARG005
+            batch=UnpairedBatch,
+            roles=(PICTURES_ROLE, STYLES_ROLE),
+            shorter_side=2,  # what a crop shows must be a thing, as in a picture, not a patch of its surface
         ),
     ),
     options=Options,

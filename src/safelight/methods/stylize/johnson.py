@@ -27,21 +27,19 @@ texture can be made of. Trained by SOAP, and for further styles from the first's
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from safelight import losses, ops
 from safelight.core.card import Card, ExecutionSpec, NetworkSpec, Paper, Trained, TrainingSpec
 from safelight.core.options import option
 from safelight.core.task import Task
-from safelight.core.training import Batch, Perceptual, Recipe
-from safelight.degrade import AsItIs
+from safelight.core.training import PICTURES_ROLE, STYLE_ROLE, Perceptual, PictureBatch, Recipe, ValidationScore
 from safelight.features.backbone import Backbone
 from safelight.nn.blocks import InstanceNorm, grain
 from safelight.nn.soap import Soap
@@ -120,25 +118,27 @@ class PerceptualLoss:
 
     def __init__(self, network: Johnson, recipe: Recipe, backbone: Backbone, styles: Sequence[Tensor]) -> None:
         self.network, self.backbone, self.steps = network, backbone, recipe.steps
-        self.optimizers: tuple[Optimizer, ...] = (Soap(network.parameters(), lr=recipe.rate),)
+        self.optimizer = Soap(network.parameters(), lr=recipe.lr)
+        self.modules = {"network": network}
+        self.optimizers = {"network": self.optimizer}
         with torch.no_grad():
             found = [self._grams(self._look(ops.reduced(style, SIDE))) for style in styles]
             self.style = [torch.stack(same).mean(dim=0) for same in zip(*found, strict=True)]
 
-    def step(self, batch: Batch) -> dict[str, Tensor]:
+    def step(self, batch: PictureBatch) -> dict[str, Tensor]:
         """Take one step of the optimiser."""
-        (optimizer,) = self.optimizers
-        optimizer.zero_grad(set_to_none=True)
-        done = next((int(state["step"]) for state in optimizer.state.values()), 0)  # also after a stop
+        self.optimizer.zero_grad(set_to_none=True)
+        done = next((int(state["step"]) for state in self.optimizer.state.values()), 0)  # also after a stop
         share = FIRST + (1 - FIRST) * min(1.0, 3 * done / self.steps)
-        terms = self._terms(self.network, batch.input, share=share, row=done * batch.input.shape[-2])
+        terms = self._terms(self.network, batch.pictures, share=share, row=done * batch.pictures.shape[-2])
         sum(terms.values(), torch.zeros(())).backward()
-        optimizer.step()
+        self.optimizer.step()
         return {name: term.detach() for name, term in terms.items()}
 
-    def judge(self, network: nn.Module, batch: Batch) -> Tensor:
-        """The sum of all terms."""
-        return torch.stack(list(self._terms(network, batch.input).values())).sum()
+    def validate(self, networks: Mapping[str, nn.Module], batches: Sequence[PictureBatch]) -> ValidationScore:
+        """The sum of all terms, the mean over the batches."""
+        terms = [torch.stack(list(self._terms(networks["network"], x.pictures).values())).sum() for x in batches]
+        return ValidationScore("loss", sum(map(float, terms)) / len(terms))
 
     def _terms(self, network: nn.Module, x: Tensor, *, share: float = 1.0, row: int = 0) -> dict[str, Tensor]:
         """The terms of the loss, with this share of the style's weight, and with the grain from this row on."""
@@ -186,7 +186,7 @@ RECIPE = Recipe(
     patch=128,
     batch=2,
     steps=2400,
-    rate=2e-3,
+    lr=2e-3,
     warmup=50,
     ema=0.99,
     steps_after_start=1100,
@@ -224,7 +224,9 @@ CARD = Card(
         training=TrainingSpec(
             algorithm=Perceptual(begin=PerceptualLoss),
             recipe=RECIPE,
-            degradations=lambda options: (AsItIs(),),  # noqa: ARG005
+            batch=PictureBatch,
+            roles=(PICTURES_ROLE, STYLE_ROLE),
+            shorter_side=2,  # what a crop shows must be a thing, as in a picture, not a patch of its surface
         ),
     ),
     options=Options,

@@ -172,7 +172,7 @@ def receptive_radius(options: Options, scale: int) -> int:  # noqa: ARG001 - the
 
 def training(network: EDSR, recipe: Recipe) -> Regression:
     """L1, which the paper found to converge better than L2 (section 4.2)."""
-    return Regression(Growing(network), Soap(network.parameters(), lr=recipe.rate), F.l1_loss)
+    return Regression(network, Soap(network.parameters(), lr=recipe.lr), F.l1_loss, forward=Growing(network))
 
 
 # The paper's table prints the full network; these are the baseline's numbers, from the authors' repository.
@@ -187,7 +187,7 @@ RECIPE = Recipe(
     patch=32,
     batch=8,
     steps=5400,
-    rate=2e-3,
+    lr=2e-3,
     stages=STAGES,
     start=2,
     steps_after_start=1000,

@@ -116,7 +116,7 @@ def receptive_radius(options: Options, scale: int) -> int:  # noqa: ARG001 - ali
 
 def training(network: Lamp, recipe: Recipe) -> Regression:
     """L1."""
-    return Regression(LampInTraining(network), Soap(network.parameters(), lr=recipe.rate), F.l1_loss)
+    return Regression(network, Soap(network.parameters(), lr=recipe.lr), F.l1_loss, forward=LampInTraining(network))
 
 
 RECIPE = Recipe(
@@ -124,7 +124,7 @@ RECIPE = Recipe(
     patch=32,
     batch=16,
     steps=40000,
-    rate=3e-3,
+    lr=3e-3,
     start=4,
     steps_after_start=14000,
     time="50 minutes for scale 4 and 12 for each other, on one core of an AMD EPYC in bfloat16; small: a third",

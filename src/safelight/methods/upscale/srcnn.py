@@ -75,7 +75,7 @@ class SRCNN(nn.Module):
 
 def training(network: SRCNN, recipe: Recipe) -> Regression:
     """Mean squared error (eq. 4)."""
-    return Regression(network, Soap(network.parameters(), lr=recipe.rate), F.mse_loss)
+    return Regression(network, Soap(network.parameters(), lr=recipe.lr), F.mse_loss)
 
 
 PUBLISHED = (
@@ -95,8 +95,8 @@ RECIPE = Recipe(
     patch=16,
     batch=16,
     steps=6000,
-    rate=3e-3,
-    exact=0.2,
+    lr=3e-3,
+    fp32_tail=0.2,
     start=3,
     steps_after_start=3000,
     time="11 minutes for scale 3 and 3 to 10 for each other, on one core of an AMD EPYC, mostly in bfloat16",

@@ -57,7 +57,7 @@ class VDSR(ResidualChain):
 
 def training(network: VDSR, recipe: Recipe) -> Regression:
     """Mean squared error of the residual (section 3.2)."""
-    return Regression(network, Soap(network.parameters(), lr=recipe.rate), F.mse_loss)
+    return Regression(network, Soap(network.parameters(), lr=recipe.lr), F.mse_loss)
 
 
 PUBLISHED = (
@@ -77,7 +77,7 @@ RECIPE = Recipe(
     patch=16,
     batch=16,
     steps=9300,
-    rate=2e-3,
+    lr=2e-3,
     stages=STAGES,
     time="25 minutes for all scales, on one core of an AMD EPYC in bfloat16",
     promises=promised(PUBLISHED, floors={2: 37.1, 3: 33.1, 4: 30.9}),
