@@ -45,7 +45,8 @@ def folder(tmp_path):
 def plan(folder, out, card=ESPCN, steps=30, **changes):
     recipe = dataclasses.replace(card.method.training.recipe, patch=8, batch=4, steps=steps, warmup=5)
     fields = {
-        "card": card, "options": card.options(), "scales": (2,), "recipe": recipe, "data": {"data": (folder,)}, "out": out,
+        "card": card, "options": card.options(), "scales": (2,), "recipe": recipe, "data": {"data": (folder,)},
+        "out": out,
         "device": "cpu", "precision": "float32", "validate_every": 10,
     }  # fmt: skip
     return TrainConfig(**{**fields, **changes})

@@ -258,7 +258,8 @@ def run(card: Card, scales: tuple[int, ...], variant: Variant, folder: Path, sec
     with tempfile.TemporaryDirectory() as place:
         plan = session.TrainConfig(
             card=dataclasses.replace(card, method=changed), options=make_options(card, {}), scales=scales,
-            recipe=recipe, data={"data": tuple(folder / name for name in recipe.data)}, out=Path(place) / "w.safetensors",
+            recipe=recipe, data={"data": tuple(folder / name for name in recipe.data)},
+            out=Path(place) / "w.safetensors",
             device="cpu", precision=variant.precision, validate_every=1 << 30,
             start=weights_manifest.SHIPPED / f"{card.name}-x{scales[0]}.safetensors" if variant.trained else None,
         )  # fmt: skip

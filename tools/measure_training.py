@@ -52,7 +52,8 @@ def plan_of(card: Card, scale: int, folder: Path, steps: int = 1) -> session.Tra
     method = card.method
     assert isinstance(method, Trained)
     return session.TrainConfig(
-        card=card, options=make_options(card, {}), scales=(scale,), data={"data": tuple(folder / name for name in FOLDERS)},
+        card=card, options=make_options(card, {}), scales=(scale,),
+        data={"data": tuple(folder / name for name in FOLDERS)},
         out=Path("w.safetensors"), recipe=dataclasses.replace(method.training.recipe, steps=steps),
     )  # fmt: skip
 

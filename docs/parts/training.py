@@ -19,7 +19,15 @@ def recipes() -> str:
         crops = f"{recipe.batch} of {recipe.patch}x{recipe.patch}"
         steps = f"{recipe.steps:,}{after}"
         rows.append([called(card), ", ".join(recipe.data), steps, crops, f"{recipe.lr:g}", start, promised(recipe)])
-    heads = ["method", "pictures", "steps", "crops a step", "peak learning rate", "others start from", "promised (floor)"]
+    heads = [
+        "method",
+        "pictures",
+        "steps",
+        "crops a step",
+        "peak learning rate",
+        "others start from",
+        "promised (floor)",
+    ]
     return table(heads, rows)
 
 

@@ -229,7 +229,8 @@ def test_styles_are_drawn_for_each_batch(tmp_path):
     recipe = dataclasses.replace(CARD.method.training.recipe, patch=32, batch=2, steps=2, warmup=1)
     plan = loop.TrainConfig(
         card=CARD, options=Options(), scales=(1,), recipe=recipe,
-        data={"data": (tmp_path / "content",), "style": (tmp_path / "style",)}, out=tmp_path / "w.safetensors", device="cpu", precision="float32",
+        data={"data": (tmp_path / "content",), "style": (tmp_path / "style",)},
+        out=tmp_path / "w.safetensors", device="cpu", precision="float32",
     )  # fmt: skip
     seen = []
     header = loop.train(plan, seen.append)

@@ -81,7 +81,7 @@ _OTHERS: Final = (
     VerbEntry(
         "bench",
         "Measure methods on the test sets, as the papers do, and write the results beside the published numbers.",
-        "safelight.cli.train",
+        "safelight.cli.bench",
     ),
     VerbEntry("serve", "Serve the page and the HTTP API, until Ctrl-C.", "safelight.cli.serve"),
 )

@@ -197,7 +197,7 @@ class Perceptual:
     begin: Callable[[Any, Recipe, Backbone, Sequence[Tensor]], ScoredTrainer]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Export:
     """A network that is written to a weights file.
 

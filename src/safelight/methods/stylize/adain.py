@@ -223,6 +223,7 @@ class Transferring:
         self.optimizer.step()
         return {name: term.detach() for name, term in terms.items()}
 
+    @torch.no_grad()
     def validate(self, networks: Mapping[str, nn.Module], batches: Sequence[UnpairedBatch]) -> ValidationScore:
         """The sum of all terms, the mean over the batches."""
         terms = [torch.stack(list(self._terms(networks["network"], batch).values())).sum() for batch in batches]

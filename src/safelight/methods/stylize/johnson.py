@@ -135,6 +135,7 @@ class PerceptualLoss:
         self.optimizer.step()
         return {name: term.detach() for name, term in terms.items()}
 
+    @torch.no_grad()
     def validate(self, networks: Mapping[str, nn.Module], batches: Sequence[PictureBatch]) -> ValidationScore:
         """The sum of all terms, the mean over the batches."""
         terms = [torch.stack(list(self._terms(networks["network"], x.pictures).values())).sum() for x in batches]
