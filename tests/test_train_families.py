@@ -18,7 +18,7 @@ from torch import nn
 from safelight import catalog
 from safelight.catalog import find
 from safelight.checkpoints import weights_file
-from safelight.core.card import Trained, TrainingSpec
+from safelight.core.card import Fitted, TrainingSpec
 from safelight.core.training import (
     CaptionBatch,
     ClipBatch,
@@ -413,13 +413,6 @@ def least_squares(examples: FitData, options, generator, progress):
     return {"weight": found[:25].view(1, 1, 5, 5).contiguous(), "bias": found[25:].contiguous()}
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class WithFit(Trained):
-    """A network whose numbers are fitted."""
-
-    fit: FitSpec
-
-
 def test_a_fit_goes_through_the_same_command(tmp_path, monkeypatch):
     from typer.testing import CliRunner
 
@@ -430,7 +423,7 @@ def test_a_fit_goes_through_the_same_command(tmp_path, monkeypatch):
         srcnn.method.network, build=lambda options, scale: nn.Conv2d(1, 1, 5, padding=2),
         receptive_radius=lambda options, scale: 2, scales=(2,), foreign_layouts=(),
     )  # fmt: skip
-    method = WithFit(network=network, training=None, fit=FitSpec(fit=least_squares, data=("t91",), time="a second"))
+    method = Fitted(network=network, fit=FitSpec(fit=least_squares, data=("t91",), time="a second"))
     card = dataclasses.replace(srcnn, module="safelight.methods.upscale.fitted", method=method)
     monkeypatch.setattr(catalog, "CARDS", (*catalog.CARDS, card))
     out = tmp_path / "w.safetensors"
@@ -444,6 +437,11 @@ def test_a_fit_goes_through_the_same_command(tmp_path, monkeypatch):
     rows = list(csv.DictReader(out.with_suffix(".csv").read_text().splitlines()))
     assert len(rows) == len(range(18)) + 1
     assert float(rows[-1]["psnr"]) == header.scores["validation PSNR"] > 15
+    small = draw(tmp_path / "small", 1, size=(12, 16)) / "0.png"
+    run = ["upscale", str(small), "-m", "fitted", "--scale", "2", "--weights", str(out)]
+    result = CliRunner().invoke(app, [*run, "-o", str(tmp_path / "l.png")])
+    assert result.exit_code == 0, result.output
+    assert image.read(tmp_path / "l.png").pixels.shape == (24, 32, 3)
     assert CliRunner().invoke(app, words).exit_code == 2  # what is there is not written over
     assert CliRunner().invoke(app, [*words, "--restart", "--quiet"]).exit_code == 0
 

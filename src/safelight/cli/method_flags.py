@@ -65,7 +65,7 @@ def cards_of(verb: str | None) -> Sequence[Card | Inspector]:
         return INSPECTORS
     if verb in tasks.names():
         return [card for card in CARDS if verb in card.tasks]
-    return [card for card in CARDS if card.training is not None]
+    return [card for card in CARDS if card.training or card.fit]
 
 
 def _flags(verb: str | None) -> Sequence[Any]:

@@ -41,7 +41,7 @@ def _specs() -> list[TrainingSpec | FitSpec]:
     """How each method of the catalog learns."""
     from safelight.catalog import CARDS
 
-    specs = (getattr(card.method, "training", None) or getattr(card.method, "fit", None) for card in CARDS)
+    specs = (card.training or card.fit for card in CARDS)
     return [spec for spec in specs if spec is not None]
 
 
@@ -191,8 +191,7 @@ def train(
 
 def _learned(card: Card) -> tuple[NetworkSpec, TrainingSpec | FitSpec]:
     """What a method learns, and how: by steps, or by a fit."""
-    network = getattr(card.method, "network", None)
-    spec = getattr(card.method, "training", None) or getattr(card.method, "fit", None)
+    network, spec = card.network, card.training or card.fit
     if network is None or spec is None:
         raise UsageError(f"expected a method that is trained, got {card.id}, no network; see: safelight methods")
     return network, spec
@@ -235,9 +234,9 @@ def _folders(
 
 
 def _by_backbone(spec: TrainingSpec | FitSpec) -> bool:
-    from safelight.core.training import Perceptual
+    from safelight.core.training import FitSpec, Perceptual
 
-    return isinstance(getattr(spec, "algorithm", None), Perceptual)
+    return not isinstance(spec, FitSpec) and isinstance(spec.algorithm, Perceptual)
 
 
 def _list(scales: tuple[int, ...]) -> str:

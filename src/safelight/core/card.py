@@ -456,6 +456,11 @@ class Card:
                 return None
 
     @property
+    def fit(self) -> FitSpec | None:
+        """How the method is fitted to pictures without a gradient; ``None``: it isn't."""
+        return self.method.fit if isinstance(self.method, Fitted) else None
+
+    @property
     def execution(self) -> ExecutionSpec:
         """How the network is run."""
         match self.method:
