@@ -21,6 +21,7 @@ from safelight.checkpoints import backbones
 from safelight.core.card import Card, NetworkSpec, TrainingSpec, channels_of
 from safelight.core.training import (
     Batch,
+    LabelledBatch,
     PairBatch,
     Perceptual,
     PictureBatch,
@@ -157,7 +158,7 @@ def load(plan: TrainConfig) -> TrainingData:
         tuple(splits),
         tuple(picture for pictures, _ in whole for picture in pictures),
         "".join([*(split.sha256 for split in splits), *(sha256 for _, sha256 in whole)]),
-        datasets.classes(plan.data[drawn[0].name]) if spec.batch.__name__ == "LabelledBatch" else (),
+        datasets.classes(plan.data[drawn[0].name]) if spec.batch is LabelledBatch else (),
     )
 
 
