@@ -331,7 +331,7 @@ class Run:
         )
 
 
-def train(run: Run, pictures: datasets.Split, masters: Masters) -> None:
+def train(run: Run, pictures: datasets.Split[Tensor], masters: Masters) -> None:
     """Train for some minutes, and leave the weights at ``run.out`` and the log beside them.
 
     Raises:

@@ -74,7 +74,9 @@ def _role_flags() -> list[Any]:
     parameters: list[inspect.Parameter] = []
     for role in roles.values():
         flags = [role.flag, *([role.short] if role.short else [])]
-        info = typer.Option(*flags, help=f"{role.help[0].upper()}{role.help[1:]}; may be given again.", metavar="PATH")
+        info = typer.Option(
+            *flags, help=f"{role.help[0].upper()}{role.help[1:]}, or a folder; may be given again.", metavar="PATH"
+        )
         annotation = Annotated[Optional[list[str]], info]  # noqa: UP045 - evaluated by typer
         name, kind = f"role_{role.name}", inspect.Parameter.KEYWORD_ONLY
         parameters.append(inspect.Parameter(name, kind, default=None, annotation=annotation))

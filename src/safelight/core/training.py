@@ -47,8 +47,8 @@ class Role:
 
 
 PICTURES_ROLE = Role("data", "a folder of pictures")
-STYLE_ROLE = Role("style", "a picture of the style, or a folder of such", drawn=False, held_out=False, short="--style")
-STYLES_ROLE = Role("style", "a picture of the style, or a folder of such", held_out=False, short="--style")
+STYLE_ROLE = Role("style", "a picture of the style", drawn=False, held_out=False, short="--style")
+STYLES_ROLE = Role("style", "a picture of the style", held_out=False, short="--style")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

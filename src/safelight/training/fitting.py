@@ -17,7 +17,7 @@ import torch
 
 from safelight.checkpoints import provenance, weights_file
 from safelight.checkpoints.weights_file import WeightsHeader
-from safelight.core.card import Card, NetworkSpec, channels_of
+from safelight.core.card import Card, NetworkSpec
 from safelight.core.training import FitData, FitSpec
 from safelight.degrade import Shrink, single
 from safelight.engine import device as devices
@@ -63,7 +63,7 @@ def fit(plan: FitConfig, report: Callable[[float], None]) -> WeightsHeader:
         DataError: The folders hold no usable pictures, or a role has none.
         RuntimeError: The arrays are not those of the method's module.
     """
-    channels, scale = channels_of(plan.network, plan.options), plan.scales[0]
+    channels, scale = plan.network.channels_of(plan.options), plan.scales[0]
     for role in plan.spec.roles:
         if not plan.data.get(role.name):
             raise datasets.DataError(f"expected {role.help}, got none; give it by {role.flag}")

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from safelight import inference, ops
 from safelight.checkpoints import backbones
-from safelight.core.card import Card, NetworkSpec, TrainingSpec, channels_of
+from safelight.core.card import Card, NetworkSpec, TrainingSpec
 from safelight.core.training import (
     Batch,
     LabelledBatch,
@@ -135,7 +135,7 @@ def load(plan: TrainConfig) -> TrainingData:
         datasets.DataError: The folders hold no usable pictures, or a role has none.
         image.PictureError: A picture is broken.
     """
-    spec, channels = plan.training, channels_of(plan.network, plan.options)
+    spec, channels = plan.training, plan.network.channels_of(plan.options)
     for role in spec.roles:
         if not plan.data.get(role.name):
             raise datasets.DataError(f"expected {role.help}, got none; give it by {role.flag}")
