@@ -213,7 +213,7 @@ def test_tiles_of_a_styler_equal_the_whole(card, task):
     source = picture(47, 61)
     model = models.Model(card, card.options(), 1, network(card, 1), task=task)
     x = to_tensor(source.pixels)
-    style = Style(x=to_tensor(STYLE.picture.pixels))
+    style = Style(x=to_tensor(STYLE.pixels))
     with torch.inference_mode():
         made = model.complete(x, (style,) if "style" in card.accepts else ())
         n, noisy = card.method.execution.padding, x + card.method.execution.input_noise * grain(0, 0, 47, 61)

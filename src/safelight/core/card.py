@@ -211,10 +211,10 @@ class NetworkSpec:
     """
 
     build: Callable[[Any, int], nn.Module]
-    input: Literal["low-resolution", "interpolated"]
+    input: Literal["low-resolution", "interpolated"] = "low-resolution"
     channels: Channels | Callable[[Any], Channels]
-    scales: tuple[int, ...]
-    receptive_radius: Callable[[Any, int], int]
+    scales: tuple[int, ...] = (1,)
+    receptive_radius: Callable[[Any, int], int] = lambda options, scale: 0  # noqa: ARG005 - not run in tiles
     scale_agnostic: bool = False
     resolve_options: Callable[[Any, Task, bool, float | None], Any] | None = None
     foreign_layouts: tuple[ForeignLayout, ...] = ()

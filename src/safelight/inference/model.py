@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -33,6 +34,11 @@ _CUBIC_REACH = 2  # input pixels on each side of an enlarging bicubic kernel
 
 def _ignore(fraction: float) -> None:
     """Tell nobody."""
+
+
+def _device_of(network: nn.Module) -> torch.device:
+    """Tell where a network lies, by its first parameter, or buffer where it has been fitted and has no parameters."""
+    return next(itertools.chain(network.parameters(), network.buffers())).device
 
 
 class Model:
@@ -68,7 +74,7 @@ class Model:
     @cached_property
     def cost(self) -> Cost:
         """What the network costs, counted once: a batch of small pictures must not count for each."""
-        gray = torch.full((1, 3, 256, 256), 0.5, device=next(self.network.parameters()).device)
+        gray = torch.full((1, 3, 256, 256), 0.5, device=_device_of(self.network))
         return measure(self.complete(gray, (Style(x=gray),), random=0), self._channels)
 
     @torch.no_grad()
