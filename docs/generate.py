@@ -53,7 +53,6 @@ PARTS: dict[str, Callable[[], str]] = {
     "engine-race": engine.engine_race,
     "engine-memory": engine.engine_memory,
     "engine-start": engine.engine_start,
-    "backends": engine.backends,
     "precision": engine.precision,
     "precision-summary": engine.precision_summary,
     "lens-ranks": lens.ranks,

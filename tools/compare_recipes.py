@@ -9,21 +9,21 @@ on one thread: deep ones for longer.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import harness
 import torch
 import torch.nn.functional as F
+from harness import Row
 from measure_training import Ours
 from torch import Tensor, nn
 
-from safelight.checkpoints import provenance, weights_manifest
+from safelight.checkpoints import weights_manifest
 from safelight.core.card import Card, Trained
 from safelight.core.options import make_options
 from safelight.core.training import Recipe, Regression, Trainer
@@ -32,7 +32,7 @@ from safelight.methods.upscale import edsr, espcn, fsrcnn, lamp, srcnn, vdsr
 from safelight.nn.soap import Soap
 from safelight.training import loop, session
 
-RESULTS = Path(__file__).parent.parent / "results" / "recipes.json"
+WHAT = "equal seconds of training on one thread, mean Y-PSNR in dB on the validation pictures"
 
 
 @dataclass(frozen=True)
@@ -243,7 +243,7 @@ GROUPS: list[tuple[Card, tuple[int, ...], dict[str, Variant]]] = [
 ]
 
 
-def run(card: Card, scales: tuple[int, ...], variant: Variant, folder: Path, seconds: float) -> dict[str, Any]:
+def run(card: Card, scales: tuple[int, ...], variant: Variant, folder: Path, seconds: float) -> Row:
     """Train a variant and say how far it came."""
     method = card.method
     assert isinstance(method, Trained)
@@ -278,28 +278,21 @@ def run(card: Card, scales: tuple[int, ...], variant: Variant, folder: Path, sec
 
 def main() -> None:
     """Train every variant."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--data", required=True, type=Path)
+    parser = harness.parser(__doc__, data="the training sets of the recipes", out="recipes.json")
     parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--methods", default="", help="such as fsrcnn,lamp: only these; what the file has stays")
-    arguments = parser.parse_args()
+    parser.add_argument("--methods", type=harness.words, default="", help="only these; what the file has stays")
+    asked = parser.parse_args()
     torch.set_num_threads(1)
-    chosen = [name for name in arguments.methods.split(",") if name]
-    groups: dict[str, dict[str, Any]] = json.loads(RESULTS.read_text())["groups"] if chosen else {}
-    found = {
-        "what": "equal seconds of training on one thread, mean Y-PSNR in dB on the validation pictures",
-        "device": devices.describe(devices.choose("cpu")),
-        **provenance.origin(),
-        "groups": groups,
-    }
+    groups: dict[str, Row] = harness.read(asked.out)["groups"] if asked.methods else {}
+    facts = harness.record(WHAT, device=devices.describe(devices.choose("cpu")), groups=groups)
     for card, scales, variants in GROUPS:
-        if chosen and card.name not in chosen:
+        if asked.methods and card.name not in asked.methods:
             continue
-        rows = groups[f"{card.name} {' '.join(f'x{scale}' for scale in scales)}"] = dict[str, Any]()
+        rows = groups[f"{card.name} {' '.join(f'x{scale}' for scale in scales)}"] = Row()
         for name, variant in variants.items():
-            rows[name] = run(card, scales, variant, arguments.data, arguments.seconds * DEEP.get(card.id, 1))
-            print(card.name, name, rows[name], flush=True)
-            RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+            rows[name] = run(card, scales, variant, asked.data, asked.seconds * DEEP.get(card.id, 1))
+            harness.show({"method": card.name, "variant": name, **rows[name]})
+            harness.write(asked.out, facts)
 
 
 if __name__ == "__main__":

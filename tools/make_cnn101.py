@@ -6,25 +6,24 @@ is computed here, and each formula is held against what torch makes.
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
+import harness
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.engine.samples import to_samples
 from safelight.features.inspected_network import OUTPUT, InspectedNetwork
 from safelight.inference.inspection import load
 from safelight.media import image
 from safelight.ops.drawing import Curve, Section, Tile, chart, enlarged, sheet, stretched, symmetric
 from safelight.ops.drawing.chart import BLUE, RED
 
-HOME = Path(__file__).resolve().parents[1] / "docs" / "gallery"
+HOME = harness.ROOT / "docs/gallery"
+TEMPLATE = Path(__file__).with_name("cnn101.md")  # the page without its numbers
 SIDE = 64  # of the drawn picture
 
 # --- the picture ------------------------------------------------------------------------------------------------------
@@ -302,79 +301,6 @@ def pictures() -> dict[str, Tensor]:
     }
 
 
-PAGE = """# The layers of a network, computed
-
-Made by `python tools/make_cnn101.py`: every number is computed and every picture drawn by Safelight itself.
-
-## Convolution
-
-A small window of weights, the kernel, moves over the picture. At each place its weights are multiplied by the pixels
-below, and the sum is a value of the map. With C channels the kernel is C deep, and each channel of the result has its
-own.
-
-![A picture, four kernels and the maps that they make](cnn101/convolution.png)
-
-In the kernels mid gray is zero. The maps are stretched from their smallest to their largest value.
-
-A k x k kernel that moves by s over n x n pixels with a border of p gives floor((n + 2p - k) / s) + 1 values a side:
-
-{sizes}
-
-## How many weights
-
-A **fully connected** layer has a weight for each pair of a value that comes in and one that goes out. A **locally
-connected** one looks at a window of k x k, with a kernel of its own for each place. A **convolution** uses one kernel
-for all places, so its number of weights does not depend on the size of the picture: (k² Cin + 1) Cout, where the 1 is
-the bias. The size stays, by padding:
-
-{parameters}
-
-The second row, by the number of digits:
-
-![Three bars: fully connected, locally connected, convolution](cnn101/parameters.png)
-
-The formula in networks that come with Safelight:
-
-{ours}
-
-Sharing one kernel is also why a convolution does not care where something is. The picture moved by three pixels gives a
-map that is moved by three pixels: the largest difference is {with_kernel:.3f}. With a random kernel for each place it
-is {with_local:.1f}.
-
-## Pooling
-
-Pooling replaces a window by one number, its largest or its mean. It has no weights.
-
-![The picture pooled by its largest values and its means](cnn101/pooling.png)
-
-The largest value keeps a thin bright line and loses a dark one; the mean keeps the brightness. Both make small
-movements matter less: moving the picture by one pixel changes it by {plain:.4f} in the mean, its largest values of
-4 x 4 by {by_max:.4f}, and their means by {by_mean:.4f}.
-
-## Activation functions
-
-Without a bend between them, two layers would be one. Blue is the function, red its derivative, which training
-multiplies by at each layer on the way back: where it is near zero, nothing is learned.
-
-![Six activation functions and their derivatives](cnn101/activations.png)
-
-{values}
-
-Sigmoid and tanh are flat on both sides. ReLU keeps its slope on one side and is dead on the other, which leaky ReLU and
-ELU mend. Maxout learns its own bend: the largest of several straight lines, here of x / 2 and -x / 4 - 1 / 2, at the
-price of as many times the weights.
-
-## Depth
-
-A value of a deep layer is computed from many pixels. Each layer of k x k adds k - 1 of them, and after a pooling by 2
-it adds twice as many:
-
-{depth}
-
-How much of that it really uses is another matter: see [`safelight visualize receptive`](../visualize.md).
-"""
-
-
 def page() -> str:
     """Write the page."""
     with_kernel, with_local = moved()
@@ -385,20 +311,19 @@ def page() -> str:
             ("sizes", sizes), ("parameters", parameters), ("ours", ours), ("values", values), ("depth", depth),
         )
     }  # fmt: skip
-    return PAGE.format(
+    return TEMPLATE.read_text(encoding="utf-8").format(
         **tables, with_kernel=with_kernel, with_local=with_local, plain=plain, by_max=by_max, by_mean=by_mean
     )
 
 
 def main() -> None:
     """Write the page and its pictures."""
-    parser = argparse.ArgumentParser(description="Make the page on the layers of a network.")
+    parser = harness.parser(__doc__)
     parser.add_argument("--out", type=Path, default=HOME, help="the folder that cnn101.md goes into")
     home: Path = parser.parse_args().out
     (home / "cnn101").mkdir(parents=True, exist_ok=True)
     for name, made in pictures().items():
-        picture = image.Picture(pixels=to_samples(made, np.dtype(np.uint8)))
-        image.write(picture, home / "cnn101" / name, overwrite=True)
+        image.write(harness.as_picture(made), home / "cnn101" / name, overwrite=True)
     image.write_bytes(page().encode(), home / "cnn101.md", overwrite=True)
 
 

@@ -2,29 +2,31 @@
 
     python tools/measure_engine.py [--device cpu|cuda]
 
-Writes ``results/engine-DEVICE.json``; it needs no data. First the limit: the rate of one 3x3 convolution of 64 to 64
-channels whose input and output stay in the cache, the best over several sizes. Then each network three ways, in turns:
-plainly in torch on the whole picture, as its authors' code would run it, and by the engine in both precisions. A
-network's input has 1920x1080 pixels (for one that reads the enlarged picture, that is the enlarged picture). Then, on
-a CPU, what a start costs, and the memory of very large results.
+Writes ``results/engine-cpu.json`` or ``results/engine-gpu.json``; it needs no data.
+
+First the limit: the rate of one 3x3 convolution of 64 to 64 channels whose input and output stay in the cache, the best
+over several sizes. Then each network three ways, in turns: plainly in torch on the whole picture, as its authors' code
+would run it, and by the engine in both precisions. A network's input has 1920x1080 pixels (for one that reads the
+enlarged picture, that is the enlarged picture). Then, on a CPU, what a start costs, and the memory of very large
+results.
 """
 
 from __future__ import annotations
 
-import argparse
 import copy
 import dataclasses
-import json
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+import harness
 import numpy as np
 import torch
+from harness import Row
 from torch import Tensor, nn
 
 from safelight import catalog
@@ -35,7 +37,6 @@ from safelight.inference.model import Model, load
 from safelight.media import image
 from safelight.media.image import Picture
 
-RESULTS = Path(__file__).parent.parent / "results"
 WIDTH, HEIGHT = 1920, 1080
 NETWORKS = (
     ("fsrcnn", 2), ("fsrcnn", 3), ("fsrcnn", 4), ("espcn", 3), ("srcnn", 3), ("vdsr", 3), ("edsr", 2),
@@ -44,43 +45,28 @@ SECONDS = 8.0  # of rounds for each network, at least one
 STARTS = 7
 
 
-@dataclasses.dataclass(frozen=True)
-class Bench:
-    """Where is measured."""
+def least_seconds(jobs: Sequence[Callable[[], object]], device: torch.device) -> list[float]:
+    """Run jobs in turns for ``SECONDS``, after one run of each: the least time of each."""
 
-    device: torch.device
-
-    def wait(self) -> None:
-        """Wait for a GPU to finish."""
-        if self.device.type != "cpu":
+    def finished(job: Callable[[], object]) -> None:
+        job()
+        if device.type != "cpu":
             torch.accelerator.synchronize()
 
-    def best(self, jobs: list[Callable[[], object]], seconds: float) -> list[float]:
-        """Run jobs, which have run before, in turns, and give the least time of each."""
-        least = [float("inf")] * len(jobs)
-        end, rounds = time.perf_counter() + seconds, 0
-        while not rounds or time.perf_counter() < end:
-            for n, job in enumerate(jobs):
-                self.wait()
-                start = time.perf_counter()
-                job()
-                self.wait()
-                least[n] = min(least[n], time.perf_counter() - start)
-            rounds += 1
-        return least
+    return [
+        min(taken) for taken in harness.seconds_in_turns([partial(finished, job) for job in jobs], at_least=SECONDS)
+    ]
 
 
-def limit(bench: Bench, dtype: torch.dtype) -> dict[str, Any]:
+def limit(device: torch.device, dtype: torch.dtype) -> Row:
     """Find the rate of one layer in the cache, 1e9 floating point operations a second."""
-    sides = (32, 48, 64, 96, 128, 192, 256) if bench.device.type == "cpu" else (256, 512, 1024)
-    layer = devices.place(nn.Conv2d(64, 64, 3, padding=1), bench.device).to(dtype)
-    jobs: list[Callable[[], object]] = []
-    for side in sides:
-        x = torch.rand(1, 64, side, side, device=bench.device, dtype=dtype).contiguous(
-            memory_format=torch.channels_last
-        )
-        jobs.append(lambda x=x: layer(x))
-    rates = [2e-9 * 64 * 64 * 9 * side**2 / taken for side, taken in zip(sides, bench.best(jobs, SECONDS), strict=True)]
+    sides = (32, 48, 64, 96, 128, 192, 256) if device.type == "cpu" else (256, 512, 1024)
+    layer = devices.place(nn.Conv2d(64, 64, 3, padding=1), device).to(dtype)
+    pictures = [torch.rand(1, 64, side, side, device=device, dtype=dtype) for side in sides]
+    jobs = [partial(layer, x.contiguous(memory_format=torch.channels_last)) for x in pictures]
+    rates = [
+        2e-9 * 64 * 64 * 9 * side**2 / taken for side, taken in zip(sides, least_seconds(jobs, device), strict=True)
+    ]
     best = max(range(len(sides)), key=rates.__getitem__)
     return {"gflop_per_second": round(rates[best], 1), "side": sides[best]}
 
@@ -91,33 +77,21 @@ def work(model: Model) -> float:
     return 2 * model.cost.multiply_adds * WIDTH * HEIGHT * zoom**2
 
 
-def device_name(device: torch.device) -> devices.Device:
-    """Name a device as a user does."""
-    return "cuda" if device.type == "cuda" else "mps" if device.type == "mps" else "cpu"
-
-
-def engine(model: Model, x: Tensor) -> Callable[[], Tensor]:
-    """Give the network alone, as the engine runs it."""
-    return lambda: model.run(x)  # interpolation and colours are not in it, as they are not in the plain one
-
-
-def network(bench: Bench, name: str, scale: int, limits: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Measure one network."""
-    card, kind = catalog.find(name), device_name(bench.device)
+def network(device: torch.device, name: str, scale: int, limits: dict[str, Row]) -> Row:
+    """Measure one network: interpolation and colours are not in it, as they are not in the plain one."""
+    card, kind = catalog.find(name), cast("devices.Device", device.type)
     exact = load(card, scale=scale, device=kind)
     fast = load(card, scale=scale, device=kind, precision="fast")
     channels = 1 if exact.spec.channels == "y" else 3
-    x = torch.rand(1, channels, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0)).to(bench.device)
+    x = torch.rand(1, channels, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0)).to(device)
     plain: nn.Module = cast("Any", copy.deepcopy(exact.network)).to(memory_format=torch.contiguous_format)
-    ways: list[Callable[[], Tensor]] = [lambda: plain(x), engine(exact, x)]
+    jobs: list[Callable[[], Tensor]] = [partial(plain, x), partial(exact.run, x)]
     if fast.precision != "float32":
-        ways.append(engine(fast, x))
-    results = [way() for way in ways]  # the warm-up
-    difference = float((results[1] - results[0]).abs().max())
-    del results
-    taken = bench.best([*ways], SECONDS)
+        jobs.append(partial(fast.run, x))
+    difference = float((jobs[1]() - jobs[0]()).abs().max())
+    taken = least_seconds(jobs, device)
     flop = work(exact)
-    row: dict[str, Any] = {
+    row: Row = {
         "method": card.id,
         "scale": scale,
         "gflop": round(flop / 1e9, 1),
@@ -133,11 +107,10 @@ def network(bench: Bench, name: str, scale: int, limits: dict[str, dict[str, Any
             "times_plain": round(taken[0] / seconds, 2),
             "of_limit": round(rate / limits[model.precision]["gflop_per_second"], 3),
         }
-    print(json.dumps(row), flush=True)
     return row
 
 
-def race(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def race(rows: Sequence[Row]) -> Row:
     """Compare FSRCNN with SRCNN 9-5-5 per pixel of the result at scale 3, as FSRCNN's paper does (41.3 times)."""
     found = {(row["method"], row["scale"]): row for row in rows}
     fast, slow = found["upscale/fsrcnn", 3], found["upscale/srcnn", 3]
@@ -154,100 +127,71 @@ def race(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def start() -> dict[str, Any]:
+def command(source: Path, target: Path) -> list[str]:
+    """The command line that enlarges a file by FSRCNN."""
+    words = ["upscale", str(source), "-o", str(target), "--method", "fsrcnn", "--on-exist", "overwrite", "--quiet"]
+    return [sys.executable, "-m", "safelight", *words]
+
+
+def rough(height: int, width: int, period: int) -> Picture:
+    """Draw a picture of noise that repeats after so many pixels."""
+    tile = np.random.default_rng(0).integers(0, 256, (period, period, 3), dtype=np.uint8)
+    whole = np.tile(tile, (height // period + 1, width // period + 1, 1))[:height, :width]
+    return Picture(pixels=np.ascontiguousarray(whole))
+
+
+def start() -> Row:
     """Time a 256x256 picture through FSRCNN in a fresh process, against a bare ``import torch``."""
     with tempfile.TemporaryDirectory() as folder:
         small = Path(folder) / "small.png"
-        pixels = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
-        image.write(Picture(pixels=pixels), small)
-        command = [
-            sys.executable, "-m", "safelight", "upscale", str(small), "-o", str(Path(folder) / "large.png"),
-            "--method", "fsrcnn", "--on-exist", "overwrite", "--quiet",
-        ]  # fmt: skip
-        commands = {"import_torch": [sys.executable, "-c", "import torch"], "upscale": command}
-        taken: dict[str, list[float]] = {name: [] for name in commands}
-        for turn in range(STARTS + 1):
-            for name, words in commands.items():
-                begin = time.perf_counter()
-                subprocess.run(words, check=True)
-                if turn:
-                    taken[name].append(time.perf_counter() - begin)
-    least = {name: min(seconds) for name, seconds in taken.items()}
+        image.write(rough(256, 256, 256), small)
+        commands = ([sys.executable, "-c", "import torch"], command(small, Path(folder) / "large.png"))
+        jobs = [partial(subprocess.run, words, check=True) for words in commands]
+        bare, upscale = (min(taken) for taken in harness.seconds_in_turns(jobs, rounds=STARTS))
     return {
-        "import_torch_seconds": round(least["import_torch"], 3),
-        "upscale_seconds": round(least["upscale"], 3),
-        "more_than_import_torch_seconds": round(least["upscale"] - least["import_torch"], 3),
+        "import_torch_seconds": round(bare, 3),
+        "upscale_seconds": round(upscale, 3),
+        "more_than_import_torch_seconds": round(upscale - bare, 3),
         "runs": STARTS,
     }
 
 
-def memory(megapixels: int, suffix: str) -> dict[str, Any]:
+def memory(megapixels: int, suffix: str) -> Row:
     """Enlarge a JPEG of so many megapixels four times in a fresh process: the most memory of all its processes."""
     with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "photo.jpg"
+        source, target = Path(folder) / "photo.jpg", Path(folder) / f"large.{suffix}"
         height = round((megapixels * 1e6 / 1.5) ** 0.5)
-        tile = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-        rough = np.tile(tile, (height // 64 + 1, round(1.5 * height) // 64 + 1, 1))[:height, : round(1.5 * height)]
-        image.write(Picture(pixels=np.ascontiguousarray(rough)), source)
-        target = Path(folder) / f"large.{suffix}"
-        words = ["-m", "safelight", "upscale", str(source), "-o", str(target), "--method", "fsrcnn", "--quiet"]
-        begin = time.perf_counter()
-        process = subprocess.Popen([sys.executable, *words])
-        peak = 0.0
-        while process.poll() is None:
-            peak = max(peak, resident(process.pid))
-            time.sleep(0.05)
-        seconds = time.perf_counter() - begin
-        assert process.returncode == 0
+        image.write(rough(height, round(1.5 * height), 64), source)
+        seconds, peak = harness.run_and_watch(command(source, target))
         made = image.probe(target)
-    row = {
+    return {
         "input_megapixels": megapixels,
         "result": f"{made.width}x{made.height} {suffix}",
         "peak_mib": round(peak),
         "seconds": round(seconds, 1),
     }
-    print(json.dumps(row), flush=True)
-    return row
-
-
-def resident(pid: int) -> float:
-    """The resident memory of a process and its children, in MiB."""
-    total = 0.0
-    try:
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                total = int(line.split()[1]) / 1024
-        tasks = Path(f"/proc/{pid}/task").iterdir()
-        children = [word for task in tasks for word in (task / "children").read_text().split()]
-    except OSError:
-        return 0.0  # it has just ended
-    return total + sum(resident(int(child)) for child in children)
 
 
 def main() -> None:
     """Measure all and write the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser = harness.parser(__doc__, device="auto")
+    parser.add_argument("--out", type=Path, default=harness.RESULTS, help="the folder to write to")
     arguments = parser.parse_args()
-    bench = Bench(devices.choose(arguments.device))
-    facts: dict[str, Any] = {
-        "protocol": " ".join((__doc__ or "").split("\n\n", 2)[2].split()),
+    device = devices.choose(arguments.device)
+    facts: Row = {
+        "protocol": " ".join((__doc__ or "").split("\n\n", 3)[3].split()),
         "machine": dataclasses.asdict(machine()),
         "commit": provenance.code_version(),
     }
     with torch.inference_mode():
-        half = "bfloat16" if bench.device.type == "cpu" else "float16"
-        facts["limits"] = {name: limit(bench, getattr(torch, name)) for name in ("float32", half)}
-        print(json.dumps(facts["limits"]), flush=True)
-        facts["networks"] = [network(bench, name, scale, facts["limits"]) for name, scale in NETWORKS]
-    facts["fsrcnn_against_srcnn_9_5_5"] = race(facts["networks"])
-    if bench.device.type == "cpu":
-        facts["start"] = start()
-        facts["memory"] = [memory(24, "png"), memory(6, "png"), memory(24, "tif"), memory(6, "tif")]
-    name = f"engine-{bench.device.type if bench.device.type == 'cpu' else 'gpu'}.json"
-    image.write_bytes((json.dumps(facts, indent=1) + "\n").encode(), arguments.out / name, overwrite=True)
-    print(json.dumps({key: facts.get(key) for key in ("fsrcnn_against_srcnn_9_5_5", "start", "memory")}))
+        precisions = ("float32", "bfloat16" if device.type == "cpu" else "float16")
+        facts["limits"] = harness.show({name: limit(device, getattr(torch, name)) for name in precisions})
+        facts["networks"] = [harness.show(network(device, *each, facts["limits"])) for each in NETWORKS]
+    facts["fsrcnn_against_srcnn_9_5_5"] = harness.show(race(facts["networks"]))
+    if device.type == "cpu":
+        facts["start"] = harness.show(start())
+        facts["memory"] = [harness.show(memory(*each)) for each in ((24, "png"), (6, "png"), (24, "tif"), (6, "tif"))]
+    harness.write(arguments.out / f"engine-{'cpu' if device.type == 'cpu' else 'gpu'}.json", facts)
 
 
 if __name__ == "__main__":

@@ -1,22 +1,19 @@
-"""How often `safelight fix` leaves a clean photograph alone, and from which noise and JPEG quality on it acts.
+"""Measure how often ``safelight fix`` leaves a clean photograph alone, and from which noise and JPEG on it acts.
 
-Of each picture: the estimated noise as it is, saved as JPEG at several qualities, and with added noise. Writes
-results/fix.json, which docs/fix.md quotes.
+    python tools/measure_fix.py --data TEST_SETS [--every 3]
 
-    python tools/measure_fix.py --data DIR [--out results/fix.json] [--every 3]
-
-``DIR`` holds BSD100 and Set14 (docs/measuring.md). Two minutes on one core.
+Writes ``results/fix.json``, which docs/fix.md quotes: of each picture the estimated noise as it is, saved as JPEG at
+several qualities, and with added noise. Two minutes on one core.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Mapping
-from pathlib import Path
 
+import harness
 import numpy as np
 import torch
+from torch import Tensor
 
 from safelight.inference import autofix
 from safelight.media import image
@@ -25,11 +22,13 @@ from safelight.media.image import Picture
 SETS = ("BSD100", "Set14")
 QUALITIES = (96, 88, 75)
 SIGMAS = (3, 5, 8, 15, 25)
+WHAT = "Estimated sigma of the noise, of 255, of photographs as they are, from JPEG files, and with added noise."
 
 
-def states(picture: Picture, number: int) -> Mapping[str, Picture]:
+def states(x: Tensor, number: int) -> Mapping[str, Picture]:
     """The picture as it is, from JPEG files, and with seeded noise, rounded to 8 bits and clipped as in a file."""
     rng = np.random.default_rng(number)
+    picture = harness.as_picture(x)
     found = {"clean": picture}
     for quality in QUALITIES:
         found[f"jpeg {quality}"] = image.read(image.encode(picture, "jpeg", quality=quality))
@@ -41,32 +40,30 @@ def states(picture: Picture, number: int) -> Mapping[str, Picture]:
 
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=Path("results/fix.json"))
-    parser.add_argument("--every", type=int, default=3, help="each n-th picture of BSD100")
-    given = parser.parse_args()
+    parser = harness.parser(__doc__, data="BSD100 and Set14", out="fix.json")
+    parser.add_argument("--every", type=int, default=3, help="take each n-th picture of BSD100")
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
-    files = [
-        file
-        for name, every in zip(SETS, (given.every, 1), strict=True)
-        for file in sorted((given.data / name).glob("*.png"))[::every]
+    every = (arguments.every, 1)
+    pictures = [
+        x for name, n in zip(SETS, every, strict=True) for x in harness.read_set(arguments.data, name, every=n).values()
     ]
     estimates: dict[str, list[float]] = {}
-    for number, file in enumerate(files):
-        for state, picture in states(image.read(file), number).items():
+    for number, x in enumerate(pictures):
+        for state, picture in states(x, number).items():
             estimates.setdefault(state, []).append(round(autofix.diagnose(picture).sigma, 2))
     rows = {
         state: {
-            "median": round(float(np.median(values)), 2), "highest": max(values),
-            "denoised": sum(value > autofix.SIGMA for value in values), "pictures": len(values),
+            "median": round(float(np.median(values)), 2),
+            "highest": max(values),
+            "denoised": sum(value > autofix.SIGMA for value in values),
+            "pictures": len(values),
         }
         for state, values in estimates.items()
-    }  # fmt: skip
-    for state, row in rows.items():
-        print(f"{state:<10} {row}")
-    written = {"sets": SETS, "every": [given.every, 1], "above": autofix.SIGMA, "rows": rows, "estimates": estimates}
-    given.out.write_text(json.dumps(written, indent=1) + "\n")
+    }
+    harness.show(rows)
+    facts = harness.record(WHAT, sets=SETS, every=every, above=autofix.SIGMA, rows=rows, estimates=estimates)
+    harness.write(arguments.out, facts)
 
 
 if __name__ == "__main__":

@@ -17,25 +17,22 @@ taken
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import json
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
+import harness
 import torch
 from distortions import KINDS
+from harness import Row
 from teacher import TEACHERS, distances, spearman
 from torch import Tensor
 
-from safelight.checkpoints import backbones, provenance, weights_manifest
+from safelight.checkpoints import backbones, weights_manifest
 from safelight.features import lens
 from safelight.metrics import psnr, ssim
-from safelight.training import datasets
 
-OUT = Path(__file__).parent.parent / "results" / "lens.json"
+WHAT = "Spearman's correlations of distances on Set14: mean and least over the pictures."
 FLOOR = 0.9
 
 Maps = dict[str, Tensor]
@@ -59,19 +56,18 @@ def spoil_and_measure(pictures: Sequence[Tensor], measures: dict[str, Measure]) 
     """Take all distances: for each measure (pictures, kinds, strengths), larger for what is further away."""
     found = {name: torch.zeros(len(pictures), len(KINDS), 5, dtype=torch.float64) for name in measures}
     for i, original in enumerate(pictures):
-        start = time.perf_counter()
         for k, kind in enumerate(KINDS):
             for s, strength in enumerate(kind.strengths):
                 version = kind.distort(original, strength, torch.Generator().manual_seed(i))
                 for name, measure in measures.items():
                     found[name][i, k, s] = measure(version, original)
-        print(f"picture {i + 1} of {len(pictures)}: {time.perf_counter() - start:.0f} s", flush=True)
+        print(f"picture {i + 1} of {len(pictures)}", flush=True)
     return found
 
 
 def summary(values: Sequence[float]) -> dict[str, float]:
     """The mean and the least of some correlations."""
-    return {"mean": round(sum(values) / len(values), 4), "least": round(min(values), 4)}
+    return {"mean": round(harness.mean(values), 4), "least": round(min(values), 4)}
 
 
 def within(found: Tensor, other: Tensor) -> dict[str, float]:
@@ -85,34 +81,35 @@ def together(found: dict[str, Tensor], kinds: Sequence[int]) -> dict[str, float]
     return {n: round(spearman(each[:, kinds].flatten(), reference), 4) for n, each in found.items() if n != "teacher"}
 
 
-def report(found: dict[str, Tensor]) -> dict[str, Any]:
+def of_kind(found: dict[str, Tensor], k: int) -> Row:
+    """Correlate all measures over one kind with the teacher's and with the strengths."""
+    kind, others = KINDS[k], {name: each[:, k] for name, each in found.items() if name != "teacher"}
+    return {
+        "name": kind.name,
+        "unit": kind.unit,
+        "strengths": [round(strength, 4) for strength in kind.strengths],
+        "trained": kind.trained,
+        "with_teacher": {name: within(each, found["teacher"][:, k]) for name, each in others.items()},
+        "with_teacher_over_pictures": together(found, [k]),
+        "with_strength": {name: within(each[:, k], torch.arange(5.0)) for name, each in found.items()},
+    }
+
+
+def report(found: dict[str, Tensor]) -> Row:
     """Correlate all measures with the teacher's and with the strengths."""
-    reference = found["teacher"]
-    others = {name: each for name, each in found.items() if name != "teacher"}
-    order = torch.arange(5.0)
-    kinds: list[dict[str, Any]] = [
-        {
-            "name": kind.name,
-            "unit": kind.unit,
-            "strengths": [round(strength, 4) for strength in kind.strengths],
-            "trained": kind.trained,
-            "with_teacher": {
-                name: within(each[:, k], reference[:, k]) for name, each in found.items() if name != "teacher"
-            },
-            "with_teacher_over_pictures": together(found, [k]),
-            "with_strength": {name: within(each[:, k], order) for name, each in found.items()},
-        }
-        for k, kind in enumerate(KINDS)
-    ]
-    every = list(range(len(KINDS)))
-    unseen = [k for k, kind in enumerate(KINDS) if not kind.trained]
+
+    def over(kinds: Sequence[int]) -> Row:
+        reference = found["teacher"][:, kinds].flatten(1)
+        others = ((name, each) for name, each in found.items() if name != "teacher")
+        return {name: within(each[:, kinds].flatten(1), reference) for name, each in others}
+
+    every = range(len(KINDS))
+    kinds = [of_kind(found, k) for k in every]
     return {
         "kinds": kinds,
-        "all_kinds": {name: within(each.flatten(1), reference.flatten(1)) for name, each in others.items()},
-        "unseen_kinds": {
-            name: within(each[:, unseen].flatten(1), reference[:, unseen].flatten(1)) for name, each in others.items()
-        },
-        "all_together": together(found, every),
+        "all_kinds": over(list(every)),
+        "unseen_kinds": over([k for k in every if not KINDS[k].trained]),
+        "all_together": together(found, list(every)),
         "floor": FLOOR,
         "below_floor": [
             f"{kind['name']}, {what.replace('_', ' ')}"
@@ -129,49 +126,37 @@ def report(found: dict[str, Tensor]) -> dict[str, Any]:
 
 def main() -> None:
     """Measure, and write the JSON."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--data", type=Path, required=True, help="the folder that holds Set14")
+    parser = harness.parser(__doc__, data="Set14", out="lens.json")
     parser.add_argument("--teacher", type=Path, required=True, help="the folder that holds the teachers' weights")
     parser.add_argument("--weights", type=Path, default=weights_manifest.SHIPPED / "lens.safetensors")
     parser.add_argument("--crop", type=int, default=0, help="take the middle of this side only, for a quick look")
-    parser.add_argument("--out", type=Path, default=OUT)
-    arguments = parser.parse_args()
-    pictures: list[Tensor] = []
-    for file in datasets.files(arguments.data / "Set14"):
-        picture = datasets.read_tensor(file, "rgb").float().unsqueeze(0) / 255
-        if arguments.crop:
-            top, left = (max(0, (length - arguments.crop) // 2) for length in picture.shape[-2:])
-            picture = picture[..., top : top + arguments.crop, left : left + arguments.crop]
-        pictures.append(picture)
-    squeezenet, darknet = (load(arguments.teacher) for load in TEACHERS.values())
+    asked = parser.parse_args()
+    whole = harness.read_set(asked.data, "Set14", rgb=True).values()
+    pictures = [harness.middle(x, asked.crop) if asked.crop else x for x in whole]
+    squeezenet, darknet = (load(asked.teacher) for load in TEACHERS.values())
+    average, largest = (backbones.load("lens", weights=asked.weights, pooling=kind) for kind in ("average", "max"))
     measures: dict[str, Measure] = {
         "teacher": perceptual(squeezenet.network, squeezenet.perceptual),
         "Tiny Darknet": perceptual(darknet.network, darknet.perceptual),
-        "lens": perceptual(backbones.load("lens", weights=arguments.weights), lens.PERCEPTUAL),
-        "lens, max pooling": perceptual(
-            backbones.load("lens", weights=arguments.weights, pooling="max"), lens.PERCEPTUAL
-        ),
+        "lens": perceptual(average, lens.PERCEPTUAL),
+        "lens, max pooling": perceptual(largest, lens.PERCEPTUAL),
         "random weights": perceptual(backbones.load("lens", random=0), lens.PERCEPTUAL),
         "psnr": lambda version, original: -float(psnr(version, original, channel="rgb")),
         "ssim": lambda version, original: -float(ssim(version, original, channel="rgb")),
     }
-    results = {
-        "what": "Spearman's correlations of distances on Set14: mean and least over the pictures.",
-        "pictures": len(pictures),
-        "crop": arguments.crop,
-        "weights_sha256": hashlib.sha256(arguments.weights.read_bytes()).hexdigest(),
-        "layers": list(lens.PERCEPTUAL),
-        "teacher": "SqueezeNet 1.0",
-        "teacher_layers": list(squeezenet.perceptual),
-        **provenance.origin(),
-        **report(spoil_and_measure(pictures, measures)),
-    }
-    arguments.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    print(
-        json.dumps(
-            {key: results[key] for key in ("all_kinds", "unseen_kinds", "all_together", "below_floor")}, indent=1
-        )
+    found = report(spoil_and_measure(pictures, measures))
+    facts = harness.record(
+        WHAT,
+        pictures=len(pictures),
+        crop=asked.crop,
+        weights_sha256=hashlib.sha256(asked.weights.read_bytes()).hexdigest(),
+        layers=list(lens.PERCEPTUAL),
+        teacher="SqueezeNet 1.0",
+        teacher_layers=list(squeezenet.perceptual),
+        **found,
     )
+    harness.write(asked.out, facts)
+    harness.show({key: found[key] for key in ("all_kinds", "unseen_kinds", "all_together", "below_floor")})
 
 
 if __name__ == "__main__":

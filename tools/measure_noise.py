@@ -9,25 +9,23 @@ worst. The pictures' own noise is in the estimates, most of all at sigma 0. ``cl
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+import harness
 import torch
+from harness import Row, mean
+from torch import Tensor
 
-from safelight.checkpoints import provenance
 from safelight.degrade import add_noise
-from safelight.engine.samples import to_tensor
-from safelight.media import image
 from safelight.ops import noise
 
-OUT = Path(__file__).parent.parent / "results" / "noise.json"
+WHAT = "Estimates minus the true sigma, in units of 255; sigma is that of the noise that was added."
 LEVELS = (0, 2, 5, 10, 15, 25, 50)
 
 
-def row(name: str, pictures: list[torch.Tensor], sigma: int, *, clipped: bool) -> dict[str, Any]:
+def measure(name: str, pictures: Sequence[Tensor], sigma: int, *, clipped: bool) -> Row:
     """Estimate the noise of each picture of a set."""
     errors: list[float] = []
     start = time.process_time()
@@ -41,51 +39,28 @@ def row(name: str, pictures: list[torch.Tensor], sigma: int, *, clipped: bool) -
         "pictures": len(pictures),
         "sigma": sigma,
         "clipped": clipped,
-        "mean_error": round(sum(errors) / len(errors), 3),
-        "mean_absolute_error": round(sum(map(abs, errors)) / len(errors), 3),
+        "mean_error": round(mean(errors), 3),
+        "mean_absolute_error": round(mean([abs(error) for error in errors]), 3),
         "worst_error": round(max(errors, key=abs), 3),
         "seconds_per_picture": round((time.process_time() - start) / len(errors), 3),
     }
 
 
-def tables(results: dict[str, Any]) -> str:
-    """Write the errors of 8-bit pictures, in Markdown: a row for each sigma, the mean and the worst of each set."""
-    rows = [row for row in results["rows"] if row["clipped"]]
-    sets = list(dict.fromkeys(row["data"] for row in rows))
-    lines = [
-        f"| sigma | {' | '.join(f'{name}: mean | worst' for name in sets)} |",
-        "| ---: " * (1 + 2 * len(sets)) + "|",
-    ]
-    for sigma in dict.fromkeys(row["sigma"] for row in rows):
-        cells = [str(sigma)]
-        for name in sets:
-            found = next(row for row in rows if (row["data"], row["sigma"]) == (name, sigma))
-            cells += [f"{found['mean_error']:+.2f}", f"{found['worst_error']:+.2f}"]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + f"\n\n{results['what']} Noisy pictures clipped and rounded to 8 bits."
-
-
 def main() -> None:
-    """Measure every set that is there, and write the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--data", type=Path, required=True, help="the folder that holds BSD68_gray, Set12, t91, ...")
-    parser.add_argument("--sets", default="BSD68_gray,Set12", help="folders in it, or paths of others")
+    """Measure every set that is named, and write the JSON."""
+    parser = harness.parser(__doc__, data="BSD68_gray, Set12, t91, ...", out="noise.json")
+    parser.add_argument("--sets", type=harness.words, default="BSD68_gray,Set12", help="folders in it, or other paths")
     parser.add_argument("--every", type=int, default=1, help="take each n-th picture of a set")
     arguments = parser.parse_args()
-    rows: list[dict[str, Any]] = []
-    for name in arguments.sets.split(","):
-        files = sorted(f for f in (arguments.data / name).iterdir() if f.suffix in (".png", ".jpg", ".bmp"))
-        pictures = [to_tensor(image.read(file).pixels) for file in files[:: arguments.every]]
-        for sigma in LEVELS:
-            for clipped in (False, True):
-                rows.append(row(Path(name).name, pictures, sigma, clipped=clipped))
-                print(json.dumps(rows[-1]), flush=True)
-    facts = {
-        "what": "Estimates minus the true sigma, in units of 255; sigma is that of the noise that was added.",
-        "commit": provenance.code_version(),
-        "rows": rows,
-    }
-    image.write_bytes((json.dumps(facts, indent=1) + "\n").encode(), OUT, overwrite=True)
+    rows: list[Row] = []
+    for name in arguments.sets:
+        pictures = list(harness.read_set(arguments.data, name, every=arguments.every).values())
+        rows += [
+            harness.show(measure(Path(name).name, pictures, sigma, clipped=clipped))
+            for sigma in LEVELS
+            for clipped in (False, True)
+        ]
+    harness.write(arguments.out, harness.record(WHAT, rows=rows))
 
 
 if __name__ == "__main__":

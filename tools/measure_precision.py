@@ -8,34 +8,46 @@ user's, ``inference.Runner``: 8-bit pictures of Set14 to be enlarged, those of S
 
 from __future__ import annotations
 
-import argparse
-import json
+from collections.abc import Iterator
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
+import harness
 import numpy as np
+from harness import Row, mean
 
 from safelight import catalog, inference
-from safelight.checkpoints import provenance
 from safelight.core.card import Card, Trained, channels_of
 from safelight.core.options import make_options
-from safelight.engine.samples import to_samples, to_tensor
 from safelight.evaluation.bench import quality
 from safelight.evaluation.bench.quality import Original, PictureSet
 from safelight.evaluation.bench.records import Missing, Values, label
 from safelight.evaluation.bench.tracks import TRACKS, Sample, Track
 from safelight.inference.model import Model, load
-from safelight.media import image
-from safelight.media.image import Picture
-from safelight.metrics import Protocol
 from safelight.metrics.psnr import psnr
 from safelight.tasks import Task
 
-OUT = Path(__file__).parent.parent / "results" / "precision.json"
 GRAY = {"upscale": "Set14", "denoise": "Set12", "deblock": "classic5"}
 COLOUR = "BSD20 RGB"  # for networks of RGB that keep the size
+WHAT = (
+    "PSNR in dB: of Y for Set14, older protocol but for the 8-bit input; of the samples elsewhere, as the benchmark of "
+    "the task. Samples of the 8-bit result that differ between the two, and by how many steps at most."
+)
 
-Key = tuple[str, str, Task, int]
+
+class Subject(NamedTuple):
+    """One network with its options, at one level of a task."""
+
+    card: Card
+    track: Track
+    options: Values
+    level: int
+
+    @property
+    def key(self) -> tuple[str, str, Task, int]:
+        """What its row is found by."""
+        return self.card.id, label("", self.options), self.track.task, self.level
 
 
 def sample_of(track: Track, kind: str, original: Original, level: int) -> Sample:
@@ -43,42 +55,32 @@ def sample_of(track: Track, kind: str, original: Original, level: int) -> Sample
     if track.task != "upscale":
         return track.degrade(original.pixels("rgb" if kind == "rgb" else "gray", "y"), level)
     sample = track.degrade(original.y if original.rgb is None else original.rgb, level)
-    small = to_samples(to_tensor(sample.picture.pixels), np.dtype(np.uint8))
-    return Sample(Picture(pixels=small), sample.reference)
+    return Sample(harness.as_picture(harness.as_tensor(sample.picture)), sample.reference)
 
 
-def row(track: Track, card: Card, options: Values, level: int, pictures: PictureSet) -> dict[str, Any]:
+def measure(subject: Subject, pictures: PictureSet) -> Row:
     """Measure one network at one level."""
+    card, track, options, level = subject
     scale = track.scale(level)
     exact_model = load(card, scale=scale, options=options, device="cpu", task=track.task)
     fast_model = Model(card, exact_model.options, scale, exact_model.network, "bfloat16", track.task)
-    settings = inference.InferenceRequest(task=track.task, inputs={"scale": scale if scale > 1 else None}, device="cpu")
-    runners = [inference.Runner(card, settings, {scale: model}) for model in (exact_model, fast_model)]
-    kind = pictures.spec.kind
-    protocol: Protocol = track.metric(kind, level)
-    scores: list[list[float]] = [[], []]
+    request = inference.InferenceRequest(task=track.task, inputs={"scale": scale if scale > 1 else None}, device="cpu")
+    runners = [inference.Runner(card, request, {scale: model}) for model in (exact_model, fast_model)]
+    protocol = track.metric(pictures.spec.kind, level)
+    score = partial(psnr, channel=protocol.channel, shave=protocol.shave, rounding=protocol.rounding)
+    scores: tuple[list[float], list[float]] = ([], [])
     changed = samples = largest = 0
     for original in pictures.originals:
-        sample = sample_of(track, kind, original, level)
-        made = [to_tensor(runner(sample.picture).pixels) for runner in runners]
+        sample = sample_of(track, pictures.spec.kind, original, level)
+        made = [harness.as_tensor(runner(sample.picture)) for runner in runners]
         for values, result in zip(scores, made, strict=True):
-            values.append(
-                float(
-                    psnr(
-                        result,
-                        sample.reference,
-                        channel=protocol.channel,
-                        shave=protocol.shave,
-                        rounding=protocol.rounding,
-                    )
-                )
-            )
-        exact, fast = (to_samples(result, np.dtype(np.uint8)).astype(int) for result in made)
+            values.append(float(score(result, sample.reference)))
+        exact, fast = (harness.as_picture(result).pixels.astype(int) for result in made)
         difference = np.abs(exact - fast)
         changed += int((difference > 0).sum())
         samples += difference.size
         largest = max(largest, int(difference.max()))
-    exact_psnr, fast_psnr = (sum(values) / len(values) for values in scores)
+    exact_psnr, fast_psnr = (mean(values) for values in scores)
     return {
         "method": card.id,
         "options": dict(options),
@@ -94,60 +96,46 @@ def row(track: Track, card: Card, options: Values, level: int, pictures: Picture
     }
 
 
-def subjects(card: Card) -> list[tuple[Track, Values, int]]:
+def subjects(card: Card) -> Iterator[Subject]:
     """List what is measured of a network: every zoom, and one level in the middle of each other task."""
-    found: list[tuple[Track, Values, int]] = []
-    for task in card.tasks:
-        track = TRACKS.get(task)
-        if track is None:
-            continue
-        for options in quality.variants(card, task):
+    for track in (TRACKS[task] for task in card.tasks if task in TRACKS):
+        for options in quality.variants(card, track.task):
             levels = [
                 level
                 for level in quality.levels(track, card, options)
                 if not isinstance(quality.locate(track, card, options, level), Missing)
             ]
-            if levels:
-                chosen = levels if task == "upscale" else [levels[(len(levels) - 1) // 2]]
-                found += [(track, options, level) for level in chosen]
-    return found
+            chosen = levels if track.task == "upscale" or not levels else [levels[(len(levels) - 1) // 2]]
+            for level in chosen:
+                yield Subject(card, track, options, level)
 
 
 def main() -> None:
     """Measure every network that is shipped, and write the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--data", type=Path, required=True, help="the folder that holds Set14, Set12 and classic5")
-    parser.add_argument("--methods", default="", help="only these, by their names; the other rows stay")
+    parser = harness.parser(__doc__, data="Set14, Set12, BSD100 and classic5", out="precision.json")
+    parser.add_argument("--methods", type=harness.words, default="", help="only these, by their names")
     arguments = parser.parse_args()
-    wanted = {name for name in arguments.methods.split(",") if name}
-    old: dict[Key, dict[str, Any]] = {}
-    if wanted and OUT.is_file():
-        rows = json.loads(OUT.read_text())["rows"]
-        old = {(one["method"], label("", one["options"]), one["task"], one["level"]): one for one in rows}
-    read: dict[tuple[Task, str], PictureSet] = {}
-    rows: list[dict[str, Any]] = []
+    known: list[Row] = harness.read(arguments.out)["rows"] if arguments.methods else []
+    old = {(row["method"], label("", row["options"]), row["task"], row["level"]): row for row in known}
+    folder: Path = arguments.data
+
+    @cache
+    def pictures(task: Task, name: str) -> PictureSet:
+        (found,) = quality.read_sets(TRACKS[task], folder, [name])
+        return found
+
+    rows: list[Row] = []
     for card in catalog.CARDS:
-        for track, options, level in subjects(card) if isinstance(card.method, Trained) else ():
-            assert isinstance(card.method, Trained)
-            kept = old.get((card.id, label("", options), track.task, level))
-            if not wanted or card.name in wanted or kept is None:
-                colour = (
-                    channels_of(card.method.network, make_options(card, options)) == "rgb" and track.task != "upscale"
-                )
-                name = COLOUR if colour else GRAY[track.task]
-                if (track.task, name) not in read:
-                    [read[track.task, name]] = quality.read_sets(track, arguments.data, [name])
-                kept = row(track, card, options, level, read[track.task, name])
-            rows.append(kept)
-            print(json.dumps(rows[-1]), flush=True)
-    facts = {
-        "what": "PSNR in dB: of Y for Set14, older protocol but for the 8-bit input; of the samples elsewhere, as the "
-        "benchmark of the task. Samples of the 8-bit result that differ between the two, and by how many steps at "
-        "most.",
-        "commit": provenance.code_version(),
-        "rows": rows,
-    }
-    image.write_bytes((json.dumps(facts, indent=1) + "\n").encode(), OUT, overwrite=True)
+        method = card.method
+        for subject in subjects(card) if isinstance(method, Trained) else ():
+            assert isinstance(method, Trained)
+            row = old.get(subject.key)
+            if row is None or not arguments.methods or card.name in arguments.methods:
+                task = subject.track.task
+                colour = channels_of(method.network, make_options(card, subject.options)) == "rgb" and task != "upscale"
+                row = measure(subject, pictures(task, COLOUR if colour else GRAY[task]))
+            rows.append(harness.show(row))
+    harness.write(arguments.out, harness.record(WHAT, rows=rows))
 
 
 if __name__ == "__main__":

@@ -15,22 +15,20 @@ Writes ``results/training.json``. For each network, in one run:
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
 import math
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+import harness
 import torch
 import torch.nn.functional as F
+from harness import Row
 from torch import Tensor, nn
 
 from safelight import catalog
-from safelight.checkpoints import provenance
 from safelight.core.card import Card, Trained, channels_of
 from safelight.core.options import make_options
 from safelight.core.training import GrowthStage
@@ -38,13 +36,13 @@ from safelight.engine import device as devices
 from safelight.engine.cost import measure
 from safelight.training import datasets, loop, session
 
-RESULTS = Path(__file__).parent.parent / "results" / "training.json"
 NETWORKS = (("srcnn", 3), ("fsrcnn", 3), ("espcn", 3), ("vdsr", 3), ("edsr", 2), ("lamp", 4))
 CURVES = ("fsrcnn", "vdsr", "edsr")
 ROUNDS, ROUND_SECONDS = 3, 3.0
 POINTS = 6  # validations along a curve
 ADAM_RATE = 4e-4  # the field's 1e-4 is for a hundred times more steps
 FOLDERS = ("t91", "bsds399")
+WHAT = "training on a CPU: the loop against the plain one, and against a convolution's rate in GFLOP/s"
 
 
 def plan_of(card: Card, scale: int, folder: Path, steps: int = 1) -> session.TrainConfig:
@@ -134,13 +132,7 @@ class Ours:
 
 def timed(work: Callable[[], object]) -> float:
     """Seconds a call, over about ``ROUND_SECONDS`` and after two calls that warm up."""
-    work()
-    work()
-    start, calls = time.perf_counter(), 0
-    while time.perf_counter() - start < ROUND_SECONDS:
-        work()
-        calls += 1
-    return (time.perf_counter() - start) / calls
+    return harness.mean(harness.seconds_of(work, warm=2, at_least=ROUND_SECONDS))
 
 
 def limit(*, bfloat16: bool) -> float:
@@ -159,7 +151,7 @@ def limit(*, bfloat16: bool) -> float:
     return 6e-9 * 4 * 9 * channels**2 * batch * side**2 / timed(work)
 
 
-def row(name: str, scale: int, folder: Path, limits: dict[str, float]) -> dict[str, Any]:
+def row(name: str, scale: int, folder: Path, limits: dict[str, float]) -> Row:
     """Time both loops of one network in turns."""
     card = catalog.find(name, "upscale")
     method = card.method
@@ -221,32 +213,24 @@ def curves(name: str, scale: int, folder: Path, seconds: float) -> dict[str, lis
 
 def main() -> None:
     """Measure the networks of ``NETWORKS``."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--data", required=True, type=Path)
+    parser = harness.parser(__doc__, data=" and ".join(FOLDERS), out="training.json")
+    parser.add_argument("--methods", type=harness.words, default="", help="only these, by their names")
     parser.add_argument("--seconds", type=float, default=120.0, help="of training for each curve; 0: no curves")
-    arguments = parser.parse_args()
+    asked = parser.parse_args()
     limits = {name: round(limit(bfloat16=name == "bfloat16"), 1) for name in ("float32", "bfloat16")}
-    rows: list[dict[str, Any]] = []
-    written = {
-        "what": "training on a CPU: the loop against the plain one, and against a convolution's rate in GFLOP/s",
-        "device": devices.describe(devices.choose("cpu")),
-        **provenance.origin(),
-        "limits": limits,
-        "rows": rows,
-    }
-
-    def write(line: object) -> None:
-        print(line, flush=True)
-        RESULTS.write_text(json.dumps(written, indent=1) + "\n")
-
+    rows: list[Row] = []
+    device = devices.describe(devices.choose("cpu"))
+    facts = harness.record(WHAT, device=device, limits=limits, rows=rows)
     for name, scale in NETWORKS:
-        rows.append(row(name, scale, arguments.data, limits))
-        write(rows[-1])
+        if asked.methods and name not in asked.methods:
+            continue
+        rows.append(harness.show(row(name, scale, asked.data, limits)))
+        harness.write(asked.out, facts)
     for found in rows:
         name = found["method"].split("/")[1]
-        if arguments.seconds and name in CURVES:
-            found["curves"] = curves(name, found["scale"], arguments.data, arguments.seconds)
-            write(found["curves"])
+        if asked.seconds and name in CURVES:
+            found["curves"] = harness.show(curves(name, found["scale"], asked.data, asked.seconds))
+            harness.write(asked.out, facts)
 
 
 if __name__ == "__main__":

@@ -8,26 +8,23 @@ cores. The photographs are those of scikit-image, in the public domain.
 
 from __future__ import annotations
 
-import argparse
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
-import numpy as np
+import harness
 import torch
 from playwright.sync_api import Page, sync_playwright
 
 from safelight import degrade
 from safelight.degrade import Downsample
-from safelight.engine.samples import to_samples, to_tensor
 from safelight.media import image
 
-OUT: Final = Path(__file__).resolve().parent.parent / "docs/page"
+OUT: Final = harness.ROOT / "docs/page"
 SCREENS: Final = {"dark": (1280, 900), "light": (1280, 900), "narrow-dark": (400, 860), "narrow-light": (400, 860)}
 PHOTOS: Final = ("coffee", "chelsea")
 TABS: Final = ("fix", "upscale", "denoise", "deblock", "inpaint", "stylize", "compare", "methods")
@@ -35,7 +32,7 @@ TABS: Final = ("fix", "upscale", "denoise", "deblock", "inpaint", "stylize", "co
 
 def main() -> None:
     """Take all pictures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = harness.parser(__doc__)
     parser.add_argument("--only", nargs="*", choices=TABS, default=TABS)
     asked = parser.parse_args()
     OUT.mkdir(exist_ok=True)
@@ -73,9 +70,7 @@ def main() -> None:
 
 def pictures(folder: Path) -> dict[str, Path]:
     """Spoil photographs for each of the tasks."""
-    cup, cat = (
-        to_tensor(image.read(files("skimage").joinpath(f"data/{name}.png").read_bytes()).pixels) for name in PHOTOS
-    )
+    cup, cat = (harness.as_tensor(harness.photograph(name)) for name in PHOTOS)
     made = {
         "small": Downsample(4)(cup.double()),
         "noisy": degrade.add_noise(cat, 25, torch.Generator().manual_seed(0)),
@@ -84,8 +79,8 @@ def pictures(folder: Path) -> dict[str, Path]:
     }
     found = {name: folder / f"{name}.png" for name in made} | {"jpeg": folder / "photo.jpg"}
     for name, x in made.items():
-        image.write(image.Picture(pixels=to_samples(x, np.dtype(np.uint8))), found[name])
-    image.write(image.Picture(pixels=to_samples(cat, np.dtype(np.uint8))), found["jpeg"], quality=12)
+        image.write(harness.as_picture(x), found[name])
+    image.write(harness.as_picture(cat), found["jpeg"], quality=12)
     return found
 
 

@@ -12,7 +12,6 @@ large, if every score on these pictures is then less than 0.01 dB below that in 
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import hashlib
 import math
@@ -22,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
+import harness
 import torch
 from torch import nn
 
@@ -38,7 +38,7 @@ from safelight.training import datasets
 LICENCE = "Apache-2.0; trained on pictures of which some are for research use only (see trained_on)"
 MOST_LOST = 0.01
 """Decibels that a file stored as int8 may lose at most, at each measured set and level."""
-LOGS = Path(__file__).parent.parent / "results" / "training"
+LOGS = harness.RESULTS / "training"
 
 
 def log(line: str) -> None:
@@ -145,19 +145,17 @@ def ship(source: Path, folder: Path, named: Sequence[str], commit: str, *, int8:
 
 def main() -> None:
     """Ship every file that is named."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser = harness.parser(__doc__, data="the test sets")
     parser.add_argument("weights", nargs="+", type=Path)
-    parser.add_argument("--data", required=True, type=Path, help="the folder that holds the test sets")
-    parser.add_argument("--sets", default="", help="measure on these, such as Set12,BSD68")
+    parser.add_argument("--sets", type=harness.words, default="", help="measure on these, such as Set12,BSD68")
     parser.add_argument("--int8", action="store_true", help="store as int8 where that costs less than 0.01 dB")
     parser.add_argument("--commit", default="", help="the code's version, for runs outside a git checkout")
     arguments = parser.parse_args()
-    named = [name for name in arguments.sets.split(",") if name]
     known = {spec.name for track in TRACKS.values() for spec in track.sets}
-    if not set(named) <= known:
-        parser.error(f"expected sets out of {', '.join(sorted(known))}, got {arguments.sets}")
+    if not set(arguments.sets) <= known:
+        parser.error(f"expected sets out of {', '.join(sorted(known))}, got {', '.join(arguments.sets)}")
     for source in arguments.weights:
-        print(ship(source, arguments.data, named, arguments.commit, int8=arguments.int8))
+        print(ship(source, arguments.data, arguments.sets, arguments.commit, int8=arguments.int8))
 
 
 if __name__ == "__main__":

@@ -10,10 +10,8 @@ they said, clients that hang up, and fields that can't be meant. Another thread 
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import http.client
-import json
 import os
 import random
 import re
@@ -27,15 +25,14 @@ from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+import harness
 import numpy as np
+from harness import Row
 
-from safelight.checkpoints import provenance
 from safelight.engine import device as devices
 from safelight.media import image
 
-OUT = Path(__file__).parent.parent / "results" / "server.json"
 PATH = "/api/v1/upscale?scale=2&method=fsrcnn"
 SIDE = 256
 
@@ -186,7 +183,7 @@ def bad(address: Address, content: bytes, rng: random.Random, notes: Notes) -> N
         notes.fault(f"{way}: {answer.status} without Retry-After")
 
 
-def soak(seconds: float, clients: int, broken: float, warm: float) -> dict[str, Any]:
+def soak(seconds: float, clients: int, broken: float, warm: float) -> Row:
     """Load a server, and return what was measured.
 
     Args:
@@ -242,31 +239,30 @@ def soak(seconds: float, clients: int, broken: float, warm: float) -> dict[str, 
     return report(notes, seconds, clients, broken, warm)
 
 
-def report(notes: Notes, seconds: float, clients: int, broken: float, warm: float) -> dict[str, Any]:
+def report(notes: Notes, seconds: float, clients: int, broken: float, warm: float) -> Row:
     """Sum up."""
     late = [held for at, held in notes.memory if at >= warm]
     middle = len(late) // 2
     first, last = statistics.median(late[:middle]), statistics.median(late[middle:])
-    return {
-        "what": "One server under load on one machine, which the clients share.",
-        "seconds": seconds,
-        "clients": clients,
-        "broken": broken,
-        "request": f"{SIDE}x{SIDE}, {PATH}",
-        "answers": dict(sorted(notes.answers.items())),
-        "faults": notes.faults[:20],
-        "pictures_a_second": round(len(notes.seconds) / seconds, 2),
-        "seconds_median": round(share(notes.seconds, 0.5), 3),
-        "seconds_p99": round(share(notes.seconds, 0.99), 3),
-        "health_p99": round(share(notes.health, 0.99), 4),
-        "health_most": round(max(notes.health), 4),
-        "memory_mib_most": round(max(held for _, held in notes.memory) / 2**20),
-        "memory_mib_after_warm_up": round(first / 2**20),
-        "memory_mib_at_the_end": round(last / 2**20),
-        **provenance.origin(),
-        "threads": os.cpu_count(),
-        "device": devices.describe(devices.choose("cpu")),
-    }
+    return harness.record(
+        "One server under load on one machine, which the clients share.",
+        seconds=seconds,
+        clients=clients,
+        broken=broken,
+        request=f"{SIDE}x{SIDE}, {PATH}",
+        answers=dict(sorted(notes.answers.items())),
+        faults=notes.faults[:20],
+        pictures_a_second=round(len(notes.seconds) / seconds, 2),
+        seconds_median=round(share(notes.seconds, 0.5), 3),
+        seconds_p99=round(share(notes.seconds, 0.99), 3),
+        health_p99=round(share(notes.health, 0.99), 4),
+        health_most=round(max(notes.health), 4),
+        memory_mib_most=round(max(held for _, held in notes.memory) / 2**20),
+        memory_mib_after_warm_up=round(first / 2**20),
+        memory_mib_at_the_end=round(last / 2**20),
+        threads=os.cpu_count(),
+        device=devices.describe(devices.choose("cpu")),
+    )
 
 
 def share(values: Sequence[float], part: float) -> float:
@@ -277,15 +273,13 @@ def share(values: Sequence[float], part: float) -> float:
 
 def main() -> None:
     """Measure, and write the JSON."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser = harness.parser(__doc__, out="server.json")
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--broken", type=float, default=0.3)
-    parser.add_argument("--out", type=Path, default=OUT)
-    arguments = parser.parse_args()
-    found = soak(arguments.seconds, arguments.clients, arguments.broken, warm=arguments.seconds / 4)
-    arguments.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(found, indent=1))
+    asked = parser.parse_args()
+    found = soak(asked.seconds, asked.clients, asked.broken, warm=asked.seconds / 4)
+    harness.write(asked.out, harness.show(found))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ stay. ``--start FILE`` goes on from a file of such weights.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import dataclasses
 import math
@@ -28,9 +27,9 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
+import harness
 import torch
 from distortions import KINDS, below, spoil
-from lens_scaling import balanced, channel_means, filled, normalised
 from teacher import TEACHERS, Maps, Teacher, distances, spearman
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
@@ -88,6 +87,56 @@ def squares(count: int, generator: Generator) -> Tensor:
             top, left = (4 * below(3 * SIDE // 16 + 1, generator) for _ in range(2))
             mask[:, top : top + SIDE // 4, left : left + SIDE // 4] = 1
     return masks
+
+
+# --- scaling the weights ----------------------------------------------------------------------------------------------
+#
+# A ReLU and a pooling let a positive factor through. A channel's weights can be divided by any number, if what the next
+# layer weighs it by is multiplied by the same: what the network can tell stays as it is.
+
+
+def channel_means(values: Tensor) -> Tensor:
+    """The mean of each channel, at least a twentieth of the layer's: channels that hardly ever fire stay quiet."""
+    means = values.float().mean(dim=(0, 2, 3))
+    return means.clamp(min=0.05 * float(means.mean()))
+
+
+def normalised(tensors: Mapping[str, Tensor], crops: Tensor) -> dict[str, Tensor]:
+    """Scale weights so that each channel has the mean 1 after its ReLU, over these crops."""
+    backbone = filled(tensors)
+    names = [layer for layer in backbone.layers if layer.startswith("relu")]
+    with torch.no_grad():
+        found = [backbone(crops[i : i + 16], names) for i in range(0, len(crops), 16)]
+    scaled: dict[str, Tensor] = {}
+    before = torch.ones(3)
+    for name in names:
+        means = channel_means(torch.cat([maps[name] for maps in found]))
+        convolution = name.replace("relu", "conv")
+        weight, bias = tensors[f"{convolution}.weight"], tensors[f"{convolution}.bias"]
+        scaled[f"{convolution}.weight"] = weight * before.view(1, -1, 1, 1) / means.view(-1, 1, 1, 1)
+        scaled[f"{convolution}.bias"] = bias / means
+        before = means
+    return scaled
+
+
+def balanced(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Scale weights so that those of each channel have the size of He's random ones, at which the rates are right."""
+    scaled: dict[str, Tensor] = {}
+    before = torch.ones(3)
+    for name in dict.fromkeys(key.rpartition(".")[0] for key in tensors):
+        weight = tensors[f"{name}.weight"] * before.view(1, -1, 1, 1)
+        size = (weight.square().sum(dim=(1, 2, 3)) / 2).sqrt()
+        scaled[f"{name}.weight"] = weight / size.view(-1, 1, 1, 1)
+        scaled[f"{name}.bias"] = tensors[f"{name}.bias"] / size
+        before = size
+    return scaled
+
+
+def filled(tensors: Mapping[str, Tensor]) -> Backbone:
+    """Make the lens with these weights."""
+    backbone = lens.build("average")
+    backbone.network.load_state_dict(tensors)
+    return backbone
 
 
 # --- the four questions -----------------------------------------------------------------------------------------------
@@ -277,12 +326,8 @@ def _distances(network: Callable[[Tensor], Maps], exam: Exam, layers: Sequence[s
 
 def prepare(pictures: Sequence[Tensor], masters: Masters, generator: Generator, side: int = 96) -> Exam:
     """Cut the middle of each picture and spoil it by all kinds that are trained, at two strengths."""
-    middles: list[Tensor] = []
-    for picture in pictures:
-        top, left = ((length - side) // 2 for length in picture.shape[-2:])
-        if min(top, left) >= 0:
-            middles.append(picture[:, top : top + side, left : left + side].float() / 255)
-    clean = torch.stack(middles)
+    large = [picture for picture in pictures if min(picture.shape[-2:]) >= side]
+    clean = torch.stack([harness.middle(picture, side).float() / 255 for picture in large])
     chosen = [(kind, place) for kind in KINDS if kind.trained for place in (1, 3)]
     versions = tuple(kind.distort(clean, kind.strengths[place], generator) for kind, place in chosen)
     crops = draw([levels for levels in map(pyramid, pictures) if levels], 64, generator)
@@ -408,8 +453,7 @@ def write_log(path: Path, log: Sequence[Sequence[float]], teachers: Sequence[str
 
 def main() -> None:
     """Train."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--data", required=True, type=Path, help=f"the folder that holds {', '.join(SETS)}")
+    parser = harness.parser(__doc__, data=", ".join(SETS))
     parser.add_argument("--teacher", required=True, type=Path, help="the folder that holds the teachers' weights")
     parser.add_argument("--teachers", nargs="+", choices=TEACHERS, default=list(TEACHERS), help="which of them")
     parser.add_argument("--minutes", type=float, default=40)

@@ -1,4 +1,4 @@
-"""What was measured of the engine, of its precision and of what could run the networks instead."""
+"""What was measured of the engine and of its precision."""
 
 from __future__ import annotations
 
@@ -88,30 +88,6 @@ def engine_start() -> str:
         f"{start['more_than_import_torch_seconds']:.2f} s "
         f"more. The least of {start['runs']} runs of each, in turns."
     )
-
-
-def backends() -> str:
-    """What could run the networks, by which the choice was made."""
-    found = stored("backends.json")
-    if found is None:
-        return (
-            "`python tools/compare_backends.py` measures OpenVINO, ONNX Runtime and torch's compiler beside it on your "
-            "machine, and writes `results/backends.json`."
-        )
-    names = list(dict.fromkeys(row["method"] for row in found["rows"]))
-    runtimes = list(dict.fromkeys((row["way"], row["precision"]) for row in found["rows"]))
-    speeds = {(row["way"], row["precision"], row["method"]): row["gflop_per_second"] for row in found["rows"]}
-    rows = [
-        [
-            runtime,
-            precision,
-            *(f"{speeds[key]:,.0f}" if (key := (runtime, precision, name)) in speeds else NONE for name in names),
-        ]
-        for runtime, precision in runtimes
-    ]
-    heads = ["runtime", "precision", *(name.split("/")[1] for name in names)]
-    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
-    return f"{table(heads, rows, right=range(2, len(heads)))}\n\nGFLOP/s of the network's own arithmetic. {versions}."
 
 
 def precision() -> str:

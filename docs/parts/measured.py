@@ -1,18 +1,18 @@
-"""Tables of what the tools of ``tools/`` measured: a line for each row of their JSON, or as the tool sums them up."""
+"""Tables of what the programs of ``tools/`` measured: their rows, or what ``tool_tables`` sums them up to."""
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from parts.common import NONE, ROOT, missing, stored, table
+from parts.common import NONE, missing, stored, table
+from parts.tool_tables import SUMMED_UP
 
 TOOLS = ("inverse", "multiframe", "consistent", "noise", "dip", "metrics")
 """``tools/measure_NAME.py`` writes ``results/NAME.json``: what it is, and rows of named values.
 
-Where these are too many to be read, the tool has ``tables(results)``, which makes Markdown of them."""
+Where these are too many to be read, ``tool_tables`` sums them up."""
 
 
 def measured(name: str) -> str:
@@ -20,18 +20,7 @@ def measured(name: str) -> str:
     results = stored(f"{name}.json")
     if results is None:
         return missing(f"{name}.json", f"python tools/measure_{name}.py --data DIR")
-    tool = _tool(f"measure_{name}")
-    return tool.tables(results).strip() if hasattr(tool, "tables") else rows_table(results)
-
-
-def _tool(name: str) -> Any:  # noqa: ANN401 - a module, of which only its function is known
-    """Load a program of ``tools/`` as a module; its main function does not run."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    return tool
+    return SUMMED_UP.get(name, rows_table)(results).strip()
 
 
 def rows_table(results: Mapping[str, Any]) -> str:

@@ -40,7 +40,7 @@ def race() -> str:
     """One pass of a network against the iterations of gatys, as the lectures have it."""
     found = section("race")
     if found is None:
-        return missing("stylize.json", "python tools/race_style.py")
+        return missing("stylize.json", "python tools/measure_stylize.py")
     rows = [
         (
             f"{row['side']} x {row['side']}",
@@ -60,7 +60,7 @@ def runs() -> str:
     """How long a picture by gatys takes."""
     found = section("runs")
     if found is None:
-        return missing("stylize.json", "python tools/race_style.py")
+        return missing("stylize.json", "python tools/measure_stylize.py")
     rows = [
         (
             row["backbone"],

@@ -5,7 +5,7 @@ import { make } from "./dom.js";
 import { smaller } from "./files.js";
 
 const SMALL = 256; // pixels of the longer side while a slider moves
-// Textures that this project's own method made in the manner of paintings (tools/make_swatches.py).
+// Textures that this project's own method made in the manner of paintings (tools/make_style_pictures.py).
 const SWATCHES = ["starry-night", "wave", "composition-vii", "scream", "wheat-field", "shipwreck"];
 
 const title = (name) => (name[0].toUpperCase() + name.slice(1)).replaceAll("-", " ");
