@@ -283,7 +283,7 @@ def main() -> None:
     parser.add_argument("--methods", type=harness.words, default="", help="only these; what the file has stays")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    groups: dict[str, Row] = harness.read(asked.out)["groups"] if asked.methods else {}
+    groups: dict[str, Row] = harness.read(asked.out).get("groups", {}) if asked.methods else {}
     facts = harness.record(WHAT, device=devices.describe(devices.choose("cpu")), groups=groups)
     for card, scales, variants in GROUPS:
         if asked.methods and card.name not in asked.methods:

@@ -199,17 +199,13 @@ def pools() -> Tensor:
 def pooled_shift() -> tuple[float, float, float]:
     """How much a shift by one pixel changes the picture, and its pooled versions: the mean of the differences."""
     x = drawn()
-    looks: tuple[Callable[[Tensor], Tensor], ...] = (torch.clone, _max, _mean)
+    looks: tuple[Callable[[Tensor], Tensor], ...] = (
+        torch.clone,
+        lambda x: F.max_pool2d(x, 4),
+        lambda x: F.avg_pool2d(x, 4),
+    )
     changes = [float((look(x) - look(x.roll(1, -1))).abs().mean()) for look in looks]
     return changes[0], changes[1], changes[2]
-
-
-def _max(x: Tensor) -> Tensor:
-    return F.max_pool2d(x, 4)
-
-
-def _mean(x: Tensor) -> Tensor:
-    return F.avg_pool2d(x, 4)
 
 
 # --- activations ------------------------------------------------------------------------------------------------------

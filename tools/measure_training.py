@@ -56,6 +56,15 @@ def plan_of(card: Card, scale: int, folder: Path, steps: int = 1) -> session.Tra
     )  # fmt: skip
 
 
+def prepared(name: str, scale: int, folder: Path) -> tuple[session.TrainConfig, Trained, session.TrainingData]:
+    """Give a network's plan and method, and read its pictures."""
+    card = catalog.find(name, "upscale")
+    method = card.method
+    assert isinstance(method, Trained)
+    plan = plan_of(card, scale, folder)
+    return plan, method, session.load(plan)
+
+
 class Plain:
     """The loop that everybody writes first."""
 
@@ -153,11 +162,7 @@ def limit(*, bfloat16: bool) -> float:
 
 def row(name: str, scale: int, folder: Path, limits: dict[str, float]) -> Row:
     """Time both loops of one network in turns."""
-    card = catalog.find(name, "upscale")
-    method = card.method
-    assert isinstance(method, Trained)
-    plan = plan_of(card, scale, folder)
-    split = session.load(plan)
+    plan, method, split = prepared(name, scale, folder)
     plain, ours = Plain(plan, split), Ours(plan, split)
     rounds = [(timed(plain.step), *ours.seconds()) for _ in range(ROUNDS)]
     plainly, here, mean = (sorted(times)[ROUNDS // 2] for times in zip(*rounds, strict=True))
@@ -166,7 +171,7 @@ def row(name: str, scale: int, folder: Path, limits: dict[str, float]) -> Row:
     )
     gflop = 6e-9 * cost.multiply_adds * (plan.recipe.patch * scale) ** 2 * plan.recipe.batch
     return {
-        "method": card.id,
+        "method": plan.card.id,
         "scale": scale,
         "batch": plan.recipe.batch,
         "patch": plan.recipe.patch,
@@ -184,11 +189,7 @@ def row(name: str, scale: int, folder: Path, limits: dict[str, float]) -> Row:
 
 def curves(name: str, scale: int, folder: Path, seconds: float) -> dict[str, list[tuple[float, float]]]:
     """PSNR on the validation pictures against seconds of training, of both loops."""
-    card = catalog.find(name, "upscale")
-    method = card.method
-    assert isinstance(method, Trained)
-    plan = plan_of(card, scale, folder)
-    split = session.load(plan)
+    plan, _, split = prepared(name, scale, folder)
     plain = Plain(plan, split)
     found: list[tuple[float, float]] = []
     passed = 0.0
@@ -203,7 +204,7 @@ def curves(name: str, scale: int, folder: Path, seconds: float) -> dict[str, lis
     steps = max(POINTS, int(seconds / Ours(plan, split).seconds()[1]))
     with tempfile.TemporaryDirectory() as place:
         whole = dataclasses.replace(
-            plan_of(card, scale, folder, steps), out=Path(place) / "w.safetensors", validate_every=steps // POINTS
+            plan_of(plan.card, scale, folder, steps), out=Path(place) / "w.safetensors", validate_every=steps // POINTS
         )
         loop.train(whole, lambda progress: None)  # noqa: ARG005 - nobody watches
         lines = whole.out.with_suffix(".csv").read_text().splitlines()[1:]
@@ -214,7 +215,7 @@ def curves(name: str, scale: int, folder: Path, seconds: float) -> dict[str, lis
 def main() -> None:
     """Measure the networks of ``NETWORKS``."""
     parser = harness.parser(__doc__, data=" and ".join(FOLDERS), out="training.json")
-    parser.add_argument("--methods", type=harness.words, default="", help="only these, by their names")
+    parser.add_argument("--methods", type=harness.words, default="", help="only these: for a quick look, with --out")
     parser.add_argument("--seconds", type=float, default=120.0, help="of training for each curve; 0: no curves")
     asked = parser.parse_args()
     limits = {name: round(limit(bfloat16=name == "bfloat16"), 1) for name in ("float32", "bfloat16")}

@@ -8,9 +8,7 @@ cores. The photographs are those of scikit-image, in the public domain.
 
 from __future__ import annotations
 
-import re
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import Final
 import harness
 import torch
 from playwright.sync_api import Page, sync_playwright
+from soak_server import serving
 
 from safelight import degrade
 from safelight.degrade import Downsample
@@ -39,33 +38,23 @@ def main() -> None:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         sys.exit("expected chromium, found none; on Debian: apt-get install chromium")
-    command = [sys.executable, "-m", "safelight", "serve", "--port", "0"]
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server,
-    ):
-        assert server.stderr is not None
-        try:
-            url = next(said[0] for line in server.stderr if (said := re.search(r"http://\S+", line)))
-            found = pictures(Path(folder))
-            with sync_playwright() as driver:
-                browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-                for screen, (width, height) in SCREENS.items():
-                    context = browser.new_context(
-                        viewport={"width": width, "height": height},
-                        color_scheme="light" if "light" in screen else "dark",
-                        bypass_csp=True,
-                    )
-                    page = context.new_page()
-                    page.set_default_timeout(60_000)
-                    for tab in asked.only:
-                        show(page, url, tab, found)
-                        page.screenshot(path=OUT / f"{tab}-{screen}.jpg", type="jpeg", quality=82)
-                        print(f"{tab}-{screen}")
-                    context.close()
-                browser.close()
-        finally:
-            server.terminate()
+    with tempfile.TemporaryDirectory() as folder, serving() as address, sync_playwright() as driver:
+        found = pictures(Path(folder))
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        for screen, (width, height) in SCREENS.items():
+            context = browser.new_context(
+                viewport={"width": width, "height": height},
+                color_scheme="light" if "light" in screen else "dark",
+                bypass_csp=True,
+            )
+            page = context.new_page()
+            page.set_default_timeout(60_000)
+            for tab in asked.only:
+                show(page, f"http://{address.host}:{address.port}", tab, found)
+                page.screenshot(path=OUT / f"{tab}-{screen}.jpg", type="jpeg", quality=82)
+                print(f"{tab}-{screen}")
+            context.close()
+        browser.close()
 
 
 def pictures(folder: Path) -> dict[str, Path]:
