@@ -12,6 +12,7 @@ import json
 import multiprocessing
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -110,7 +111,10 @@ def in_8_bits(x: Tensor) -> Tensor:
 
 def photograph(name: str) -> Picture:
     """Read one of the photographs that scikit-image brings, such as ``coffee``."""
-    data: Any = importlib.import_module("skimage.data")
+    try:
+        data: Any = importlib.import_module("skimage.data")
+    except ModuleNotFoundError:
+        sys.exit("expected the photographs of scikit-image; run: pip install 'safelight[demo]'")
     return Picture(pixels=getattr(data, name)())
 
 

@@ -10,28 +10,25 @@ minutes on one core, most of them for ``inpaint``.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+import harness
 import numpy as np
 import torch
+from harness import Row, as_picture, as_tensor
 from torch import Tensor
 
 import safelight
 from safelight.degrade import Downsample, add_noise
-from safelight.engine.samples import to_samples, to_tensor
 from safelight.media import image
 from safelight.media.image import Picture
 from safelight.ops.drawing.sheet import Section, Tile, enlarged, sheet
 
-ROOT: Final = Path(__file__).resolve().parents[1]
 LIMIT: Final = 60_000  # bytes of a JPEG
 CROPS: Final = {  # of scikit-image's photographs: top, left, height, width
     "coffee": (110, 210, 208, 240),
@@ -41,6 +38,10 @@ CROPS: Final = {  # of scikit-image's photographs: top, left, height, width
 }
 SOURCES: Final = {"cat": "chelsea"}  # the other crops are of the photograph of their name
 ITERATIONS: Final = 1200  # of inpaint, with the light network
+WHAT: Final = (
+    "Crops of scikit-image's photographs, by the shipped weights. PSNR in dB of all three channels of the 8-bit "
+    "result, against the original; for inpaint, of the pixels that were filled alone."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +55,19 @@ class Guide:
     """
 
     tiles: Sequence[Tile]
-    rows: Sequence[dict[str, Any]] = ()
+    rows: Sequence[Row] = ()
 
 
 def main() -> None:
     """Make the pictures, then write what was measured; rows of tasks that were not named stay."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = harness.parser(__doc__)
     parser.add_argument("--only", nargs="*", choices=tuple(GUIDES), default=tuple(GUIDES))
-    parser.add_argument("--out", type=Path, default=ROOT / "docs/gallery")
-    parser.add_argument("--results", type=Path, default=ROOT / "results/guides.json")
+    parser.add_argument("--out", type=Path, default=harness.ROOT / "docs/gallery")
+    parser.add_argument("--results", type=Path, default=harness.RESULTS / "guides.json")
     asked = parser.parse_args()
     out: Path = asked.out
-    results: Path = asked.results
     out.mkdir(parents=True, exist_ok=True)
-    known: list[dict[str, Any]] = json.loads(results.read_text())["rows"] if results.is_file() else []
+    known: list[Row] = harness.read(asked.results).get("rows", [])
     rows = {task: [row for row in known if row["task"] == task] for task in GUIDES}
     for task in asked.only:
         start = time.perf_counter()
@@ -75,18 +75,12 @@ def main() -> None:
         size = save(sheet([Section(guide.tiles, columns=len(guide.tiles))]), out / f"{task}.jpg")
         rows[task] = [{"task": task, **row} for row in guide.rows]
         print(f"{task}: {size:,} bytes, {time.perf_counter() - start:.0f} s", flush=True)
-    what = (
-        "Crops of scikit-image's photographs, by the shipped weights. PSNR in dB of all three channels of the 8-bit "
-        "result, against the original; for inpaint, of the pixels that were filled alone."
-    )
-    results.write_text(
-        json.dumps({"what": what, "rows": [row for task in GUIDES for row in rows[task]]}, indent=2) + "\n"
-    )
+    harness.write(asked.results, harness.record(WHAT, rows=[row for task in GUIDES for row in rows[task]]))
 
 
 def save(drawn: Tensor, path: Path) -> int:
     """Write a sheet, (1, 3, h, w), as a JPEG at the best quality that fits the limit; returns its bytes."""
-    picture = Picture(pixels=to_samples(drawn, np.dtype(np.uint8)))
+    picture = as_picture(drawn)
     for quality in range(88, 39, -4):
         content = image.encode(picture, "jpeg", quality=quality)
         if len(content) <= LIMIT:
@@ -97,23 +91,14 @@ def save(drawn: Tensor, path: Path) -> int:
 
 def photograph(name: str) -> Picture:
     """Cut a crop out of a photograph of scikit-image, 8 bits and RGB."""
-    file = files("skimage").joinpath(f"data/{SOURCES.get(name, name)}.png")
-    try:
-        pixels = image.read(file.read_bytes()).pixels
-    except (ModuleNotFoundError, FileNotFoundError):
-        sys.exit("make_guides: expected the photographs of scikit-image; run: pip install 'safelight[demo]'")
+    pixels = harness.photograph(SOURCES.get(name, name)).pixels
     top, left, height, width = CROPS[name]
     return Picture(pixels=np.ascontiguousarray(pixels[top : top + height, left : left + width, :3]))
 
 
-def of_tensor(x: Tensor) -> Picture:
-    """Round (1, C, h, w) in [0, 1] to a picture of 8 bits."""
-    return Picture(pixels=to_samples(x.clamp(0, 1), np.dtype(np.uint8)))
-
-
 def tile(picture: Picture, label: str) -> Tile:
     """Show a picture with a label."""
-    return Tile(to_tensor(picture.pixels)[0], label)
+    return Tile(as_tensor(picture)[0], label)
 
 
 def decibels(original: Picture, result: Picture) -> float:
@@ -121,7 +106,7 @@ def decibels(original: Picture, result: Picture) -> float:
     return round(safelight.score(original, result, "psnr", channel="rgb"), 2)
 
 
-def row(method: str, original: Picture, before: Picture, after: Picture, options: str = "") -> dict[str, Any]:
+def row(method: str, original: Picture, before: Picture, after: Picture, options: str = "") -> Row:
     """State what one method gained."""
     return {
         "method": method,
@@ -134,9 +119,9 @@ def row(method: str, original: Picture, before: Picture, after: Picture, options
 def upscale() -> Guide:
     """Shrink a crop to a quarter, and enlarge it four times: by repetition, by bicubic and by the default."""
     original = photograph("coffee")
-    small = of_tensor(Downsample(4)(to_tensor(original.pixels).double()))
+    small = as_picture(Downsample(4)(as_tensor(original).double()))
     bicubic, lamp = (safelight.upscale(small, scale=4, method=name) for name in ("bicubic", "lamp"))
-    shown = Tile(enlarged(to_tensor(small.pixels)[0], 4), "before, its pixels")
+    shown = Tile(enlarged(as_tensor(small)[0], 4), "before, its pixels")
     return Guide(
         [shown, tile(bicubic, "bicubic x4"), tile(lamp, "lamp x4"), tile(original, "original")],
         [row("lamp", original, bicubic, lamp, "before: by bicubic")],
@@ -146,7 +131,7 @@ def upscale() -> Guide:
 def denoise() -> Guide:
     """Add noise of 25 to a crop, clip it as a file does, and remove it."""
     original = photograph("chelsea")
-    noisy = of_tensor(add_noise(to_tensor(original.pixels), 25, torch.Generator().manual_seed(0)))
+    noisy = as_picture(add_noise(as_tensor(original), 25, torch.Generator().manual_seed(0)))
     results = {name: safelight.denoise(noisy, method=name) for name in ("lamp", "dncnn")}
     return Guide(
         [tile(noisy, "before, noise of 25"), tile(results["lamp"], "lamp"), tile(original, "original")],
@@ -175,12 +160,12 @@ def inpaint() -> Guide:
     mask = Picture(pixels=(hole[..., None] * 255).astype(np.uint8))
     spoilt = replace(original, pixels=np.where(hole[..., None], np.uint8(255), original.pixels))
     filled = safelight.inpaint(spoilt, mask=mask, method="dip", network="light", iterations=ITERATIONS)
-    measured: dict[str, Any] = {"method": "dip", "options": f"network light, iterations {ITERATIONS}"}
+    measured: Row = {"method": "dip", "options": f"network light, iterations {ITERATIONS}"}
     for moment, picture in (("before", spoilt), ("after", filled)):
         error = np.square(picture.pixels[hole].astype(float) - original.pixels[hole].astype(float)).mean()
         measured[moment] = round(float(10 * np.log10(255**2 / error)), 2)
     shown = [
-        Tile(enlarged(to_tensor(picture.pixels)[0], 2), label)
+        Tile(enlarged(as_tensor(picture)[0], 2), label)
         for picture, label in ((spoilt, "before"), (filled, "dip"), (original, "original"))
     ]
     return Guide(shown, [measured])
@@ -197,7 +182,7 @@ def stylize() -> Guide:
 def fix() -> Guide:
     """Spoil a crop by noise and JPEG, and let the program find out what it needs."""
     original = photograph("chelsea")
-    noisy = of_tensor(add_noise(to_tensor(original.pixels), 20, torch.Generator().manual_seed(1)))
+    noisy = as_picture(add_noise(as_tensor(original), 20, torch.Generator().manual_seed(1)))
     spoilt = image.read(image.encode(noisy, "jpeg", quality=40))
     fixed = safelight.fix(spoilt)
     return Guide(
