@@ -80,14 +80,24 @@ def test_every_part_is_used():
 def test_check_tells_what_is_stale_and_writes_nothing(tmp_path, monkeypatch, capsys):
     page = tmp_path / "README.md"
     page.write_text("<!-- generated: options-upscale -->\nold\n<!-- end -->\n")
+    files = [tmp_path / name for name in generate.FILES]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    files[0].write_text("old")  # the others are not there
     monkeypatch.setattr(generate, "ROOT", tmp_path)
     monkeypatch.setattr("sys.argv", ["generate.py", "--check"])
     assert generate.main() == 1
-    assert capsys.readouterr().out == "README.md: stale; run: make docs\n"
+    told = [f"{name}: stale; run: make docs\n" for name in ("README.md", *generate.FILES)]
+    assert capsys.readouterr().out == "".join(told)
     assert "old" in page.read_text()
+    assert [file.read_text() for file in files if file.exists()] == ["old"]
     monkeypatch.setattr("sys.argv", ["generate.py"])
     assert generate.main() == 0
     assert "| sharpen | `--amount` |" in page.read_text()
+    assert [file.read_text(encoding="utf-8") for file in files] == [make() for make in generate.FILES.values()]
+    monkeypatch.setattr("sys.argv", ["generate.py", "--check"])
+    assert generate.main() == 0
+    monkeypatch.setattr("sys.argv", ["generate.py"])
     page.write_text("<!-- generated: nothing -->\n<!-- end -->\n")
     with pytest.raises(SystemExit, match="expected a generated part out of methods-upscale, methods-denoise"):
         generate.main()
