@@ -115,7 +115,7 @@ def main() -> None:
     parser = harness.parser(__doc__, data="Set14, Set12, BSD100 and classic5", out="precision.json")
     parser.add_argument("--methods", type=harness.words, default="", help="only these, by their names")
     arguments = parser.parse_args()
-    known: list[Row] = harness.read(arguments.out)["rows"] if arguments.methods else []
+    known: list[Row] = harness.read(arguments.out).get("rows", []) if arguments.methods else []
     old = {(row["method"], label("", row["options"]), row["task"], row["level"]): row for row in known}
     folder: Path = arguments.data
 
