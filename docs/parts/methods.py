@@ -15,7 +15,7 @@ from parts.common import NONE, called, table, trained
 from safelight import tasks
 from safelight.catalog import default as default_of
 from safelight.catalog import of_task
-from safelight.core.card import Card, ClosedForm, Interpolation, Optimised, Trained, channels_of
+from safelight.core.card import Card, Trained, channels_of
 from safelight.core.options import make_options, option_facts
 from safelight.core.task import Task
 from safelight.engine.cost import Cost
@@ -46,16 +46,9 @@ def methods(task: Task) -> str:
 
 def kind(card: Card, task: Task) -> str:
     """Say of what kind a method is, which scales it is for, and what it needs beside Safelight."""
-    match card.method:
-        case Trained() as method:
-            zooms = [scale for scale in method.network.scales if scale > 1] if task == "upscale" else []
-            text = f"network{', ' if zooms else ''}{' '.join(f'x{zoom}' for zoom in zooms)}"
-        case Interpolation():
-            text = "interpolation"
-        case ClosedForm():
-            text = "closed form"
-        case Optimised():
-            text = "iteration"
+    scales = card.scales or () if card.network is not None and tasks.find(task).output.size == "scaled" else ()
+    zooms = " ".join(f"x{scale}" for scale in scales if scale > 1)
+    text = card.method.kind + (f", {zooms}" if zooms else "")
     return text if card.extra is None else f"{text}; needs `[{card.extra.name}]`"
 
 

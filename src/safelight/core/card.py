@@ -136,6 +136,7 @@ class Interpolation:
     returns one of the same size; ``after_reach(scale, options)`` says how many pixels away it looks.
     """
 
+    kind: ClassVar[str] = "interpolation"
     label: ClassVar[str] = "a formula for each pixel"
     tiles: ClassVar[bool] = True
     learned: ClassVar[bool] = False
@@ -155,6 +156,7 @@ class ClosedForm:
     another size follows by a resize.
     """
 
+    kind: ClassVar[str] = "closed form"
     label: ClassVar[str] = "a formula for the whole picture"
     tiles: ClassVar[bool] = False
     learned: ClassVar[bool] = False
@@ -173,6 +175,7 @@ class Optimised:
     ``bytes`` and ``scales`` are as in ``ClosedForm``; ``pixel_bytes`` come on top, per pixel of any channels.
     """
 
+    kind: ClassVar[str] = "iteration"
     label: ClassVar[str] = "an iteration over the whole picture"
     tiles: ClassVar[bool] = False
     learned: ClassVar[bool] = False
@@ -304,6 +307,7 @@ class Trained:
     is run on the whole picture at once; without it, the network is run tile by tile.
     """
 
+    kind: ClassVar[str] = "network"
     label: ClassVar[str] = "a network"
     learned: ClassVar[bool] = True
     iterates: ClassVar[bool] = False
@@ -329,6 +333,7 @@ class Fitted:
         execution: How the module is run.
     """
 
+    kind: ClassVar[str] = "fitted"
     label: ClassVar[str] = "fitted to examples"
     tiles: ClassVar[bool] = True
     learned: ClassVar[bool] = True
@@ -350,6 +355,7 @@ class Generator:
         training: How.
     """
 
+    kind: ClassVar[str] = "generator"
     label: ClassVar[str] = "a generator"
     tiles: ClassVar[bool] = False
     iterates: ClassVar[bool] = False
@@ -375,6 +381,7 @@ class Codec:
         training: How.
     """
 
+    kind: ClassVar[str] = "codec"
     label: ClassVar[str] = "a codec"
     tiles: ClassVar[bool] = False
     iterates: ClassVar[bool] = False
