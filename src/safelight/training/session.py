@@ -16,9 +16,10 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from safelight import inference, ops
+from safelight import inference, ops, tasks
 from safelight.checkpoints import backbones
 from safelight.core.card import Card, NetworkSpec, TrainingSpec
+from safelight.core.task import Task
 from safelight.core.training import (
     Batch,
     LabelledBatch,
@@ -194,7 +195,7 @@ def mean_psnr(
         scale = 1 if degradation is None else degradation.scale
         model = Model(card, options, scale, network)
         settings = inference.InferenceRequest(
-            task="upscale" if scale > 1 else card.task,
+            task=_task_at(card, scale),
             inputs={"scale": scale if scale > 1 else None},
             device=device,
         )
@@ -211,6 +212,12 @@ def mean_psnr(
             rounding = "8-bit-y" if channel == "y" else "8-bit"
             values.append(float(psnr(result, target, channel=channel, shave=shave, rounding=rounding)))
     return sum(values) / len(values)
+
+
+def _task_at(card: Card, scale: int) -> Task:
+    """Find the task of a method that a scale belongs to: one that enlarges, or one that keeps the size."""
+    fitting = (name for name in card.tasks if (tasks.find(name).output.size == "scaled") == (scale > 1))
+    return next(fitting, card.task)
 
 
 def _part(picture: Tensor, scale: int) -> Tensor:
