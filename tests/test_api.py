@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 
 import safelight
-from restore_support import DARKEN, FILL, MEAN, install
 from safelight import inference, tasks
 from safelight.core.options import CardError
 from safelight.media import image
+from support.small_methods import DARKEN, FILL, MEAN, install
 
 
 @pytest.fixture

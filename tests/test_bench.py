@@ -8,7 +8,6 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from bench_support import CLOCK, ship_random, silent, texture
 from safelight import catalog, ops
 from safelight.checkpoints import weights_manifest
 from safelight.core.options import CardError
@@ -22,6 +21,7 @@ from safelight.inference import model as models
 from safelight.media import image
 from safelight.media.image import Picture
 from safelight.training.datasets import DataError
+from support.bench_sets import CLOCK, ship_random, silent, texture
 
 UPSCALE = TRACKS["upscale"]
 

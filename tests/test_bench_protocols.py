@@ -9,13 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
-from bench_support import silent, texture, to_pixels, write_sets
 from safelight.evaluation.bench import quality, verdict
 from safelight.evaluation.bench.quality import Quality
 from safelight.evaluation.bench.tracks import INPUT, TRACKS
 from safelight.media import image
 from safelight.media.image import Picture
 from safelight.training.datasets import DataError
+from support.bench_sets import silent, texture, to_pixels, write_sets
 
 DENOISE, DEBLOCK = TRACKS["denoise"], TRACKS["deblock"]
 

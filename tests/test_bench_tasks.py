@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from bench_support import CLOCK, ship_random, silent, to_pixels, write_sets
 from safelight import catalog
 from safelight.checkpoints import weights_manifest
 from safelight.core.card import Card, ClosedForm, Interpolation, Optimised, Score
@@ -25,6 +24,7 @@ from safelight.media import image
 from safelight.methods.denoise.dncnn import DnCNN
 from safelight.ops.resampling import CUBIC
 from safelight.training.datasets import DataError
+from support.bench_sets import CLOCK, ship_random, silent, to_pixels, write_sets
 
 DENOISE, DEBLOCK, UPSCALE = TRACKS["denoise"], TRACKS["deblock"], TRACKS["upscale"]
 

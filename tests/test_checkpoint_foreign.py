@@ -14,8 +14,6 @@ from safetensors.torch import save as serialise
 from torch import nn
 
 import safelight
-import weights_support as public
-from legacy_support import old_file
 from safelight.catalog import CARDS, find
 from safelight.checkpoints import conversion, weights_file, weights_manifest
 from safelight.checkpoints.weights_file import CheckpointError
@@ -23,6 +21,8 @@ from safelight.core import key_maps
 from safelight.core.card import LayoutError, Trained
 from safelight.inference import model
 from safelight.methods.upscale import edsr, fsrcnn
+from support import published_weights as public
+from support.legacy_files import old_file
 
 LAYOUTS = {
     ("edsr", "EDSR-PyTorch"): public.AuthorsEdsr,

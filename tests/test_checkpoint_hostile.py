@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-import weights_support as public
 from safelight.catalog import find
 from safelight.checkpoints import conversion, weights_file, weights_manifest
 from safelight.checkpoints.weights_file import CheckpointError
 from safelight.inference import model
+from support import published_weights as public
 
 ROWS = {
     "reduce.pth": "would run 'io.open'",

@@ -11,7 +11,6 @@ import torch
 from typer.testing import CliRunner
 
 import safelight
-from restore_support import DARKEN, FILL, LACKING, MEAN, STEPS, Climb, climbing, install, set_defaults
 from safelight import batch, inference, tasks
 from safelight.batch.cluster import WorkerConfig, plan
 from safelight.batch.cluster.task_runner import TaskRunner
@@ -20,7 +19,8 @@ from safelight.cli import app, method_flags
 from safelight.core.options import option, option_facts
 from safelight.media import image
 from safelight.media.image import Picture
-from tests_support import request
+from support.runners import request
+from support.small_methods import DARKEN, FILL, LACKING, MEAN, STEPS, Climb, climbing, install, set_defaults
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import pytest
 from typer.testing import CliRunner
 
 import safelight
-from restore_support import DARKEN, LACKING, card, install
 from safelight import catalog
 from safelight.checkpoints import weights_file
 from safelight.cli import app
@@ -20,6 +19,7 @@ from safelight.evaluation import bench
 from safelight.evaluation.bench import AnchorError
 from safelight.media import image
 from safelight.training import loop
+from support.small_methods import DARKEN, LACKING, card, install
 
 
 def run(*arguments):

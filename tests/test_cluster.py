@@ -16,7 +16,6 @@ import torch
 from typer.testing import CliRunner
 
 import safelight
-from batch_support import run
 from safelight import batch, catalog, inference
 from safelight.batch import BatchError, FileSettings, cluster, remote
 from safelight.batch.cluster import ClusterError, WorkerConfig, WorkerPool
@@ -24,6 +23,7 @@ from safelight.batch.cluster.task_runner import TaskRunner
 from safelight.batch.manifest import NAME
 from safelight.cli import app
 from safelight.media import image
+from support.batch_program import run
 
 SETTINGS = inference.InferenceRequest(inputs={"scale": 2})
 FILES = FileSettings()

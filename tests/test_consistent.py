@@ -15,7 +15,7 @@ from safelight.engine.samples import to_tensor
 from safelight.engine.tiles import Region, Renderer
 from safelight.inference.runner import InferenceRequest
 from safelight.media.image import Picture
-from tests_support import random_runner
+from support.runners import random_runner
 
 UPSCALERS = [card for card in CARDS if card.task == "upscale" and isinstance(card.method, Trained)]
 

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from broken import DAMAGES, gif, mutants, pil_bytes, png, samples, smooth
-from processes import decoders, eventually
 from safelight.media import image
 from safelight.media.image import Decoder, Picture, worker_protocol
 from safelight.media.image.spec import picture_of, spec_of
+from support.malformed_files import DAMAGES, gif, mutants, pil_bytes, png, samples, smooth
+from support.processes import decoders, eventually
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
 

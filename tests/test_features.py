@@ -12,12 +12,12 @@ from safetensors.torch import save as serialise
 from torch import nn
 from torch.nn import functional as F
 
-from legacy_support import old_file
 from safelight import features
 from safelight.checkpoints import backbones, conversion, download, weights_file, weights_manifest
 from safelight.checkpoints.weights_file import CheckpointError
 from safelight.features import inception
 from safelight.features.backbone import BackboneError
+from support.legacy_files import old_file
 
 NAMES = [facts.name for facts in features.BACKBONES]
 OTHERS = [facts.name for facts in features.BACKBONES if facts.published is not None]

@@ -8,7 +8,6 @@ import pytest
 from typer.testing import CliRunner
 
 import safelight
-from restore_support import card, install, set_defaults
 from safelight import tasks
 from safelight.batch.manifest import NAME
 from safelight.cli import app
@@ -20,6 +19,7 @@ from safelight.inference.autofix import AutoFix, diagnose
 from safelight.inference.runner import InferenceRequest
 from safelight.media import image
 from safelight.media.image import Picture
+from support.small_methods import card, install, set_defaults
 
 
 def run(*arguments, stdin=None):

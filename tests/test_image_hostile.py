@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from broken import chunk, gif, jpeg, pil_bytes, png, smooth, text, tiff
 from safelight.media import image
 from safelight.media.image import Picture
+from support.malformed_files import chunk, gif, jpeg, pil_bytes, png, smooth, text, tiff
 
 
 def refused(source, words=""):

@@ -10,10 +10,10 @@ import pytest
 import pyvips
 from PIL import Image
 
-from broken import mutants, pil_bytes, png, samples, smooth
 from safelight.media import image
 from safelight.media.image import Picture
 from safelight.media.image.spec import picture_of
+from support.malformed_files import mutants, pil_bytes, png, samples, smooth
 
 
 def gathered(source, count, **options):

@@ -16,7 +16,7 @@ SCRIPT = (
     + """
 import sys
 import torch
-from tests_support import random_runner
+from support.runners import random_runner
 from safelight import catalog
 from safelight.engine.tiles import Region, compute
 

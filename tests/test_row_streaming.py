@@ -12,7 +12,7 @@ from safelight.engine import row_streaming as module
 from safelight.engine.graph import ConvolutionLayer, UnknownLayerError, build_graph
 from safelight.engine.row_streaming import RowStreaming
 from safelight.inference.model import Model
-from tests_support import random_network
+from support.runners import random_network
 
 TRAINED = [card for card in catalog.CARDS if isinstance(card.method, Trained)]
 

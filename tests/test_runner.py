@@ -20,7 +20,7 @@ from safelight.inference import model as models
 from safelight.inference.runner import InferenceRequest, NumericError
 from safelight.media.image import Picture
 from safelight.ops.color import rgb_to_ycbcr
-from tests_support import random_network, random_runner
+from support.runners import random_network, random_runner
 
 BICUBIC, ESPCN, EDSR, VDSR, SHARPEN = (find(name) for name in ("bicubic", "espcn", "edsr", "vdsr", "sharpen"))
 

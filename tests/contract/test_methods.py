@@ -22,9 +22,9 @@ from safelight.inference import executors
 from safelight.inference import model as models
 from safelight.media.image import Picture
 from safelight.nn.blocks import Normalisation, extended, grain, mirrored
-from tests_support import random_network as network
-from tests_support import random_runner as runner
-from tests_support import request, stopping_after
+from support.runners import random_network as network
+from support.runners import random_runner as runner
+from support.runners import request, stopping_after
 
 TRAINED = [card for card in CARDS if isinstance(card.method, Trained)]
 SHIPPING = [

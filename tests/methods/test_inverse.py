@@ -14,7 +14,7 @@ from safelight.inference.runner import InferenceRequest
 from safelight.media.image import Picture
 from safelight.methods.upscale import pinv, tikhonov, tv, wiener
 from safelight.solvers import linear_inverse
-from tests_support import request
+from support.runners import request
 
 GAUSS = blur_kernel("gaussian:0.8")
 LOPSIDED = torch.rand(3, 5, generator=torch.Generator().manual_seed(3), dtype=torch.float64)

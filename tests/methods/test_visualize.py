@@ -26,7 +26,7 @@ from safelight.methods.visualize import attribution, feature, inversion
 from safelight.ops import drawing
 from safelight.ops.drawing import Section, Tile, letters
 from safelight.solvers import fourier_image
-from tests_support import random_network
+from support.runners import random_network
 
 
 def plain(*layers, channels=1, name="net"):

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from batch_support import Told, command, draw, results, run, stale
-from broken import corpus
 from safelight.media import image
 from safelight.media.image import Picture
+from support.batch_program import Told, command, draw, results, run, stale
+from support.malformed_files import corpus
 
 GOOD = 100
 BROKEN = 1000

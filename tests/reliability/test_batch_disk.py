@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from batch_support import draw, results, run, stale
 from safelight.media import image
+from support.batch_program import draw, results, run, stale
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import time
 
-from batch_support import command, draw, results, run, stale
+from support.batch_program import command, draw, results, run, stale
 
 PICTURES = 200
 KILLS = 50

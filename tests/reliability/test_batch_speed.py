@@ -6,11 +6,11 @@ import sys
 import numpy as np
 from skimage import data
 
-from batch_support import draw, run
 from safelight import ops
 from safelight.engine.samples import to_samples, to_tensor
 from safelight.media import image
 from safelight.media.image import Picture
+from support.batch_program import draw, run
 
 PHOTOS = (data.astronaut, data.chelsea, data.coffee, data.rocket)
 

@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from broken import bombs, gif, png, smooth
-from processes import decoders, peak
 from safelight.media import image
 from safelight.media.image import Decoder, Picture
+from support.malformed_files import bombs, gif, png, smooth
+from support.processes import decoders, peak
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
 

@@ -9,10 +9,10 @@ import time
 import numpy as np
 import pytest
 
-from broken import corpus, mutants, png, samples, smooth
-from processes import decoders, peak
 from safelight.media import image
 from safelight.media.image import Decoder, Picture
+from support.malformed_files import corpus, mutants, png, samples, smooth
+from support.processes import decoders, peak
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
 
@@ -95,7 +95,7 @@ def test_r2_every_death_costs_one_file(tmp_path):
 _READER = """
 import sys, time
 sys.path.insert(0, "tests")
-from processes import decoders, peak
+from support.processes import decoders, peak
 from safelight.media.image import Decoder
 
 before = peak()

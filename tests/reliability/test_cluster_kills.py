@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from batch_support import run
-from processes import descendants
 from safelight import batch, catalog, inference
 from safelight.batch import FileSettings, cluster
 from safelight.batch.cluster import WorkerPool
 from safelight.batch.cluster.driver import MAX_ATTEMPTS
 from safelight.batch.manifest import NAME
 from safelight.media import image
+from support.batch_program import run
+from support.processes import descendants
 
 if not Path("/proc/self/stat").exists():
     pytest.skip("finds its processes in /proc", allow_module_level=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from processes import descendants
+from support.processes import descendants
 
 pytest.importorskip("ray.serve")
 SOAK = runpy.run_path(str(Path(__file__).parents[2] / "tools" / "soak_server.py"))

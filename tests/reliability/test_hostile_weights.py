@@ -2,7 +2,7 @@
 
 import pytest
 
-import weights_support as public
+from support import published_weights as public
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from safelight import catalog
 from safelight.checkpoints import weights_file
 from safelight.media import image
 from safelight.methods.stylize import johnson
-from tests_support import random_network
+from support.runners import random_network
 
 LIMIT = 180  # seconds; about 40 on a core of an AMD EPYC
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from web_support import running
+from support.server import running
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from safelight.web.security import hostname
-from web_support import a_file, running
+from support.server import a_file, running
 
 
 def post(server, content, path="/api/v1/upscale?scale=2&method=bicubic", **headers):

@@ -7,7 +7,7 @@ from safelight import catalog
 from safelight.core.options import option_facts
 from safelight.media import image
 from safelight.tasks import names
-from web_support import a_file, drawn
+from support.server import a_file, drawn
 
 
 def begin(server, verb, **query):

@@ -9,7 +9,7 @@ from safelight.web.limits import ServerLimits
 from safelight.web.parse_request import TYPES
 from safelight.web.request_fields import fields_of, verbs
 from safelight.web.server import LOOPBACK
-from web_support import running
+from support.server import running
 
 for kind in TYPES.values():
 

@@ -13,7 +13,7 @@ import pytest
 import safelight
 from safelight import catalog
 from safelight.media import image
-from web_support import a_file, drawn, running
+from support.server import a_file, drawn, running
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 

@@ -15,7 +15,7 @@ import safelight
 from safelight import catalog
 from safelight.media import image
 from safelight.web.request_fields import fields_of, verbs
-from web_support import a_file, drawn, running
+from support.server import a_file, drawn, running
 
 
 def post(server, verb, content, **query):

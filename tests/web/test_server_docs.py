@@ -10,7 +10,7 @@ import pytest
 
 import safelight
 from safelight.media import image
-from web_support import drawn
+from support.server import drawn
 
 TEXT = (Path(__file__).parents[2] / "docs" / "server.md").read_text()
 BLOCKS = [block for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL) if "curl" in block]

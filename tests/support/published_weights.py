@@ -12,7 +12,6 @@ import torch
 from safetensors.torch import save as serialise
 from torch import nn
 
-from legacy_support import hostile_legacy
 from safelight.catalog import find
 from safelight.checkpoints import weights_file
 from safelight.checkpoints.foreign import reader_process
@@ -20,6 +19,7 @@ from safelight.checkpoints.foreign.archive import ForeignError
 from safelight.checkpoints.foreign.pickles import read_pickle_at
 from safelight.checkpoints.weights_file import CheckpointError
 from safelight.inference import model
+from support.legacy_files import hostile_legacy
 
 MEAN = (0.4488, 0.4371, 0.4040)
 
