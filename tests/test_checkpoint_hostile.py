@@ -1,10 +1,12 @@
-"""R9: hostile checkpoints are refused in one line, in 2 seconds and 100 MB, and nothing of them runs."""
+"""R9: hostile checkpoints are refused in one line, in 100 MB, and nothing of them runs.
+
+That it takes under 2 seconds is in reliability/test_hostile_weights.py.
+"""
 
 import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -82,10 +84,8 @@ def test_every_hostile_file_has_its_row(folder):
 @pytest.mark.parametrize("name", ROWS)
 def test_r9_a_hostile_file_is_refused_in_one_line_and_nothing_of_it_runs(folder, cache, name):
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
-    start = time.perf_counter()
     with pytest.raises(CheckpointError, match=ROWS[name]) as caught:
         model.load(find("fsrcnn"), weights=folder / name, scale=3)
-    assert time.perf_counter() - start <= 2
     assert str(caught.value).startswith(f"{name}: expected ")
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 300
@@ -94,13 +94,14 @@ def test_r9_a_hostile_file_is_refused_in_one_line_and_nothing_of_it_runs(folder,
 
 
 MEASURE = """
-import json, resource, sys, time
+import json, sys
 from pathlib import Path
+sys.path.insert(0, "tests")
+from support.processes import peak
 from safelight.inference import model
 from safelight.catalog import find
 card = find("fsrcnn")
 folder = Path(sys.argv[1])
-def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 model.load(card, weights=folder / "good.pth", scale=3)
 base = peak()
 for name in sys.argv[2:]:
@@ -112,16 +113,15 @@ print(json.dumps([base, peak() - base]))
 
 # A small process in between: what a child shares with its parent before it begins is counted as the child's.
 READER = """
-import json, os, sys, time
+import json, os, sys
 peaks = {}
 for name in sys.argv[2:]:
-    start = time.perf_counter()
     worker = os.posix_spawn(
         sys.executable, [sys.executable, "-P", "-m", "safelight.checkpoints.foreign.reader_process"], os.environ,
         file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.path.join(sys.argv[1], name), os.O_RDONLY, 0),
                       (os.POSIX_SPAWN_DUP2, int(os.environ["ANSWERS"]), 1)])
     _, status, usage = os.wait4(worker, 0)
-    peaks[name] = (status, usage.ru_maxrss >> 10, round(time.perf_counter() - start, 2))
+    peaks[name] = (status, usage.ru_maxrss >> 10)
 print(json.dumps(peaks))
 """
 
@@ -145,9 +145,7 @@ def test_r9_memory(folder):
         os.close(end)
     peaks = json.loads(done.stdout)
     assert more <= 100, f"beside {base} MB"
-    assert all(status == 0 and megabytes <= 100 and seconds <= 2 for status, megabytes, seconds in peaks.values()), (
-        peaks
-    )
+    assert all(status == 0 and megabytes <= 100 for status, megabytes in peaks.values()), peaks
 
 
 def test_the_reader_can_open_write_and_start_nothing(tmp_path):
@@ -200,30 +198,12 @@ def test_names_of_files_cannot_break_the_line(tmp_path):
 
 def test_a_large_file_of_zeros_is_refused_before_it_is_read(tmp_path):
     """A sparse file costs nothing to send: its tensors must fit the network before they are read."""
-    path = tmp_path / "large.safetensors"
-    ours = (weights_manifest.SHIPPED / "espcn-x2.safetensors").read_bytes()
-    length = int.from_bytes(ours[:8], "little")
-    header = json.loads(ours[8 : 8 + length])
-    (name, *_) = (key for key in header if key.startswith("conv1.weight"))
-    size = 3 << 30
-    sparse = {
-        "__metadata__": header["__metadata__"],
-        name: {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, size]},
-    }
-    text = json.dumps(sparse).encode()
-    with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        file.truncate(8 + len(text) + size)
-    start = time.perf_counter()
+    ours = public.large_file_of_zeros(tmp_path / "ours.safetensors", foreign=False)
     with pytest.raises(CheckpointError, match="expected the weights of this network"):
-        model.load(find("espcn"), weights=path)
-    foreign = json.dumps({"first_part.0.weight": sparse[name]}).encode()
-    with path.open("r+b") as file:
-        file.write(len(foreign).to_bytes(8, "little") + foreign)
-        file.truncate(8 + len(foreign) + size)
+        model.load(find("espcn"), weights=ours)
+    foreign = public.large_file_of_zeros(tmp_path / "foreign.safetensors", foreign=True)
     with pytest.raises(CheckpointError, match="more than the 536870912 that are read"):
-        model.load(find("fsrcnn"), weights=path)
-    assert time.perf_counter() - start <= 2
+        model.load(find("fsrcnn"), weights=foreign)
 
 
 def test_r9_mutations_a_few(tmp_path):

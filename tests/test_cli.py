@@ -119,11 +119,6 @@ def test_the_programs_help_and_version_import_the_table_of_verbs_and_no_package(
     assert foreign(modules) == set()
 
 
-def test_help_is_quick():
-    # The best of three, in time of the processor: other work on the machine must not fail this.
-    assert min(loaded_by("--help")[1] for _ in range(3)) < 0.1
-
-
 @pytest.mark.parametrize(
     ("words", "module"),
     [("safelight doc", None), ("safelight upscale --method bi", "task_verbs"), ("safelight fetch vg", "fetch")],

@@ -20,10 +20,8 @@ from safelight import batch, catalog, inference
 from safelight.batch import BatchError, FileSettings, cluster, remote
 from safelight.batch.cluster import ClusterError, WorkerConfig, WorkerPool
 from safelight.batch.cluster.task_runner import TaskRunner
-from safelight.batch.manifest import NAME
 from safelight.cli import app
 from safelight.media import image
-from support.batch_program import run
 
 SETTINGS = inference.InferenceRequest(inputs={"scale": 2})
 FILES = FileSettings()
@@ -406,27 +404,3 @@ def test_a_cluster_that_is_not_there_is_one_line(tmp_path):
     assert told.exit_code == 3
     assert told.stderr.startswith(f"safelight: expected a Ray cluster at {address}, got: ")
     assert told.stderr.count("\n") == 1
-
-
-def test_the_same_report_and_outputs_as_a_local_run(tmp_path):
-    """R13, without kills, on two actors of one thread each. Takes what Ray takes to start and to end."""
-    for i in range(5):
-        draw(tmp_path / f"in/{'sub/' if i % 2 else ''}{i} \u00e9\udcff.png", seed=i, size=(40 + i, 30))
-    (tmp_path / "in/broken.png").write_bytes(b"\x89PNG nothing")
-    arguments = [tmp_path / "in", "--scale", "2", "--method", "fsrcnn", "-o"]
-    here, there = tmp_path / "local", tmp_path / "cluster"
-    local = run(*arguments, here)
-    remotely = run(*arguments, there, "--cluster", "local", "--workers", "2")
-    assert (remotely.code, local.code) == (1, 1)
-
-    def told(told, out):
-        files = [{**facts, "seconds": 0, "output": facts["output"].removeprefix(str(out))} for facts in told.files]
-        return sorted(files, key=lambda facts: facts["input"])
-
-    assert told(remotely, there) == told(local, here)
-    assert {**remotely.summary, "seconds": 0, "busy": 0} == {**local.summary, "seconds": 0, "busy": 0}
-    assert remotely.errors == local.errors, "nothing of Ray's own"
-    made, expected = (tree(out) for out in (there, here))
-    assert made.pop(NAME).count(b"\n") == expected.pop(NAME).count(b"\n") == 6
-    assert len(made) == 5
-    assert made == expected

@@ -264,10 +264,8 @@ def test_a_worker_that_hangs_is_cut_off(large, mine):
             rows.read(100)
             (worker,) = mine()
             os.kill(worker, signal.SIGSTOP)
-            start = time.monotonic()
             with pytest.raises(image.DecodeError, match="made no progress for 1 s"):
                 rows.read(4000)
-            assert 0.9 < time.monotonic() - start < 4
         assert is_fine(decoder)
 
 

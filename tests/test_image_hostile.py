@@ -1,10 +1,12 @@
-"""What must be refused: broken, foreign, oversized and poisoned files, each in one line and at once."""
+"""What must be refused: broken, foreign, oversized and poisoned files, each in one line.
+
+How long it takes is in reliability/test_timing.py.
+"""
 
 import os
 import random
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -147,7 +149,7 @@ def test_every_cut_file_is_refused_and_lenient_takes_what_is_left(samples):
 
 def test_seeded_mutations_give_a_picture_or_one_line_and_a_silent_terminal(samples, capfd):
     rng = random.Random(7)
-    start, lines = time.monotonic(), []
+    lines = []
     for data in samples.values():
         for _ in range(40):
             mutant = bytearray(data)
@@ -169,7 +171,6 @@ def test_seeded_mutations_give_a_picture_or_one_line_and_a_silent_terminal(sampl
                     assert picture.pixels.ndim == 3
     assert len(lines) > 200
     assert not any("\n" in line for line in lines)
-    assert time.monotonic() - start < 30
     assert capfd.readouterr() == ("", "")
 
 
@@ -187,18 +188,18 @@ def test_healthy_files_are_not_refused():
 # --- bombs ------------------------------------------------------------------------------------------------------
 
 _MEASURED = """
-import resource, sys, time
+import sys
+sys.path.insert(0, "tests")
 from safelight.media import image
+from support.processes import peak
 image.read(sys.argv[1])  # the library's own memory is not the bomb's
-def peak():
-    return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) / 1024
-before, start = peak(), time.perf_counter()
+before = peak()
 try:
     picture = image.read(sys.argv[2])
     print("read", picture.width, picture.height)
 except image.PictureError as error:
     print(error)
-print(time.perf_counter() - start, peak() - before)
+print(peak() - before)
 """
 
 
@@ -220,16 +221,14 @@ print(time.perf_counter() - start, peak() - before)
     ],
     ids=["13k", "20k", "2g", "jpeg", "tiff", "wide gif", "frames", "zTXt", "iTXt", "iCCP", "chunks"],
 )
-def test_bombs_cost_under_a_second_and_50_mb(tmp_path, make, words):
+def test_bombs_cost_under_50_mb(tmp_path, make, words):
     (tmp_path / "bomb").write_bytes(make())
     (tmp_path / "small").write_bytes(image.encode(Picture(pixels=smooth()), "png"))
     command = [sys.executable, "-c", _MEASURED, str(tmp_path / "small"), str(tmp_path / "bomb")]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    said, figures = done.stdout.strip().split("\n")
-    seconds, megabytes = (float(f) for f in figures.split())
+    said, megabytes = done.stdout.strip().split("\n")
     assert words in said
-    assert seconds < 1
-    assert megabytes < 50
+    assert float(megabytes) < 50
     assert done.stderr == ""
 
 

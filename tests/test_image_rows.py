@@ -133,12 +133,12 @@ def test_the_limits_of_read_hold():
 
 
 _MEASURED = """
-import sys, time
+import sys
+sys.path.insert(0, "tests")
+from support.processes import peak
 from safelight.media import image
 from safelight.media.image import Picture
 
-def peak():
-    return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) / 1024
 with image.open_rows(sys.argv[1]) as rows:  # the library's own memory is not the picture's
     rows.read(1000)
 before, total = peak(), 0

@@ -2,7 +2,6 @@
 
 import io
 import struct
-import time
 
 import numpy as np
 import pytest
@@ -143,10 +142,8 @@ BAD = {
 
 
 @pytest.mark.parametrize("file", BAD.values(), ids=BAD.keys())
-def test_what_is_no_table_gives_none_at_once(file):
-    start = time.process_time()
+def test_what_is_no_table_gives_none(file):
     assert found(file) is None
-    assert time.process_time() - start < 0.2
 
 
 def test_every_cut_and_a_thousand_changes_raise_nothing():

@@ -1,6 +1,7 @@
 """Published networks as their code builds them, written anew here, and hostile checkpoints."""
 
 import io
+import json
 import pickle
 import random
 import struct
@@ -13,7 +14,7 @@ from safetensors.torch import save as serialise
 from torch import nn
 
 from safelight.catalog import find
-from safelight.checkpoints import weights_file
+from safelight.checkpoints import weights_file, weights_manifest
 from safelight.checkpoints.foreign import reader_process
 from safelight.checkpoints.foreign.archive import ForeignError
 from safelight.checkpoints.foreign.pickles import read_pickle_at
@@ -355,6 +356,24 @@ def mutate(folder, count, seed=0):
         counts["slowest"] = max(counts["slowest"], time.perf_counter() - start)
         path.unlink()
     return counts
+
+
+def large_file_of_zeros(path, *, foreign):
+    """A sparse safetensors file of 3 GiB, of ESPCN's weights in our form or of FSRCNN's in that of others."""
+    ours = (weights_manifest.SHIPPED / "espcn-x2.safetensors").read_bytes()
+    header = json.loads(ours[8 : 8 + int.from_bytes(ours[:8], "little")])
+    size = 3 << 30
+    tensor = {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, size]}
+    if foreign:
+        header = {"first_part.0.weight": tensor}
+    else:
+        (name, *_) = (key for key in header if key.startswith("conv1.weight"))
+        header = {"__metadata__": header["__metadata__"], name: tensor}
+    text = json.dumps(header).encode()
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + size)
+    return path
 
 
 def mutate_pickles(count, seed=0):
