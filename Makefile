@@ -7,7 +7,15 @@ DATA ?= data
 # On Linux without a GPU, PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu" saves gigabytes.
 PIP_FLAGS ?=
 
-.PHONY: demo test test-reliability check bench bench-engine docs clean
+# The numeric tests: what a processor's instructions can change.
+NUMERIC := tests/test_golden.py tests/contract tests/methods tests/metrics tests/test_engine.py \
+	tests/test_row_streaming.py tests/test_statistics.py tests/test_consistent.py tests/test_optim.py tests/test_train.py \
+	tests/test_degrade.py tests/test_ops.py tests/test_color.py tests/test_noise.py tests/test_features.py \
+	tests/test_lens.py tests/test_runner.py
+# Of these, what takes longest and is about sizes or shapes alone, not about numbers.
+NOT_NUMERIC := any_size or flavour or card_reads or says_how
+
+.PHONY: demo test test-avx2 test-reliability check bench bench-engine docs clean
 
 $(VENV)/python:
 	$(PYTHON) -c 'import sys; sys.exit("Safelight needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
@@ -36,6 +44,11 @@ check: $(VENV)/test  ## lint, types, layers, generated documents
 # Two tests at a time with one thread each: two that share two threads wait for each other.
 test: check  ## lint, types, layers, documents and the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --ignore tests/reliability
+
+# Two libraries choose their instructions: oneDNN, by the first variable, and torch's own kernels, by the second.
+test-avx2: $(VENV)/test  ## the numeric tests once more, as a processor without AVX-512 computes
+	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 OMP_NUM_THREADS=1 \
+		$(BIN)/python -m pytest -n 2 --dist worksteal $(NUMERIC) -k "not ($(NOT_NUMERIC))"
 
 test-reliability: $(VENV)/test  ## broken files, kills, full disks, hostile weights: minutes, and each alone
 	$(BIN)/python -m pytest tests/reliability
