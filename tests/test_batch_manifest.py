@@ -15,15 +15,9 @@ from safelight.batch.manifest import NAME
 from safelight.checkpoints import weights_manifest
 from safelight.cli import app
 from safelight.media import image
+from support.pictures import draw
 
 SETTINGS = {"method": "upscale/nearest", "scale": 2.0}
-
-
-def draw(path: Path, seed: int = 0, height: int = 5) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, 256, (height, 7, 3), np.uint8)
-    image.write(image.Picture(pixels=pixels), path, overwrite=True)
-    return path
 
 
 @pytest.fixture
@@ -68,7 +62,7 @@ def test_what_is_made_from_the_same_is_skipped_and_what_is_missing_made(folder):
 
 def test_an_input_that_has_changed_is_made_again(folder):
     upscale(folder)
-    draw(folder / "in/b.png", 9, height=6)
+    draw(folder / "in/b.png", 9, size=(6, 7))
     assert statuses(folder, "--on-exist", "skip") == ["skipped", "done", "skipped"]
     assert image.probe(folder / "out/b.png").height == 12
     touch_later(folder / "in/a.png")

@@ -5,7 +5,6 @@ import os
 import unicodedata
 from pathlib import Path
 
-import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -13,15 +12,9 @@ from safelight import batch
 from safelight.batch.manifest import NAME
 from safelight.cli import app
 from safelight.media import image
+from support.pictures import draw
 
 LONG = "x" * 246 + ".png"  # 250 bytes; 255 is the most that common file systems hold
-
-
-def draw(path: Path, seed: int = 0) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, 256, (3, 4, 3), np.uint8)
-    image.write(image.Picture(pixels=pixels), path)
-    return path
 
 
 def upscale(*arguments, stdin=None):
@@ -33,7 +26,7 @@ def upscale(*arguments, stdin=None):
 def pictures(folder):
     """The pictures below a folder by their names, each of which has to be twice the size of those that were drawn."""
     found = [p for p in folder.rglob("*") if p.is_file() and p.name != NAME]
-    assert all(image.probe(p).width == 8 for p in found)
+    assert all(image.probe(p).width == 128 for p in found)
     return {str(p.relative_to(folder)) for p in found}
 
 

@@ -8,11 +8,10 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from safelight import batch
-from safelight.media import image
+from support.pictures import draw
 
 
 def put(path: Path, content: bytes = b"x", age: float = 100.0, now: float = 1000.0) -> Path:
@@ -96,13 +95,8 @@ def test_a_look_takes_a_twentieth_of_the_time_at_most(tmp_path, clock, monkeypat
     assert watch.pause == 60.0
 
 
-def draw(path: Path, side: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.write(image.Picture(pixels=np.zeros((side, side, 3), np.uint8)), path, overwrite=True)
-
-
 def test_the_program_does_what_comes_until_it_is_interrupted(tmp_path):
-    draw(tmp_path / "in/a.png", 3)
+    draw(tmp_path / "in/a.png", size=(3, 3))
     arguments = [f"{tmp_path}/in", "-o", f"{tmp_path}/out", "-m", "nearest", "-s", "2", "--watch", "--json"]
     command = [sys.executable, "-m", "safelight", "upscale", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as work:
@@ -112,13 +106,13 @@ def test_the_program_does_what_comes_until_it_is_interrupted(tmp_path):
             return Path(facts["output"]).relative_to(tmp_path).as_posix(), facts["status"], facts["width"]
 
         assert outcome() == ("out/a.png", "done", 6)
-        draw(tmp_path / "in/sub/b.png", 4)
+        draw(tmp_path / "in/sub/b.png", size=(4, 4))
         assert outcome() == ("out/sub/b.png", "done", 8)
         (tmp_path / "in/c.png").write_bytes(b"no picture")
         assert outcome() == ("out/c.png", "failed", None)
-        draw(tmp_path / "in/c.png", 5)
+        draw(tmp_path / "in/c.png", size=(5, 5))
         assert outcome() == ("out/c.png", "done", 10)
-        draw(tmp_path / "in/a.png", 7)
+        draw(tmp_path / "in/a.png", size=(7, 7))
         assert outcome() == ("out/a.png", "done", 14)
         time.sleep(0.3)
         work.send_signal(signal.SIGINT)

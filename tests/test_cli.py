@@ -16,7 +16,6 @@ import pytest
 import typer
 from PIL import Image, ImageCms
 from typer.main import get_command
-from typer.testing import CliRunner
 
 from safelight import catalog, inference, tasks
 from safelight.batch.manifest import NAME
@@ -26,19 +25,11 @@ from safelight.core.options import option_facts
 from safelight.engine import device as devices
 from safelight.inference import model as models
 from safelight.media import image
-
-
-def run(*arguments, stdin=None):
-    """Run a command line in this process."""
-    return CliRunner().invoke(app, [str(a) for a in arguments], input=stdin)
+from support.cli import lines, run
 
 
 def upscale(*arguments, **method_flags):
     return run("upscale", "-m", "nearest", "--scale", "2", *arguments, **method_flags)
-
-
-def lines(result):
-    return [json.loads(line) for line in result.stdout.splitlines()]
 
 
 def one_line(text):

@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner
 
 import safelight
 from safelight import batch, inference, tasks
 from safelight.batch.cluster import WorkerConfig, plan
 from safelight.batch.cluster.task_runner import TaskRunner
 from safelight.batch.manifest import NAME, result_settings
-from safelight.cli import app, method_flags
+from safelight.cli import method_flags
 from safelight.core.options import option, option_facts
 from safelight.media import image
 from safelight.media.image import Picture
+from support.cli import lines, run
 from support.runners import request
 from support.small_methods import DARKEN, FILL, LACKING, MEAN, STEPS, Climb, climbing, install, set_defaults
 
@@ -26,14 +26,6 @@ from support.small_methods import DARKEN, FILL, LACKING, MEAN, STEPS, Climb, cli
 @dataclass(frozen=True)
 class Chosen:
     strength: float | None = option(None, "how much", low=0, high=2)
-
-
-def run(*arguments, stdin=None):
-    return CliRunner().invoke(app, [str(a) for a in arguments], input=stdin)
-
-
-def lines(result):
-    return [json.loads(line) for line in result.stdout.splitlines()]
 
 
 def one_line(text):

@@ -1,50 +1,30 @@
 """The other verbs: score, compare, methods, info, doctor, train, bench."""
 
-import json
 import runpy
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 import safelight
 from safelight import catalog
 from safelight.checkpoints import weights_file
-from safelight.cli import app
 from safelight.core.card import ClosedForm
 from safelight.core.solver_input import SolverResult
 from safelight.evaluation import bench
 from safelight.evaluation.bench import AnchorError
 from safelight.media import image
 from safelight.training import loop
+from support.cli import lines, run
+from support.pictures import draw_waves
 from support.small_methods import DARKEN, LACKING, card, install
-
-
-def run(*arguments):
-    return CliRunner().invoke(app, [str(a) for a in arguments])
-
-
-def lines(result):
-    return [json.loads(line) for line in result.stdout.splitlines()]
-
-
-def draw(path, size=(24, 32), seed=0):
-    """A smooth picture: a few waves, so that there is something to enlarge."""
-    rng = np.random.default_rng(seed)
-    down, across = np.mgrid[0 : size[0], 0 : size[1]] / 7
-    waves = np.stack([np.sin(down * a + across * b + c) for a, b, c in rng.uniform(0.3, 2, (3, 3))], axis=-1)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.write(image.Picture(pixels=(waves * 100 + 128).astype(np.uint8)), path)
-    return path
-
 
 # --- score ------------------------------------------------------------------------------------------------------------
 
 
 def test_score_says_number_and_protocol(tmp_path):
-    a, b = draw(tmp_path / "a.png"), draw(tmp_path / "b.png", seed=1)
+    a, b = draw_waves(tmp_path / "a.png"), draw_waves(tmp_path / "b.png", seed=1)
     expected = safelight.score(a, b, "psnr", channel="rgb", shave=2)
     result = run("score", a, b, "--metric", "psnr", "--channel", "rgb", "--shave", "2")
     assert result.exit_code == 0, result.output
@@ -55,17 +35,17 @@ def test_score_says_number_and_protocol(tmp_path):
 
 
 def test_score_of_equal_pictures_is_valid_json(tmp_path):
-    a = draw(tmp_path / "a.png")
+    a = draw_waves(tmp_path / "a.png")
     facts, summary = lines(run("score", a, a, "--json"))
     assert (facts["psnr"], facts["ssim"], summary["psnr"]) == (None, 1.0, None)
 
 
 def test_score_of_folders_pairs_by_name_and_tells_what_is_missing(tmp_path):
     for name in ("x/1.png", "2.png", "3.png", "4.png"):
-        draw(tmp_path / "a" / name)
-    draw(tmp_path / "b/x/1.jpg", seed=2)
-    draw(tmp_path / "b/2.png", seed=3)
-    draw(tmp_path / "b/4.png", size=(5, 5))
+        draw_waves(tmp_path / "a" / name)
+    draw_waves(tmp_path / "b/x/1.jpg", seed=2)
+    draw_waves(tmp_path / "b/2.png", seed=3)
+    draw_waves(tmp_path / "b/4.png", size=(5, 5))
     result = run("score", tmp_path / "a", tmp_path / "b", "--json")
     assert result.exit_code == 1
     *files, summary = lines(result)
@@ -80,8 +60,8 @@ def test_score_of_folders_pairs_by_name_and_tells_what_is_missing(tmp_path):
 
 @pytest.mark.parametrize("name", ["a", "missing.png"])
 def test_score_of_what_cannot_be_paired(tmp_path, name):
-    draw(tmp_path / "a/1.png")
-    result = run("score", tmp_path / name, draw(tmp_path / "b.png"))
+    draw_waves(tmp_path / "a/1.png")
+    result = run("score", tmp_path / name, draw_waves(tmp_path / "b.png"))
     assert result.exit_code in (1, 2)
     assert result.stderr.count("\n") == 1
 
@@ -90,7 +70,7 @@ def test_score_of_what_cannot_be_paired(tmp_path, name):
 
 
 def test_compare_methods_on_a_picture(tmp_path):
-    original, small = draw(tmp_path / "original.png"), tmp_path / "small.png"
+    original, small = draw_waves(tmp_path / "original.png"), tmp_path / "small.png"
     picture = image.read(original)
     image.write(image.Picture(pixels=np.ascontiguousarray(picture.pixels[::2, ::2])), small)
     out = tmp_path / "report.html"
@@ -117,7 +97,7 @@ def test_compare_methods_on_a_picture(tmp_path):
 
 
 def test_compare_files_without_a_reference(tmp_path):
-    a, b = draw(tmp_path / "a.png"), draw(tmp_path / "b.png", size=(6, 8))
+    a, b = draw_waves(tmp_path / "a.png"), draw_waves(tmp_path / "b.png", size=(6, 8))
     result = run("compare", a, b, "-o", tmp_path / "r.html")
     assert result.exit_code == 0, result.output
     assert "dB" not in result.stdout
@@ -125,7 +105,7 @@ def test_compare_files_without_a_reference(tmp_path):
 
 
 def test_compare_tells_what_cannot_be_measured(tmp_path):
-    a, b = draw(tmp_path / "a.png"), draw(tmp_path / "b.png", size=(6, 8))
+    a, b = draw_waves(tmp_path / "a.png"), draw_waves(tmp_path / "b.png", size=(6, 8))
     result = run("compare", a, b, "-r", a, "-o", tmp_path / "r.html")
     assert result.exit_code == 0
     assert "not measured: expected result and reference of one shape" in result.stderr
@@ -134,7 +114,7 @@ def test_compare_tells_what_cannot_be_measured(tmp_path):
 def test_compare_does_what_all_the_methods_do(tmp_path, monkeypatch):
     other = card("denoise", "same", ClosedForm(solve=lambda problem, options: SolverResult(x=problem.y), bytes=8))
     install(monkeypatch, DARKEN, other)
-    a, out = draw(tmp_path / "a.png"), tmp_path / "report.html"
+    a, out = draw_waves(tmp_path / "a.png"), tmp_path / "report.html"
     result = run("compare", "darken", "denoise/same", "-i", a, "-r", a, "-o", out, "--sigma", "3", "--json")
     assert result.exit_code == 0, result.output
     dark, same, summary = lines(result)
@@ -209,7 +189,7 @@ TINY = ("--scale", "2", "--d", "4", "--s", "2", "--m", "1", "--batch", "2", "--p
 @pytest.fixture
 def pictures(tmp_path):
     for i in range(3):
-        draw(tmp_path / f"data/{i}.png", size=(40, 48), seed=i)
+        draw_waves(tmp_path / f"data/{i}.png", size=(40, 48), seed=i)
     return tmp_path / "data"
 
 
@@ -225,7 +205,7 @@ def test_train_then_use_the_weights(pictures, tmp_path):
     assert summary["options"] == {"d": 4, "s": 2, "m": 1}
     assert weights_file.read_header(out).recipe["batch"] == 2
 
-    small = draw(tmp_path / "small.png", size=(6, 8))
+    small = draw_waves(tmp_path / "small.png", size=(6, 8))
     result = run("upscale", small, "-m", "fsrcnn", "--scale", "2", "--weights", out, "--json")
     assert result.exit_code == 0, result.output
     assert (lines(result)[0]["width"], lines(result)[0]["method"]) == (16, "upscale/fsrcnn")
@@ -322,7 +302,7 @@ def test_train_of_a_denoiser_needs_no_scale_and_its_options_say_which_network(pi
     result = run("train", "denoise/dncnn", "--data", pictures, *flags)  # what depends on a picture: the gray one
     assert result.exit_code == 0, result.output
     assert weights_file.read_header(Path("dncnn-B.safetensors")).options == {"variant": "B"}
-    small = draw(tmp_path / "noisy.png", size=(6, 8))
+    small = draw_waves(tmp_path / "noisy.png", size=(6, 8))
     result = run("denoise", small, "-m", "dncnn", "--weights", "dncnn-CB.safetensors", "--json")
     assert result.exit_code == 0, result.output
     assert lines(result)[0]["output"].endswith("noisy-denoised.png")

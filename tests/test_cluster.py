@@ -10,7 +10,6 @@ import sys
 from pathlib import Path, PurePosixPath
 
 import fsspec
-import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -22,15 +21,10 @@ from safelight.batch.cluster import ClusterError, WorkerConfig, WorkerPool
 from safelight.batch.cluster.task_runner import TaskRunner
 from safelight.cli import app
 from safelight.media import image
+from support.pictures import draw
 
 SETTINGS = inference.InferenceRequest(inputs={"scale": 2})
 FILES = FileSettings()
-
-
-def draw(path, seed=0, size=(12, 16)):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.write(image.Picture(pixels=np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)), path)
-    return path
 
 
 def tree(folder):
@@ -218,7 +212,7 @@ def test_what_does_not_go_together_is_one_line(bucket, inputs, out, reason):
 
 
 def test_a_bucket_gets_the_bytes_of_a_local_run(worker, bucket, tmp_path):
-    picture = draw(tmp_path / "a.png")
+    picture = draw(tmp_path / "a.png", size=(12, 16))
     bucket.pipe("/in/sub/a.png", picture.read_bytes())
     (task,) = planned("memory://in", out="memory://out").tasks
     outcome = worker.do(task)
@@ -279,7 +273,7 @@ def test_messages_name_the_url(worker, bucket):
 
 
 def test_a_preview_writes_nothing(bucket, tmp_path):
-    bucket.pipe("/in/a.png", draw(tmp_path / "a.png").read_bytes())
+    bucket.pipe("/in/a.png", draw(tmp_path / "a.png", size=(12, 16)).read_bytes())
     (task,) = planned("memory://in", out="memory://out").tasks
     outcome = TaskRunner(order(preview=True)).do(task)
     assert (outcome.status, outcome.width) == ("planned", 32)

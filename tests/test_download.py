@@ -15,12 +15,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from typer.testing import CliRunner
 
 from safelight import features
 from safelight.checkpoints import backbones, download
 from safelight.checkpoints.download import FetchError
-from safelight.cli import app
+from support.cli import run
 
 CONTENT = random.Random(0).randbytes(1_500_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -329,10 +328,6 @@ def test_what_was_interrupted_goes_on(server, target):
 # --- the verb ---------------------------------------------------------------------------------------------------------
 
 
-def run(*arguments):
-    return CliRunner().invoke(app, ["fetch", *map(str, arguments)])
-
-
 @pytest.fixture
 def published(server, tmp_path, monkeypatch):
     """SqueezeNet's weights, published by the server on this machine."""
@@ -357,9 +352,9 @@ def published(server, tmp_path, monkeypatch):
 
 
 def test_a_backbone_is_fetched_and_then_loaded(published, tmp_path):
-    before = run("squeezenet", "--list", "--json")
+    before = run("fetch", "squeezenet", "--list", "--json")
     assert json.loads(before.stdout)["here"] is False
-    done = run("squeezenet")
+    done = run("fetch", "squeezenet")
     assert done.exit_code == 0, done.output
     path = tmp_path / "cache/backbones/squeezenet.safetensors"
     assert done.stdout == f"squeezenet: {path}  3 MB\n"
@@ -370,41 +365,41 @@ def test_a_backbone_is_fetched_and_then_loaded(published, tmp_path):
     assert loaded.weights == "weights.pth"
     expected = backbones.load("squeezenet", random=5).network.state_dict()
     assert all(torch.equal(tensor, expected[key]) for key, tensor in loaded.network.state_dict().items())
-    again = run("squeezenet")
+    again = run("fetch", "squeezenet")
     assert again.stdout == f"squeezenet: {path}  was there already\n"
     assert published.asked == [None]
-    facts = json.loads(run("squeezenet", "--json").stdout)
+    facts = json.loads(run("fetch", "squeezenet", "--json").stdout)
     assert (facts["backbone"], facts["path"], facts["published"]) == ("squeezenet", str(path), True)
 
 
 def test_what_is_damaged_is_fetched_again(published, tmp_path):
-    run("squeezenet")
+    run("fetch", "squeezenet")
     path = tmp_path / "cache/backbones/squeezenet.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
-    assert run("squeezenet", "--quiet").output == ""
+    assert run("fetch", "squeezenet", "--quiet").output == ""
     assert backbones.load("squeezenet").weights == "weights.pth"
 
 
 def test_a_file_of_the_users_is_taken_and_named(published, tmp_path):
     mine = tmp_path / "mine.pth"
     torch.save(backbones.load("squeezenet", random=6).network.state_dict(), mine)
-    done = run("squeezenet", "--from", mine)
+    done = run("fetch", "squeezenet", "--from", mine)
     assert done.exit_code == 0, done.output
     assert "mine.pth is not the file that is published as squeezenet" in done.stderr
-    listed = run().stdout
+    listed = run("fetch").stdout
     assert "mine.pth (not the published file, sha256" in listed
     copy = tmp_path / "copy.pth"
     copy.write_bytes(published.content)
-    done = run("squeezenet", "--from", copy)
+    done = run("fetch", "squeezenet", "--from", copy)
     assert (done.exit_code, done.stderr) == (0, "")
     assert published.asked == []
 
 
 def test_all_are_listed(published):
-    text = run().stdout
+    text = run("fetch").stdout
     assert all(facts.name in text for facts in features.BACKBONES)
     assert "575 MB by: safelight fetch vgg19" in text
-    rows = [json.loads(line) for line in run("--json").stdout.splitlines()]
+    rows = [json.loads(line) for line in run("fetch", "--json").stdout.splitlines()]
     assert [row["backbone"] for row in rows] == [facts.name for facts in features.BACKBONES]
     assert all(row["licence"] and (row["url"] or row["here"]) for row in rows)
 
@@ -426,7 +421,7 @@ def test_all_are_listed(published):
 )
 def test_errors_are_one_line(published, arguments, code, match):
     published.codes = [404]
-    done = run(*arguments)
+    done = run("fetch", *arguments)
     assert done.exit_code == code
     assert done.stdout == ""
     assert done.stderr.startswith("safelight: ")

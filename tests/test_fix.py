@@ -1,16 +1,13 @@
 """``fix``: what a picture needs is seen, done in the right order and without rounding between, or left alone."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 import safelight
 from safelight import tasks
 from safelight.batch.manifest import NAME
-from safelight.cli import app
 from safelight.core.card import ClosedForm
 from safelight.core.options import CardError
 from safelight.core.solver_input import SolverResult
@@ -19,15 +16,8 @@ from safelight.inference.autofix import AutoFix, diagnose
 from safelight.inference.runner import InferenceRequest
 from safelight.media import image
 from safelight.media.image import Picture
+from support.cli import lines, run
 from support.small_methods import card, install, set_defaults
-
-
-def run(*arguments, stdin=None):
-    return CliRunner().invoke(app, [str(a) for a in arguments], input=stdin)
-
-
-def lines(result):
-    return [json.loads(line) for line in result.stdout.splitlines()]
 
 
 def adds(task, change):

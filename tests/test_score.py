@@ -1,6 +1,5 @@
 """The verb ``score`` and its Python face: what applies, sets, the worst five, and what cannot be measured."""
 
-import json
 import statistics
 import subprocess
 import sys
@@ -8,42 +7,23 @@ import sys
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner
 
 import safelight
 from safelight import metrics
 from safelight.checkpoints import backbones
-from safelight.cli import app
 from safelight.evaluation import scoring
 from safelight.features.backbone import BackboneError
 from safelight.media import image
 from safelight.metrics import Protocol
+from support.cli import lines, run
+from support.pictures import draw_waves
 
 USUAL = ["psnr", "ssim", "ms_ssim", "ifc", "nqm", "wpsnr", "lpips[lens]"]
 
 
-def run(*arguments):
-    return CliRunner().invoke(app, [str(a) for a in arguments])
-
-
-def lines(result):
-    return [json.loads(line) for line in result.stdout.splitlines()]
-
-
-def draw(path, size=(180, 190), noise=0.0, channels=3):
-    """The same waves each time, with noise of so many levels."""
-    rng = np.random.default_rng(0)
-    down, across = np.mgrid[0 : size[0], 0 : size[1]] / 7
-    waves = np.stack([np.sin(down * a + across * b + c) for a, b, c in rng.uniform(0.3, 2, (channels, 3))], axis=-1)
-    samples = waves * 100 + 128 + noise * rng.standard_normal(waves.shape)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.write(image.Picture(pixels=samples.clip(0, 255).round().astype(np.uint8)), path)
-    return path
-
-
 @pytest.fixture
 def two(tmp_path):
-    return draw(tmp_path / "a.png"), draw(tmp_path / "b.png", noise=8)
+    return draw_waves(tmp_path / "a.png", (180, 190)), draw_waves(tmp_path / "b.png", (180, 190), noise=8)
 
 
 # --- a pair -----------------------------------------------------------------------------------------------------------
@@ -63,14 +43,14 @@ def test_all_that_apply_with_their_protocol(two):
 
 
 def test_what_is_too_small_is_left_out_unless_it_was_named(tmp_path):
-    small = draw(tmp_path / "a.png", (40, 50)), draw(tmp_path / "b.png", (40, 50), noise=8)
+    small = draw_waves(tmp_path / "a.png", (40, 50)), draw_waves(tmp_path / "b.png", (40, 50), noise=8)
     facts, summary = lines(run("score", *small, "--json"))
     assert [name for name in facts if name in USUAL] == ["psnr", "ssim", "nqm", "wpsnr", "lpips[lens]"]
     assert "ifc" not in summary
     refused = run("score", *small, "--metric", "ifc")
     assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
     assert "at least 65x65 pixels" in refused.stderr
-    tiny = draw(tmp_path / "c.png", (5, 6)), draw(tmp_path / "d.png", (5, 6), noise=8)
+    tiny = draw_waves(tmp_path / "c.png", (5, 6)), draw_waves(tmp_path / "d.png", (5, 6), noise=8)
     assert [name for name in lines(run("score", *tiny, "--json"))[0] if name in USUAL] == ["psnr", "wpsnr"]
     refused = run("score", *tiny, "--metric", "lpips")
     assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
@@ -116,7 +96,7 @@ def test_equal_pictures(two):
     assert "NQM inf (equal)" in told
     flat = image.Picture(pixels=np.full((64, 64, 3), 128, np.uint8))
     image.write(flat, two[0].parent / "flat.png")
-    noisy = draw(two[0].parent / "noisy.png", (64, 64))
+    noisy = draw_waves(two[0].parent / "noisy.png", (64, 64))
     assert "NQM -inf " in run("score", two[0].parent / "flat.png", noisy, "--metric", "nqm").stdout
 
 
@@ -148,7 +128,7 @@ def test_a_network_without_weights(two, tmp_path, monkeypatch):
 
 
 def test_pictures_of_different_sizes(two, tmp_path):
-    refused = run("score", two[0], draw(tmp_path / "c.png", (180, 189)))
+    refused = run("score", two[0], draw_waves(tmp_path / "c.png", (180, 189)))
     assert (refused.exit_code, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)
     assert "(1, 3, 180, 189) and (1, 3, 180, 190)" in refused.stderr
 
@@ -160,8 +140,8 @@ def test_pictures_of_different_sizes(two, tmp_path):
 def folders(tmp_path):
     for i, noise in enumerate((3, 20, 8, 1, 30, 12, 5)):
         name = "x/1.png" if i == 1 else f"{i}.png"
-        draw(tmp_path / "a" / name, (40, 44))
-        draw(tmp_path / "b" / name, (40, 44), noise=noise)
+        draw_waves(tmp_path / "a" / name, (40, 44))
+        draw_waves(tmp_path / "b" / name, (40, 44), noise=noise)
     return tmp_path / "a", tmp_path / "b"
 
 

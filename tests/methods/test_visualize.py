@@ -26,6 +26,7 @@ from safelight.methods.visualize import attribution, feature, inversion
 from safelight.ops import drawing
 from safelight.ops.drawing import Section, Tile, letters
 from safelight.solvers import fourier_image
+from support.cli import run
 from support.runners import random_network
 
 
@@ -489,10 +490,6 @@ def test_weights_learn_again_after_they_were_looked_at():
 # --- the command line and Python --------------------------------------------------------------------------------------
 
 
-def run(*arguments):
-    return CliRunner().invoke(app, ["visualize", *map(str, arguments)])
-
-
 @pytest.fixture
 def photo(tmp_path):
     pixels = (picture(40, channels=3)[0].permute(1, 2, 0) * 255).byte().numpy()
@@ -503,7 +500,7 @@ def photo(tmp_path):
 def test_a_sheet_is_written_and_its_numbers_told(photo, tmp_path):
     out = tmp_path / "map.png"
     asked = ("attribution", "upscale/fsrcnn", photo, "--at", "40,52", "--side", "16", "--steps", "4", "-o", out)
-    result = run(*asked, "--json")
+    result = run("visualize", *asked, "--json")
     assert result.exit_code == 0, result.output
     facts = json.loads(result.stdout)
     made = image.read(out)
@@ -519,14 +516,14 @@ def test_a_sheet_that_exists_is_replaced_only_when_asked(tmp_path):
     out = tmp_path / "sheet.png"
     out.write_bytes(b"mine")
     asked = ("filters", "upscale/fsrcnn", "-o", out)
-    result = run(*asked)
+    result = run("visualize", *asked)
     assert result.exit_code == 1
     assert "expected a new file, got one that exists" in result.stderr
-    assert run(*asked, "--on-exist", "skip").exit_code == 0
+    assert run("visualize", *asked, "--on-exist", "skip").exit_code == 0
     assert out.read_bytes() == b"mine"
-    assert run(*asked, "--on-exist", "rename").exit_code == 0
+    assert run("visualize", *asked, "--on-exist", "rename").exit_code == 0
     assert image.read(tmp_path / "sheet-2.png").channels == 3
-    assert run(*asked, "--on-exist", "overwrite").exit_code == 0
+    assert run("visualize", *asked, "--on-exist", "overwrite").exit_code == 0
     assert out.read_bytes() == (tmp_path / "sheet-2.png").read_bytes()
     piped = CliRunner().invoke(app, ["visualize", "filters", "upscale/fsrcnn", "-o", "-"])
     assert piped.stdout_bytes == out.read_bytes()
@@ -534,7 +531,7 @@ def test_a_sheet_that_exists_is_replaced_only_when_asked(tmp_path):
 
 def test_the_input_is_never_the_output(photo):
     before = photo.read_bytes()
-    result = run("activations", "upscale/fsrcnn", photo, "-o", photo, "--on-exist", "overwrite")
+    result = run("visualize", "activations", "upscale/fsrcnn", photo, "-o", photo, "--on-exist", "overwrite")
     assert result.exit_code == 2
     assert "expected a sheet that is not the picture" in result.stderr
     assert photo.read_bytes() == before
@@ -543,9 +540,9 @@ def test_the_input_is_never_the_output(photo):
 def test_the_picture_is_seen_as_it_forms(tmp_path):
     seen = tmp_path / "forming.png"
     asked = ("feature", "upscale/fsrcnn", "--layer", "map.1", "--channel", "3", "--size", "24", "--iterations", "2")
-    assert run(*asked, "-o", tmp_path / "a.png", "--preview", seen).exit_code == 0
+    assert run("visualize", *asked, "-o", tmp_path / "a.png", "--preview", seen).exit_code == 0
     assert (image.read(seen).width, image.read(seen).channels) == (24, 1)
-    refused = run(*asked, "-o", tmp_path / "b.png", "--preview", seen)
+    refused = run("visualize", *asked, "-o", tmp_path / "b.png", "--preview", seen)
     assert refused.exit_code == 2
     assert not (tmp_path / "b.png").exists()
 
@@ -580,7 +577,7 @@ def test_the_picture_is_seen_as_it_forms(tmp_path):
 def test_bad_input_on_the_command_line_is_one_line(arguments, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    result = run(*arguments)
+    result = run("visualize", *arguments)
     assert result.exit_code == 2, result.output
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
@@ -588,14 +585,17 @@ def test_bad_input_on_the_command_line_is_one_line(arguments, message, tmp_path,
 
 
 def test_kinds_and_layers_are_listed():
-    text = run().stdout
+    text = run("visualize").stdout
     assert all(view.summary in text for view in catalog.INSPECTORS)
-    kinds = [json.loads(line)["view"] for line in run("--list", "--json").stdout.splitlines()]
+    kinds = [json.loads(line)["view"] for line in run("visualize", "--list", "--json").stdout.splitlines()]
     assert kinds == [view.name for view in catalog.INSPECTORS]
-    lines = [json.loads(line) for line in run("layers", "upscale/fsrcnn", "--scale", "3", "--json").stdout.splitlines()]
+    lines = [
+        json.loads(line)
+        for line in run("visualize", "layers", "upscale/fsrcnn", "--scale", "3", "--json").stdout.splitlines()
+    ]
     assert lines[0] == {"layer": "extract.0", "channels": 56, "stride": 1.0, "field": 5}
     assert lines[-1] == {"layer": "output", "channels": 1, "stride": 1 / 3, "field": 15}
-    assert "deconv" in run("layers", "upscale/fsrcnn").stdout
+    assert "deconv" in run("visualize", "layers", "upscale/fsrcnn").stdout
 
 
 def test_names_complete():

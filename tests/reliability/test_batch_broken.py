@@ -11,8 +11,9 @@ import numpy as np
 
 from safelight.media import image
 from safelight.media.image import Picture
-from support.batch_program import Told, command, draw, results, run, stale
+from support.batch_program import Told, command, results, run, stale
 from support.malformed_files import corpus
+from support.pictures import draw
 
 GOOD = 100
 BROKEN = 1000

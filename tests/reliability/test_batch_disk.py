@@ -9,7 +9,8 @@ from contextlib import contextmanager
 import pytest
 
 from safelight.media import image
-from support.batch_program import draw, results, run, stale
+from support.batch_program import results, run, stale
+from support.pictures import draw
 
 
 @contextmanager
@@ -46,7 +47,7 @@ def read_only(folder):
 @pytest.fixture
 def pictures(tmp_path):
     for i in range(12):
-        draw(tmp_path / f"in/{i:02d}.png", i, 128, 128)
+        draw(tmp_path / f"in/{i:02d}.png", i, (128, 128))
     return tmp_path / "in"
 
 
@@ -75,7 +76,7 @@ def test_r5_a_disk_that_fills_up(tmp_path, pictures):
 
 
 def test_r5_a_limit_on_the_size_of_files(tmp_path, pictures):
-    draw(pictures / "05b.png", 99, 400, 400)
+    draw(pictures / "05b.png", 99, (400, 400))
 
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))

@@ -5,7 +5,8 @@ import shutil
 import subprocess
 import time
 
-from support.batch_program import command, draw, results, run, stale
+from support.batch_program import command, results, run, stale
+from support.pictures import draw
 
 PICTURES = 200
 KILLS = 50

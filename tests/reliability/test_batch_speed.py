@@ -10,7 +10,8 @@ from safelight import ops
 from safelight.engine.samples import to_samples, to_tensor
 from safelight.media import image
 from safelight.media.image import Picture
-from support.batch_program import draw, run
+from support.batch_program import run
+from support.pictures import draw
 
 PHOTOS = (data.astronaut, data.chelsea, data.coffee, data.rocket)
 

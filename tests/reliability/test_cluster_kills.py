@@ -13,7 +13,6 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from safelight import batch, catalog, inference
@@ -21,8 +20,8 @@ from safelight.batch import FileSettings, cluster
 from safelight.batch.cluster import WorkerPool
 from safelight.batch.cluster.driver import MAX_ATTEMPTS
 from safelight.batch.manifest import NAME
-from safelight.media import image
 from support.batch_program import run
+from support.pictures import draw
 from support.processes import descendants
 
 if not Path("/proc/self/stat").exists():
@@ -32,11 +31,6 @@ KILLS = 20
 PICTURES = 40
 SETTINGS = inference.InferenceRequest(inputs={"scale": 2})
 AT_START = "__init__"  # in the title of an actor that has no model yet
-
-
-def draw(path, seed, size=(200, 240)):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.write(image.Picture(pixels=np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)), path)
 
 
 def tree(folder):
@@ -100,7 +94,7 @@ def pictures(tmp_path_factory):
     """A folder of pictures, and what a local run makes of it."""
     folder = tmp_path_factory.mktemp("pictures")
     for i in range(PICTURES):
-        draw(folder / f"in/{i % 3}/{i}.png", i)
+        draw(folder / f"in/{i % 3}/{i}.png", i, size=(200, 240))
     return folder / "in", alone(folder / "in", folder / "out", "fsrcnn")
 
 

@@ -1,7 +1,8 @@
 """A batch on Ray, with its processes: it makes what a local run makes, and tells the same."""
 
 from safelight.batch.manifest import NAME
-from support.batch_program import draw, run
+from support.batch_program import run
+from support.pictures import draw
 
 
 def tree(folder):

@@ -4,11 +4,7 @@ import json
 import subprocess
 import sys
 
-import numpy as np
-
 from safelight.batch.manifest import NAME
-from safelight.media import image
-from safelight.media.image import Picture
 
 # The program; at its end, its largest resident memory in MiB goes to standard error. (getrusage would also count what
 # the process that started it held.)
@@ -48,14 +44,6 @@ def run(*arguments, timeout=300, prefix=(), **options):
     words = [*prefix, *command(*arguments)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=timeout, check=False, **options)
     return Told(done.returncode, done.stdout, done.stderr)
-
-
-def draw(path, seed, height=64, width=64):
-    """A picture that no two seeds share."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-    image.write(Picture(pixels=pixels), path)
-    return path
 
 
 def results(folder):

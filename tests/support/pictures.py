@@ -1,0 +1,25 @@
+"""Pictures that tests write into files."""
+
+import numpy as np
+
+from safelight.media import image
+from safelight.media.image import Picture
+
+
+def draw(path, seed=0, size=(64, 64)):
+    """Write noise in 8 bits and three channels, which no two seeds share, over what is there; return the path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
+    image.write(Picture(pixels=pixels), path, overwrite=True)
+    return path
+
+
+def draw_waves(path, size=(24, 32), seed=0, noise=0.0, channels=3):
+    """Write smooth waves, so that there is something to enlarge, with noise of so many levels; return the path."""
+    rng = np.random.default_rng(seed)
+    down, across = np.mgrid[0 : size[0], 0 : size[1]] / 7
+    waves = np.stack([np.sin(down * a + across * b + c) for a, b, c in rng.uniform(0.3, 2, (channels, 3))], axis=-1)
+    samples = waves * 100 + 128 + noise * rng.standard_normal(waves.shape)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.write(Picture(pixels=samples.clip(0, 255).round().astype(np.uint8)), path)
+    return path
