@@ -209,7 +209,7 @@ def doctor(
     for card in CARDS if checks[-1]["ok"] else ():
         for i, weights in enumerate(weights_manifest.shipped_weights(card.id)):
             check(f"weights {card.id} {i + 1}", lambda weights=weights: _shipped(weights))
-    for extra in {card.extra.name: card.extra for card in CARDS if card.extra is not None}.values():
+    for extra in dict.fromkeys(card.extra for card in CARDS if card.extra is not None):
         check(f"extra {extra.name}", lambda extra=extra: _extra(extra))
     for entry in checks:
         if json:
