@@ -23,7 +23,7 @@ from safelight.core.solver_input import SolverProgress
 from safelight.core.task import TaskSpec
 from safelight.media import image
 from safelight.tasks.common_inputs import PICTURE, SEED
-from web_support import a_file, running
+from support.server import a_file, running
 
 TINT = InputSpec(
     name="tint", kind="number", help="How red.", default=0.5, low=0, high=1, expects="a tint from 0 to 1"

@@ -11,7 +11,7 @@ from safelight.catalog import find
 from safelight.checkpoints import weights_file
 from safelight.checkpoints.weights_file import CheckpointError, WeightsHeader
 from safelight.inference.model import load
-from tests_support import random_network
+from support.runners import random_network
 
 HEADER = WeightsHeader(method="upscale/fsrcnn", options={}, scales=(2,))
 

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -238,9 +237,10 @@ def test_it_begins_with_a_given_picture():
         found = gatys.run(problem, gatys.Options(iterations=1, colors=colors), lambda step: True).x
         away = [gatys.luminance(found - x).abs().mean() for x in (given, y)]
         assert away[0] < 0.5 * away[1]
-    settings = InferenceRequest(inputs={"style": (Picture(pixels=np.zeros((64, 64, 3), np.float32)),)})
+    style = Picture(pixels=np.zeros((64, 64, 3), np.float32))
     small = Picture(pixels=np.zeros((5, 4, 3), np.float32))
-    runner = inference.prepare(find("gatys"), replace(settings, begin=small, backbone=LENS))
+    settings = InferenceRequest(inputs={"style": (style,), "begin": small, "backbone": LENS})
+    runner = inference.prepare(find("gatys"), settings)
     with pytest.raises(CardError, match=r"expected a picture to begin with of 8x6, .* got 4x5"):
         runner(Picture(pixels=np.zeros((6, 8, 3), np.float32)))
 
