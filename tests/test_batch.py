@@ -1,6 +1,7 @@
 """Which files a batch works on, where each result goes, and what happens when one fails."""
 
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -203,10 +204,14 @@ def job(name: str, output: Path, on_exist="error") -> FileJob:
 
 class TestAttempt:
     def test_done(self, tmp_path):
-        outcome = batch.attempt(job("a.png", tmp_path / "o.png"), succeed)
+        def take_time(job):
+            time.sleep(0.02)
+            return succeed(job)
+
+        outcome = batch.attempt(job("a.png", tmp_path / "o.png"), take_time)
         assert (outcome.status, outcome.width, outcome.height) == ("done", 4, 2)
         assert outcome.warnings == ("first of 2 frames",)
-        assert outcome.seconds >= 0
+        assert outcome.seconds >= 0.02
 
     @pytest.mark.parametrize(
         ("error", "environment", "told"),

@@ -25,18 +25,11 @@ from safelight.core.options import option_facts
 from safelight.engine import device as devices
 from safelight.inference import model as models
 from safelight.media import image
-from support.cli import lines, run
+from support.cli import lines, one_line, run
 
 
 def upscale(*arguments, **method_flags):
     return run("upscale", "-m", "nearest", "--scale", "2", *arguments, **method_flags)
-
-
-def one_line(text):
-    """The one line that an error is, and no traceback."""
-    assert text.count("\n") == 1, text
-    assert "Traceback" not in text
-    return text
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from safelight.cli import method_flags
 from safelight.core.options import option, option_facts
 from safelight.media import image
 from safelight.media.image import Picture
-from support.cli import lines, run
+from support.cli import lines, one_line, run
 from support.runners import request
 from support.small_methods import DARKEN, FILL, LACKING, MEAN, STEPS, Climb, climbing, install, set_defaults
 
@@ -26,12 +26,6 @@ from support.small_methods import DARKEN, FILL, LACKING, MEAN, STEPS, Climb, cli
 @dataclass(frozen=True)
 class Chosen:
     strength: float | None = option(None, "how much", low=0, high=2)
-
-
-def one_line(text):
-    assert text.count("\n") == 1, text
-    assert "Traceback" not in text
-    return text
 
 
 def put(path, pixels, **facts):

@@ -21,15 +21,11 @@ from safelight.batch.cluster import ClusterError, WorkerConfig, WorkerPool
 from safelight.batch.cluster.task_runner import TaskRunner
 from safelight.cli import app
 from safelight.media import image
+from support.folders import tree
 from support.pictures import draw
 
 SETTINGS = inference.InferenceRequest(inputs={"scale": 2})
 FILES = FileSettings()
-
-
-def tree(folder):
-    """Every file below a folder, by name."""
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 def planned(*inputs, out, on_exist="error", format=None):

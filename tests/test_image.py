@@ -11,27 +11,10 @@ from PIL import Image, ImageCms
 
 from safelight.media import image
 from safelight.media.image import Picture
+from support.malformed_files import pil_bytes
+from support.pictures import noise, ramps
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-
-
-def noise(height=21, width=33, channels=3, dtype=np.uint8, seed=0):
-    rng = np.random.default_rng(seed)
-    if dtype == np.float32:
-        return rng.random((height, width, channels), dtype=np.float32)
-    return rng.integers(0, np.iinfo(dtype).max + 1, (height, width, channels), dtype=dtype)
-
-
-def smooth(height=48, width=64, channels=3):
-    y, x = np.mgrid[:height, :width]
-    planes = [x * 255 / width, y * 255 / height, (x + y) * 255 / (width + height)]
-    return np.stack(planes[:channels], 2).round().astype(np.uint8)
-
-
-def pil_bytes(img, kind, **options):
-    buffer = io.BytesIO()
-    img.save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 def test_the_module_imports_neither_pyvips_nor_pil_nor_torch():
@@ -67,7 +50,7 @@ def test_quality_100_is_lossless(kind, alpha):
 
 @pytest.mark.parametrize("kind", ["jpeg", "webp", "avif"])
 def test_lossy_defaults_are_hard_to_see(kind):
-    picture = Picture(pixels=smooth())
+    picture = Picture(pixels=ramps())
     got = image.read(image.encode(picture, kind)).pixels.astype(float)
     assert np.sqrt(np.mean((got - picture.pixels) ** 2)) < 2.5
     coarse = image.encode(picture, kind, quality=10)
@@ -90,7 +73,7 @@ def test_12_bit_avif_is_as_conform_says():
 
 @pytest.mark.parametrize("kind", list(image.FORMATS))
 def test_the_same_picture_gives_the_same_bytes(kind):
-    picture = Picture(pixels=smooth(), exif=None, icc=SRGB)
+    picture = Picture(pixels=ramps(), exif=None, icc=SRGB)
     assert image.encode(picture, kind) == image.encode(picture, kind)
 
 
@@ -106,7 +89,7 @@ def test_thin_pictures(kind, size):
 
 @pytest.mark.parametrize("kind", list(image.FORMATS))
 def test_path_and_bytes_give_equal_pictures_and_the_name_plays_no_part(tmp_path, kind):
-    data = image.encode(Picture(pixels=smooth(), icc=SRGB, dpi=(72.0, 72.0)), kind)
+    data = image.encode(Picture(pixels=ramps(), icc=SRGB, dpi=(72.0, 72.0)), kind)
     path = tmp_path / "wrong.txt"
     path.write_bytes(data)
     assert image.read(path) == image.read(str(path)) == image.read(data)
@@ -154,7 +137,7 @@ def test_bilevel_fax_and_white_is_zero():
 
 
 def test_palette_with_transparency():
-    img = Image.fromarray(smooth()).convert("P")
+    img = Image.fromarray(ramps()).convert("P")
     picture = image.read(pil_bytes(img, "png", transparency=5))
     assert picture.alpha is not None
     assert np.array_equal(picture.alpha == 0, np.asarray(img) == 5)

@@ -10,27 +10,10 @@ from PIL import Image, ImageCms
 
 from safelight.media import image
 from safelight.media.image import Picture
+from support.malformed_files import pil_bytes
+from support.pictures import noise, ramps
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-
-
-def noise(height=21, width=33, channels=3, dtype=np.uint8, seed=0):
-    rng = np.random.default_rng(seed)
-    if dtype == np.float32:
-        return rng.random((height, width, channels), dtype=np.float32)
-    return rng.integers(0, np.iinfo(dtype).max + 1, (height, width, channels), dtype=dtype)
-
-
-def smooth(height=48, width=64, channels=3):
-    y, x = np.mgrid[:height, :width]
-    planes = [x * 255 / width, y * 255 / height, (x + y) * 255 / (width + height)]
-    return np.stack(planes[:channels], 2).round().astype(np.uint8)
-
-
-def pil_bytes(img, kind, **options):
-    buffer = io.BytesIO()
-    img.save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 @pytest.mark.parametrize("shape", [(9, 7), (9, 7, 1), (9, 7, 2), (9, 7, 3), (9, 7, 4)])
@@ -79,7 +62,7 @@ def test_pil_images_come_back_as_they_were(mode):
     ("mode", "after"), [("P", "RGB"), ("1", "L"), ("CMYK", "RGB"), ("YCbCr", "RGB"), ("HSV", "RGB")]
 )
 def test_other_pil_modes_become_plain_ones(mode, after):
-    img = Image.fromarray(smooth()).convert(mode)
+    img = Image.fromarray(ramps()).convert(mode)
     back = image.to_kind(image.from_any(img), img)
     assert back.mode == after
     assert back.size == img.size
@@ -88,13 +71,13 @@ def test_other_pil_modes_become_plain_ones(mode, after):
 def test_pil_metadata_is_kept_and_the_rotation_baked_in():
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "Maker"
-    img = Image.fromarray(smooth(48, 64))
+    img = Image.fromarray(ramps(48, 64))
     data = pil_bytes(img, "png", exif=exif, icc_profile=SRGB, dpi=(300, 300))
     with Image.open(io.BytesIO(data)) as opened:
         picture = image.from_any(opened)
         back = image.to_kind(picture, opened)
     assert back.size == (48, 64)
-    assert np.array_equal(np.asarray(back), np.rot90(smooth(48, 64), -1))
+    assert np.array_equal(np.asarray(back), np.rot90(ramps(48, 64), -1))
     assert back.info["icc_profile"] == SRGB
     again = pil_bytes(back, "jpeg", exif=back.info["exif"], quality=95)
     with Image.open(io.BytesIO(again)) as opened:
@@ -104,7 +87,7 @@ def test_pil_metadata_is_kept_and_the_rotation_baked_in():
 
 
 def test_paths_bytes_and_pictures(tmp_path):
-    picture = Picture(pixels=smooth())
+    picture = Picture(pixels=ramps())
     path = tmp_path / "a.png"
     image.write(picture, path)
     got = image.from_any(path)

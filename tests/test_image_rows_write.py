@@ -19,6 +19,7 @@ from safelight.media.image import ImageSpec, Picture, reduction
 from safelight.media.image.exif import with_resolution
 from safelight.media.image.spec import picture_of
 from safelight.media.image.vips import libvips
+from support.folders import names
 
 STREAMED = ["png", "tiff", "jpeg"]
 GENERATOR = np.random.default_rng(3)
@@ -45,10 +46,6 @@ def banded(rows, *heights):
         for height in heights:
             yield rows[top : top + height]
             top += height
-
-
-def names(folder):
-    return sorted(p.name for p in folder.iterdir())
 
 
 def noisy(height=2000, width=500):

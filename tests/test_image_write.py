@@ -14,12 +14,9 @@ import pytest
 
 from safelight.media import image
 from safelight.media.image import Picture, writing
+from support.folders import names
 
 PICTURE = Picture(pixels=np.arange(48 * 64 * 3, dtype=np.uint32).astype(np.uint8).reshape(48, 64, 3))
-
-
-def names(folder):
-    return sorted(p.name for p in folder.iterdir())
 
 
 def one_line(caught):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from safelight.ops import noise
+from support.pictures import noisy
 
 
 def drawn(height=160, width=200, channels=1):
@@ -13,10 +14,6 @@ def drawn(height=160, width=200, channels=1):
     v, u = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
     x = 0.3 + 0.3 * u + 0.1 * ((u - 0.5) ** 2 + (v - 0.5) ** 2 < 0.09) + 0.08 * torch.sin(60 * v) * (u > 0.6)
     return x.expand(1, channels, -1, -1).clone()
-
-
-def noisy(x, sigma, seed=0):
-    return x + sigma / 255 * torch.randn(x.shape, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("sigma", [1, 5, 15, 25, 50])

@@ -15,6 +15,7 @@ from safelight.inference.runner import InferenceRequest
 from safelight.media.image import Picture
 from safelight.methods.denoise import nlm, tv, wavelet, wiener
 from safelight.ops import color
+from support.pictures import noisy
 
 CARDS = [nlm.CARD, tv.CARD, wavelet.CARD, wiener.CARD]
 ids = [card.name for card in CARDS]
@@ -31,10 +32,6 @@ def drawn(channels, height=72, width=88):
     if channels == 1:
         return gray[None, None].clamp(0.1, 0.9)
     return torch.stack((gray, gray - 0.1 * disc, gray + 0.1 * (v - 0.5)))[None].clamp(0.1, 0.9)
-
-
-def noisy(x, sigma, seed=0):
-    return x + sigma / 255 * torch.randn(x.shape, generator=torch.Generator().manual_seed(seed))
 
 
 def psnr(x, clean):

@@ -21,6 +21,7 @@ from safelight.batch.cluster import WorkerPool
 from safelight.batch.cluster.driver import MAX_ATTEMPTS
 from safelight.batch.manifest import NAME
 from support.batch_program import run
+from support.folders import tree
 from support.pictures import draw
 from support.processes import descendants
 
@@ -31,10 +32,6 @@ KILLS = 20
 PICTURES = 40
 SETTINGS = inference.InferenceRequest(inputs={"scale": 2})
 AT_START = "__init__"  # in the title of an actor that has no model yet
-
-
-def tree(folder):
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 def actors(root=None):

@@ -2,12 +2,8 @@
 
 from safelight.batch.manifest import NAME
 from support.batch_program import run
+from support.folders import tree
 from support.pictures import draw
-
-
-def tree(folder):
-    """Every file below a folder, by name."""
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 def test_the_same_report_and_outputs_as_a_local_run(tmp_path):

@@ -15,3 +15,10 @@ def run(*arguments, stdin=None):
 def lines(result):
     """The objects that ``--json`` printed, one a line."""
     return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def one_line(text):
+    """The one line that an error is, and no traceback."""
+    assert text.count("\n") == 1, text
+    assert "Traceback" not in text
+    return text

@@ -1,6 +1,7 @@
-"""Pictures that tests write into files."""
+"""Pictures: in files, as samples and as tensors."""
 
 import numpy as np
+import torch
 
 from safelight.media import image
 from safelight.media.image import Picture
@@ -23,3 +24,23 @@ def draw_waves(path, size=(24, 32), seed=0, noise=0.0, channels=3):
     path.parent.mkdir(parents=True, exist_ok=True)
     image.write(Picture(pixels=samples.clip(0, 255).round().astype(np.uint8)), path)
     return path
+
+
+def noise(height=21, width=33, channels=3, dtype=np.uint8, seed=0):
+    """Samples over the whole range of a type, (height, width, channels)."""
+    rng = np.random.default_rng(seed)
+    if dtype == np.float32:
+        return rng.random((height, width, channels), dtype=np.float32)
+    return rng.integers(0, np.iinfo(dtype).max + 1, (height, width, channels), dtype=dtype)
+
+
+def ramps(height=48, width=64, channels=3):
+    """Samples in 8 bits that rise across, down and along the diagonal, (height, width, channels)."""
+    y, x = np.mgrid[:height, :width]
+    planes = [x * 255 / width, y * 255 / height, (x + y) * 255 / (width + height)]
+    return np.stack(planes[:channels], 2).round().astype(np.uint8)
+
+
+def noisy(x, sigma, seed=0):
+    """A tensor of samples in [0, 1] with Gaussian noise of so many levels of 255, not clipped."""
+    return x + sigma / 255 * torch.randn(x.shape, generator=torch.Generator().manual_seed(seed))
