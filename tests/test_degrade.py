@@ -11,13 +11,7 @@ from safelight.degrade import BlurError, Jpeg, Noise, Shrink, blur_kernel
 from safelight.media import image
 from safelight.media.image import Picture
 from safelight.ops.color import rgb_to_ycbcr
-
-
-def drawn(height=72, width=88):
-    yy, xx = np.mgrid[0:height, 0:width]
-    lines = 0.5 + 0.3 * np.sin(xx / 3.0) * np.cos(yy / 5.0) + 0.15 * np.sign(np.hypot(xx - 40, yy - 30) - 20)
-    return torch.from_numpy(lines.clip(0, 1).astype(np.float32))[None, None]
-
+from support.pictures import lines_and_ring
 
 # --- JPEG -------------------------------------------------------------------------------------------------------------
 
@@ -28,7 +22,7 @@ def test_jpeg_is_what_libjpeg_gives_back(quality, size):
     """libjpeg's transform is one of integers: where a coefficient lies just between two steps of the table, the two may
     round it apart, which changes a block. So most blocks are equal, and the damage is the same to a few hundredths.
     """
-    rough = degrade.add_noise(drawn(*size), 6, torch.Generator().manual_seed(0)).clamp(0, 1)
+    rough = degrade.add_noise(lines_and_ring(*size), 6, torch.Generator().manual_seed(0)).clamp(0, 1)
     samples = ops.round_half_up(rough * 255).to(torch.uint8)[0, 0].numpy()
     real = image.read(image.encode(Picture(pixels=samples[..., None]), "jpeg", quality=quality)).pixels[..., 0]
     made = degrade.jpeg(torch.from_numpy(samples)[None, None].float() / 255, torch.tensor([quality]))
@@ -43,7 +37,7 @@ def test_jpeg_is_what_libjpeg_gives_back(quality, size):
 @pytest.mark.parametrize("quality", [10, 75])
 def test_jpeg_is_the_standards_transform(quality):
     """The cosine transform of scipy, quantised by the table, block by block."""
-    rough = degrade.add_noise(drawn(), 6, torch.Generator().manual_seed(0)).clamp(0, 1)
+    rough = degrade.add_noise(lines_and_ring(72, 88), 6, torch.Generator().manual_seed(0)).clamp(0, 1)
     samples = ops.round_half_up(rough * 255)[0, 0].double().numpy()
     table = degrade.quantisation_table(torch.tensor([quality]))[0].double().numpy()
     blocks = samples.reshape(9, 8, 11, 8).transpose(0, 2, 1, 3) - 128
@@ -56,7 +50,7 @@ def test_jpeg_is_the_standards_transform(quality):
 
 def colours(height=72, width=88):
     """A drawing whose chroma has edges too."""
-    luma = drawn(height, width)
+    luma = lines_and_ring(height, width)
     red = luma.flip(-1).roll(5, -2)
     return torch.cat([luma, 0.7 * red + 0.2, 1 - luma.flip(-2)], dim=1)
 
@@ -88,7 +82,7 @@ def test_every_other_colour_crop_has_its_chroma_halved():
 
 
 def test_noise_comes_before_the_compression():
-    clean = drawn()[..., :48, :48].expand(8, -1, -1, -1)
+    clean = lines_and_ring(72, 88)[..., :48, :48].expand(8, -1, -1, -1)
     kind = Jpeg(95, 95, noise=40)
     coarse, target = kind.pair(clean, 36, torch.Generator().manual_seed(0))
     errors = (coarse - target).square().mean(dim=(1, 2, 3)).sqrt() * 255
@@ -99,7 +93,7 @@ def test_noise_comes_before_the_compression():
 
 
 def test_jpeg_takes_a_quality_for_each_picture():
-    x = drawn().expand(3, -1, -1, -1)
+    x = lines_and_ring(72, 88).expand(3, -1, -1, -1)
     qualities = torch.tensor([5, 40, 95])
     together = degrade.jpeg(x, qualities)
     for i in range(3):
@@ -114,7 +108,7 @@ def test_crops_of_jpeg_lie_anywhere_on_the_grid_of_blocks():
     side = kind.side(24)
     assert side % 8 == 0
     assert side >= 24 + 7
-    clean = drawn()[..., :side, :side]
+    clean = lines_and_ring(72, 88)[..., :side, :side]
     generator = torch.Generator().manual_seed(0)
     corners = set()
     for _ in range(40):
@@ -213,14 +207,16 @@ def test_a_blur_that_is_none_is_refused_in_a_line(blur):
 def test_a_mixture_gives_each_kind_its_share():
     mixture = degrade.Mixture((Jpeg(5, 5), Noise(50, 50), Shrink(4, interpolated=True, of_large=True)))
     side = mixture.side(24)
-    clean = drawn(120, 120)[..., :side, :side].expand(7, -1, -1, -1)
+    clean = lines_and_ring(120, 120)[..., :side, :side].expand(7, -1, -1, -1)
     degraded, target = mixture.pair(clean, 24, torch.Generator().manual_seed(0))
     assert degraded.shape == target.shape == (7, 1, 24, 24)
     errors = (degraded - target).square().mean(dim=(1, 2, 3))
     assert (errors[3:5] > 4 * errors[[0, 1, 2, 5, 6]].max()).all()  # three, two and two crops, in the kinds' order
     assert mixture.describe() == "quality 5, noise 50, x4"
     odd = mixture.pair(
-        drawn(120, 120)[..., : mixture.side(27), : mixture.side(27)].expand(3, -1, -1, -1), 27, torch.Generator()
+        lines_and_ring(120, 120)[..., : mixture.side(27), : mixture.side(27)].expand(3, -1, -1, -1),
+        27,
+        torch.Generator(),
     )
     assert odd[0].shape == odd[1].shape == (3, 1, 24, 24)  # all as large as the least
 

@@ -21,7 +21,7 @@ GOLDEN = Path(__file__).parent / "golden" / "methods.json"
 WRITE = os.environ.get("SAFELIGHT_GOLDEN") == "write"
 
 
-def drawn():
+def source():
     """14 x 12 pixels in 8 bits: an edge, a ramp and a dot, other in each channel."""
     yy, xx = np.mgrid[0:12, 0:14]
     planes = [40 + 150 * (xx + yy > 12), 15 * xx + 2 * yy, 90 + 120 * ((xx - 5) ** 2 + (yy - 6) ** 2 < 6)]
@@ -44,7 +44,7 @@ def cases():
 def test_output_is_the_golden_one(card, task, scale):
     """Two rows of the result, to within one level: processors round sums differently."""
     settings = InferenceRequest(task=task, inputs={"scale": scale if task == "upscale" else None}, device="cpu")
-    result = inference.apply(card, drawn(), settings).pixels
+    result = inference.apply(card, source(), settings).pixels
     rows = result[[4 * scale, 6 * scale + 1], ::scale].tolist()
     golden = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
     name = f"{card.id} x{scale}" if task == "upscale" else f"{card.id} {task}"

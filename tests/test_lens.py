@@ -25,7 +25,7 @@ def shipped():
     return backbones.load("lens")
 
 
-def drawn(side=96):
+def colourful(side=96):
     """A disc, stripes, a ramp and a chequered ground in several colours."""
     v, u = torch.meshgrid(torch.linspace(0, 1, side), torch.linspace(0, 1, side), indexing="ij")
     disc = ((u - 0.4) ** 2 + (v - 0.45) ** 2 < 0.07).float()
@@ -80,7 +80,7 @@ def test_what_a_layer_sees(layer, sight):
 
 
 def test_the_pools_are_of_the_kind_asked_for():
-    x = drawn()
+    x = colourful()
     for pooling, pool in (("average", F.avg_pool2d), ("max", F.max_pool2d)):
         maps = backbones.load("lens", pooling=pooling)(x, ["relu1_2", "pool1"])
         torch.testing.assert_close(maps["pool1"], pool(maps["relu1_2"], 2))
@@ -107,25 +107,25 @@ def test_its_header_tells_how_it_was_made():
 
 def test_the_channels_are_of_about_the_same_size(shipped):
     # On the pictures of its training each mean is 1. A drawn picture is another, but no layer may be far off.
-    maps = shipped(drawn(), RELUS)
+    maps = shipped(colourful(), RELUS)
     for layer in RELUS:
         assert 0.2 < float(maps[layer].mean()) < 3, layer
 
 
 @pytest.mark.parametrize("pooling", ["average", "max"])
 def test_gradients_reach_every_pixel(pooling):
-    x = drawn(64).requires_grad_()
+    x = colourful(64).requires_grad_()
     maps = backbones.load("lens", pooling=pooling)(x, RELUS)
     sum(values.square().mean() for values in maps.values()).backward()
     assert bool((x.grad.abs().sum(dim=1) > 0).all())
 
 
 def test_a_picture_is_no_distance_from_itself(shipped):
-    assert distance(shipped, drawn(), drawn()) == 0
+    assert distance(shipped, colourful(), colourful()) == 0
 
 
 def test_the_distance_grows_with_noise_and_blur(shipped):
-    x = drawn()
+    x = colourful()
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(2))
     noisy = [distance(shipped, (x + sigma / 255 * noise).clamp(0, 1), x) for sigma in (0, 2, 5, 10, 20, 40)]
     blurred = [distance(shipped, ops.gaussian_blur(x, sigma), x) for sigma in (0.3, 0.6, 1, 2, 4)]
@@ -135,7 +135,7 @@ def test_the_distance_grows_with_noise_and_blur(shipped):
 
 def test_it_sees_more_than_the_error_of_pixels(shipped):
     # A blur and a shift of brightness with the same squared error: eyes mind the blur, and so does the lens.
-    x = drawn()
+    x = colourful()
     blurred = ops.gaussian_blur(x, 2)
     brighter = x + (blurred - x).square().mean().sqrt()
     assert distance(shipped, blurred, x) > 3 * distance(shipped, brighter, x)

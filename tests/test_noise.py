@@ -6,27 +6,20 @@ import pytest
 import torch
 
 from safelight.ops import noise
-from support.pictures import noisy
-
-
-def drawn(height=160, width=200, channels=1):
-    """Ramps, a disc and stripes, all within [0.2, 0.8]."""
-    v, u = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
-    x = 0.3 + 0.3 * u + 0.1 * ((u - 0.5) ** 2 + (v - 0.5) ** 2 < 0.09) + 0.08 * torch.sin(60 * v) * (u > 0.6)
-    return x.expand(1, channels, -1, -1).clone()
+from support.pictures import noisy, shapes
 
 
 @pytest.mark.parametrize("sigma", [1, 5, 15, 25, 50])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_it_finds_the_noise(sigma, channels):
-    found = noise.estimate(noisy(drawn(channels=channels), sigma))
+    found = noise.estimate(noisy(shapes(160, 200, channels), sigma))
     assert 255 * found.sigma == pytest.approx(sigma, rel=0.05)
     assert len(found.channels) == channels
     assert found.patches >= 1000
 
 
 def test_each_channel_for_itself():
-    x = drawn(channels=3)
+    x = shapes(160, 200, 3)
     levels = (5.0, 10.0, 20.0)
     for channel, level in enumerate(levels):
         x[:, channel] = noisy(x[:, channel], level, channel)
@@ -37,7 +30,7 @@ def test_each_channel_for_itself():
 
 def test_a_clean_picture_has_next_to_none():
     # The disc and the stripes fill patches, and are put aside.
-    assert 255 * noise.estimate(drawn()).sigma < 0.2
+    assert 255 * noise.estimate(shapes(160, 200)).sigma < 0.2
 
 
 def test_a_flat_picture_has_none():
@@ -46,14 +39,14 @@ def test_a_flat_picture_has_none():
 
 def test_texture_does_not_pass_for_noise():
     # Two thirds of the picture are a texture ten times as strong as the noise.
-    x = drawn()
+    x = shapes(160, 200)
     checks = torch.rand(1, 1, 40, 67, generator=torch.Generator().manual_seed(3)).repeat_interleave(2, 2)
     x[..., :80, :134] = 0.3 + 0.4 * checks.repeat_interleave(2, 3)
     assert 255 * noise.estimate(noisy(x, 5)).sigma == pytest.approx(5, abs=1)
 
 
 def test_clipped_skies_and_shadows_are_left_out():
-    x = drawn()
+    x = shapes(160, 200)
     x[..., :60, :] = 1.0
     x[..., 130:, :] = 0.0
     clipped = noisy(x, 15).clamp(0, 1)
@@ -61,7 +54,7 @@ def test_clipped_skies_and_shadows_are_left_out():
 
 
 def test_rounding_to_8_bits_does_not_matter():
-    rounded = (noisy(drawn(), 4) * 255).round() / 255
+    rounded = (noisy(shapes(160, 200), 4) * 255).round() / 255
     assert 255 * noise.estimate(rounded).sigma == pytest.approx(math.hypot(4, 1 / math.sqrt(12)), rel=0.05)
 
 
@@ -80,6 +73,6 @@ def test_a_picture_of_16x16_is_enough():
 
 
 def test_it_is_the_same_each_time_and_says_so_in_units_of_255():
-    x = noisy(drawn(400, 400), 25)
+    x = noisy(shapes(400, 400), 25)
     assert noise.estimate(x) == noise.estimate(x)
     assert noise.estimate(x).describe() == "the noise was estimated as about 25 (of 255)"

@@ -22,6 +22,7 @@ from safelight.inference import executors
 from safelight.inference import model as models
 from safelight.media.image import Picture
 from safelight.nn.blocks import Normalisation, extended, grain, mirrored
+from support.pictures import lines_and_ring
 from support.runners import random_network as network
 from support.runners import random_runner as runner
 from support.runners import request, stopping_after
@@ -485,7 +486,7 @@ def test_shipped_weights_are_what_the_card_says(card):
 @every_card([card for card in SHIPPING if "upscale" in card.tasks])
 def test_shipped_weights_beat_bicubic(card):
     """On a drawn picture of edges and texture, at every scale: weights in the wrong order or range cannot do this."""
-    target = drawn()
+    target = lines_and_ring()
     for scale in card.method.network.scales:
         if scale == 1:
             continue
@@ -502,7 +503,7 @@ def test_shipped_weights_beat_bicubic(card):
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("sigma", [15, 50])
 def test_shipped_weights_remove_noise(card, channels, sigma):
-    target = drawn().expand(1, channels, -1, -1)
+    target = lines_and_ring().expand(1, channels, -1, -1)
     noisy = degrade.add_noise(target, sigma, torch.Generator().manual_seed(0))
     made = inference.prepare(card, inference.InferenceRequest(task="denoise", device="cpu"))
     result = to_tensor(made(Picture(pixels=noisy[0].permute(1, 2, 0).numpy())).pixels)
@@ -511,16 +512,9 @@ def test_shipped_weights_remove_noise(card, channels, sigma):
 
 @every_card([card for card in SHIPPING if "deblock" in card.tasks])
 def test_shipped_weights_remove_blocks(card):
-    target = drawn()
+    target = lines_and_ring()
     for quality in (10, 30):
         coarse = degrade.jpeg(target, torch.tensor([quality]))
         made = inference.prepare(card, inference.InferenceRequest(task="deblock", device="cpu"))
         result = to_tensor(made(Picture(pixels=coarse[0].permute(1, 2, 0).numpy())).pixels)
         assert (result - target).square().mean() < 0.9 * (coarse - target).square().mean()
-
-
-def drawn():
-    """Edges and texture, (1, 1, 96, 96)."""
-    yy, xx = np.mgrid[0:96, 0:96]
-    lines = 0.5 + 0.25 * np.sign(np.sin((xx + 0.6 * yy) / 9)) + 0.15 * np.sign(np.hypot(xx - 48, yy - 48) - 27)
-    return ops.gaussian_blur(torch.from_numpy(lines.astype(np.float32))[None, None].clamp(0, 1), 0.7)

@@ -15,23 +15,11 @@ from safelight.inference.runner import InferenceRequest
 from safelight.media.image import Picture
 from safelight.methods.denoise import nlm, tv, wavelet, wiener
 from safelight.ops import color
-from support.pictures import noisy
+from support.pictures import noisy, shapes
 
 CARDS = [nlm.CARD, tv.CARD, wavelet.CARD, wiener.CARD]
 ids = [card.name for card in CARDS]
 every = pytest.mark.parametrize("card", CARDS, ids=ids)
-
-
-def drawn(channels, height=72, width=88):
-    """A ramp, a disc, a bar, and stripes: edges, flats and texture, in [0.1, 0.9]; RGB if 3 channels."""
-    v, u = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
-    disc = ((u - 0.3) ** 2 + (v - 0.4) ** 2 < 0.05).float()
-    bar = ((u - v).abs() < 0.05).float()
-    stripes = 0.15 * torch.sin(50 * u) * (v > 0.7)
-    gray = 0.3 + 0.3 * u + 0.25 * disc - 0.2 * bar + stripes
-    if channels == 1:
-        return gray[None, None].clamp(0.1, 0.9)
-    return torch.stack((gray, gray - 0.1 * disc, gray + 0.1 * (v - 0.5)))[None].clamp(0.1, 0.9)
 
 
 def psnr(x, clean):
@@ -47,7 +35,7 @@ def solve(card, y, sigma=None, **options):
 @pytest.mark.parametrize(("sigma", "gain"), [(5, 1.0), (15, 4.0), (25, 4.5), (50, 5.5)])
 def test_it_gains(card, channels, sigma, gain):
     # The gains are below the least that was measured on this drawing, by half a decibel.
-    clean = drawn(channels)
+    clean = shapes(channels=channels)
     y = noisy(clean, sigma)
     made = solve(card, y, sigma / 255)
     assert made.notes == ()
@@ -58,7 +46,7 @@ def test_it_gains(card, channels, sigma, gain):
 
 @every
 def test_colour_does_better_than_its_channels(card):
-    clean = drawn(3)
+    clean = shapes(channels=3)
     y = noisy(clean, 25)
     together = solve(card, y, 25 / 255).x
     apart = torch.cat([solve(card, y[:, i : i + 1], 25 / 255).x for i in range(3)], dim=1)
@@ -67,7 +55,7 @@ def test_colour_does_better_than_its_channels(card):
 
 @every
 def test_estimated_noise_does_as_well_and_says_so(card):
-    clean = drawn(1, 128, 128)
+    clean = shapes(128, 128, 1)
     y = noisy(clean, 20)
     told, alone = solve(card, y, 20 / 255), solve(card, y)
     assert len(alone.notes) == 1
@@ -78,7 +66,7 @@ def test_estimated_noise_does_as_well_and_says_so(card):
 @every
 @pytest.mark.parametrize("channels", [1, 3])
 def test_without_noise_nothing_changes(card, channels):
-    x = drawn(channels)
+    x = shapes(channels=channels)
     assert torch.equal(solve(card, x, 0.0).x, x)
     flat = torch.full((1, channels, 40, 40), 0.4)
     assert torch.allclose(solve(card, flat).x, flat, atol=1e-5)
@@ -100,13 +88,13 @@ def test_small_pictures(card, channels, size):
 @every
 def test_it_keeps_the_level(card):
     # Noise has no mean, so neither has what is taken away.
-    y = noisy(drawn(3), 25)
+    y = noisy(shapes(channels=3), 25)
     assert torch.allclose(solve(card, y, 25 / 255).x.mean((2, 3)), y.mean((2, 3)), atol=0.01)
 
 
 @every
 def test_16_bit_pictures_stay_16_bit(card):
-    clean = drawn(3)
+    clean = shapes(channels=3)
     pixels = (noisy(clean, 10).clamp(0, 1)[0].permute(1, 2, 0) * 65535).round().numpy().astype(np.uint16)
     picture = Picture(pixels=pixels)
     result = inference.apply(card, picture, InferenceRequest(inputs={"sigma": 10}, device="cpu"))
@@ -133,7 +121,7 @@ def test_wiener_needs_no_package():
 
 @pytest.mark.parametrize("card", [nlm.CARD, tv.CARD], ids=["nlm", "tv"])
 def test_more_smoothing_is_smoother(card):
-    y = noisy(drawn(1), 25)
+    y = noisy(shapes(channels=1), 25)
     rough = [solve(card, y, 25 / 255, smoothing=s).x.diff(dim=-1).abs().mean().item() for s in (0.2, 0.6, 2)]
     assert rough[0] > 1.1 * rough[1] > 1.2 * rough[2]
 
@@ -147,7 +135,7 @@ def test_tv_of_one_jump():
 
 
 def test_wavelet_shifts_remove_artefacts():
-    clean = drawn(1)
+    clean = shapes(channels=1)
     y = noisy(clean, 25)
     assert (
         psnr(solve(wavelet.CARD, y, 25 / 255).x, clean)
@@ -156,7 +144,7 @@ def test_wavelet_shifts_remove_artefacts():
 
 
 def test_wiener_equation():
-    y = noisy(drawn(1, 20, 24), 15)
+    y = noisy(shapes(20, 24, 1), 15)
     made = solve(wiener.CARD, y, 15 / 255, radius=2).x
     window = y[0, 0, 5:10, 9:14].double()
     m, v = window.mean(), window.var(correction=0)
@@ -172,7 +160,7 @@ def test_opponent_colours_keep_white_noise_white():
 
 @every
 def test_the_seed_and_the_input_are_left_alone(card):
-    y = noisy(drawn(3), 15)
+    y = noisy(shapes(channels=3), 15)
     before = y.clone()
     problem = SolverInput(task="denoise", y=y, sigma=15 / 255)
     first = card.method.solve(problem, card.options()).x

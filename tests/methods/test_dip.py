@@ -14,7 +14,7 @@ from safelight.media.image import Picture
 from safelight.methods.denoise import dip
 
 
-def drawn(side=64, channels=1):
+def disc_and_bar(side=64, channels=1):
     """A ramp, a disc and a bar."""
     v, u = torch.meshgrid(torch.linspace(0, 1, side), torch.linspace(0, 1, side), indexing="ij")
     gray = 0.25 + 0.3 * u + 0.3 * ((u - 0.4) ** 2 + (v - 0.5) ** 2 < 0.06) - 0.15 * ((u - v).abs() < 0.08)
@@ -96,7 +96,7 @@ LONG = 300
 @pytest.fixture(scope="module")
 def watched():
     """A noisy drawing, the network's outputs along the iterations, and their running averages."""
-    clean = drawn()
+    clean = disc_and_bar()
     y = clean + SIGMA * torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
     fit = dip.PriorFit(y, torch.ones_like(y), 1, 32, dip.setup("denoise", 1), seed=0)
     averages, outputs = [fit.average], []
@@ -130,7 +130,7 @@ def test_the_variance_stops_it_near_the_peak(watched):
 
 
 def test_each_rule_ends_the_run():
-    y = drawn() + 0.1
+    y = disc_and_bar() + 0.1
     made = run(y, sigma=0.9, iterations=50)
     assert made.notes == ("stopped after 1 of 50 iterations: what is left is as large as the noise",)
     assert "took iteration" in run(y, iterations=6).notes[0]
@@ -153,7 +153,7 @@ def test_variance_finds_a_valley():
 
 
 def test_a_fall_is_undone():
-    y = drawn()
+    y = disc_and_bar()
     fit = dip.PriorFit(y, torch.ones_like(y), 1, 32, dip.setup("denoise", 1), seed=0)
     weights = [p.detach().clone() for p in fit.network.parameters()]
     fit.step(autocast=False)
@@ -167,7 +167,7 @@ def test_a_fall_is_undone():
 
 def test_upscale_beats_nothing_known():
     # A few iterations explain the small picture better than its mean does.
-    large = drawn(64)
+    large = disc_and_bar(64)
     small = dip.lanczos(large, 2)
     made = run(small, "upscale", scale=2, iterations=60)
     assert psnr(made.x, large) > psnr(small.mean().expand_as(large), large) + 2
@@ -192,7 +192,7 @@ def test_a_hole_is_filled_with_the_texture_around_it():
 def test_what_the_mask_hides_has_no_influence():
     mask = torch.zeros(1, 1, 40, 40)
     mask[..., 10:20, 10:20] = 1
-    dark = drawn(40, 3) * (1 - mask)
+    dark = disc_and_bar(40, 3) * (1 - mask)
     bright = dark + mask
     assert torch.equal(
         run(dark, "inpaint", mask=mask, iterations=5).x, run(bright, "inpaint", mask=mask, iterations=5).x
@@ -200,7 +200,7 @@ def test_what_the_mask_hides_has_no_influence():
 
 
 def test_masks_that_leave_nothing_to_do_or_nothing_to_go_by():
-    y = drawn(40)
+    y = disc_and_bar(40)
     made = run(y, "inpaint", mask=torch.zeros(1, 1, 40, 40))
     assert torch.equal(made.x, y)
     assert "nothing was to be done" in made.notes[0]
@@ -213,7 +213,7 @@ def test_masks_that_leave_nothing_to_do_or_nothing_to_go_by():
 
 def test_it_stops_when_told_with_the_best_so_far():
     seen = []
-    made = run(drawn(), report=lambda step: seen.append(step) or len(seen) < 5, iterations=100)
+    made = run(disc_and_bar(), report=lambda step: seen.append(step) or len(seen) < 5, iterations=100)
     assert len(seen) == 5
     assert torch.equal(made.x, seen[-1].x)
     assert made.notes == ("stopped as asked after 5 of 100 iterations",)
@@ -223,7 +223,7 @@ def test_it_stops_when_told_with_the_best_so_far():
 
 
 def test_a_seed_is_a_result():
-    y = drawn(48, 3)
+    y = disc_and_bar(48, 3)
     before = torch.get_rng_state()
     first, again, other = (run(y, iterations=4, seed=seed).x for seed in (1, 1, 2))
     assert torch.equal(first, again)
@@ -233,13 +233,13 @@ def test_a_seed_is_a_result():
 
 
 def test_without_noise_nothing_is_done():
-    y = drawn()
+    y = disc_and_bar()
     assert torch.equal(run(y, sigma=0.0).x, y)
 
 
 def test_bfloat16_starts_the_same_way():
     """The first output and gradient agree. Later steps are chaotic: how they end depends on the processor."""
-    y = drawn(64, 3)
+    y = disc_and_bar(64, 3)
     fits = [dip.PriorFit(y, torch.ones_like(y[:, :1]), 1, 32, dip.setup("denoise", 1), seed=0) for _ in range(2)]
     exact, fast = (fit.step(autocast) for fit, autocast in zip(fits, (False, True), strict=True))
     assert fast.dtype == torch.float32
@@ -251,7 +251,7 @@ def test_bfloat16_starts_the_same_way():
 
 
 def test_bfloat16_descends():
-    y, seen = drawn(64, 3), []
+    y, seen = disc_and_bar(64, 3), []
     run(y, iterations=20, arithmetic="bfloat16", report=lambda step: seen.append(step.x) or True)
     assert not torch.equal(seen[0], run(y, iterations=1).x)  # the option reaches the network
     assert psnr(seen[-1], y) > psnr(seen[0], y) + 1
@@ -259,7 +259,7 @@ def test_bfloat16_descends():
 
 @pytest.mark.parametrize("task", ["denoise", "upscale", "inpaint"])
 def test_through_the_one_path(task):
-    pixels = (drawn(40, 3)[0].permute(1, 2, 0) * 65535).numpy().astype(np.uint16)
+    pixels = (disc_and_bar(40, 3)[0].permute(1, 2, 0) * 65535).numpy().astype(np.uint16)
     alone = np.zeros((40, 40, 1), np.uint8)
     alone[5:9, 5:9] = 255
     inputs = {"scale": 2} if task == "upscale" else {"mask": Picture(pixels=alone)} if task == "inpaint" else {}

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from safelight import ops
 from safelight.media import image
 from safelight.media.image import Picture
 
@@ -44,3 +45,23 @@ def ramps(height=48, width=64, channels=3):
 def noisy(x, sigma, seed=0):
     """A tensor of samples in [0, 1] with Gaussian noise of so many levels of 255, not clipped."""
     return x + sigma / 255 * torch.randn(x.shape, generator=torch.Generator().manual_seed(seed))
+
+
+def shapes(height=72, width=88, channels=1):
+    """A ramp, a disc, a bar and stripes: edges, flats and texture in [0.1, 0.9], (1, 1 or 3, height, width)."""
+    v, u = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
+    disc = ((u - 0.3) ** 2 + (v - 0.4) ** 2 < 0.05).float()
+    bar = ((u - v).abs() < 0.05).float()
+    stripes = 0.15 * torch.sin(50 * u) * (v > 0.7)
+    gray = 0.3 + 0.3 * u + 0.25 * disc - 0.2 * bar + stripes
+    if channels == 1:
+        return gray[None, None].clamp(0.1, 0.9)
+    return torch.stack((gray, gray - 0.1 * disc, gray + 0.1 * (v - 0.5)))[None].clamp(0.1, 0.9)
+
+
+def lines_and_ring(height=96, width=96):
+    """Slanted lines over a disc, slightly blurred: edges and texture in [0, 1], (1, 1, height, width)."""
+    yy, xx = np.mgrid[0:height, 0:width]
+    ring = np.hypot(xx - width / 2, yy - height / 2) - 27
+    lines = 0.5 + 0.25 * np.sign(np.sin((xx + 0.6 * yy) / 9)) + 0.15 * np.sign(ring)
+    return ops.gaussian_blur(torch.from_numpy(lines.astype(np.float32))[None, None].clamp(0, 1), 0.7)
