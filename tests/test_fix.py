@@ -11,11 +11,11 @@ from safelight.batch.manifest import NAME
 from safelight.core.card import ClosedForm
 from safelight.core.options import CardError
 from safelight.core.solver_input import SolverResult
-from safelight.inference import autofix
 from safelight.inference.autofix import AutoFix, diagnose
 from safelight.inference.runner import InferenceRequest
 from safelight.media import image
 from safelight.media.image import Picture
+from safelight.tasks.deblock import MIN_QUALITY
 from support.cli import lines, run
 from support.small_methods import card, install, set_defaults
 
@@ -58,8 +58,8 @@ def file(path, sigma=0.0, quality=95, **facts):
     [
         ("clean.png", 0, 95, []),
         ("clean.jpg", 0, 95, []),
-        ("good.jpg", 0, autofix.QUALITY, []),
-        ("blocks.jpg", 0, autofix.QUALITY - 1, ["deblock"]),
+        ("good.jpg", 0, MIN_QUALITY, []),
+        ("blocks.jpg", 0, MIN_QUALITY - 1, ["deblock"]),
         ("poor.jpg", 0, 10, ["deblock"]),
         ("grain.png", 15, 95, ["denoise"]),
         ("faint.png", 3, 95, []),
@@ -201,5 +201,5 @@ def test_the_same_kind_comes_out_of_python_and_says_why(tmp_path):
 
 def test_a_step_without_a_method_is_told_at_once(monkeypatch):
     set_defaults(monkeypatch, **dict.fromkeys(tasks.names()))
-    with pytest.raises(CardError, match="expected a usual method of deblock, got none"):
+    with pytest.raises(CardError, match="expected a default method of deblock, got none"):
         AutoFix(InferenceRequest(device="cpu"))

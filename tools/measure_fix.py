@@ -18,6 +18,7 @@ from torch import Tensor
 from safelight.inference import autofix
 from safelight.media import image
 from safelight.media.image import Picture
+from safelight.tasks.denoise import MAX_SIGMA
 
 SETS = ("BSD100", "Set14")
 QUALITIES = (96, 88, 75)
@@ -56,13 +57,13 @@ def main() -> None:
         state: {
             "median": round(float(np.median(values)), 2),
             "highest": max(values),
-            "denoised": sum(value > autofix.SIGMA for value in values),
+            "denoised": sum(value > MAX_SIGMA for value in values),
             "pictures": len(values),
         }
         for state, values in estimates.items()
     }
     harness.show(rows)
-    facts = harness.record(WHAT, sets=SETS, every=every, above=autofix.SIGMA, rows=rows, estimates=estimates)
+    facts = harness.record(WHAT, sets=SETS, every=every, above=MAX_SIGMA, rows=rows, estimates=estimates)
     harness.write(arguments.out, facts)
 
 

@@ -18,6 +18,7 @@ from safelight.cli import app
 from safelight.cli.visualize import complete_subject, complete_view
 from safelight.core.inspector import InspectorInput
 from safelight.core.options import CardError, make_options, option_facts
+from safelight.core.progress import never_stop
 from safelight.features.backbone import BackboneError
 from safelight.features.inspected_network import OUTPUT, InspectedNetwork
 from safelight.inference import inspection
@@ -54,7 +55,7 @@ def picture(side=32, channels=1):
     return torch.stack(planes)[None]
 
 
-def draw(kind, subject, x=None, report=inspection.go_on, **asked):
+def draw(kind, subject, x=None, report=never_stop, **asked):
     shown = None if x is None else image.Picture(pixels=x[0].permute(1, 2, 0).contiguous().numpy())
     return inspection.draw(catalog.find_inspector(kind), subject, shown, inspection.InspectionRequest(**asked), report)
 
@@ -194,7 +195,7 @@ def test_feature_finds_the_pattern_of_a_known_filter(cycles):
         subject.network[0].weight[1, 0] = grating(11, cycles)
         subject.network[0].bias.zero_()
     options = feature.Options(iterations=50, transforms="no")
-    x, first, last = feature.climb(subject, "1", 1, 48, options, 0, inspection.go_on)
+    x, first, last = feature.climb(subject, "1", 1, 48, options, 0, never_stop)
     down, across = strongest_wave(x)
     assert (abs(down), abs(across)) == (pytest.approx(cycles, abs=1.5 / 48), pytest.approx(cycles, abs=1.5 / 48))
     assert down * across > 0  # the stripes lie along the same diagonal
@@ -206,14 +207,12 @@ def test_feature_of_both_signs_and_of_a_layer_through_transformations():
     for asked in ({"sign": "positive"}, {"sign": "negative"}, {"objective": "layer"}, {"objective": "neuron"}):
         options = feature.Options(iterations=20, **asked)
         channel = None if "objective" in asked and asked["objective"] == "layer" else 1
-        x, first, last = feature.climb(subject, "0", channel, 32, options, 0, inspection.go_on)
+        x, first, last = feature.climb(subject, "0", channel, 32, options, 0, never_stop)
         assert last > first + 0.03, asked
         with torch.no_grad():
             mean = float(subject.maps(x, ["0"])["0"][:, 1].mean())
         assert "sign" not in asked or mean == pytest.approx(last if asked["sign"] == "positive" else -last, rel=1e-4)
-    again = [
-        feature.climb(subject, "0", 1, 32, feature.Options(iterations=3), 5, inspection.go_on)[0] for _ in range(2)
-    ]
+    again = [feature.climb(subject, "0", 1, 32, feature.Options(iterations=3), 5, never_stop)[0] for _ in range(2)]
     assert torch.equal(*again)
 
 
@@ -285,7 +284,7 @@ def restorer(name="net"):
 def test_shares_sum_to_what_blurring_takes_away():
     """The completeness of integrated gradients."""
     x, subject = picture(40), restorer()
-    found = attribution.attribute(subject, x, (26, 30), 12, attribution.Options(), inspection.go_on)
+    found = attribution.attribute(subject, x, (26, 30), 12, attribution.Options(), never_stop)
     assert abs(found.detail - found.blurred) > 0.1
     assert float(found.map.sum()) == pytest.approx(found.detail - found.blurred, rel=0.05)
     # The ends are those of the whole picture, though only a part of it was restored.
@@ -297,7 +296,7 @@ def test_shares_sum_to_what_blurring_takes_away():
 def test_pixels_out_of_sight_have_no_share():
     x = picture(40) + 0.05 * torch.rand(1, 1, 40, 40, generator=torch.Generator().manual_seed(0))
     at, side, half = (26, 30), 12, 3
-    shares = attribution.attribute(restorer(), x, at, side, attribution.Options(steps=4), inspection.go_on).map[0].abs()
+    shares = attribution.attribute(restorer(), x, at, side, attribution.Options(steps=4), never_stop).map[0].abs()
     seen = torch.zeros(40, 40, dtype=torch.bool)
     seen[at[1] // 2 - half : (at[1] + side) // 2 + half, at[0] // 2 - half : (at[0] + side) // 2 + half] = True
     assert shares[~seen].max() == 0
@@ -656,5 +655,5 @@ def test_only_what_a_patch_sees_is_worked_on():
     subject, seen = restorer(), []
     maps = subject.maps
     subject.maps = lambda x, layers: (seen.append(tuple(x.shape[-2:])), maps(x, layers))[1]
-    attribution.attribute(subject, picture(600), (600, 580), 16, attribution.Options(steps=2), inspection.go_on)
+    attribution.attribute(subject, picture(600), (600, 580), 16, attribution.Options(steps=2), never_stop)
     assert max(max(size) for size in seen) < 8 + 2 * (4 + 3 + 1) + 2

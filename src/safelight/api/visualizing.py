@@ -1,4 +1,4 @@
-"""``visualize``: a look into a network."""
+"""``visualize``: draws what a network computes."""
 
 from __future__ import annotations
 
@@ -68,6 +68,7 @@ def visualize(
     import numpy as np
 
     from safelight import catalog
+    from safelight.core.progress import never_stop
     from safelight.engine.samples import to_samples
     from safelight.inference import inspection
     from safelight.media import image
@@ -81,13 +82,13 @@ def visualize(
             gray=shown is not None and shown.channels == 1,
         )  # fmt: skip
 
-    look = inspection.InspectionRequest(
+    request = inspection.InspectionRequest(
         layers=() if layer is None else (layer,) if isinstance(layer, str) else tuple(layer),
         channels=() if channel is None else (channel,) if isinstance(channel, int) else tuple(channel),
         at=at, side=side, size=size, seed=seed, options=options,
     )  # fmt: skip
-    made = inspection.draw(view, inspection.subject_of(subject, load), shown, look, inspection.go_on)
+    result = inspection.draw(view, inspection.subject_of(subject, load), shown, request, never_stop)
     facts = ", ".join(
-        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in made.facts.items()
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in result.facts.items()
     )
-    return image.Picture(pixels=to_samples(made.sheet, np.dtype(np.uint8)), warnings=(facts, *made.notes))
+    return image.Picture(pixels=to_samples(result.sheet, np.dtype(np.uint8)), warnings=(facts, *result.notes))

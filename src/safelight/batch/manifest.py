@@ -61,7 +61,7 @@ def result_settings(restorer: Restorer, *, quality: int | None, strip: bool) -> 
         facts = _facts(restorer)
     else:
         steps = [_facts(runner) for runner in restorer.runners.values()]
-        facts = {"method": FIX, "below": autofix.QUALITY, "above": autofix.SIGMA, "steps": steps}
+        facts = {"method": FIX, **autofix.limits(), "steps": steps}
     return {**facts, "quality": quality, "strip": strip}
 
 

@@ -109,10 +109,10 @@ class InputSpec:
         return value is not None and value != () and (self.kind != "flag" or value != self.default)
 
     def check(self, value: Any) -> None:  # noqa: ANN401 - of any kind
-        """Refuse a number that is not finite or out of bounds.
+        """Check that a number is finite and within its bounds.
 
         Raises:
-            CardError: It is so.
+            CardError: The number is not finite or out of bounds.
 
         Example:
             >>> InputSpec(name="sigma", kind="number", help="", low=0, expects="a sigma of at least 0").check(-1)

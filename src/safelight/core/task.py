@@ -1,8 +1,8 @@
-"""The record that is one task. Every face of the toolkit is made of these records, and knows no task by name."""
+"""The record of a task. The command line, the Python functions and the server are all built from these records."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -11,6 +11,35 @@ from safelight.core.outputs import OutputSpec
 
 Task: TypeAlias = str
 """The name of a task: a verb of the command line, and the folder of its methods."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What is measured on a picture before ``fix`` decides what to do with it.
+
+    Attributes:
+        jpeg_quality: The quality that it was saved with as a JPEG file, 1 to 100; ``None`` for other formats.
+        sigma: The estimated standard deviation of its noise, in units of 0 to 255.
+    """
+
+    jpeg_quality: int | None
+    sigma: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repair:
+    """When ``fix`` applies a task to a picture.
+
+    Attributes:
+        order: Tasks with a smaller number are applied first.
+        reason: Returns why a picture with these findings needs the task, as a few words to follow the task's name; an
+            empty text if it does not need it.
+        limits: The thresholds that ``reason`` compares with, by the names under which a manifest records them.
+    """
+
+    order: int
+    reason: Callable[[Findings], str]
+    limits: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +61,7 @@ class TaskSpec:
         headline: Words that the name of a score in a weights file has, where that score stands for the method.
         benchmark: Makes the record that says how methods of the task are measured; a function, since that record needs
             torch. ``None``: the task has no benchmark.
+        repair: When ``fix`` applies the task; ``None``: never.
         example: A doctest of the Python function, without the prompt's indentation.
     """
 
@@ -46,6 +76,7 @@ class TaskSpec:
     level: str = "{}"
     headline: tuple[str, ...] = ()
     benchmark: Callable[[], Any] | None = None
+    repair: Repair | None = None
     example: str = ""
 
     @property

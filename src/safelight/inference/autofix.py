@@ -1,8 +1,8 @@
-"""What a picture needs, and doing it in the right order: first what JPEG left, then the noise, or both at once.
+"""Finds out which tasks a picture needs, and applies them in order. Each task declares when it is needed (``Repair``).
 
-What is needed is read off the picture as it came: the quality that a JPEG file was saved with stands in its
-quantisation tables, and the noise is estimated from the pixels. The steps run on floating-point pixels, one after the
-other, and only the last result is rounded to the picture's own depth.
+The decision rests on the picture as it was read: the quality of a JPEG file is derived from its quantisation tables,
+and the noise is estimated from the pixels. The steps run on floating-point pixels, one after the other; only the final
+result is rounded to the depth of the picture. Steps that share a method run once.
 """
 
 from __future__ import annotations
@@ -11,33 +11,26 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from safelight import catalog
+from safelight import catalog, tasks
 from safelight.core.options import CardError
-from safelight.core.task import Task
+from safelight.core.progress import ignore_progress, ignore_warning
+from safelight.core.task import Findings, Task, TaskSpec
 from safelight.engine.samples import to_tensor
 from safelight.inference.runner import InferenceRequest, Runner, prepare
 from safelight.media.image import ImageSpec, Picture, Rows, picture_of, spec_of, to_depth
 from safelight.ops import noise
 
-QUALITY: Final = 70
-"""A JPEG below this quality gets its artefacts removed (docs/fix.md)."""
-
-SIGMA: Final = 6.0
-"""A picture with more noise than this, of 255, gets it removed. Of clean photographs, fine texture such as fur is taken
-for up to 5 (docs/fix.md)."""
-
-_STEPS: Final[tuple[Task, ...]] = ("deblock", "denoise")
 _PIECE = 16 << 20  # bytes of rows that are handed over at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FixStep:
-    """One step, and why: a few words to follow its name."""
+    """One task to apply, and why: a few words to follow its name."""
 
     task: Task
     why: str
@@ -45,12 +38,12 @@ class FixStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """What a picture looks like.
+    """What was measured on a picture, and what follows from it.
 
     Attributes:
-        quality: That it was saved with as a JPEG file; ``None`` for other formats.
-        sigma: The estimated standard deviation of its noise, of 255.
-        needs: What is to be done, in this order.
+        quality: The quality that it was saved with as a JPEG file, 1 to 100; ``None`` for other formats.
+        sigma: The estimated standard deviation of its noise, in units of 0 to 255.
+        needs: The tasks to apply, in this order; empty if the picture needs nothing.
     """
 
     quality: int | None
@@ -58,18 +51,18 @@ class Diagnosis:
     needs: tuple[FixStep, ...]
 
     def describe(self) -> str:
-        """Say in a few words what was found.
+        """Describe in a few words what was measured.
 
         Example:
             >>> Diagnosis(quality=92, sigma=1.234, needs=()).describe()
             'JPEG quality 92, noise of about 1.2'
         """
-        found = f"noise of about {self.sigma:.1f}"
-        return found if self.quality is None else f"JPEG quality {self.quality}, {found}"
+        text = f"noise of about {self.sigma:.1f}"
+        return text if self.quality is None else f"JPEG quality {self.quality}, {text}"
 
 
 def diagnose(picture: Picture) -> Diagnosis:
-    """Find out what a picture needs; nothing is changed.
+    """Find out what a picture needs. The picture is not changed.
 
     Example:
         >>> gray = Picture(pixels=np.full((64, 64, 1), 128, np.uint8))
@@ -77,101 +70,119 @@ def diagnose(picture: Picture) -> Diagnosis:
         ()
     """
     sigma = 255 * noise.estimate(to_tensor(picture.pixels)).sigma
+    findings = Findings(jpeg_quality=picture.jpeg_quality, sigma=sigma)
     needs: list[FixStep] = []
-    if picture.jpeg_quality is not None and picture.jpeg_quality < QUALITY:
-        needs.append(FixStep(task="deblock", why=f"a JPEG of quality {picture.jpeg_quality}, below {QUALITY}"))
-    if sigma > SIGMA:
-        needs.append(FixStep(task="denoise", why=f"noise of about {sigma:.1f} of 255, above {SIGMA:g}"))
+    for task in repairs():
+        reason = "" if task.repair is None else task.repair.reason(findings)
+        if reason:
+            needs.append(FixStep(task=task.name, why=reason))
     return Diagnosis(quality=picture.jpeg_quality, sigma=sigma, needs=tuple(needs))
 
 
-def _nothing(fraction: float) -> None:
-    """Tell nobody."""
+def repairs() -> tuple[TaskSpec, ...]:
+    """List the tasks that ``fix`` may apply, in the order in which it applies them."""
+    found = [(task.repair.order, task) for task in tasks.TASKS if task.repair is not None]
+    return tuple(task for _, task in sorted(found, key=lambda pair: pair[0]))
 
 
-def _silence(text: str) -> None:
-    """Tell nobody."""
+def limits() -> dict[str, float]:
+    """Return the thresholds of all repairs, by the names under which a manifest records them.
+
+    Example:
+        >>> limits()
+        {'below': 70, 'above': 6.0}
+    """
+    return {name: limit for task in repairs() if task.repair is not None for name, limit in task.repair.limits.items()}
 
 
 class AutoFix:
-    """Does what each picture needs, by the default methods. It is used as a ``Runner`` is.
+    """Applies to each picture the tasks that it needs, by their default methods. It is used as a ``Runner`` is.
 
     Args:
-        settings: Where and in how much memory it runs; its ``task`` and what belongs to one task are not used.
+        request: The device, the precision and the memory limit; its task, inputs and options are not used.
+
+    Attributes:
+        request: As above.
+        runners: The default method of each task, ready to run, by the name of the task and in the order of application.
 
     Raises:
-        CardError: A step has no method, or its weights are not shipped.
+        CardError: A task has no default method, or the weights of the method are not shipped.
         DeviceError: This machine has no such device.
     """
 
-    def __init__(self, settings: InferenceRequest) -> None:
-        self.settings = settings
-        self.runners: Mapping[Task, Runner] = MappingProxyType({task: _runner(task, settings) for task in _STEPS})
+    def __init__(self, request: InferenceRequest) -> None:
+        self.request = request
+        self.runners: Mapping[Task, Runner] = MappingProxyType(
+            {task.name: _runner(task.name, request) for task in repairs()}
+        )
 
     def size(self, width: int, height: int) -> tuple[int, int]:
-        """Tell the (W, H) of the result, which is that of the picture."""
+        """Return the (W, H) of the result, which is that of the picture."""
         return width, height
 
     def foresee(self, rows: Rows) -> tuple[Diagnosis, tuple[str, ...]]:
-        """Look at a picture without doing anything; with one line for each step, what and why."""
-        found = diagnose(_gather(rows))
-        return found, tuple(self._lines(found))
+        """Diagnose a picture without changing it; also returns one line for each step, with its reason."""
+        diagnosis = diagnose(_gather(rows))
+        return diagnosis, tuple(self._lines(diagnosis))
 
-    def _lines(self, found: Diagnosis) -> Iterator[str]:
-        for need in found.needs:
+    def _lines(self, diagnosis: Diagnosis) -> Iterator[str]:
+        for need in diagnosis.needs:
             yield f"{need.task}: {need.why} ({self.runners[need.task].card.id})"
-        if not found.needs:
-            yield f"nothing to do: {found.describe()}"
+        if not diagnosis.needs:
+            yield f"nothing to do: {diagnosis.describe()}"
 
-    def __call__(self, picture: Picture, progress: Callable[[float], None] = _nothing) -> Picture:
-        """Do what one picture in memory needs; what and why are among the warnings of the result."""
+    def __call__(self, picture: Picture, progress: Callable[[float], None] = ignore_progress) -> Picture:
+        """Repair one picture in memory; the steps and their reasons are among the warnings of the result."""
         warnings: list[str] = []
-        found = diagnose(picture)
-        warnings += self._lines(found)
-        made = self._restored(picture, found, progress, warnings.append)
-        return replace(made, warnings=(*made.warnings, *warnings))
+        diagnosis = diagnose(picture)
+        warnings += self._lines(diagnosis)
+        result = self._restored(picture, diagnosis, progress, warnings.append)
+        return replace(result, warnings=(*result.warnings, *warnings))
 
     def stream(
-        self, source: Rows, progress: Callable[[float], None] = _nothing, warn: Callable[[str], None] = _silence
+        self,
+        source: Rows,
+        progress: Callable[[float], None] = ignore_progress,
+        warn: Callable[[str], None] = ignore_warning,
     ) -> tuple[ImageSpec, Iterator[NDArray[Any]]]:
-        """Do what a picture needs; as ``Runner.stream``, but that the whole picture is read first.
+        """Apply to a picture what it needs, as ``Runner.stream`` does; but the whole picture is read first.
 
-        The spec is the very one of the source where nothing is to be done.
+        If the picture needs nothing, the returned spec is the same object as that of the source.
         """
         picture = _gather(source)
-        found = diagnose(picture)
-        for line in self._lines(found):
+        diagnosis = diagnose(picture)
+        for line in self._lines(diagnosis):
             warn(line)
-        if not found.needs:
+        if not diagnosis.needs:
             return source.spec, _rows(picture)
-        return replace(source.spec, jpeg_quality=None), self._later(picture, found, progress, warn)
+        return replace(source.spec, jpeg_quality=None), self._later(picture, diagnosis, progress, warn)
 
     def _later(
-        self, picture: Picture, found: Diagnosis, progress: Callable[[float], None], warn: Callable[[str], None]
+        self, picture: Picture, diagnosis: Diagnosis, progress: Callable[[float], None], warn: Callable[[str], None]
     ) -> Iterator[NDArray[Any]]:
-        yield from _rows(self._restored(picture, found, progress, warn))
+        yield from _rows(self._restored(picture, diagnosis, progress, warn))
 
     def _restored(
-        self, picture: Picture, found: Diagnosis, progress: Callable[[float], None], warn: Callable[[str], None]
+        self, picture: Picture, diagnosis: Diagnosis, progress: Callable[[float], None], warn: Callable[[str], None]
     ) -> Picture:
-        if not found.needs:
+        if not diagnosis.needs:
             return picture
-        # The quality is told already, and no longer true after the first step.
-        made = to_depth(replace(picture, jpeg_quality=None, warnings=()), "float")
-        runners = [self.runners[need.task] for need in found.needs]
-        steps = list({runner.card.id: runner for runner in runners}.values())  # what does both, does both at once
+        # The quality was reported with the diagnosis, and no longer holds after the first step.
+        result = to_depth(replace(picture, jpeg_quality=None, warnings=()), "float")
+        runners = [self.runners[need.task] for need in diagnosis.needs]
+        steps = list({runner.card.id: runner for runner in runners}.values())  # a method of several tasks runs once
         for i, runner in enumerate(steps):
-            made = runner(made, partial(_part, progress, i, len(steps)))
-        for warning in made.warnings:
+            result = runner(result, partial(_part, progress, i, len(steps)))
+        for warning in result.warnings:
             warn(warning)
-        return to_depth(replace(made, warnings=picture.warnings), picture.depth)
+        return to_depth(replace(result, warnings=picture.warnings), picture.depth)
 
 
-def _runner(task: Task, settings: InferenceRequest) -> Runner:
+def _runner(task: Task, request: InferenceRequest) -> Runner:
     card = catalog.default(task)
     if card is None:
-        raise CardError(f"fix: expected a usual method of {task}, got none; see: safelight methods {task}")
-    return prepare(card, replace(settings, task=task))
+        raise CardError(f"fix: expected a default method of {task}, got none; see: safelight methods {task}")
+    return prepare(card, replace(request, task=task))
 
 
 def _part(progress: Callable[[float], None], step: int, steps: int, fraction: float) -> None:

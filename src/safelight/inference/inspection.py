@@ -1,6 +1,6 @@
-"""From a network's name, and perhaps a picture, to a sheet: what every face calls to look into networks.
+"""Visualises networks: loads the network, checks the request of the user, and runs an inspector.
 
-It loads what is to be looked at, refuses what a view does not take or lacks, and hands over the rest.
+The command line, the Python functions and the server all call ``load`` and ``draw``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from safelight import catalog, features, tasks
 from safelight.checkpoints import backbones
 from safelight.core.inspector import Inspector, InspectorInput, InspectorOutput, Take
 from safelight.core.options import CardError, make_options
-from safelight.core.solver_input import ProgressCallback, SolverProgress
+from safelight.core.solver_input import ProgressCallback
 from safelight.core.task import Task
 from safelight.engine import device as devices
 from safelight.engine.samples import to_tensor
@@ -35,7 +35,7 @@ LEAST, MOST = 16, 2048  # pixels: the sides that pictures may be asked for in
 class InspectionRequest:
     """What a user asks of an inspector; see ``InspectorInput``.
 
-    ``options`` are the inspector's own, loose; ``side`` is 16 if it is not told.
+    ``options`` are the inspector's own, by name and not yet checked; ``side`` is 16 if it is not given.
     """
 
     layers: tuple[str, ...] = ()
@@ -111,9 +111,9 @@ def load(
         scale = 1 if 1 in card.network.scales else None
     options = network
     if weights is None:
-        made = make_options(card, network or {})
+        result = make_options(card, network or {})
         resolve_options = card.network.resolve_options
-        options = made if resolve_options is None else resolve_options(made, task, gray, None)
+        options = result if resolve_options is None else resolve_options(result, task, gray, None)
     return of_model(model.load(card, scale=scale, options=options, weights=weights, device=device, task=task))
 
 
@@ -148,40 +148,44 @@ def draw(
     view: Inspector,
     subject: InspectedNetwork,
     picture: Picture | None,
-    look: InspectionRequest,
+    request: InspectionRequest,
     report: ProgressCallback,
 ) -> InspectorOutput:
-    """Look into a network.
+    """Run an inspector on a network.
 
     Args:
-        view: How.
+        view: The inspector.
         subject: The network.
-        picture: What it is shown; alpha is left out.
-        look: What the user asks for.
-        report: Told how far it is; it may ask to stop.
+        picture: The input of the network, for inspectors that take one; its alpha is ignored.
+        request: Layers, channels, sizes and options.
+        report: Called after each step; if it returns ``False``, the inspector stops.
+
+    Returns:
+        The sheet, (1, 3, H, W) in [0, 1], the numbers measured, and notes for the user.
 
     Raises:
         BackboneError: A layer or a channel that the network does not have, or a picture too small for it.
-        CardError: Something that the view does not take or lacks, an option or a place out of bounds, or numbers that
-            are none.
+        CardError: A part of the request that the inspector does not take or lacks, an option or a position out of
+            range, or a sheet with values that are not finite.
     """
-    options = make_options(view, look.options)
-    _check(view, subject, picture, look)
+    options = make_options(view, request.options)
+    _check(view, subject, picture, request)
     x, notes = None, tuple[str, ...]()
     if picture is not None:
-        x, notes = _fitted(to_tensor(picture.pixels).clamp(0, 1), look.size or view.longest)
+        x, notes = _fitted(to_tensor(picture.pixels).clamp(0, 1), request.size or view.longest)
     scene = InspectorInput(
-        subject=subject, picture=None if x is None else x.to(subject.device), layers=look.layers,
-        channels=look.channels, at=look.at, side=16 if look.side is None else look.side, size=look.size, seed=look.seed,
+        subject=subject, picture=None if x is None else x.to(subject.device), layers=request.layers,
+        channels=request.channels, at=request.at, side=16 if request.side is None else request.side,
+        size=request.size, seed=request.seed,
     )  # fmt: skip
     with _frozen(subject.network):
-        made = view.draw(scene, options, report)
-    if not bool(torch.isfinite(made.sheet).all()):
+        result = view.draw(scene, options, report)
+    if not bool(torch.isfinite(result.sheet).all()):
         raise CardError(f"{view.id}: expected numbers, got NaN or infinity in {subject.name}; are its weights sound?")
-    return InspectorOutput(sheet=made.sheet, facts=made.facts, notes=(*notes, *made.notes))
+    return InspectorOutput(sheet=result.sheet, facts=result.facts, notes=(*notes, *result.notes))
 
 
-def _check(view: Inspector, subject: InspectedNetwork, picture: Picture | None, look: InspectionRequest) -> None:
+def _check(view: Inspector, subject: InspectedNetwork, picture: Picture | None, request: InspectionRequest) -> None:
     if view.restorers_only and not subject.restores:
         raise CardError(
             f"{view.id}: expected a network that makes pictures, such as upscale/edsr, got {subject.name}, which tells "
@@ -190,22 +194,22 @@ def _check(view: Inspector, subject: InspectedNetwork, picture: Picture | None, 
     layers: Take = "layers" if "layers" in view.accepts else "layer"
     given: tuple[tuple[Take, bool], ...] = (
         ("picture", picture is not None),
-        (layers, bool(look.layers)),
-        ("channels", bool(look.channels)),
-        ("at", look.at is not None),
-        ("side", look.side is not None),
-        ("size", look.size is not None),
+        (layers, bool(request.layers)),
+        ("channels", bool(request.channels)),
+        ("at", request.at is not None),
+        ("side", request.side is not None),
+        ("size", request.size is not None),
     )
     for take, is_given in given:
         if is_given and take not in view.accepts:
             raise CardError(f"{view.id} takes no {_WORDS[take].split(',')[0].removeprefix('a ')}; leave it out")
         if not is_given and take in view.needs:
             raise CardError(f"{view.id}: expected {_WORDS[take]}, got none; {_hint(take, subject)}")
-    if layers == "layer" and len(look.layers) > 1:
-        raise CardError(f"{view.id}: expected one layer, got {len(look.layers)}; draw a sheet for each")
-    subject.check(look.layers)
-    if look.size is not None and not LEAST <= look.size <= MOST:
-        raise CardError(f"{view.id}: expected a size of {LEAST} to {MOST} pixels, got {look.size}")
+    if layers == "layer" and len(request.layers) > 1:
+        raise CardError(f"{view.id}: expected one layer, got {len(request.layers)}; draw a sheet for each")
+    subject.check(request.layers)
+    if request.size is not None and not LEAST <= request.size <= MOST:
+        raise CardError(f"{view.id}: expected a size of {LEAST} to {MOST} pixels, got {request.size}")
 
 
 def _hint(take: Take, subject: InspectedNetwork) -> str:
@@ -221,12 +225,12 @@ def _fitted(x: Tensor, longest: int | None) -> tuple[Tensor, tuple[str, ...]]:
         return x, ()
     part = longest / max(height, width)
     to = max(1, round(height * part)), max(1, round(width * part))
-    made = F.interpolate(x, to, mode="bilinear", antialias=True).clamp(0, 1)
-    return made, (f"the picture was shrunk from {width}x{height} to {to[1]}x{to[0]}; --size N changes that",)
+    result = F.interpolate(x, to, mode="bilinear", antialias=True).clamp(0, 1)
+    return result, (f"the picture was shrunk from {width}x{height} to {to[1]}x{to[0]}; --size N changes that",)
 
 
 class _frozen:  # noqa: N801 - used as a function
-    """Take the gradients of a network's weights off while it is looked into, and put them back as they were."""
+    """Disables the gradients of a network's weights while it is inspected, and restores them afterwards."""
 
     def __init__(self, network: nn.Module) -> None:
         self._wanted = [parameter for parameter in network.parameters() if parameter.requires_grad]
@@ -238,8 +242,3 @@ class _frozen:  # noqa: N801 - used as a function
     def __exit__(self, *error: object) -> None:
         for parameter in self._wanted:
             parameter.requires_grad_(True)
-
-
-def go_on(step: SolverProgress) -> bool:  # noqa: ARG001 - as every report
-    """Tell nobody, and never stop."""
-    return True

@@ -18,6 +18,7 @@ from safelight import ops
 from safelight.checkpoints import backbones, conversion, weights_file, weights_manifest
 from safelight.core.card import Card, ExecutionSpec, Precision
 from safelight.core.options import CardError, fits_weights, make_options
+from safelight.core.progress import ignore_progress
 from safelight.core.solver_input import SolverInput, Style
 from safelight.core.task import Task
 from safelight.engine import device as devices
@@ -32,12 +33,8 @@ PrecisionChoice = Literal["exact", "fast"]
 _CUBIC_REACH = 2  # input pixels on each side of an enlarging bicubic kernel
 
 
-def _ignore(fraction: float) -> None:
-    """Tell nobody."""
-
-
 def _device_of(network: nn.Module) -> torch.device:
-    """Tell where a network lies, by its first parameter, or buffer where it has been fitted and has no parameters."""
+    """Return the device of a network: that of its first parameter, or of its first buffer if it has no parameters."""
     return next(itertools.chain(network.parameters(), network.buffers())).device
 
 
@@ -164,7 +161,7 @@ class Model:
         return strips.bytes_per_column() * enlarged, around
 
     @torch.inference_mode()
-    def __call__(self, x: Tensor, tick: Callable[[float], None] = _ignore) -> Tensor:
+    def __call__(self, x: Tensor, tick: Callable[[float], None] = ignore_progress) -> Tensor:
         """Restore (B, C, H, W), C = 1 or 3, sRGB or gray in [0, 1], to (B, C, H * scale, W * scale).
 
         How colours get to a network of one channel, and a gray picture to one of RGB, says ``ops.color_adapter``.
@@ -190,7 +187,7 @@ class Model:
         return self.run(x, tick)
 
     @torch.inference_mode()
-    def run(self, x: Tensor, tick: Callable[[float], None] = _ignore) -> Tensor:
+    def run(self, x: Tensor, tick: Callable[[float], None] = ignore_progress) -> Tensor:
         """Run the network alone on (B, C, H, W), the input that it was trained on, in this model's precision.
 
         On a CPU it runs strip by strip, if its layers allow it: the same numbers up to rounding, several times faster.

@@ -135,7 +135,7 @@ def check_finite(x: Tensor, blame: str) -> None:
         blame: Who computed it and how, and what to do: the whole message.
 
     Raises:
-        NumericError: It is so.
+        NumericError: A value is NaN or infinite.
     """
     inner = x.movedim(1, -1)  # as strips lie in memory: aminmax copies what does not
     if not torch.isfinite(torch.stack(torch.aminmax(inner))).all():  # a NaN is both the least and the largest

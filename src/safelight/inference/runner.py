@@ -17,7 +17,8 @@ from safelight import tasks
 from safelight.core.card import Card
 from safelight.core.options import make_options
 from safelight.core.outputs import Image, Output
-from safelight.core.solver_input import ProgressCallback, SolverProgress
+from safelight.core.progress import ignore_progress, ignore_warning, never_stop
+from safelight.core.solver_input import ProgressCallback
 from safelight.core.task import TaskSpec
 from safelight.engine import device as devices
 from safelight.engine.row_buffer import PictureRows
@@ -30,18 +31,6 @@ from safelight.inference.request import InferenceRequest, check
 from safelight.media.image import ImageSpec, Picture, Rows, picture_of
 
 __all__ = ["NumericError", "Runner", "apply", "prepare", "size_of"]
-
-
-def ignore_progress(fraction: float) -> None:
-    """Ignores progress."""
-
-
-def ignore_warning(text: str) -> None:
-    """Ignores a warning."""
-
-
-def _go_on(step: SolverProgress) -> bool:  # noqa: ARG001 - nobody looks
-    return True
 
 
 def size_of(
@@ -91,7 +80,7 @@ class Runner:
     def __init__(self, card: Card, request: InferenceRequest, models: Mapping[int, Model] | None = None) -> None:
         self.card, self.request = card, request
         self.task = tasks.find(card.task if request.task is None else request.task)
-        self.observer: ProgressCallback = _go_on
+        self.observer: ProgressCallback = never_stop
         self.device = devices.choose(request.device)
         inputs = check(card, self.task, request)
         self.options = make_options(card, request.options)
