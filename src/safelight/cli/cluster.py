@@ -1,4 +1,4 @@
-"""``--cluster``: the same report, summary and exit code for a batch that other machines work on."""
+"""``--cluster``: runs a batch on other machines, with the same report, summary and exit code."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 class Counter:
-    """Moves a bar by the files that have an outcome."""
+    """Advances a progress bar by one for each file that is finished."""
 
     def __init__(self, bar: Bar, total: int) -> None:
         self._bar, self._total, self._ended = bar, total, 0
 
     def settle(self, outcome: Outcome) -> None:
-        """Count a file that has its outcome."""
+        """Count a finished file."""
         self._ended += 1
         self._bar.show(self._ended, PurePosixPath(outcome.input).name, total=self._total)
 
@@ -32,10 +32,17 @@ class Counter:
 def check_flags(
     inputs: Sequence[str], out: str | None, *, cluster: str | None, workers: int | None, watch: bool
 ) -> None:
-    """Refuse what only a cluster can do without one, and what it can't.
+    """Check that the flags of a cluster go together with each other and with the inputs and outputs.
+
+    Args:
+        inputs: The inputs as the user typed them.
+        out: The output as the user typed it; ``None``: beside the inputs.
+        cluster: The address of the cluster; ``None``: the work runs on this machine.
+        workers: The number of actors on the cluster; ``None``: as many as it has room for.
+        watch: Whether ``--watch`` is given.
 
     Raises:
-        UsageError: it is so.
+        UsageError: ``--watch`` is given with a cluster, or ``--workers`` or a URL without one.
     """
     from safelight.batch import remote
 
@@ -48,42 +55,56 @@ def check_flags(
         raise UsageError(f"expected --cluster ADDRESS with the URL {urls[0]}, got none; say --cluster local")
 
 
-def work_on_cluster(ask: FileRequest, runner: Restorer, settings: InferenceRequest, pool: WorkerPool) -> int:
-    """Do what is asked on a cluster, report it, and return the exit code.
+def work_on_cluster(file_request: FileRequest, runner: Restorer, request: InferenceRequest, pool: WorkerPool) -> int:
+    """Process the files on a cluster and report on each.
 
     Args:
-        ask: What the user asks for.
-        runner: The method as it is here, to tell sizes.
-        settings: For the workers: their device may be none of this machine's.
-        pool: Where, and with how many actors.
+        file_request: The files, and how to report on them.
+        runner: The method on this machine, used to compute the sizes of results.
+        request: The request for the workers, whose device this machine may not have.
+        pool: The address of the cluster and the number of actors.
+
+    Returns:
+        The exit code of the program.
 
     Raises:
-        BatchError: It can't be meant; nothing was done.
-        TargetError: The folder of the results can't be used; nothing was done.
-        ClusterError: The cluster can't be used, or is lost.
+        BatchError: Invalid arguments; no file was changed.
+        TargetError: The output folder cannot be used; no file was changed.
+        ClusterError: The cluster cannot be reached, or the connection to it was lost.
     """
     from safelight import batch
     from safelight.batch import cluster
 
-    on_exist = ask.on_exist or "error"
-    listed = [] if ask.listed is None else batch.read_list(ask.listed)
-    plan = cluster.plan(ask.inputs, out=ask.out, tag=ask.tag, format=ask.format, on_exist=on_exist, listed=listed)
-    if plan.ignored and not ask.quiet:
+    on_exist = file_request.on_exist or "error"
+    listed = [] if file_request.listed is None else batch.read_list(file_request.listed)
+    plan = cluster.plan(
+        file_request.inputs,
+        out=file_request.out,
+        tag=file_request.tag,
+        format=file_request.format,
+        on_exist=on_exist,
+        listed=listed,
+    )
+    if plan.ignored and not file_request.quiet:
         note(f"safelight: {plan.ignored} files in folders are not pictures by their names and were passed over")
     name = batch.restorer_name(runner)
-    reporter = Reporter(name, json=ask.json, quiet=ask.quiet, debug=ask.debug, to_stderr=False)
+    reporter = Reporter(
+        name, json=file_request.json, quiet=file_request.quiet, debug=file_request.debug, to_stderr=False
+    )
     reporter.expect([task.job for task in plan.tasks])
     with ExitStack() as stack:
         manifest: Manifest | None = None
         if plan.folder is not None:
-            facts = batch.result_settings(runner, quality=ask.files.quality, strip=ask.files.strip)
-            manifest = batch.Manifest(plan.folder, facts, read_existing=on_exist == "skip", write=not ask.dry_run)
+            facts = batch.result_settings(runner, quality=file_request.files.quality, strip=file_request.files.strip)
+            manifest = batch.Manifest(
+                plan.folder, facts, read_existing=on_exist == "skip", write=not file_request.dry_run
+            )
             stack.enter_context(manifest)
-        bar = stack.enter_context(Bar(len(plan.tasks), name, quiet=ask.quiet))
+        bar = stack.enter_context(Bar(len(plan.tasks), name, quiet=file_request.quiet))
         stop = stack.enter_context(Stop())
         outcomes = cluster.run(
-            plan, card=name, request=settings, files=ask.files, pool=pool, manifest=manifest,
-            preview=ask.dry_run, check=stop.check,
+            plan, card=name, request=request, files=file_request.files, pool=pool, manifest=manifest,
+            preview=file_request.dry_run, check=stop.check,
         )  # fmt: skip
         reporter.follow(outcomes, bar, stop, Counter(bar, len(plan.tasks)))
     return reporter.finish()

@@ -118,8 +118,8 @@ def compare(
         for i, name in enumerate(candidates):
             bar.show(i, name)
             if name in methods and small is not None:
-                settings = InferenceRequest(task=chosen, inputs={"scale": zoom, "sigma": sigma}, device=device)
-                picture, seconds, detail = _make(the_card(name, chosen), small, settings)
+                request = InferenceRequest(task=chosen, inputs={"scale": zoom, "sigma": sigma}, device=device)
+                picture, seconds, detail = _make(the_card(name, chosen), small, request)
             else:
                 picture, seconds, detail = image.read(Path(name)), None, ""
             scores: dict[str, float] = {}
@@ -130,20 +130,20 @@ def compare(
                     note(f"safelight: {name}: not measured: {error}")
             entries.append(_Entry(name=name, picture=picture, seconds=seconds, detail=detail, scores=scores))
     titles = {column.name: column.title for column in scorer.of_pairs}
-    made = [
+    candidates_shown = [
         report.candidate(
             e.name, e.picture, seconds=e.seconds, detail=e.detail, scores={titles[k]: v for k, v in e.scores.items()}
         )
         for e in entries
     ]
     if original is not None and reference is not None:
-        made.append(report.candidate(reference.name, original, detail="the original"))
+        candidates_shown.append(report.candidate(reference.name, original, detail="the original"))
     title = f"{len(candidates)} pictures"
     if input is not None:
         title = f"{input.name}, {chosen}" if zoom is None else f"{input.name} x{zoom:g}"
     measured = scorer.protocol.describe() if any(e.scores for e in entries) else ""
     notes = [] if input is None else ["Time: of one run on this machine, with the network loaded."]
-    page = report.render(f"{title}, compared", made, protocol=measured, notes=notes)
+    page = report.render(f"{title}, compared", candidates_shown, protocol=measured, notes=notes)
     image.write_bytes(page.encode(), out, overwrite=overwrite)
 
     if json:
@@ -203,15 +203,15 @@ def _serves(name: str, task: Task, cards: Sequence[Card]) -> bool:
     return any(name in (card.id, card.name, f"{task}/{card.name}") for card in cards)
 
 
-def _make(card: Card, small: Picture, settings: InferenceRequest) -> tuple[Picture, float, str]:
+def _make(card: Card, small: Picture, request: InferenceRequest) -> tuple[Picture, float, str]:
     """Run a method on the input; with the seconds that it took."""
     from dataclasses import replace
 
     from safelight import inference
 
     if "sigma" not in card.accepts:
-        settings = replace(settings, inputs={**settings.inputs, "sigma": None})
-    runner = inference.prepare(card, settings)
+        request = replace(request, inputs={**request.inputs, "sigma": None})
+    runner = inference.prepare(card, request)
     if not card.method.iterates:
         # The network is loaded and the processor woken by a corner of the picture, so that the time is the work's.
         alpha = None if small.alpha is None else small.alpha[:32, :32]

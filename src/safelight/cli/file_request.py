@@ -1,4 +1,4 @@
-"""From inputs and a method to files and an exit code: what all verbs that make picture files do."""
+"""Runs a method on the files that the user names, reports each result, and returns the exit code."""
 
 from __future__ import annotations
 
@@ -31,22 +31,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileRequest:
-    """What the user asks for, beside the method.
+    """Which files to read and write, and how to report on them.
 
     Attributes:
-        inputs: as they were typed.
-        listed: the file with more of them.
-        out: as it was typed.
-        tag: what marks a result beside its input.
-        format: of all results.
-        on_exist: what to do with an output that exists, if the user said so.
-        watch: stay, and do what comes into the folders.
-        dry_run: only tell.
-        json: tell it in JSON.
-        quiet: tell errors only.
-        debug: tell where errors came from.
-        preview: the file that shows a picture as it forms.
-        files: how files are read and written.
+        inputs: The inputs as the user typed them: files, folders, patterns, URLs, or ``-`` for standard input.
+        listed: A file with the names of more inputs; ``-`` for standard input.
+        out: The output as the user typed it: a file, a folder, a URL, or ``-`` for standard output; ``None``: each
+            result is written beside its input.
+        tag: The suffix that marks a result beside its input, such as ``denoised``.
+        format: The file format of all results; ``None``: that of the input.
+        on_exist: What to do if an output exists; ``None``: the user did not say.
+        watch: Keep running, and process files that arrive in the input folders.
+        dry_run: Print what would be done, and write nothing.
+        json: Print JSON.
+        quiet: Print errors only.
+        debug: Print the traceback of an error.
+        preview: A file that shows the current picture of an iterative method; ``None``: no preview.
+        files: How files are read and written.
     """
 
     inputs: tuple[str, ...]
@@ -65,15 +66,15 @@ class FileRequest:
 
     @property
     def folder(self) -> Path | None:
-        """What the user named as an output, if it may be a folder."""
+        """The output that the user named, if it may be a folder; ``None`` for standard output or no output."""
         return None if self.out in (None, "-") else Path(self.out or "")
 
 
 def check_inputs(inputs: Sequence[str], listed: str | None) -> None:
-    """Refuse a command without inputs, or with standard input twice.
+    """Check that inputs are given, and that standard input is named once at most.
 
     Raises:
-        UsageError: it is so.
+        UsageError: There is no input, or standard input is named twice.
     """
     if not inputs and listed is None:
         raise UsageError("expected INPUTS or --list, got neither; name files or folders")
@@ -81,39 +82,49 @@ def check_inputs(inputs: Sequence[str], listed: str | None) -> None:
         raise UsageError("expected - (standard input) once, got it twice; leave one out")
 
 
-def work(ask: FileRequest, runner: Restorer, decoder: Decoder) -> int:
-    """Do what is asked, file by file, report it, and return the exit code.
+def work(request: FileRequest, runner: Restorer, decoder: Decoder) -> int:
+    """Process the files one by one and report on each.
+
+    Args:
+        request: The files, and how to report on them.
+        runner: The method, ready to run.
+        decoder: Decodes the input files in other processes.
+
+    Returns:
+        The exit code of the program.
 
     Raises:
-        UsageError, BatchError: It can't be meant; nothing was done.
-        TargetError: The folder of the results can't be used; nothing was done.
+        UsageError, BatchError: Invalid arguments; no file was changed.
+        TargetError: The output folder cannot be used; no file was changed.
     """
     from safelight import batch
     from safelight.inference import Runner
     from safelight.media.image.picture import shown
 
     if isinstance(runner, Runner) and not batch.is_streamed(runner):
-        return _work_outputs(ask, runner)
-    found, watch = _find(ask)
-    on_exist = "skip" if ask.watch else ask.on_exist or "error"
-    jobs = batch.plan(found, out=ask.out, tag=ask.tag, format=ask.format, on_exist=on_exist)
+        return _work_outputs(request, runner)
+    inputs, watch = _find(request)
+    on_exist = "skip" if request.watch else request.on_exist or "error"
+    jobs = batch.plan(inputs, out=request.out, tag=request.tag, format=request.format, on_exist=on_exist)
     piped = any(job.output is None for job in jobs)
-    if piped and not ask.dry_run and sys.stdout.isatty():
+    if piped and not request.dry_run and sys.stdout.isatty():
         raise UsageError("expected a pipe or a file for the picture, got a terminal; use -o FILE, or > FILE")
-    if found.ignored and not ask.quiet:
-        note(f"safelight: {found.ignored} files in folders are not pictures by their names and were passed over")
+    if inputs.ignored and not request.quiet:
+        note(f"safelight: {inputs.ignored} files in folders are not pictures by their names and were passed over")
 
     name = batch.restorer_name(runner)
-    reporter = Reporter(name, json=ask.json, quiet=ask.quiet, debug=ask.debug, to_stderr=piped)
+    reporter = Reporter(name, json=request.json, quiet=request.quiet, debug=request.debug, to_stderr=piped)
     with ExitStack() as stack:
         manifest: Manifest | None = None
-        if ask.folder is not None and not found.single:
-            facts = batch.result_settings(runner, quality=ask.files.quality, strip=ask.files.strip)
-            manifest = batch.Manifest(ask.folder, facts, read_existing=on_exist == "skip", write=not ask.dry_run)
+        if request.folder is not None and not inputs.single:
+            facts = batch.result_settings(runner, quality=request.files.quality, strip=request.files.strip)
+            manifest = batch.Manifest(
+                request.folder, facts, read_existing=on_exist == "skip", write=not request.dry_run
+            )
             stack.enter_context(manifest)
             if manifest.unreadable_lines:
                 note(f"safelight: {shown(manifest.path)}: {manifest.unreadable_lines} damaged lines were passed over")
-        bar = stack.enter_context(Bar(1, name, quiet=ask.quiet))
+        bar = stack.enter_context(Bar(1, name, quiet=request.quiet))
         stop = stack.enter_context(Stop())
         is_iterative = batch.is_iterative(runner)
         gauge = Gauge(bar, stop, patient=is_iterative)
@@ -123,32 +134,32 @@ def work(ask: FileRequest, runner: Restorer, decoder: Decoder) -> int:
             reporter.expect(jobs)
             reporter.follow(outcomes, bar, stop, gauge)
 
-        if ask.dry_run:
-            preview = partial(batch.preview, runner=runner, files=ask.files)
+        if request.dry_run:
+            preview = partial(batch.preview, runner=runner, files=request.files)
             follow(jobs, (batch.attempt(job, preview, manifest=manifest, done="planned") for job in jobs))
             return reporter.finish()
         batch.remove_leftovers(jobs)
-        pipeline = batch.Pipeline(runner, ask.files, decoder, manifest=manifest, progress=gauge.move)
+        pipeline = batch.Pipeline(runner, request.files, decoder, manifest=manifest, progress=gauge.move)
 
         def run(jobs: Sequence[FileJob]) -> Generator[Outcome]:
-            # When the user stops an iteration, its picture is to be written and the next one not begun.
+            # When the user stops an iteration, its picture is written and the next job is not started.
             for some in ([job] for job in jobs) if is_iterative else [jobs]:
                 yield from pipeline.run(some)
 
         if is_iterative:
-            batch.set_observer(runner, Observer(gauge, bar, stop, ask.preview))
+            batch.set_observer(runner, Observer(gauge, bar, stop, request.preview))
         follow(jobs, run(jobs))
         if watch is not None and not reporter.interrupted:
-            if not ask.quiet:
+            if not request.quiet:
                 note("safelight: watching; Ctrl-C ends it")
             while not reporter.interrupted and not stop.rest(watch.pause):
-                if jobs := _come(ask, found, watch):
+                if jobs := _plan_arrivals(request, inputs, watch):
                     follow(jobs, run(jobs))
         return reporter.finish(pipeline.busy)
 
 
-def _work_outputs(ask: FileRequest, runner: Runner) -> int:
-    """Do a task that is not one picture from one picture, source by source.
+def _work_outputs(request: FileRequest, runner: Runner) -> int:
+    """Process the inputs of a task that does not map one picture to one picture, one by one, and report on each.
 
     Raises:
         UsageError, BatchError: Invalid arguments; no file was changed.
@@ -156,23 +167,25 @@ def _work_outputs(ask: FileRequest, runner: Runner) -> int:
     from safelight import batch
 
     task = runner.task
-    if ask.watch:
+    if request.watch:
         raise UsageError(f"{task.name} watches no folder; leave --watch out")
-    found = batch.no_input(task) if task.main is None else _find(ask)[0]
-    on_exist = ask.on_exist or "error"
-    jobs = batch.plan_outputs(task, found, out=ask.out, tag=ask.tag, format=ask.format, on_exist=on_exist)
-    piped = ask.out == "-"
+    inputs = batch.no_input(task) if task.main is None else _find(request)[0]
+    on_exist = request.on_exist or "error"
+    jobs = batch.plan_outputs(task, inputs, out=request.out, tag=request.tag, format=request.format, on_exist=on_exist)
+    piped = request.out == "-"
     if piped and sys.stdout.isatty():
         raise UsageError("expected a pipe or a file, got a terminal; use -o FILE, or > FILE")
     name = batch.restorer_name(runner)
-    reporter = Reporter(name, json=ask.json, quiet=ask.quiet, debug=ask.debug, to_stderr=piped)
+    reporter = Reporter(name, json=request.json, quiet=request.quiet, debug=request.debug, to_stderr=piped)
     with ExitStack() as stack:
         manifest: Manifest | None = None
-        if ask.folder is not None and task.output.kind != "value" and batch.is_folder(ask.folder):
-            facts = batch.result_settings(runner, quality=ask.files.quality, strip=ask.files.strip)
-            manifest = batch.Manifest(ask.folder, facts, read_existing=on_exist == "skip", write=not ask.dry_run)
+        if request.folder is not None and task.output.kind != "value" and batch.is_folder(request.folder):
+            facts = batch.result_settings(runner, quality=request.files.quality, strip=request.files.strip)
+            manifest = batch.Manifest(
+                request.folder, facts, read_existing=on_exist == "skip", write=not request.dry_run
+            )
             stack.enter_context(manifest)
-        bar = stack.enter_context(Bar(1, name, quiet=ask.quiet))
+        bar = stack.enter_context(Bar(1, name, quiet=request.quiet))
         stop = stack.enter_context(Stop())
         gauge = Gauge(bar, stop, patient=batch.is_iterative(runner))
         gauge.expect(jobs)
@@ -180,49 +193,49 @@ def _work_outputs(ask: FileRequest, runner: Runner) -> int:
 
         def outcomes() -> Generator[Outcome]:
             for job in jobs:
-                if ask.dry_run:
+                if request.dry_run:
                     yield batch.attempt(job, lambda job: batch.FileResult(), manifest=manifest, done="planned")  # noqa: ARG005
                 else:
-                    yield batch.attempt_output(job, runner, ask.files, manifest, partial(gauge.move, job))
+                    yield batch.attempt_output(job, runner, request.files, manifest, partial(gauge.move, job))
 
         reporter.follow(outcomes(), bar, stop, gauge)
         return reporter.finish()
 
 
-def _find(ask: FileRequest) -> tuple[DiscoveredInputs, FolderWatcher | None]:
-    """Find the inputs, and begin to watch the folders among them if that is asked for."""
+def _find(request: FileRequest) -> tuple[DiscoveredInputs, FolderWatcher | None]:
+    """Find the inputs, and start to watch the folders among them if the user asks for it."""
     from safelight import batch
 
-    folders = [Path(text) for text in ask.inputs if batch.is_folder(Path(text))]
-    if ask.watch:
-        _check_watch(ask, folders)
-    listed = [] if ask.listed is None else batch.read_list(ask.listed)
-    found = batch.expand(ask.inputs, listed=listed, exclude=ask.folder, allow_empty=ask.watch)
-    if not ask.watch:
-        return found, None
-    watch = batch.FolderWatcher(folders, exclude=ask.folder)
-    # What is being copied into a folder just now is left for a later look.
-    named = [source for source in found.sources if source.named]
-    return replace(found, sources=(*named, *watch.poll())), watch
+    folders = [Path(text) for text in request.inputs if batch.is_folder(Path(text))]
+    if request.watch:
+        _check_watch(request, folders)
+    listed = [] if request.listed is None else batch.read_list(request.listed)
+    inputs = batch.expand(request.inputs, listed=listed, exclude=request.folder, allow_empty=request.watch)
+    if not request.watch:
+        return inputs, None
+    watch = batch.FolderWatcher(folders, exclude=request.folder)
+    # A file that is still being copied into a folder is taken at a later poll.
+    named = [source for source in inputs.sources if source.named]
+    return replace(inputs, sources=(*named, *watch.poll())), watch
 
 
-def _check_watch(ask: FileRequest, folders: Sequence[Path]) -> None:
+def _check_watch(request: FileRequest, folders: Sequence[Path]) -> None:
     if not folders:
         raise UsageError("expected a folder to watch among the inputs, got none; name one, or leave --watch out")
-    if ask.folder is None:
+    if request.folder is None:
         raise UsageError("expected -o FOLDER with --watch, got none; name a folder for the results")
-    if ask.folder.resolve() in [folder.resolve() for folder in folders]:
+    if request.folder.resolve() in [folder.resolve() for folder in folders]:
         raise UsageError("expected another folder for the results than the one to watch; choose another with -o")
-    if ask.dry_run:
+    if request.dry_run:
         raise UsageError("expected --watch or --dry-run, got both; leave one out")
-    if ask.on_exist not in (None, "skip"):
-        raise UsageError(f"expected --on-exist skip with --watch, got {ask.on_exist}; leave it out")
+    if request.on_exist not in (None, "skip"):
+        raise UsageError(f"expected --on-exist skip with --watch, got {request.on_exist}; leave it out")
 
 
-def _come(ask: FileRequest, found: DiscoveredInputs, watch: FolderWatcher) -> list[FileJob]:
-    """Plan what has come into the folders since the last look."""
+def _plan_arrivals(request: FileRequest, inputs: DiscoveredInputs, watch: FolderWatcher) -> list[FileJob]:
+    """Plan the files that arrived in the watched folders since the last poll."""
     from safelight import batch
 
-    assert ask.out is not None
-    come = replace(found, sources=tuple(watch.poll()), ignored=0)
-    return batch.plan_separately(come, out=ask.out, tag=ask.tag, format=ask.format, on_exist="skip")
+    assert request.out is not None
+    arrivals = replace(inputs, sources=tuple(watch.poll()), ignored=0)
+    return batch.plan_separately(arrivals, out=request.out, tag=request.tag, format=request.format, on_exist="skip")

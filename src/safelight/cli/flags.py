@@ -1,4 +1,4 @@
-"""Flags that several verbs share, each declared once: a verb takes a record of them as one parameter (``spread``)."""
+"""Flags that several verbs share. A verb takes a record of flags as one parameter, which ``spread`` takes apart."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Format = Literal["jpeg", "png", "webp", "tiff", "avif", "gif"]
 Sigma = Annotated[
     float | None,
     typer.Option(
-        "--sigma", help="Standard deviation of the noise, in units of 0 to 255, where you know it.", show_default=False
+        "--sigma", help="Standard deviation of the noise, in units of 0 to 255, if you know it.", show_default=False
     ),
 ]
 
@@ -45,9 +45,9 @@ class PathFlags:
             "--out",
             "-o",
             metavar="OUT",
-            help="A file for one input; a folder for several, in which the tree of the inputs is kept; - for standard "
-            "output. A result keeps the format of its input, but a GIF becomes a PNG, since a GIF loses colours. "
-            "Without it: beside the input, under a name that says what was done, such as NAME-x4 or NAME-denoised.",
+            help="A file for one input; a folder for several, which keeps the folders of the inputs; - for standard "
+            "output. A result keeps the format of its input; only a GIF becomes a PNG, since a GIF loses colours. "
+            "If not given: beside the input, under a name such as NAME-x4 or NAME-denoised.",
             show_default=False,
         ),
     ] = None
@@ -59,18 +59,29 @@ class MethodFlags:
 
     method: Annotated[
         str | None,
-        typer.Option("--method", "-m", help="See: safelight methods.", autocompletion=complete_method),
+        typer.Option(
+            "--method",
+            "-m",
+            help="The name of the method; 'safelight methods' lists them.",
+            autocompletion=complete_method,
+        ),
     ] = None
-    weights: Annotated[Path | None, typer.Option("--weights", help="Weights: your own, or a published .pth.")] = None
+    weights: Annotated[
+        Path | None, typer.Option("--weights", help="A weights file: of your own training, or a published .pth.")
+    ] = None
     ensemble: Annotated[
-        bool, typer.Option("--ensemble", help="Average over the 8 turns and mirrorings: better, 8 times the work.")
+        bool,
+        typer.Option(
+            "--ensemble",
+            help="Average over the 8 rotations and reflections of the picture: better, but 8 times the work.",
+        ),
     ] = False
     preview: Annotated[
         Path | None,
         typer.Option(
             "--preview",
             metavar="FILE",
-            help="Write the picture as it forms into FILE every few seconds; of methods that iterate.",
+            help="Write the current picture into FILE every few seconds; for methods that iterate.",
         ),
     ] = None
 
@@ -81,20 +92,25 @@ class ExecutionFlags:
 
     device: DeviceFlag = "auto"
     precision: Annotated[
-        Precision, typer.Option("--precision", help="fast: with half the digits, where the device gains by it.")
+        Precision,
+        typer.Option("--precision", help="exact: float32. fast: a 16-bit format, if the device is faster with it."),
     ] = "exact"
-    memory: Annotated[str, typer.Option("--memory", help="Most memory for the work on a tile.")] = "1G"
-    format: Annotated[Format | None, typer.Option("--format", "-f", help="The format of all results.")] = None
+    memory: Annotated[
+        str, typer.Option("--memory", help="The most memory that a tile may take, such as 500M or 2G.")
+    ] = "1G"
+    format: Annotated[Format | None, typer.Option("--format", "-f", help="The file format of all results.")] = None
     quality: Annotated[
-        int | None, typer.Option("--quality", min=1, max=100, help="Of JPEG (95), WebP (90) and AVIF (85).")
+        int | None,
+        typer.Option(
+            "--quality", min=1, max=100, help="The quality of JPEG (95 if not given), WebP (90) and AVIF (85) files."
+        ),
     ] = None
     on_exist: Annotated[
         OnExist | None,
         typer.Option(
             "--on-exist",
-            help="What to do where an output exists: error if not given. skip goes on with a batch that was stopped, "
-            "and makes again what was made from another state of its input, or by other settings. rename: NAME-2, "
-            "NAME-3, ...",
+            help="What to do if an output exists; error if not given. skip: continue a batch that was stopped; a "
+            "result whose input or settings have changed since is made again. rename: write NAME-2, NAME-3, ...",
             show_default=False,
         ),
     ] = None
@@ -103,42 +119,48 @@ class ExecutionFlags:
         typer.Option(
             "--list",
             metavar="FILE",
-            help="More inputs: their names, one a line or each ended by a NUL, in a file, or - for standard input. The "
-            "tree of the names is kept below OUT.",
+            help="A file with the names of more inputs, one on each line or each ended by a NUL; - for standard input. "
+            "Their folders are kept below OUT.",
         ),
     ] = None
     watch: Annotated[
         bool,
-        typer.Option("--watch", help="Stay, and do pictures that come into the folders or change, until Ctrl-C."),
+        typer.Option(
+            "--watch", help="Keep running, and process pictures that are added to the folders or changed, until Ctrl-C."
+        ),
     ] = False
     max_pixels: Annotated[
         str | None,
-        typer.Option("--max-pixels", help="Refuse inputs with more, such as 250M, before decoding. [default: 160M]"),
+        typer.Option("--max-pixels", help="Refuse inputs with more pixels than this, such as 250M. [default: 160M]"),
     ] = None
-    lenient: Annotated[bool, typer.Option("--lenient", help="Take what is left of damaged files.")] = False
-    strip: Annotated[bool, typer.Option("--strip", help="Drop EXIF and XMP: place, time, camera.")] = False
+    lenient: Annotated[bool, typer.Option("--lenient", help="Use what can be decoded of a damaged file.")] = False
+    strip: Annotated[
+        bool, typer.Option("--strip", help="Remove the EXIF and XMP metadata, such as place, time and camera.")
+    ] = False
     cluster: Annotated[
         str | None,
         typer.Option(
             "--cluster",
             metavar="ADDRESS",
-            help="Work on a Ray cluster: auto or HOST:PORT, or local to start one on this machine. INPUTS and OUT may "
+            help="Run on a Ray cluster: auto, HOST:PORT, or local to start one on this machine. INPUTS and OUT may "
             "then be URLs, such as s3://bucket/photos.",
         ),
     ] = None
     workers: Annotated[
         int | None,
-        typer.Option("--workers", min=1, help="Actors on the cluster, if not as many as it has room for."),
+        typer.Option(
+            "--workers", min=1, help="The number of actors on the cluster; as many as it has room for if not given."
+        ),
     ] = None
     cpus_per_worker: Annotated[
-        int, typer.Option("--cpus-per-worker", min=1, help="Cores, and so threads, of each actor.")
+        int, typer.Option("--cpus-per-worker", min=1, help="The number of cores, and of threads, of each actor.")
     ] = 1
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")] = False
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and write nothing.")] = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputFlags:
-    """What is told."""
+    """What is printed, and how."""
 
     json: Json = False
     quiet: Quiet = False
@@ -146,7 +168,7 @@ class OutputFlags:
 
 
 def spread(verb: Callable[..., int]) -> Callable[..., int]:
-    """Give a verb, in place of each parameter that is a record of flags, the fields of the record as its flags."""
+    """Replace each parameter of a verb that is a record of flags by the fields of the record, one flag each."""
     records: dict[str, Any] = {}
     parameters: list[inspect.Parameter] = []
     for name, parameter in inspect.signature(verb, eval_str=True).parameters.items():
@@ -164,11 +186,11 @@ def spread(verb: Callable[..., int]) -> Callable[..., int]:
         ]
 
     @functools.wraps(verb)
-    def told(**values: Any) -> int:  # noqa: ANN401 - as the command line gives them
+    def with_flags(**values: Any) -> int:  # noqa: ANN401 - values as typer parsed them
         for name, record in records.items():
             values[name] = record(**{field.name: values.pop(field.name) for field in dataclasses.fields(record)})
         return verb(**values)
 
-    told.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportAttributeAccessIssue]
-    told.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return told
+    with_flags.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportAttributeAccessIssue]
+    with_flags.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return with_flags

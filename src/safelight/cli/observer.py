@@ -36,8 +36,8 @@ class Observer:
             write_preview(step, self._preview)
             self._next = time.monotonic() + _PAUSE
         if self._stop.asked:
-            said = f"safelight: stopped after {min(step.fraction, 1):.0%}; the best picture so far is kept"
-            self._bar.above(lambda: note(said))
+            message = f"safelight: stopped after {min(step.fraction, 1):.0%}; the best picture so far is kept"
+            self._bar.above(lambda: note(message))
             return False
         return True
 

@@ -1,4 +1,4 @@
-"""What a user tells of a picture by further files: a mask, more frames of the scene; and where a preview may go."""
+"""Reads and checks the picture files that flags name: masks, styles and frames; and checks the path of a preview."""
 
 from __future__ import annotations
 
@@ -15,10 +15,14 @@ if TYPE_CHECKING:
 
 
 def read_picture(path: Path, flag: str) -> Picture:
-    """Read a picture that a flag names: a mask, a style.
+    """Read a picture that a flag names, such as a mask or a style.
+
+    Args:
+        path: The file.
+        flag: The flag, for the error message.
 
     Raises:
-        UsageError: It can't be read.
+        UsageError: The file cannot be read as a picture.
     """
     from safelight.media import image
 
@@ -28,20 +32,20 @@ def read_picture(path: Path, flag: str) -> Picture:
         raise UsageError(f"{flag}: {error}") from None
 
 
-def check_mask(mask: Picture, ask: FileRequest) -> None:
-    """Refuse a mask of another size than a picture that is the only input; in a batch, each picture tells by itself.
+def check_mask(mask: Picture, request: FileRequest) -> None:
+    """Check that a mask has the size of the input, if there is a single one; in a batch, each file is checked later.
 
     Raises:
-        UsageError: It has another size.
+        UsageError: The mask has another size than the picture.
     """
     from safelight.media import image
 
-    if ask.listed is not None or len(ask.inputs) != 1 or not Path(ask.inputs[0]).is_file():
+    if request.listed is not None or len(request.inputs) != 1 or not Path(request.inputs[0]).is_file():
         return
     try:
-        header = image.probe(Path(ask.inputs[0]))
+        header = image.probe(Path(request.inputs[0]))
     except image.PictureError:
-        return  # it will be told as the outcome of the file
+        return  # it is reported as the result of the file
     if (header.width, header.height) != (mask.width, mask.height):
         raise UsageError(
             f"expected a mask of {header.width}x{header.height}, the size of the picture, got "
@@ -49,32 +53,36 @@ def check_mask(mask: Picture, ask: FileRequest) -> None:
         )
 
 
-def take_frames(ask: FileRequest, decoder: Decoder) -> tuple[FileRequest, tuple[Picture, ...]]:
-    """Take all inputs but the first for more frames of the scene in the first; read them, unless nothing is to be done.
+def take_frames(request: FileRequest, decoder: Decoder) -> tuple[FileRequest, tuple[Picture, ...]]:
+    """Take the first input as the picture to work on, and the others as more frames of the same scene.
+
+    Args:
+        request: The files.
+        decoder: Decodes them in other processes.
 
     Returns:
-        What is asked for with the first input alone, and the other pictures.
+        The request with the first input alone, and the other frames; none are read in a dry run.
 
     Raises:
-        UsageError: The pictures are not of one kind and size, or come from where they can't be read together.
-        BatchError: There is no picture.
-        DecodeError: One of them can't be read.
+        UsageError: The frames differ in size or in colour, or one comes from standard input, or ``--watch`` is given.
+        BatchError: There is no picture among the inputs.
+        DecodeError: A frame cannot be read.
     """
     from safelight import batch
     from safelight.media import image
 
-    if ask.watch:
+    if request.watch:
         raise UsageError("expected the frames of one scene, got --watch; leave it out")
-    listed = [] if ask.listed is None else batch.read_list(ask.listed)
-    found = batch.expand(ask.inputs, listed=listed, exclude=ask.folder)
-    if len(found.sources) == 1:
-        return ask, ()
-    paths = [source.path for source in found.sources if source.path is not None]
-    if len(paths) < len(found.sources):
+    listed = [] if request.listed is None else batch.read_list(request.listed)
+    inputs = batch.expand(request.inputs, listed=listed, exclude=request.folder)
+    if len(inputs.sources) == 1:
+        return request, ()
+    paths = [source.path for source in inputs.sources if source.path is not None]
+    if len(paths) < len(inputs.sources):
         raise UsageError("expected the frames in files, got - (standard input) among them; name a file")
     _check_alike(paths, [image.probe(path) for path in paths])
-    alone = replace(ask, inputs=(str(paths[0]),), listed=None)
-    return alone, () if ask.dry_run else tuple(_read(path, ask, decoder) for path in paths[1:])
+    alone = replace(request, inputs=(str(paths[0]),), listed=None)
+    return alone, () if request.dry_run else tuple(_read(path, request, decoder) for path in paths[1:])
 
 
 def _check_alike(paths: list[Path], headers: list[ImageHeader]) -> None:
@@ -93,18 +101,25 @@ def _check_alike(paths: list[Path], headers: list[ImageHeader]) -> None:
             )
 
 
-def _read(path: Path, ask: FileRequest, decoder: Decoder) -> Picture:
+def _read(path: Path, request: FileRequest, decoder: Decoder) -> Picture:
     from safelight.media import image
 
-    with decoder.open(path, max_pixels=ask.files.max_pixels, lenient=ask.files.lenient) as rows:
+    with decoder.open(path, max_pixels=request.files.max_pixels, lenient=request.files.lenient) as rows:
         return image.picture_of(rows.spec, rows.read(rows.spec.height))
 
 
-def check_preview(path: Path, card: Card, ask: FileRequest, *, on_cluster: bool) -> None:
-    """Refuse a preview that would never be written, or would replace a file that nobody said may be replaced.
+def check_preview(path: Path, card: Card, request: FileRequest, *, on_cluster: bool) -> None:
+    """Check that a preview can be written, and that it replaces no other file.
+
+    Args:
+        path: The file of the preview.
+        card: The method.
+        request: The files of the command.
+        on_cluster: Whether the work runs on a cluster.
 
     Raises:
-        UsageError: It is so.
+        UsageError: The method does not iterate or runs on a cluster, the path is not that of a picture in an existing
+            folder, or the file exists and may not be replaced.
     """
     from safelight.media import image
 
@@ -118,8 +133,8 @@ def check_preview(path: Path, card: Card, ask: FileRequest, *, on_cluster: bool)
         raise UsageError(f"--preview: {error}") from None
     if not path.parent.is_dir():
         raise UsageError(f"--preview: expected a folder that exists, got {path.parent}; make it first")
-    own = path.resolve() in [Path(text).resolve() for text in (*ask.inputs, ask.out or "")]
-    if own or (path.exists() and ask.on_exist != "overwrite"):
+    own = path.resolve() in [Path(text).resolve() for text in (*request.inputs, request.out or "")]
+    if own or (path.exists() and request.on_exist != "overwrite"):
         raise UsageError(
             f"--preview: expected a file of its own, got {path}, which is there; choose another, or let "
             "--on-exist overwrite replace an earlier preview"

@@ -210,12 +210,12 @@ def _pairs(reference: Path, result: Path) -> tuple[list[_Pair], list[tuple[Path,
         raise UsageError(f"expected two pictures or two folders, got {reference} and {result}; name two of a kind")
     if not reference.is_dir():
         return [_Pair(reference, result, result.name)], []
-    originals, made = _pictures_in(reference), _pictures_in(result)
-    pairs = [_Pair(path, made[name], str(name)) for name, path in originals.items() if name in made]
+    originals, results = _pictures_in(reference), _pictures_in(result)
+    pairs = [_Pair(path, results[name], str(name)) for name, path in originals.items() if name in results]
     lonely = [
         (path, f"{path}: expected a picture of the same name in {result}, got none; name both alike")
         for name, path in originals.items()
-        if name not in made
+        if name not in results
     ]
     if not pairs:
         raise UsageError(f"expected pictures of the same names in {reference} and {result}, got none; name them alike")
@@ -233,9 +233,9 @@ def _pictures_in(folder: Path) -> dict[Path, Path]:
 def _measure(scorer: Scorer, pair: _Pair, *, alone: bool) -> dict[str, float]:
     from safelight.media import image
 
-    original, made = image.read(pair.reference), image.read(pair.result)
+    original, measured = image.read(pair.reference), image.read(pair.result)
     try:
-        return scorer.pair(original, made)
+        return scorer.pair(original, measured)
     except ValueError as error:
         if alone:
             raise UsageError(str(error)) from None  # two pictures that cannot be meant to be compared so
@@ -246,13 +246,13 @@ def _measure(scorer: Scorer, pair: _Pair, *, alone: bool) -> dict[str, float]:
 
 
 def _sets(scorer: Scorer, reference: Path, result: Path, *, quiet: bool) -> tuple[dict[str, float], list[str]]:
-    originals, made = (list(_pictures_in(folder).values()) for folder in (reference, result))
-    for folder, paths in ((reference, originals), (result, made)):
+    originals, results = (list(_pictures_in(folder).values()) for folder in (reference, result))
+    for folder, paths in ((reference, originals), (result, results)):
         if len(paths) < 2:
             raise UsageError(f"{folder}: expected at least 2 pictures for {scorer.of_sets[0].title}, got {len(paths)}")
-    with Bar(len(originals) + len(made), "look", quiet=quiet) as bar:
+    with Bar(len(originals) + len(results), "look", quiet=quiet) as bar:
         # The scorer reads the results first.
-        return scorer.sets(_read(originals, bar, len(made)), _read(made, bar, 0))
+        return scorer.sets(_read(originals, bar, len(results)), _read(results, bar, 0))
 
 
 def _read(paths: Sequence[Path], bar: Bar, done: int) -> Iterator[Picture]:

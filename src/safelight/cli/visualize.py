@@ -143,7 +143,7 @@ def visualize(
     view = catalog.find_inspector(kind)
     options = method_options(ctx)
     make_options(view, options)  # refused before anything is loaded
-    look = inspection.InspectionRequest(
+    request = inspection.InspectionRequest(
         layers=tuple(name for part in layer or () for name in part.split(",") if name), channels=_channels(channel),
         at=_place(at), side=side, size=size, seed=seed, options=options,
     )  # fmt: skip
@@ -158,7 +158,7 @@ def visualize(
     start = time.perf_counter()
     with Bar(1, f"{kind} of {loaded.name}", quiet=quiet) as bar, Stop() as stop:
         watcher = _Watcher(bar, stop, preview)
-        drawing = inspection.draw(view, loaded, shown, look, watcher)
+        drawing = inspection.draw(view, loaded, shown, request, watcher)
     _write(drawing, target, replace=on_exist == "overwrite")
     seconds = time.perf_counter() - start
     height, width = drawing.sheet.shape[-2:]
