@@ -1,9 +1,9 @@
-"""A thin client of the server: the functions of the package, done by a machine that has the time.
+"""A client of the server: the functions of the package, computed by another machine.
 
     client = safelight.Client("http://127.0.0.1:7860")
     large = client.upscale("photo.jpg", scale=2)
 
-Whatever kind of picture comes in goes out, as in ``safelight.upscale`` and the others, and it is the same picture.
+The result is of the same kind as the input, and has the same pixels, as with ``safelight.upscale`` and the others.
 """
 
 from __future__ import annotations
@@ -34,7 +34,11 @@ _MOST = 1 << 30  # bytes of an answer
 
 
 class ServerError(RuntimeError):
-    """The server did not do it, or can't be reached. The message is one line; ``status`` is HTTP's, 0 without one."""
+    """The server refused a request, failed, or cannot be reached.
+
+    Attributes:
+        status: The HTTP status; 0 if there was no answer.
+    """
 
     def __init__(self, text: str, status: int = 0) -> None:
         super().__init__(text)
@@ -43,7 +47,7 @@ class ServerError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What came back."""
+    """The answer to a request."""
 
     status: int
     headers: Mapping[str, str]
@@ -55,16 +59,16 @@ class _Answer:
 
 
 class Client(RemoteTasks):
-    """A server's client.
+    """A client of one server.
 
     Args:
-        url: Where it is, such as ``http://127.0.0.1:7860``.
-        token: What it wants to be shown; sent to it alone.
-        patience: Seconds for which a server that is busy is asked again, as often as it says.
-        timeout: Seconds without a sign of life after which a request is given up.
+        url: The address of the server, such as ``http://127.0.0.1:7860``.
+        token: The token of the server; it is sent to this server only. ``None``: the server needs none.
+        patience: The seconds for which a request to a busy server is repeated, at the intervals that the server names.
+        timeout: The seconds without data after which a request fails.
 
     Raises:
-        ValueError: The address is none of http or https.
+        ValueError: The address does not start with http:// or https://.
 
     Example:
         >>> Client("ftp://example.org")
@@ -80,40 +84,49 @@ class Client(RemoteTasks):
         self._token, self._patience, self._timeout = token, patience, timeout
         self._opener = urllib.request.build_opener(_NoRedirect)
 
-    def do(self, task: TaskSpec, x: Any, said: Mapping[str, Any]) -> Any:  # noqa: ANN401 - as the kind that comes in
-        """Do a task. Each is a method too: ``client.upscale(x, scale=2)``.
+    def do(self, task: TaskSpec, x: Any, values: Mapping[str, Any]) -> Any:  # noqa: ANN401 - as the kind that comes in
+        """Run a task. Each task is also a method: ``client.upscale(x, scale=2)``.
 
         Args:
             task: One of ``safelight.tasks.TASKS``.
-            x: What is worked on; ``None`` where nothing goes in.
-            said: What the task's function takes, by name, but for weights and device.
+            x: The picture or file to work on; ``None`` for a task without one.
+            values: The keyword arguments of the task's function, except weights and device.
 
         Returns:
-            A picture of the kind of ``x``, a list of pictures, bytes or a value, as the task has it.
+            A picture of the kind of ``x``, a list of pictures, bytes or a value, depending on the task.
 
         Raises:
-            ServerError: The server did not do it; the message says why.
-            PictureError: ``x`` is no picture.
+            ServerError: The server refused the request or failed; the message says why.
+            PictureError: ``x`` cannot be read as a picture.
         """
-        return _output(task, self._ask(task.name, x, said, {}), x)
+        return _output(task, self._ask(task.name, x, values, {}), x)
 
     def fix(self, x: Holder) -> Any:  # noqa: ANN401
-        """Do what a picture needs; as ``safelight.fix``."""
+        """Repair a picture as it needs it, as ``safelight.fix`` does."""
         return _as_kind(self._ask("fix", x, {}, {}).content, x)
 
     def methods(self) -> list[dict[str, Any]]:
         """List the server's methods."""
         return self.send("GET", "/methods").json()
 
-    def submit(self, verb: str, x: Holder, **said: Any) -> RemoteJob:  # noqa: ANN401
-        """Begin work on a picture, to be followed and fetched later."""
-        answer = self._ask(verb, x, said, {"Prefer": "respond-async"})
+    def submit(self, verb: str, x: Holder, **values: Any) -> RemoteJob:  # noqa: ANN401
+        """Start a job on the server, and return at once.
+
+        Args:
+            verb: The name of a task, or ``"fix"``.
+            x: The picture to work on.
+            **values: The keyword arguments of the task's function, except weights and device.
+
+        Raises:
+            ServerError: The server refused the request or cannot be reached.
+        """
+        answer = self._ask(verb, x, values, {"Prefer": "respond-async"})
         return RemoteJob(self, answer.json()["id"], x)
 
     # --- requests ---
 
-    def _ask(self, verb: str, x: Holder, said: Mapping[str, Any], headers: Mapping[str, str]) -> _Answer:
-        """Send a picture and what is said of it, as a form."""
+    def _ask(self, verb: str, x: Holder, values: Mapping[str, Any], headers: Mapping[str, str]) -> _Answer:
+        """Send a picture and the values of the inputs as a form."""
         task = None if verb not in tasks.names() else tasks.find(verb)
         parts: list[tuple[str, bytes]] = []
         texts: dict[str, str] = {"keep_metadata": "true"}
@@ -123,7 +136,7 @@ class Client(RemoteTasks):
                 texts["format"] = "tiff" if image.probe(parts[0][1]).depth == "float" else "png"
         elif task.main is not None:
             parts.append(("picture", x if isinstance(x, bytes) else Path(cast("str | Path", x)).read_bytes()))
-        for name, value in said.items():
+        for name, value in values.items():
             spec = None if task is None else task.input(name)
             field = name if spec is None else spec.field_name
             if spec is not None and spec.is_picture:
@@ -159,7 +172,7 @@ class Client(RemoteTasks):
                 return answer
             wait = float({k.lower(): v for k, v in answer.headers.items()}.get("retry-after", "0"))
             if answer.status not in _AGAIN or time.monotonic() + wait > end:
-                raise ServerError(_said(answer), answer.status)
+                raise ServerError(_error_text(answer), answer.status)
             time.sleep(wait)
 
     def _once(self, request: urllib.request.Request) -> _Answer:
@@ -175,28 +188,31 @@ class Client(RemoteTasks):
 
 
 class RemoteJob:
-    """Work that a server does.
+    """A job on the server.
 
     Attributes:
-        id: Its number.
+        id: The identifier of the job.
     """
 
     def __init__(self, client: Client, number: str, like: Holder) -> None:
         self._client, self.id, self._like = client, number, like
 
     def facts(self) -> dict[str, Any]:
-        """Ask where it stands: ``state``, ``progress``, ``seconds_left`` and so on."""
+        """Return the state of the job: ``state``, ``progress``, ``seconds_left`` and so on."""
         return self._client.send("GET", f"/jobs/{self.id}").json()
 
     def stop(self) -> None:
-        """Stop it; of an iteration the best so far is kept."""
+        """Stop the job. An iterative method then returns its best picture so far."""
         self._client.send("DELETE", f"/jobs/{self.id}")
 
     def result(self, *, pause: float = 0.5) -> Any:  # noqa: ANN401 - as the kind that came in
-        """Wait for the picture, asking every ``pause`` seconds.
+        """Wait for the result, and return it.
+
+        Args:
+            pause: The seconds between two requests for the state of the job.
 
         Raises:
-            ServerError: There will be none.
+            ServerError: The job failed or was stopped without a result.
         """
         while self.facts()["state"] in ("queued", "running"):
             time.sleep(pause)
@@ -204,7 +220,7 @@ class RemoteJob:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A server that sends pictures elsewhere is not the one that was named."""
+    """Refuses redirects, so that pictures and the token reach no other server."""
 
     def redirect_request(
         self,
@@ -215,10 +231,10 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         headers: object,
         newurl: object,
     ) -> None:
-        """Follow nothing."""
+        """Follow no redirect."""
 
 
-def _said(answer: _Answer) -> str:
+def _error_text(answer: _Answer) -> str:
     try:
         return str(answer.json()["detail"])
     except (ValueError, KeyError, TypeError):
@@ -273,8 +289,8 @@ def _file(x: Any) -> bytes:  # noqa: ANN401
 def _as_kind(content: bytes, like: Holder) -> Any:  # noqa: ANN401
     if isinstance(like, bytes):
         return content
-    made = image.read(content)
+    picture = image.read(content)
     if isinstance(like, str | Path | image.Picture):
-        own = like.format if isinstance(like, image.Picture) else image.probe(like).format
-        return replace(made, format=own)
-    return image.to_kind(made, like)
+        original_format = like.format if isinstance(like, image.Picture) else image.probe(like).format
+        return replace(picture, format=original_format)
+    return image.to_kind(picture, like)

@@ -1,4 +1,4 @@
-"""``fix``: from picture to picture by whatever it needs."""
+"""``fix``: repairs a picture as it needs it."""
 
 from __future__ import annotations
 
@@ -28,21 +28,23 @@ def fix(x: _Kind, *, device: Device = "auto", precision: PrecisionChoice = "exac
 
 
 def fix(x: Any, *, device: Device = "auto", precision: PrecisionChoice = "exact") -> Any:
-    """Look at one picture and do what it needs: remove what a strong JPEG compression left, then noise.
+    """Repair one picture as it needs it: remove the artefacts of a strong JPEG compression, then noise.
 
-    What was done and why stands in the ``warnings`` of a Picture. One that needs nothing comes back as it is.
+    The ``warnings`` of a Picture list the steps and their reasons. A picture that needs nothing is returned unchanged.
 
     Args:
-        x: As for ``upscale``. Only a file, its bytes or a Picture read from it tell of a JPEG's quality.
-        device: ``"auto"``: the fastest there is.
-        precision: ``"exact"`` is float32; ``"fast"`` takes half of its digits where the device gains by it.
+        x: A picture of any kind that ``upscale`` takes. The quality of a JPEG is known only of a file, its bytes or a
+            Picture read from it.
+        device: ``"auto"`` is the fastest device that is available.
+        precision: ``"exact"`` is float32; ``"fast"`` is a 16-bit format, if the device is faster with it.
 
     Returns:
         The same kind as ``x``; a Picture for a path.
 
     Raises:
-        DeviceError: This machine has no such device.
-        PictureError: ``x`` is no picture.
+        CardError: The default method of a task is missing, or its weights are not shipped.
+        DeviceError: The requested device is not available.
+        PictureError: ``x`` cannot be read as a picture.
     """
     from safelight import inference
     from safelight.inference.autofix import AutoFix

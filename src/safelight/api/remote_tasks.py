@@ -1,4 +1,4 @@
-"""The tasks as methods of a client, made of their records; ``remote_tasks.pyi`` has them for type checkers."""
+"""The tasks as methods of a client, built from their records; ``remote_tasks.pyi`` declares them for type checkers."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class RemoteTasks:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return partial(self._call, tasks.find(name))
 
-    def _call(self, task: TaskSpec, *positional: Any, **said: Any) -> Any:  # noqa: ANN401 - as the task has it
-        places = [] if task.main is None else ["x"]
-        places += [spec.name for spec in task.conditions if spec.positional]
-        if len(positional) > len(places):
-            raise TypeError(f"{task.name}() takes {len(places)} positional arguments, got {len(positional)}")
-        values = dict(zip(places, positional, strict=False)) | said
+    def _call(self, task: TaskSpec, *positional: Any, **keywords: Any) -> Any:  # noqa: ANN401 - as the task has it
+        names = [] if task.main is None else ["x"]
+        names += [spec.name for spec in task.conditions if spec.positional]
+        if len(positional) > len(names):
+            raise TypeError(f"{task.name}() takes {len(names)} positional arguments, got {len(positional)}")
+        values = dict(zip(names, positional, strict=False)) | keywords
         return self.do(task, values.pop("x", None), values)
 
-    def do(self, task: TaskSpec, x: Any, said: Mapping[str, Any]) -> Any:  # noqa: ANN401
-        """Do a task. A client says how."""
+    def do(self, task: TaskSpec, x: Any, values: Mapping[str, Any]) -> Any:  # noqa: ANN401
+        """Run a task. Subclasses implement it."""
         raise NotImplementedError

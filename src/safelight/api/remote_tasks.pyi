@@ -8,7 +8,7 @@ from safelight.api.task_functions import Holder
 from safelight.core.task import TaskSpec
 
 class RemoteTasks:
-    def do(self, task: TaskSpec, x: Any, said: Mapping[str, Any]) -> Any: ...
+    def do(self, task: TaskSpec, x: Any, values: Mapping[str, Any]) -> Any: ...
     def upscale(
         self,
         x: Holder,

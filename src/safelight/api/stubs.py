@@ -1,4 +1,4 @@
-"""What type checkers see of the functions that are made of the tasks' records: the text of two stub files."""
+"""Writes the stub files that declare the functions built from the tasks' records to type checkers."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ from safelight.api.task_functions import Holder
 from safelight.core.task import TaskSpec
 
 class RemoteTasks:
-    def do(self, task: TaskSpec, x: Any, said: Mapping[str, Any]) -> Any: ...
+    def do(self, task: TaskSpec, x: Any, values: Mapping[str, Any]) -> Any: ...
 """
     return _HEAD + head + "".join(_method(task) for task in tasks.TASKS)
 

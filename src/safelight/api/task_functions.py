@@ -1,7 +1,7 @@
-"""One function for each task, made of its record: ``upscale``, ``denoise`` and the others.
+"""One function for each task, built from its record: ``upscale``, ``denoise`` and the others.
 
-What type checkers see of them stands in ``task_functions.pyi``, which ``python docs/generate.py`` makes of the same
-records. A task that is added later, by a test or a plugin, has its function here as well.
+The stub ``task_functions.pyi`` declares them to type checkers; ``python docs/generate.py`` writes it from the same
+records. A task that is registered later, by a test or a plugin, has its function here as well.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from safelight.core.outputs import Output
 
 EXECUTION: Mapping[str, tuple[Any, str]] = {
-    "method": (None, "Its name; see ``list_methods``. ``None``: the task's default."),
-    "weights": (None, "A file of your own training, or a published checkpoint (docs/weights.md)."),
-    "device": ("auto", '``"auto"``: the fastest there is.'),
+    "method": (None, "The name of the method; see ``list_methods``. ``None``: the default method of the task."),
+    "weights": (None, "A weights file of your own training, or a published checkpoint (docs/weights.md)."),
+    "device": ("auto", '``"auto"`` is the fastest device that is available.'),
     "precision": (
-        "exact", '``"exact"`` is float32; ``"fast"`` takes half of its digits where the device gains by it.',
+        "exact", '``"exact"`` is float32; ``"fast"`` is a 16-bit format, if the device is faster with it.',
     ),
-    "ensemble": (False, "Average over the 8 turns and mirrorings; better, and 8 times the work."),
+    "ensemble": (False, "Average over the 8 rotations and reflections of the picture: better, but 8 times the work."),
 }  # fmt: skip
 """The keywords that every task's function has beside its inputs: their defaults, and what they are."""
 
@@ -35,25 +35,25 @@ def card_of(method: str | None, task: TaskSpec) -> Card:
     """Find a method, or the default one of the task.
 
     Raises:
-        CardError: There is no such method, or the task has no default.
+        CardError: There is no such method, or the task has no default method.
     """
     from safelight import catalog
 
     if method is not None:
         return catalog.find(method, task.name)
-    found = catalog.default(task.name)
-    if found is None:
+    default = catalog.default(task.name)
+    if default is None:
         raise CardError(f"{task.name}: expected a method, got none, and no method is the default; name one")
-    return found
+    return default
 
 
 def call(task: TaskSpec, x: Any, values: Mapping[str, Any]) -> Any:  # noqa: ANN401 - whatever kind comes, goes
-    """Do a task once.
+    """Run a task once.
 
     Args:
         task: The task.
-        x: What is worked on, of any kind; ``None`` where nothing goes in.
-        values: The task's inputs, the keywords of ``EXECUTION``, and the method's own options, by name.
+        x: The picture or file to work on, of any kind; ``None`` for a task without one.
+        values: The inputs of the task, the keywords of ``EXECUTION``, and the options of the method, by name.
     """
     from pathlib import Path
 
@@ -61,13 +61,13 @@ def call(task: TaskSpec, x: Any, values: Mapping[str, Any]) -> Any:  # noqa: ANN
     from safelight.inference.request import read_inputs
 
     rest = dict(values)
-    how = {name: rest.pop(name, default) for name, (default, _) in EXECUTION.items()}
+    execution = {name: rest.pop(name, default) for name, (default, _) in EXECUTION.items()}
     given = {spec.name: rest.pop(spec.name) for spec in task.conditions if spec.name in rest}
-    card = card_of(how["method"], task)
+    card = card_of(execution["method"], task)
     request = inference.InferenceRequest(
-        task=task.name, inputs=read_inputs(task, given), options=rest, device=how["device"],
-        precision=how["precision"], ensemble=how["ensemble"],
-        weights=None if how["weights"] is None else Path(how["weights"]),
+        task=task.name, inputs=read_inputs(task, given), options=rest, device=execution["device"],
+        precision=execution["precision"], ensemble=execution["ensemble"],
+        weights=None if execution["weights"] is None else Path(execution["weights"]),
     )  # fmt: skip
     runner = inference.prepare(card, request)
     return _as_given(task, runner.run(_read(task, x)), x)
@@ -86,7 +86,7 @@ def _read(task: TaskSpec, x: Any) -> Any:  # noqa: ANN401
 
 
 def _as_given(task: TaskSpec, output: Output, x: Any) -> Any:  # noqa: ANN401
-    """Give an output as a picture of the kind that came in, as a list of pictures, as bytes, or as a value."""
+    """Convert an output to a picture of the kind of ``x``, a list of pictures, bytes or a value."""
     from safelight.core.outputs import Bitstream, Clip, Image, Images, Value
     from safelight.media import image
 
@@ -104,7 +104,7 @@ def _as_given(task: TaskSpec, output: Output, x: Any) -> Any:  # noqa: ANN401
 
 
 def function_of(task: TaskSpec) -> Callable[..., Any]:
-    """Make the function of a task, with its signature and its docstring."""
+    """Build the function of a task, with its signature and its docstring."""
     parameters = _parameters(task)
     signature = inspect.Signature(parameters)
 
@@ -123,14 +123,14 @@ def function_of(task: TaskSpec) -> Callable[..., Any]:
 
 
 def _parameters(task: TaskSpec) -> list[inspect.Parameter]:
-    places = inspect.Parameter
-    made = [] if task.main is None else [places("x", places.POSITIONAL_OR_KEYWORD)]
+    kinds = inspect.Parameter
+    parameters = [] if task.main is None else [kinds("x", kinds.POSITIONAL_OR_KEYWORD)]
     ordered = sorted(task.conditions, key=lambda spec: not spec.positional)
     for spec in ordered:
-        kind = places.POSITIONAL_OR_KEYWORD if spec.positional else places.KEYWORD_ONLY
-        made.append(places(spec.name, kind, default=_default(task, spec)))
-    made += [places(name, places.KEYWORD_ONLY, default=default) for name, (default, _) in EXECUTION.items()]
-    return [*made, places("options", places.VAR_KEYWORD)]
+        kind = kinds.POSITIONAL_OR_KEYWORD if spec.positional else kinds.KEYWORD_ONLY
+        parameters.append(kinds(spec.name, kind, default=_default(task, spec)))
+    parameters += [kinds(name, kinds.KEYWORD_ONLY, default=default) for name, (default, _) in EXECUTION.items()]
+    return [*parameters, kinds("options", kinds.VAR_KEYWORD)]
 
 
 def _default(task: TaskSpec, spec: InputSpec) -> Any:  # noqa: ANN401
@@ -138,7 +138,7 @@ def _default(task: TaskSpec, spec: InputSpec) -> Any:  # noqa: ANN401
 
 
 def must_be_given(task: TaskSpec, spec: InputSpec) -> bool:
-    """Say whether the function of a task can't be called without an input: a picture that every method needs."""
+    """Return whether an input of a task's function has no default: a picture that every method needs."""
     return bool(spec.required) and spec.kind == "picture" and spec in task.inputs
 
 
@@ -154,14 +154,14 @@ def _docstring(task: TaskSpec) -> str:
     lines += [f"    {spec.name}: {spec.help}" for spec in sorted(task.conditions, key=lambda spec: not spec.positional)]
     lines += [f"    {name}: {text}" for name, (_, text) in EXECUTION.items()]
     lines += [
-        "    **options: The method's own; ``safelight info METHOD`` lists them. An unknown name raises.", "",
+        "    **options: The options of the method; ``safelight info METHOD`` lists them.", "",
         "Returns:", f"    {RETURNS[task.output.kind]}", "",
         "Raises:",
-        "    CardError: A method, an option or an input that does not exist, or a value out of range.",
-        "    BackboneError: A backbone that does not exist or has no weights here.",
-        "    CheckpointError: A weights file that is broken or of another method.",
-        "    DeviceError: This machine has no such device.",
-        "    PictureError: What should be a picture is none.",
+        "    CardError: A method, an option or an input does not exist, or a value is out of range.",
+        "    BackboneError: A backbone does not exist, or its weights are not installed.",
+        "    CheckpointError: A weights file is broken or belongs to another method.",
+        "    DeviceError: The requested device is not available.",
+        "    PictureError: A picture cannot be read.",
     ]  # fmt: skip
     if task.example:
         lines += ["", "Example:", *(f"    {line}" for line in task.example.strip().splitlines())]
