@@ -1,7 +1,7 @@
-"""The executor of each kind of method: from what a task is told to its output.
+"""The executors: one for each kind of method, from the inputs of a task to its output.
 
-``executor_for`` is the one place that knows the kinds of method apart. An executor of pictures either lays out stages
-that tiles are pulled through, or solves for the whole picture at once.
+``executor_for`` is the only place that distinguishes the kinds of method. An executor of pictures either lays out
+stages that are computed tile by tile, or works on the whole picture at once.
 """
 
 from __future__ import annotations
@@ -44,21 +44,21 @@ Tile: TypeAlias = tuple[int, int]
 _MOST_ROWS = 4096  # of a tile of the result: more saves nothing
 
 
-# --- what all executors are given and give ----------------------------------------------------------------------------
+# --- the interface of all executors -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One method made ready for one request: what every executor is built from.
+    """A method and a checked request: what every executor is built from.
 
     Attributes:
         card: The method.
-        task: What is asked of it.
-        inputs: Of the task, by name, with defaults; checked, and made ready for ``device``.
-        options: The method's own record of options.
-        request: The rest of what the user asks for.
-        device: Where it computes.
-        models: Networks that are there already, by scale, instead of shipped ones: one in training, say.
+        task: The task that it does.
+        inputs: The values of the task's inputs, by name, with defaults; checked, and prepared for ``device``.
+        options: The options of the method, an instance of its ``Options`` class.
+        request: The request of the user.
+        device: The device that it computes on.
+        models: Loaded networks, by scale, to use in place of the shipped ones; for example one in training.
     """
 
     card: Card
@@ -70,32 +70,32 @@ class Job:
     models: Mapping[int, Model] | None = None
 
     def converted(self, y: Tensor | None) -> dict[str, Any]:
-        """Turn the inputs that the method accepts into what it gets, by the fields of ``SolverInput``.
+        """Convert the inputs that the method accepts, by the names of the fields of ``SolverInput``.
 
         Args:
-            y: What is worked on, (1, C, H, W), if the task has a picture.
+            y: The picture, (1, C, H, W) in [0, 1]; ``None``: the task has none.
 
         Raises:
             CardError: A picture among the inputs has another size than y.
         """
-        found: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         for spec in self.task.conditions:
             if not spec.optional or spec.name in self.card.accepts:
                 value = self.inputs[spec.name] if spec.convert is None else spec.convert(self.inputs, y)
-                found[spec.target or spec.name] = value
-        return found
+                values[spec.target or spec.name] = value
+        return values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One piece of work for an executor.
+    """One run of an executor.
 
     Attributes:
-        source: The picture that is worked on, or the bytes; ``None`` where nothing goes in.
-        spec: What the resulting picture will be; ``None`` where the task makes no single picture of one.
-        progress: Told the fraction that is done, in (0, 1].
-        warn: Told what the user should know of the result.
-        observer: Told where an iteration stands, with the picture so far; it may ask it to stop.
+        source: The picture or the bytes to work on; ``None`` for a task without one.
+        spec: Size, depth and metadata of the result; ``None`` if the task does not map one picture to one picture.
+        progress: Called with the fraction that is done, in (0, 1].
+        warn: Called with each warning about the result.
+        observer: Called after each step of an iteration; if it returns ``False``, the iteration stops.
     """
 
     source: Rows | bytes | None
@@ -106,18 +106,18 @@ class Call:
 
 
 class Executor(Protocol):
-    """What turns inputs into an output, for one kind of method.
+    """Turns inputs into an output, for one kind of method.
 
     Attributes:
-        precision: That it computes in.
-        scales: The zooms of its networks or solvers; empty: any.
+        precision: The number format that it computes in.
+        scales: The scales of its networks or solvers; empty: any.
     """
 
     precision: Precision
     scales: tuple[int, ...]
 
     def execute(self, call: Call) -> Output | Iterator[NDArray[Any]]:
-        """Do the work. A picture that is made of a picture is given as rows, which are computed as they are taken."""
+        """Run once. The result of a task from picture to picture is an iterator of rows, computed as they are taken."""
         ...
 
 
@@ -125,9 +125,9 @@ def executor_for(job: Job) -> Executor:
     """Choose the executor of a method's kind.
 
     Raises:
-        CardError: The request has something that this kind does not take, or no weights are shipped.
-        CheckpointError: A weights file that is broken or of another method.
-        BackboneError: A backbone has no weights here.
+        CardError: The request has an input or a setting that this kind does not take, or no weights are shipped.
+        CheckpointError: A weights file is broken or belongs to another method.
+        BackboneError: The weights of a backbone are not installed.
     """
     card, request = job.card, job.request
     if request.weights is not None and not card.method.learned:
@@ -188,7 +188,7 @@ class InterpolationExecutor:
         return rendering.tiles(lambda read: (stages, tile, 0.0), hold=False)  # noqa: ARG005 - nothing is read ahead
 
     def stages(self, size: tuple[int, int], target: tuple[int, int], channels: int) -> tuple[list[Stage], Tile]:
-        """Lay out the way from (H, W) to the target's (H, W), and choose the (H, W) of a tile of the result."""
+        """Build the stages from a picture of (H, W) to the target (H, W), and choose the (H, W) of a tile."""
         method, options, request = self.method, self.job.options, self.job.request
         stages: list[Stage] = [ResampleStage(size, target, method.kernel)]
         radius = 0
@@ -258,13 +258,13 @@ class NetworkExecutor:
         if self.job.models:
             return self.job.models[scale]
         request = self.job.request
-        own = request.weights is not None  # whose header says what the user doesn't
-        options = self.job.options if own else self._options(gray=gray)
+        from_file = request.weights is not None  # the header of the file then decides the options that are not given
+        options = self.job.options if from_file else self._options(gray=gray)
         key = scale, options
         if key not in self._loaded:
             self._loaded[key] = load(
-                self.card, scale=scale, options=dict(request.options) if own else options, weights=request.weights,
-                device=request.device, precision=request.precision, task=self.job.task.name,
+                self.card, scale=scale, options=dict(request.options) if from_file else options,
+                weights=request.weights, device=request.device, precision=request.precision, task=self.job.task.name,
             )  # fmt: skip
         return self._loaded[key]
 
@@ -273,7 +273,7 @@ class NetworkExecutor:
         assert not self.execution.global_statistics, "such a network has to read the whole picture first, by measure"
         request, inputs = self.job.request, self.job.inputs
         stages: list[Stage] = []
-        given, memory = size, request.memory
+        input_size, memory = size, request.memory
         share = max(memory // 8, memory * 2 // 5 - 2 * cache_bytes())  # the rest is for strips and bands
         tile = (math.inf, math.inf)  # what each network can afford, the least of them, in pixels of the result
         scales = scale_chain(self.scales, max(target[0] / size[0], target[1] / size[1])) if self.scaled else (1,)
@@ -291,7 +291,7 @@ class NetworkExecutor:
             tile = (tile[0] * target[0] / size[0], tile[1] * target[1] / size[1])
             stages.append(ResampleStage(size, target, CUBIC))
         if inputs.get("consistent"):
-            consistent = ConsistencyStage(given, stages)
+            consistent = ConsistencyStage(input_size, stages)
             # What is computed around a tile comes on top of it, but a tile below a quarter would be mostly that.
             down, across = consistent.margin
             tile = (max(tile[0] / 4, tile[0] - 2 * down), max(tile[1] / 4, tile[1] - 2 * across))
@@ -301,18 +301,19 @@ class NetworkExecutor:
     def measure(
         self, size: tuple[int, int], read: Callable[[Region], Tensor], progress: Tick
     ) -> tuple[list[Stage], Tile, float]:
-        """Take the statistics of a picture that a network with such needs, so that it can then work in tiles.
+        """Measure the statistics of the whole picture that the normalisation needs, for a run in tiles.
 
         Args:
             size: (H, W) of the picture.
-            read: Gives a region of it, (1, 3, h, w); also later.
-            progress: Told the fraction of the whole work, tiles included, that is done.
+            read: Returns a region of the picture, (1, 3, h, w); it is also called by the stages later.
+            progress: Called with the fraction of all work, tiles included, that is done, in (0, 1].
 
         Returns:
-            The stages and the size of a tile, as from ``stages``, and which part of the whole work this was.
+            The stages and the (H, W) of a tile, as ``stages`` returns them, and the fraction of all work that was done
+            here, in [0, 1].
 
         Raises:
-            CardError: The pictures of styles don't go with the network.
+            CardError: The style pictures do not suit the network.
         """
         model, execution = self._model(1, gray=False), self.execution
         network = model.network
@@ -386,7 +387,7 @@ class SolverExecutor:
         self._network: torch.nn.Module | None = None
 
     def execute(self, call: Call) -> Iterator[NDArray[Any]]:
-        """Solve for the picture."""
+        """Solve for the whole picture, and return its rows."""
         rendering = _rendering(self.job, call, self.precision)
         target = (rendering.spec.height, rendering.spec.width)
 
@@ -403,16 +404,24 @@ class SolverExecutor:
         return rendering.whole(solve)
 
     def zoom(self, size: tuple[int, int], target: tuple[int, int]) -> int:
-        """The whole zoom that reaches the target, or the method's nearest."""
+        """Return the smallest scale of the method that reaches the target, or its largest if none does."""
         least = max(1, math.ceil(max(target[0] / size[0], target[1] / size[1]) - 1e-9))
         return min((scale for scale in self.scales if scale >= least), default=max(self.scales, default=least))
 
     def solve(self, y: Tensor, target: tuple[int, int], observer: ProgressCallback) -> SolverResult:
-        """Work on a picture, (1, C, h, w).
+        """Run the method on a picture.
+
+        Args:
+            y: The picture, (1, C, h, w) in [0, 1].
+            target: (H, W) of the result.
+            observer: Called after each step of an iteration; if it returns ``False``, the iteration stops.
+
+        Returns:
+            The result, (1, C, H, W), and notes for the user.
 
         Raises:
-            CardError: The mask or a frame has another size.
-            OutOfMemoryError: It would take more memory than there is.
+            CardError: The mask or a frame has another size than the picture.
+            OutOfMemoryError: The method needs more memory than is free.
         """
         job = self.job
         own_size = "size" in job.card.accepts
@@ -421,24 +430,24 @@ class SolverExecutor:
         self._check_memory(y, target, zoom)
         y = y.to(job.device)
         known = {each.name for each in dataclasses.fields(SolverInput)}
-        found: dict[str, Any] = job.converted(y) | {"size": target if own_size else None}
-        own: dict[str, Any] = {name: found[name] for name in found.keys() & known - {"scale"}}
-        extra = {name: found[name] for name in found.keys() - known}
-        given = SolverInput(task=job.task.name, y=y, scale=zoom, extra=extra, **own)
+        values: dict[str, Any] = job.converted(y) | {"size": target if own_size else None}
+        fields: dict[str, Any] = {name: values[name] for name in values.keys() & known - {"scale"}}
+        extra = {name: values[name] for name in values.keys() - known}
+        solver_input = SolverInput(task=job.task.name, y=y, scale=zoom, extra=extra, **fields)
         match self.method:
             case ClosedForm(solve=solve):
-                made = solve(given, job.options)
+                result = solve(solver_input, job.options)
             case Optimised(run=run):
-                made = run(given, job.options, observer)
+                result = run(solver_input, job.options, observer)
             case Trained(apply=apply):
                 assert apply is not None
-                made = apply(self._loaded(zoom), given, job.options)
-        x = made.x
+                result = apply(self._loaded(zoom), solver_input, job.options)
+        x = result.x
         if (x.shape[-2], x.shape[-1]) != target:
             x = ops.resize(x, target)
         if (strength := job.inputs.get("strength", 1.0)) != 1:
             x = y + strength * (x - y)
-        return SolverResult(x=x, notes=made.notes)
+        return SolverResult(x=x, notes=result.notes)
 
     def _loaded(self, scale: int) -> torch.nn.Module:
         if self._network is None:
@@ -466,18 +475,18 @@ def _network(job: Job, scale: int) -> torch.nn.Module:
     if job.models:
         return job.models[scale].network
     request = job.request
-    own = request.weights is not None
+    from_file = request.weights is not None
     return load(
-        job.card, scale=scale, options=dict(request.options) if own else job.options, weights=request.weights,
+        job.card, scale=scale, options=dict(request.options) if from_file else job.options, weights=request.weights,
         device=request.device, precision=request.precision, task=job.task.name,
     ).network  # fmt: skip
 
 
-# --- what is made of nothing, and what is made bytes ------------------------------------------------------------------
+# --- generators and codecs --------------------------------------------------------------------------------------------
 
 
 class GeneratorExecutor:
-    """A generator: pictures from a seed and what else the task is told."""
+    """A generator: pictures from a seed and the inputs of the task."""
 
     precision: Precision = "float32"
     scales: tuple[int, ...] = ()
@@ -489,9 +498,9 @@ class GeneratorExecutor:
     def execute(self, call: Call) -> Output:
         """Draw the pictures, of 8 bits."""
         job = self.job
-        found = job.converted(None)
-        given = GeneratorInput(
-            task=job.task.name, seed=found.pop("seed", 0), device=job.device, extra=found,
+        values = job.converted(None)
+        generator_input = GeneratorInput(
+            task=job.task.name, seed=values.pop("seed", 0), device=job.device, extra=values,
         )  # fmt: skip
 
         def observe(step: SolverProgress) -> bool:
@@ -499,7 +508,7 @@ class GeneratorExecutor:
             return call.observer(step)
 
         with torch.inference_mode():
-            x = self.method.sample(self._loaded, given, job.options, observe)
+            x = self.method.sample(self._loaded, generator_input, job.options, observe)
         check_finite(x, _blame(job.card, self.precision))
         call.progress(1.0)
         pictures = tuple(Picture(pixels=to_samples(each[None], np.dtype(np.uint8))) for each in x)

@@ -326,16 +326,16 @@ def load(
     scale = max(spec.scales) if scale is None else scale
     if scale not in spec.scales:
         raise CardError(f"{card.id} has no scale {scale}; it has: {', '.join(map(str, spec.scales))}")
-    made = options if isinstance(options, card.options) else make_options(card, options or {})
-    path = find_weights(card, made, scale) if path is None else path
-    network = spec.build(made, scale)
+    options_record = options if isinstance(options, card.options) else make_options(card, options or {})
+    path = find_weights(card, options_record, scale) if path is None else path
+    network = spec.build(options_record, scale)
     weights_file.check_compatible(network, weights_file.read_shapes(path)[0], path)  # before the tensors take memory
     tensors, header = weights_file.load(path)
     weights_file.load_into(network, tensors, path)
     trained_with = str(header.recipe.get("backbone_sha256", "")) if spec.backbone is not None else ""
     target = devices.choose(device)
     settled = choose_precision(card.execution, precision, target)
-    return Model(card, made, scale, devices.place(network, target).eval(), settled, task, trained_with)
+    return Model(card, options_record, scale, devices.place(network, target).eval(), settled, task, trained_with)
 
 
 def choose_precision(execution: ExecutionSpec, precision: PrecisionChoice, device: torch.device) -> Precision:

@@ -1,4 +1,4 @@
-"""From rows of a file to rows of a result: tile by tile, or the whole picture at once."""
+"""Computes the rows of a result from the rows of a picture: tile by tile, or the whole picture at once."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ _PIECE = 16 << 20  # bytes of rows that are handed over at once
 
 
 class NumericError(ArithmeticError):
-    """A method computed something that is not a number. Never written to a file as a black picture."""
+    """A method computed values that are NaN or infinite. Such a result is never written to a file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendering:
-    """One picture on its way through a method.
+    """One picture and what is needed to compute its result.
 
     Attributes:
-        source: The picture that comes in; its rows are read as they are needed.
-        spec: What the result is: size, channels, depth, alpha, metadata.
-        device: Where the method computes.
-        memory: Bytes that a tile's computation may hold.
-        blame: Completes "... computed values that are not numbers".
-        progress: Told the fraction that is done, in (0, 1].
-        warn: Told what the user should know of the result.
+        source: The picture; its rows are read as they are needed.
+        spec: Size, channels, depth, alpha and metadata of the result.
+        device: The device that the method computes on.
+        memory: The most bytes that the computation of a tile may hold.
+        blame: The message of the error if the result is not finite.
+        progress: Called with the fraction that is done, in (0, 1].
+        warn: Called with each warning about the result.
     """
 
     source: Rows
@@ -128,11 +128,11 @@ class Rendering:
 
 
 def check_finite(x: Tensor, blame: str) -> None:
-    """Refuse a result that is not a number somewhere.
+    """Check that all values of a result are finite.
 
     Args:
-        x: (B, C, H, W).
-        blame: Who computed it and how, and what to do: the whole message.
+        x: The result, (B, C, H, W).
+        blame: The message of the error: which method computed it, in which precision, and what to do.
 
     Raises:
         NumericError: A value is NaN or infinite.

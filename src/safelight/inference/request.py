@@ -1,4 +1,4 @@
-"""What a user asks for beside the method and the picture, and what is refused before any work."""
+"""The request of a user, and the checks that are made before any work."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from safelight.inference.model import PrecisionChoice
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InferenceRequest:
-    """What a user asks for, beside the method and what is worked on.
+    """The inputs and settings of a run, beside the method and the picture.
 
     Attributes:
         task: One of the method's tasks; ``None``: that of its folder.
-        inputs: What the task's ``InputSpec``s are told, by name; what is left out has its default. Pictures are
-            ``Picture``s; a file of weights or of a kernel is a path.
-        options: The method's own, loose: they are checked and made a record once, when the method is made ready.
-        weights: A file that replaces the shipped weights.
-        device: ``"auto"``: the fastest there is.
-        precision: ``"exact"`` is float32; ``"fast"`` takes half of its digits where the device gains by it.
-        ensemble: Average over the eight symmetries of the square: eight times the work.
-        memory: Bytes that a tile's computation may hold, beside the picture itself.
+        inputs: The values of the task's ``InputSpec``s, by name; an input that is left out has its default. Pictures
+            are ``Picture``s; a file of weights or of a kernel is a path.
+        options: The options of the method, by name; they are checked when the method is prepared.
+        weights: A weights file that replaces the shipped weights.
+        device: ``"auto"`` is the fastest device that is available.
+        precision: ``"exact"`` is float32; ``"fast"`` is a 16-bit format, if the device is faster with it.
+        ensemble: Average over the 8 rotations and reflections of the picture, which is 8 times the work.
+        memory: The most bytes that the computation of a tile may hold, beside the picture itself.
     """
 
     task: Task | None = None
@@ -44,15 +44,15 @@ class InferenceRequest:
 
 
 def read_inputs(task: TaskSpec, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Read what people give for a task's inputs: pictures of any kind become ``Picture``s.
+    """Convert the values that a caller gives for a task's inputs: pictures of any kind become ``Picture``s.
 
     Args:
         task: The task.
-        values: By the names of the inputs; ``None`` says that nothing is told.
+        values: The values, by the names of the inputs; ``None``: not given.
 
     Raises:
         CardError: The task has no input of this name.
-        PictureError: One is no picture.
+        PictureError: A value cannot be read as a picture.
     """
     known = {spec.name: spec for spec in task.conditions}
     read: dict[str, Any] = {}
@@ -81,14 +81,19 @@ def _read(spec: InputSpec, value: Any) -> Any:  # noqa: ANN401 - of any kind
 
 
 def check(card: Card, task: TaskSpec, request: InferenceRequest) -> dict[str, Any]:
-    """Refuse what the method or its task does not have, before any work.
+    """Check a request against the method and its task, before any work.
+
+    Args:
+        card: The method.
+        task: The task.
+        request: The inputs and settings.
 
     Returns:
-        The inputs of the task, by name, with the defaults of those that were not told.
+        The values of the task's inputs, by name, with the defaults of those that are not given.
 
     Raises:
-        CardError: It says what the method has.
-        MissingPackageError: The method's package is not installed.
+        CardError: The method does not do the task, or an input is missing, unknown, out of range or not accepted.
+        MissingPackageError: An optional package that the method needs is not installed.
     """
     if task.name not in card.tasks:
         raise CardError(f"{card.id} does not {task.name}; it serves: {', '.join(card.tasks)}")

@@ -1,7 +1,7 @@
-"""The one path from what a user asks for to the result: check, choose device and precision, run, put together.
+"""Runs a method on pictures: checks the request, chooses device and precision, and runs the executor.
 
-The command line, the Python functions, the server and the benchmark all come through here, so the same input gives
-the same output on each. Methods know nothing of files, depths, devices or tiles; this file knows no method by name.
+The command line, the Python functions, the server and the benchmark all use ``Runner``, so the same input gives the
+same output on each. Methods do not handle files, depths, devices or tiles; this module knows no method by name.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ __all__ = ["NumericError", "Runner", "apply", "prepare", "size_of"]
 def size_of(
     card: Card, task: TaskSpec, request: InferenceRequest, width: int, height: int, scales: tuple[int, ...] = ()
 ) -> tuple[int, int]:
-    """Tell the (W, H) of a result before its method is made ready.
+    """Return the (W, H) of a result without preparing its method.
 
     Args:
         card: The method.
-        task: What is asked of it.
-        request: The scale or the size.
-        width: Of the picture, in pixels.
-        height: Likewise.
-        scales: Those that the method has weights for, where they are the user's own.
+        task: The task.
+        request: The request, of which the scale or the size is used.
+        width: The width of the picture, in pixels.
+        height: The height of the picture, in pixels.
+        scales: The scales of the user's own weights; empty: the shipped weights are used.
 
     Raises:
-        SizeError: The size asked for does not suit the picture.
+        SizeError: The requested size does not suit the picture.
     """
     scale, size = request.inputs.get("scale"), request.inputs.get("size")
     if task.output.size != "scaled":
@@ -59,22 +59,26 @@ def size_of(
 
 
 class Runner:
-    """A method made ready for any number of pictures. A network is loaded once, when it is first needed.
+    """A method prepared for any number of pictures. A network is loaded once, when it is first needed.
 
     Args:
         card: The method.
-        request: What the user asks for.
-        models: Networks that are there already, by scale, instead of shipped ones: one in training, say.
+        request: The inputs and settings.
+        models: Loaded networks, by scale, to use in place of the shipped ones; for example one in training.
 
     Attributes:
-        observer: Told where an iterative method stands, with the picture so far; it may ask it to stop.
-        options: The method's own record of options.
+        card: As above.
+        request: As above.
+        task: The task that is done.
+        device: The device that the method computes on.
+        options: The options of the method, an instance of its ``Options`` class.
+        observer: Called after each step of an iterative method; if it returns ``False``, the method stops.
 
     Raises:
         CardError: An unknown option, an input that the method does not take, weights that are not shipped, or a
             scale out of range.
-        CheckpointError: A weights file that is broken or of another method.
-        DeviceError: This machine has no such device.
+        CheckpointError: A weights file is broken or belongs to another method.
+        DeviceError: The requested device is not available.
     """
 
     def __init__(self, card: Card, request: InferenceRequest, models: Mapping[int, Model] | None = None) -> None:
@@ -98,31 +102,31 @@ class Runner:
             self.size(64, 64)  # refuses a scale out of range now, not at the first picture
 
     def describe(self) -> str:
-        """Say in one line what runs, where and how."""
+        """Describe the method, the device and the precision in one line."""
         plus = "+" if self.request.ensemble else ""
         return f"{self.card.id}{plus}, {self.device.type}, {self._executor.precision}"
 
     def size(self, width: int, height: int) -> tuple[int, int]:
-        """Tell the (W, H) of the result for a picture of ``width`` x ``height``."""
+        """Return the (W, H) of the result for a picture of ``width`` x ``height`` pixels."""
         return size_of(self.card, self.task, self.request, width, height, self._executor.scales)
 
     def stages(self, width: int, height: int, channels: int) -> tuple[list[Stage], tuple[int, int]]:
-        """Lay out the way from a picture to its result, and choose the (H, W) of a tile, where the method has tiles."""
+        """Build the stages to the result, and choose the (H, W) of a tile; for methods that run in tiles."""
         w, h = self.size(width, height)
         assert isinstance(self._executor, InterpolationExecutor | NetworkExecutor)
         return self._executor.stages((height, width), (h, w), channels)
 
     def run(self, source: Picture | bytes | None = None, progress: Tick = ignore_progress) -> Output:
-        """Do the task once.
+        """Run the task once.
 
         Args:
-            source: What is worked on: a picture, or the bytes of a file; ``None`` where nothing goes in.
-            progress: Told the fraction that is done, in (0, 1].
+            source: The picture or the bytes to work on; ``None`` for a task without one.
+            progress: Called with the fraction that is done, in (0, 1].
 
         Raises:
-            SizeError: The size asked for does not suit the picture.
-            NumericError: The result is not a number somewhere.
-            OutOfMemoryError: Even the smallest tile does not fit.
+            SizeError: The requested size does not suit the picture.
+            NumericError: The result has values that are NaN or infinite.
+            OutOfMemoryError: Even the smallest tile does not fit into memory.
         """
         if isinstance(source, Picture):
             output = self.execute(PictureRows(source), progress)
@@ -136,7 +140,7 @@ class Runner:
         progress: Tick = ignore_progress,
         warn: Callable[[str], None] = ignore_warning,
     ) -> Output:
-        """Do the task once, on a picture that comes in rows, on bytes, or on nothing; the output is whole."""
+        """Run the task once, on the rows of a picture, on bytes, or on nothing, and return the complete output."""
         if source is not None and not isinstance(source, bytes) and self.task.output.kind == "image":
             warnings: list[str] = []
             spec, bands = self.stream(source, progress, warnings.append)
@@ -148,11 +152,11 @@ class Runner:
         return output
 
     def __call__(self, picture: Picture, progress: Tick = ignore_progress) -> Picture:
-        """Make one picture of one. Depth, alpha, profile and metadata are kept.
+        """Run the method on one picture. Depth, alpha, colour profile and metadata are kept.
 
         Args:
-            picture: Of any size, depth and number of channels.
-            progress: Told the fraction that is done, in (0, 1].
+            picture: A picture of any size, depth and number of channels.
+            progress: Called with the fraction that is done, in (0, 1].
 
         Raises:
             SizeError, NumericError, OutOfMemoryError: As ``run``.
@@ -164,19 +168,19 @@ class Runner:
     def stream(
         self, source: Rows, progress: Tick = ignore_progress, warn: Callable[[str], None] = ignore_warning
     ) -> tuple[ImageSpec, Iterator[NDArray[Any]]]:
-        """Make a picture of one that comes in rows and goes in rows, so that neither lies in memory whole.
+        """Run the method on the rows of a picture, and return rows, so that neither picture is in memory as a whole.
 
         Args:
             source: The picture. Its rows are read as they are needed.
-            progress: Told the fraction that is done, in (0, 1].
-            warn: Told what the user should know and what shows only on the way; the spec has the rest.
+            progress: Called with the fraction that is done, in (0, 1].
+            warn: Called with each warning that arises while rows are computed; earlier ones are in the spec.
 
         Returns:
-            What the result is, and its rows (h, width, bands) in bands from top to bottom, computed as they are asked
+            The spec of the result, and its rows, (h, width, bands) each, from top to bottom, computed as they are asked
             for. The iterator raises NumericError, OutOfMemoryError and whatever reading the source raises.
 
         Raises:
-            SizeError: The size asked for does not suit the picture.
+            SizeError: The requested size does not suit the picture.
         """
         before, output = source.spec, self.task.output
         w, h = self.size(before.width, before.height)
@@ -191,7 +195,7 @@ class Runner:
         spec = replace(before, width=w, height=h, jpeg_quality=None, warnings=())
         if output.channels == "rgb" and before.channels == 1:
             spec = replace(spec, channels=3, icc=None)  # a profile of gray fits no colours
-        tell: Callable[[str], None] = notes.append  # what shows before the first row belongs to the spec
+        tell: Callable[[str], None] = notes.append  # warnings before the first row go into the spec
         call = Call(
             source=source, spec=spec, progress=progress, warn=lambda text: tell(text), observer=self.observer
         )  # fmt: skip
@@ -211,7 +215,7 @@ def _gathered(spec: ImageSpec, bands: Iterator[NDArray[Any]]) -> Picture:
 
 
 def prepare(card: Card, request: InferenceRequest) -> Runner:
-    """Make a method ready, checking all that can be checked without a picture; raises what ``Runner`` raises."""
+    """Prepare a method, and check what can be checked without a picture. Raises what ``Runner`` raises."""
     return Runner(card, request)
 
 
