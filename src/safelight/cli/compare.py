@@ -57,31 +57,36 @@ class _Entry:
 def compare(
     candidates: Annotated[
         list[str],
-        typer.Argument(metavar="A B ...", help="Two or more pictures; with --input, methods too.", show_default=False),
+        typer.Argument(metavar="A B ...", help="Two or more pictures; with --input, also methods.", show_default=False),
     ],
     input: Annotated[  # noqa: A002 - the flag's name
-        Path | None, typer.Option("--input", "-i", help="A picture, which each method is run on.")
+        Path | None, typer.Option("--input", "-i", help="A picture that each method is run on.")
     ] = None,
     reference: Annotated[
-        Path | None, typer.Option("--reference", "-r", help="The original, to measure against.")
+        Path | None, typer.Option("--reference", "-r", help="The original that results are compared with.")
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="The report: one HTML file.")] = Path("report.html"),
-    scale: Annotated[float | None, typer.Option("--scale", "-s", help="To enlarge by; 4 if not given.")] = None,
+    scale: Annotated[
+        float | None, typer.Option("--scale", "-s", help="The scale to enlarge by; 4 if not given.")
+    ] = None,
     task: Annotated[
         str | None,
         typer.Option(
             "--task",
-            help="What the methods are to do, if not the first that all of them do.",
+            help="The task of the methods; the first that all of them serve if not given.",
             autocompletion=complete_task,
         ),
     ] = None,
     sigma: Sigma = None,
     metric: Annotated[
-        str, typer.Option("--metric", help="With commas, out of psnr, ssim, ms_ssim, ifc, nqm, wpsnr, lpips.")
+        str, typer.Option("--metric", help="Metrics, separated by commas: psnr, ssim, ms_ssim, ifc, nqm, wpsnr, lpips.")
     ] = "psnr,ssim",
     channel: ChannelFlag = "y",
     shave: Annotated[
-        int | None, typer.Option("--shave", min=0, help="Pixels cut from each side; with --input the scale, else 0.")
+        int | None,
+        typer.Option(
+            "--shave", min=0, help="Pixels to cut from each side; if not given, the scale with --input, else 0."
+        ),
     ] = None,
     rounding: RoundingFlag = "8-bit",
     backbone: BackboneFlag = "lens",
@@ -91,7 +96,7 @@ def compare(
     quiet: Quiet = False,
     debug: Debug = False,  # noqa: ARG001 - read where errors are told
 ) -> int:
-    """Set pictures or methods side by side: one HTML file with a slider, times and scores, and the same as a table.
+    """Compare pictures or methods side by side, in one HTML file with a slider, times and scores.
 
     JSON: an object a candidate (name, width, height, seconds, a number for each metric), then one summary.
     """

@@ -34,22 +34,24 @@ def complete_backbone(incomplete: str) -> list[str]:
 def fetch(
     name: Annotated[
         str | None,
-        typer.Argument(help="Such as vgg19; all are listed without it.", autocompletion=complete_backbone),
+        typer.Argument(
+            help="The name of a backbone, such as vgg19; all are listed if not given.", autocompletion=complete_backbone
+        ),
     ] = None,
     source: Annotated[
         Path | None,
-        typer.Option(
-            "--from", metavar="FILE", help="A file that you have, instead of the network.", show_default=False
-        ),
+        typer.Option("--from", metavar="FILE", help="Use this file, and download nothing.", show_default=False),
     ] = None,
-    listed: Annotated[bool, typer.Option("--list", help="Say what there is and where, and fetch nothing.")] = False,
+    listed: Annotated[
+        bool, typer.Option("--list", help="List the backbones and their files, and download nothing.")
+    ] = False,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,  # noqa: ARG001 - read where errors are told
 ) -> int:
-    """Fetch the weights of a backbone, a network that pictures are compared by, and keep them for all further use.
+    """Download the weights of a backbone, a network that pictures are compared by, and keep them.
 
-    Nothing else in Safelight uses the network. JSON: an object for each backbone that is listed or was fetched.
+    No other verb downloads anything. JSON: an object for each backbone that is listed or was fetched.
     """
     from safelight import features
 

@@ -1,4 +1,4 @@
-"""The verbs that tell what there is: ``methods``, ``info`` and ``doctor``."""
+"""The verbs that show what is installed: ``methods``, ``info`` and ``doctor``."""
 
 from __future__ import annotations
 
@@ -46,12 +46,13 @@ def add(app: typer.Typer) -> None:
 
 def methods(
     task: Annotated[
-        str | None, typer.Argument(help="One task only.", autocompletion=complete_task, show_default=False)
+        str | None,
+        typer.Argument(help="List the methods of this task only.", autocompletion=complete_task, show_default=False),
     ] = None,
     json: Json = False,
     debug: Debug = False,  # noqa: ARG001 - read where errors are told
 ) -> int:
-    """List the methods: what they are, what they cost, how good they are.
+    """List the methods, with their cost and their measured quality.
 
     Multiply-adds are per pixel of the result. dB is the measured PSNR, of upscale on Set5 at scale 4, of denoise on
     BSD68 at sigma 25, of deblock on classic5 at quality 10.
@@ -90,11 +91,13 @@ def methods(
 
 
 def info(
-    method: Annotated[str, typer.Argument(help="Such as upscale/vdsr.", autocompletion=complete_method)],
+    method: Annotated[
+        str, typer.Argument(help="The name of a method, such as upscale/vdsr.", autocompletion=complete_method)
+    ],
     json: Json = False,
     debug: Debug = False,  # noqa: ARG001 - read where errors are told
 ) -> int:
-    """Tell all about one method: paper, options, cost, weights, published numbers."""
+    """Show the details of one method: paper, options, cost, weights, published scores."""
     from safelight.core.options import option_facts
     from safelight.inference import describe
 

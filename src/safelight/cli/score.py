@@ -38,16 +38,20 @@ Rounding = Literal["none", "8-bit", "8-bit-y"]
 _WORST = 5
 
 ChannelFlag = Annotated[
-    Channel, typer.Option("--channel", help="The luma (BT.601 studio range), or all three colours.")
+    Channel, typer.Option("--channel", help="y: the luma (BT.601, studio range). rgb: all three channels.")
 ]
 RoundingFlag = Annotated[
-    Rounding, typer.Option("--rounding", help="8-bit: as in a file. 8-bit-y: the luma too, as the papers to 2017 do.")
+    Rounding, typer.Option("--rounding", help="8-bit: as in a file. 8-bit-y: the luma too, as in papers up to 2017.")
 ]
 BackboneFlag = Annotated[
-    str, typer.Option("--backbone", help="The network that lpips, fid and kid see through; each has its own numbers.")
+    str,
+    typer.Option(
+        "--backbone", help="The network that lpips, fid and kid use; scores of two networks cannot be compared."
+    ),
 ]
 LayersFlag = Annotated[
-    str | None, typer.Option("--layers", help="Of that network, with commas; its usual ones if not given.")
+    str | None,
+    typer.Option("--layers", help="Layers of that network, separated by commas; its default layers if not given."),
 ]
 HeadsFlag = Annotated[
     Path | None, typer.Option("--heads", help="A file of the published weights of LPIPS for that network.")
@@ -75,13 +79,13 @@ def score(
         str | None,
         typer.Option(
             "--metric",
-            help="With commas, out of psnr, ssim, ms_ssim, ifc, nqm, wpsnr, lpips, and fid, kid for folders. "
-            "If not given: all of two pictures that they are large enough for.",
+            help="Metrics, separated by commas: psnr, ssim, ms_ssim, ifc, nqm, wpsnr, lpips; fid, kid for folders. "
+            "If not given: all metrics of two pictures that the pictures are large enough for.",
         ),
     ] = None,
     channel: ChannelFlag = "y",
     shave: Annotated[
-        int, typer.Option("--shave", min=0, help="Pixels cut from each side; the papers cut as many as the scale.")
+        int, typer.Option("--shave", min=0, help="Pixels to cut from each side; papers cut as many as the scale.")
     ] = 0,
     rounding: RoundingFlag = "8-bit",
     backbone: BackboneFlag = "lens",
@@ -92,14 +96,14 @@ def score(
         Path | None,
         typer.Option(
             "--worst",
-            help="A new folder to write the five worst into, by the first metric: reference, result, difference.",
+            help="A new folder for sheets of the five worst pairs by the first metric: reference, result, difference.",
         ),
     ] = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> int:
-    """Measure pictures against their originals, and say under which protocol.
+    """Measure how close pictures are to their originals, and name the protocol.
 
     JSON: an object a pair (reference, result, status, error, a number for each metric, null where it is infinite), then
     one summary (summary, total, done, failed, protocol, protocols, the means, medians, worst, warnings). A metric that

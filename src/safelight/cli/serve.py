@@ -23,52 +23,62 @@ def add(app: typer.Typer) -> None:
 
 def serve(
     host: Annotated[
-        str, typer.Option("--host", help="The address to listen at; elsewhere than here needs a token.")
+        str, typer.Option("--host", help="The address to listen at; one that other machines can reach needs a token.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", "-p", min=0, max=65535, help="0: any that is free.")] = 7860,
+    port: Annotated[int, typer.Option("--port", "-p", min=0, max=65535, help="The port; 0: any free port.")] = 7860,
     token: Annotated[
         str | None,
         typer.Option(
             "--token",
-            help=f"What clients have to show: Authorization: Bearer TOKEN. Better in {_TOKEN}, which others "
-            "on this machine can't see.",
+            help=f"Clients must send: Authorization: Bearer TOKEN. Safer in the environment variable {_TOKEN}, "
+            "which other users of this machine cannot see.",
             show_default=False,
         ),
     ] = None,
     allow_host: Annotated[
         list[str] | None,
         typer.Option(
-            "--allow-host", help="A name under which the server is called, beside its address.", show_default=False
+            "--allow-host", help="Another host name under which clients reach the server.", show_default=False
         ),
     ] = None,
     device: DeviceFlag = "auto",
-    memory: Annotated[str, typer.Option("--memory", help="Most memory for the work on a tile.")] = "1G",
-    max_upload: Annotated[str, typer.Option("--max-upload", help="Bytes of a request's body.")] = "32M",
-    max_pixels: Annotated[str, typer.Option("--max-pixels", help="Of a picture that comes in.")] = "25M",
-    max_result: Annotated[str, typer.Option("--max-result", help="Pixels of a result.")] = "200M",
+    memory: Annotated[
+        str, typer.Option("--memory", help="The most memory that a tile may take, such as 500M or 2G.")
+    ] = "1G",
+    max_upload: Annotated[str, typer.Option("--max-upload", help="The most bytes of a request.")] = "32M",
+    max_pixels: Annotated[str, typer.Option("--max-pixels", help="The most pixels of an input picture.")] = "25M",
+    max_result: Annotated[str, typer.Option("--max-result", help="The most pixels of a result.")] = "200M",
     max_in_flight: Annotated[
-        str, typer.Option("--max-in-flight", help="Pixels, in and out, of all jobs that wait or run.")
+        str,
+        typer.Option("--max-in-flight", help="The most pixels, of inputs and results, of all jobs that wait or run."),
     ] = "400M",
     max_held: Annotated[
-        str, typer.Option("--max-held", help="Bytes of bodies and results that lie in memory for clients.")
+        str, typer.Option("--max-held", help="The most bytes of requests and results that are kept in memory.")
     ] = "256M",
-    queue: Annotated[int, typer.Option("--queue", min=1, help="Jobs that wait.")] = 64,
-    per_client: Annotated[int, typer.Option("--per-client", min=1, help="Requests of one address at a time.")] = 16,
-    timeout: Annotated[float, typer.Option("--timeout", min=1, help="Seconds for which a job may run.")] = 600,
+    queue: Annotated[int, typer.Option("--queue", min=1, help="The most jobs that wait.")] = 64,
+    per_client: Annotated[
+        int, typer.Option("--per-client", min=1, help="The most requests of one address at a time.")
+    ] = 16,
+    timeout: Annotated[float, typer.Option("--timeout", min=1, help="The most seconds that a job may run.")] = 600,
     cluster: Annotated[
         str | None,
         typer.Option(
             "--cluster",
             metavar="ADDRESS",
             show_default=False,
-            help="Have the work done on a cluster of Ray: its address, auto, or local for one on this machine.",
+            help="Run jobs on a Ray cluster: auto, HOST:PORT, or local to start one on this machine.",
         ),
     ] = None,
     replicas: Annotated[
-        str, typer.Option("--replicas", metavar="MIN:MAX", help="Of each method on the cluster, as its line needs.")
+        str,
+        typer.Option(
+            "--replicas", metavar="MIN:MAX", help="How many replicas of each method run on the cluster, by demand."
+        ),
     ] = "0:4",
-    replica_cpus: Annotated[float, typer.Option("--replica-cpus", min=0, help="Cores of a replica.")] = 1,
-    replica_gpus: Annotated[float, typer.Option("--replica-gpus", min=0, help="GPUs of a replica, or a part.")] = 0,
+    replica_cpus: Annotated[float, typer.Option("--replica-cpus", min=0, help="CPU cores of each replica.")] = 1,
+    replica_gpus: Annotated[
+        float, typer.Option("--replica-gpus", min=0, help="GPUs of each replica; may be a fraction.")
+    ] = 0,
     debug: Debug = False,  # noqa: ARG001 - read where errors are told
 ) -> int:
     """Serve the page and the HTTP API, until Ctrl-C.

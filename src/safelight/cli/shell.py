@@ -1,4 +1,4 @@
-"""What all verbs share: errors become one line and an exit code, output finds its stream, Ctrl-C is heard."""
+"""What all verbs share: errors as one line and an exit code, output, the progress bar, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -28,14 +28,16 @@ FAILED, USAGE, ENVIRONMENT, INTERRUPTED = 1, 2, 3, 130
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["exact", "fast"]
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line instead of text.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object on each line, instead of text.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show where an error came from.")]
-DeviceFlag = Annotated[Device, typer.Option("--device", help="Where to compute; auto takes the fastest there is.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Print the traceback of an error.")]
+DeviceFlag = Annotated[
+    Device, typer.Option("--device", help="The device to compute on; auto: the fastest that is available.")
+]
 
 
 class UsageError(ValueError):
-    """A command that cannot be meant; one line."""
+    """A command line with invalid arguments. The message is one line."""
 
 
 # --- output -----------------------------------------------------------------------------------------------------------
@@ -73,17 +75,17 @@ def table(
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(box=SIMPLE_HEAD, pad_edge=False)
+    grid = Table(box=SIMPLE_HEAD, pad_edge=False)
     for i, column in enumerate(columns):
         justify = "left" if i in left else "right"
         # As text: in markup, the brackets of LPIPS[lens] would be a style.
-        made.add_column(Text(column), justify=justify, overflow="fold", no_wrap=i not in wrap)
+        grid.add_column(Text(column), justify=justify, overflow="fold", no_wrap=i not in wrap)
     for row in rows:
-        made.add_row(*(Text(cell) for cell in row))
+        grid.add_row(*(Text(cell) for cell in row))
     width = None if sys.stdout.isatty() else 10_000
     console = Console(file=sys.stdout, width=width, highlight=False)
     with console.capture() as capture:
-        console.print(made)
+        console.print(grid)
     for line in capture.get().splitlines():
         if line.strip():
             say(line.rstrip())
@@ -199,7 +201,7 @@ class Stop:
 
 
 def explain(error: Exception) -> tuple[str, int]:
-    """Tell an error in one line, and the exit code that it ends a command with."""
+    """Return the message of an error, in one line, and the exit code of the program."""
     if isinstance(error, UsageError):
         return str(error), USAGE
     from safelight import batch
@@ -318,7 +320,7 @@ def amount(text: str, flag: str, *, step: int) -> int:
     """Read a count such as 250M; ``step`` is 1000 for things and 1024 for bytes.
 
     Raises:
-        UsageError: It is none.
+        UsageError: The text is not such a number.
 
     Example:
         >>> amount("1.5K", "--max-pixels", step=1000)
@@ -341,7 +343,7 @@ def the_card(name: str | None, task: Task | None) -> Card:
 
     Raises:
         CardError: There is no such method; the message lists the close ones.
-        UsageError: None is named, and the task has no default.
+        UsageError: No method is named, and the task has no default method.
     """
     from safelight import catalog
 
@@ -350,6 +352,8 @@ def the_card(name: str | None, task: Task | None) -> Card:
         default = catalog.default(task)
         if default is None:
             known = ", ".join(card.name for card in catalog.of_task(task)) or "none yet"
-            raise UsageError(f"{task}: expected --method, got none, and no method is the usual one; there is: {known}")
+            raise UsageError(
+                f"{task}: expected --method, got none, and the task has no default method; choose one of: {known}"
+            )
         return default
     return catalog.find(name, task)

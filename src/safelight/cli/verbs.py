@@ -45,36 +45,36 @@ class VerbEntry(NamedTuple):
 _OTHERS: Final = (
     VerbEntry(
         "fix",
-        "Look at pictures and do what they need: remove what a strong JPEG compression left, then noise.",
+        "Repair pictures as each one needs it: remove the artefacts of a strong JPEG compression, then noise.",
         "safelight.cli.task_verbs",
     ),
     VerbEntry(
         "visualize",
-        "Look into a network: its weights, what it makes of a picture, what excites it, how far it sees.",
+        "Visualize a network: its filters, activations, features and receptive field.",
         "safelight.cli.visualize",
     ),
     VerbEntry(
-        "score", "Measure pictures against their originals, and say under which protocol.", "safelight.cli.score"
+        "score", "Measure how close pictures are to their originals, and name the protocol.", "safelight.cli.score"
     ),
     VerbEntry(
         "compare",
-        "Set pictures or methods side by side: one HTML file with a slider, times and scores, and the same as a table.",
+        "Compare pictures or methods side by side, in one HTML file with a slider, times and scores.",
         "safelight.cli.compare",
     ),
     VerbEntry(
         "methods",
-        "List the methods: what they are, what they cost, how good they are.",
+        "List the methods, with their cost and their measured quality.",
         "safelight.cli.methods",
     ),
     VerbEntry(
         "info",
-        "Tell all about one method: paper, options, cost, weights, published numbers.",
+        "Show the details of one method: paper, options, cost, weights, published scores.",
         "safelight.cli.methods",
     ),
     VerbEntry("doctor", "Check this installation and this machine.", "safelight.cli.methods"),
     VerbEntry(
         "fetch",
-        "Fetch the weights of a backbone, a network that pictures are compared by, and keep them for all further use.",
+        "Download the weights of a backbone, a network that pictures are compared by, and keep them.",
         "safelight.cli.fetch",
     ),
     VerbEntry("train", "Train a method by its recipe.", "safelight.cli.train"),

@@ -59,7 +59,7 @@ def visualize(
         str | None,
         typer.Argument(
             help="filters, activations, inversion, feature, receptive or attribution; layers lists a network's layers. "
-            "Without it: what each of them is.",
+            "If not given, all kinds are listed.",
             autocompletion=complete_view,
             show_default=False,
         ),
@@ -73,36 +73,40 @@ def visualize(
             show_default=False,
         ),
     ] = None,
-    picture: Annotated[Path | None, typer.Argument(help="What the network is shown.", show_default=False)] = None,
+    picture: Annotated[Path | None, typer.Argument(help="The input of the network.", show_default=False)] = None,
     out: Annotated[
-        str | None, typer.Option("--out", "-o", metavar="FILE", help="The sheet; - for standard output, as PNG.")
+        str | None,
+        typer.Option("--out", "-o", metavar="FILE", help="The file of the sheet; - for standard output, as PNG."),
     ] = None,
     layer: Annotated[
         list[str] | None,
-        typer.Option("--layer", help="Such as body.8 or relu2_1; several with commas.", show_default=False),
+        typer.Option(
+            "--layer", help="A layer, such as body.8 or relu2_1; several are separated by commas.", show_default=False
+        ),
     ] = None,
     channel: Annotated[
         str | None,
-        typer.Option("--channel", help="Of the layer, from 0: 12, or 3,5 or 0-7.", show_default=False),
+        typer.Option("--channel", help="Channels of the layer, counted from 0: 12, or 3,5 or 0-7.", show_default=False),
     ] = None,
     at: Annotated[
         str | None,
         typer.Option(
             "--at",
             metavar="X,Y",
-            help="The left upper corner of a patch, in pixels of the network's result.",
+            help="The top left corner of a patch, in pixels of the network's result.",
             show_default=False,
         ),
     ] = None,
     side: Annotated[
-        int | None, typer.Option("--side", help="Of the patch, in pixels of the result: 16 if not given.")
+        int | None, typer.Option("--side", help="The side of the patch, in pixels of the result; 16 if not given.")
     ] = None,
     size: Annotated[
         int | None,
         typer.Option("--size", help="Side of the picture that is made; of one that is shown, the longer side at most."),
     ] = None,
     scale: Annotated[
-        int | None, typer.Option("--scale", "-s", help="Of a network that enlarges; its largest if not given.")
+        int | None,
+        typer.Option("--scale", "-s", help="The scale of a network that enlarges; its largest if not given."),
     ] = None,
     network: Annotated[
         list[str] | None,
@@ -110,25 +114,27 @@ def visualize(
             "--network", metavar="NAME=VALUE", help="An option of the network, such as variant=B.", show_default=False
         ),
     ] = None,
-    weights: Annotated[Path | None, typer.Option("--weights", help="Weights: your own, or published ones.")] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of what is drawn at random.")] = 0,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", help="A weights file: of your own training, or a published one.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="The seed of all random numbers.")] = 0,
     device: DeviceFlag = "auto",
     preview: Annotated[
         Path | None,
-        typer.Option("--preview", metavar="FILE", help="Write the picture as it forms into FILE every few seconds."),
+        typer.Option("--preview", metavar="FILE", help="Write the current picture into FILE every few seconds."),
     ] = None,
     on_exist: Annotated[
         OnExist | None,
-        typer.Option("--on-exist", help="What to do where the sheet exists: error if not given.", show_default=False),
+        typer.Option("--on-exist", help="What to do if the sheet exists; error if not given.", show_default=False),
     ] = None,
-    listed: Annotated[bool, typer.Option("--list", help="Say what each kind is, and draw nothing.")] = False,
+    listed: Annotated[bool, typer.Option("--list", help="List the kinds, and draw nothing.")] = False,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,  # noqa: ARG001 - read where errors are told
 ) -> int:
-    """Look into a network: its weights, what it makes of a picture, what excites it, how far it sees.
+    """Visualize a network: its filters, activations, features and receptive field.
 
-    It works for the backbones and for the networks that restore. JSON: an object for the sheet, with what was measured,
+    It works for backbones and for the networks of methods. JSON: an object for the sheet, with what was measured,
     or one for each layer or kind that is listed.
     """
     if kind is None or listed:
