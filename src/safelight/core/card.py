@@ -1,7 +1,7 @@
-"""The records that a method's file fills in, and from which every face of the toolkit is derived.
+"""The records that describe a method. Each method's file ends with one of them, ``CARD``.
 
-A method is one file that ends with ``CARD``. The command line, the Python face, the benchmark, the contract tests and
-the documentation read the card and know no method by name. Nothing here computes anything about a picture.
+The command line, the Python functions, the server, the benchmark, the contract tests and the documentation are built
+from the cards and know no method by name. Nothing here computes anything about a picture.
 """
 
 from __future__ import annotations
@@ -58,10 +58,9 @@ class Paper:
 class Score:
     """One row of a paper's table: the mean over a test set, under the protocol that ``bench`` gives for the task.
 
-    ``level`` says how much worse the pictures were made: the zoom of ``upscale``, the noise's standard deviation of
-    ``denoise`` (of 255), the JPEG quality of ``deblock``. ``psnr`` is in dB; ``ssim`` is in [-1, 1], ``None`` where the
-    paper does not print it. ``options`` are those of the network that the paper measured, where they are not the
-    method's defaults.
+    ``level`` is the strength of the degradation: the scale of ``upscale``, the noise's standard deviation of
+    ``denoise`` (of 255), the JPEG quality of ``deblock``. ``psnr`` is in dB; ``ssim`` is in [-1, 1], ``None`` if the
+    paper does not print it. ``options`` are those options of the measured network that are not the method's defaults.
     """
 
     data: str
@@ -94,15 +93,15 @@ def promised(published: Sequence[Score], floors: Mapping[int, float], allowed: f
 
 
 class LayoutError(ValueError):
-    """A published file whose network is not the paper's. The message completes "expected ..., got"."""
+    """A published weights file holds another network than the paper's. The message completes "expected ..., got"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConvertedWeights:
-    """Weights of somebody else's code, under our names: what ``checkpoint`` would have read from a file of ours.
+    """Published weights of other code, renamed to the layers of our network.
 
-    ``scales`` are those that the tensors fit. Where a network looks the same at each scale, they are several, and the
-    file's name or the user says which one it is.
+    ``scales`` are the scales that the tensors fit. If a network has the same layers at each scale, they are several,
+    and the name of the file or the user decides.
     """
 
     tensors: Mapping[str, Tensor]
@@ -112,11 +111,11 @@ class ConvertedWeights:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForeignLayout:
-    """How published code of this method keeps its weights.
+    """The layout of the weights files of published code.
 
-    ``name`` is what people call that code, ``link`` where it is. A file has this layout if it has all of ``keys``.
-    ``adopt(tensors)`` is a pure function of its float32 tensors, by their names there; it raises ``LayoutError`` where
-    they mean another network.
+    ``name`` is the name of that code, ``link`` its address. A file has this layout if it has all of ``keys``.
+    ``adopt(tensors)`` is a pure function of its float32 tensors, by their names there; it raises ``LayoutError`` if
+    they belong to another network.
     """
 
     name: str
@@ -133,7 +132,7 @@ class Interpolation:
     """A formula for each pixel: resample to the target size with ``kernel``, then perhaps filter.
 
     ``after(x, scale, options)`` receives the resampled picture (B, C, H, W) and the larger of the two zoom factors and
-    returns one of the same size; ``after_reach(scale, options)`` says how many pixels away it looks.
+    returns one of the same size; ``after_radius(scale, options)`` is the radius of its neighbourhood, in pixels.
     """
 
     kind: ClassVar[str] = "interpolation"
@@ -152,8 +151,8 @@ class ClosedForm:
     """A formula for the whole picture: every pixel depends on every other, so it is never cut into tiles.
 
     ``bytes`` is the memory that it takes per sample (pixel and channel) of the result; a picture that would need more
-    than there is, is refused before the work. ``scales`` are the zooms that it solves for, empty for all whole ones;
-    another size follows by a resize.
+    memory than is free is refused before the work. ``scales`` are the scales that it solves for, empty for all whole
+    ones; other sizes are reached by a resize. ``pixel_bytes`` is further memory per pixel, of any channels.
     """
 
     kind: ClassVar[str] = "closed form"
@@ -170,7 +169,7 @@ class ClosedForm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Optimised:
-    """An iteration over the whole picture. It reports the picture as it forms, and stops with the best when told to.
+    """An iteration over the whole picture. It reports its current picture, and returns the best when asked to stop.
 
     ``bytes`` and ``scales`` are as in ``ClosedForm``; ``pixel_bytes`` come on top, per pixel of any channels.
     """

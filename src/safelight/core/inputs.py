@@ -1,8 +1,8 @@
-"""One record for each thing that a user may tell a method: how it is written, read, checked and handed over.
+"""The record of an input of a task: its name, its kind, and how it is read, checked and converted.
 
 The flags of the command line, the keywords of the Python functions and their stubs, the fields of the HTTP API and the
-controls of the page are all made of these records. This module imports neither torch nor numpy, so that a program's
-help is quick.
+controls of the page are all built from these records. This module imports neither torch nor numpy, so that a program's
+help is fast.
 """
 
 from __future__ import annotations
@@ -19,46 +19,48 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 InputKind = Literal["number", "integer", "flag", "text", "numbers", "picture", "pictures", "bytes"]
-"""``numbers`` are several with commas between them; ``pictures`` any number of pictures; ``bytes`` a file as it is."""
+"""``numbers`` are several with commas between them; ``pictures`` any number of pictures; ``bytes`` the
+content of a file."""
 
 Convert = Callable[[Mapping[str, Any], "Tensor | None"], Any]
-"""Turns a request's inputs, and the picture (1, C, H, W) where the task has one, into what a method gets."""
+"""Converts the inputs of a request to the value that a method receives; the second argument is the picture,
+(1, C, H, W) in [0, 1], or ``None`` if the task has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputSpec:
-    """One thing that a user may tell beside the method and its options.
+    """One input of a task.
 
     Attributes:
         name: The keyword in Python and the key in ``InferenceRequest.inputs``.
-        kind: What it is.
-        help: One or two sentences, for every face.
-        flag: On the command line; empty: ``--`` and the name. ``None``: it has no flag of its own there.
+        kind: The type of its value.
+        help: One or two sentences for the user.
+        flag: The flag on the command line; empty: ``--`` and the name. ``None``: there is no flag.
         short: A flag of one letter, such as ``-s``.
-        field: In a request of the HTTP API; empty: the name.
-        metavar: What stands for the value in the help of the command line.
-        annotation: The type in Python, as a stub has it; empty: by the kind.
-        default: What holds where nothing is told.
-        low: The least of a number.
-        high: The most.
-        file: A text may also be the name of a file.
-        expects: What a number out of bounds is told, such as "a sigma of at least 0"; empty: its bounds are checked
-            where it is used.
-        choices: Lists all values that a text may have; a function, since some lists are long to make.
-        pattern: What a text of the HTTP API looks like, as a regular expression; a server opens no file by its name.
-        main: It is what the task works on: the files of the command line, the first parameter in Python, the body of a
-            request. A task has one at most.
-        required: Completes "expected ..." where it is not given to a method that takes it; empty: it may be left out.
+        field: The name of the field in a request of the HTTP API; empty: the name.
+        metavar: The placeholder of the value in the help of the command line.
+        annotation: The type in the Python stub; empty: derived from the kind.
+        default: The value if the user gives none.
+        low: The smallest allowed number.
+        high: The largest allowed number.
+        file: Whether a text may also be the name of a file.
+        expects: The range of a number, in words, for the error message, such as "a sigma of at least 0"; empty: the
+            bounds are checked where the number is used.
+        choices: Returns all values that a text may have; a function, since some lists are slow to build.
+        pattern: A regular expression that a text must match in the HTTP API, whose server opens no file by its name.
+        main: Whether the task works on it: the files of the command line, the first parameter in Python, the body of
+            a request. A task has at most one main input.
+        required: Completes the error "expected ..." if a method needs it and it is not given; empty: it is not needed.
         optional: Only methods whose card accepts it take it; else every method of the task does.
         learned: Only methods that have weights take it.
         positional: The second parameter of the Python function may be given by its place.
         several: The Python function takes one picture as well as a sequence of them.
-        excludes: Names of inputs that can't be told together with this one.
-        validate: Refuses, by a ``CardError``, what does not go together; it gets all inputs of a request.
+        excludes: Names of inputs that cannot be given together with this one.
+        validate: Raises a ``CardError`` if the inputs of a request do not go together; it receives all of them.
         prepare: Makes the value ready, once for all pictures, when a method is: it gets the value and the device. It is
             called with ``None`` too, where a method accepts the input and nothing was told.
         convert: Makes what a method gets of the inputs that are ready; ``None``: the value itself.
-        target: The field of ``SolverInput`` that the converted value goes into; empty: the name.
+        target: The field of ``SolverInput`` that holds the converted value; empty: the name.
     """
 
     name: str
@@ -90,7 +92,7 @@ class InputSpec:
 
     @property
     def flag_name(self) -> str | None:
-        """The flag on the command line; ``None``: there is none."""
+        """The flag on the command line; ``None`` if it has none."""
         return "--" + self.name.replace("_", "-") if self.flag == "" else self.flag
 
     @property
@@ -100,11 +102,11 @@ class InputSpec:
 
     @property
     def is_picture(self) -> bool:
-        """Whether it comes from picture files."""
+        """Whether its value is one picture or several."""
         return self.kind in ("picture", "pictures")
 
     def is_given(self, inputs: Mapping[str, Any]) -> bool:
-        """Say whether a request tells it: another value than the default, and not an empty sequence."""
+        """Return whether a request gives a value that is not the default and not an empty sequence."""
         value = inputs.get(self.name)
         return value is not None and value != () and (self.kind != "flag" or value != self.default)
 
@@ -127,10 +129,14 @@ class InputSpec:
 
 
 def read_numbers(text: str, name: str) -> tuple[float, ...]:
-    """Read numbers with commas between them.
+    """Read numbers that are separated by commas.
+
+    Args:
+        text: The numbers, such as ``0.7,0.3``.
+        name: The flag or field, for the error message.
 
     Raises:
-        CardError: There is something else.
+        CardError: A part of the text is not a number.
 
     Example:
         >>> read_numbers("0.7,0.3", "--style-weights")

@@ -1,4 +1,4 @@
-"""The records of ``visualize``: a way to look into a network, what it is given, and what it draws."""
+"""The records of ``visualize``: an inspector of networks, its input and its output."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from safelight.core.solver_input import ProgressCallback
 from safelight.features.inspected_network import InspectedNetwork
 
 Take = Literal["picture", "layer", "layers", "channels", "at", "side", "size"]
-"""What a user may tell a view beside its options: a picture, one layer or several, channels of it, a place, the side of
-a square there, the size of the pictures."""
+"""What an inspector may take beside its options: a picture, one layer or several, channels of it, a position, the side
+of a square there, the size of the pictures."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InspectorInput:
-    """What a view looks at; everything is checked.
+    """The checked input of an inspector.
 
     Attributes:
         subject: The network.
         picture: (1, C, h, w) float32, sRGB or gray in [0, 1], C = 1 or 3, on the network's device.
-        layers: Names of layers of the network; none: the view chooses.
-        channels: Of the layer, each below the number that it has; none: the view chooses.
-        at: (x, y), from the left and from the top, in pixels of the network's result; ``None``: in the middle.
-        side: Of the square at that place, in pixels of the result.
-        size: Of the pictures that are made or drawn, in pixels; ``None``: the view chooses. What is looked at has been
-            shrunk to it.
-        seed: Of whatever is drawn at random.
+        layers: Names of layers of the network; none: the inspector chooses.
+        channels: Of the layer, each below the number that it has; none: the inspector chooses.
+        at: (x, y), from the left and from the top, in pixels of the network's result; ``None``: the centre.
+        side: The side of the square at that position, in pixels of the result.
+        size: The longer side of the pictures that are made or drawn, in pixels; ``None``: the inspector chooses. The
+            picture has already been shrunk to it.
+        seed: The seed of all random numbers.
     """
 
     subject: InspectedNetwork
@@ -46,12 +46,12 @@ class InspectorInput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InspectorOutput:
-    """What a view makes.
+    """The output of an inspector.
 
     Attributes:
-        sheet: (1, 3, H, W) in [0, 1].
-        facts: Numbers that were found, by names that a program can read.
-        notes: What the user should know, one sentence each.
+        sheet: The drawing, (1, 3, H, W) in [0, 1].
+        facts: Measured values, by names that a program can read.
+        notes: Notes for the user, one sentence each.
     """
 
     sheet: Tensor
@@ -61,20 +61,21 @@ class InspectorOutput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspector:
-    """The facts of one way to look into a network; every face derives from them, as from the ``Card`` of a method.
+    """One way to visualize a network. The command line is built from it, as from the ``Card`` of a method.
 
     Attributes:
-        module: The file's ``__name__``, whose last part is the view's name.
-        title: What people call it.
-        summary: One line for people.
-        draw: Makes the sheet. It reports how far it is, with the picture as it forms, and stops when told to.
-        options: Its own options.
+        module: The file's ``__name__``, whose last part is the inspector's name.
+        title: The title on a page.
+        summary: One line of description.
+        draw: Draws the sheet. It reports its progress, with the current picture, and stops if the report returns
+            ``False``.
+        options: The class of its options.
         paper: Where it was published.
-        takes: What it may be told.
-        needs: What of that it has to be told.
-        longest: A picture whose longer side is above this is shrunk before, if the user names no other size; ``None``:
-            it is taken as it is.
-        restorers_only: It looks at pictures that a network makes, so that a backbone is no subject for it.
+        accepts: What it may take beside its options.
+        needs: What of that it cannot do without.
+        longest: A picture whose longer side is above this, in pixels, is shrunk first, unless the user gives a size;
+            ``None``: it is not shrunk.
+        restorers_only: Whether it inspects only networks that return pictures, and no backbones.
     """
 
     module: str
@@ -90,7 +91,7 @@ class Inspector:
 
     @property
     def name(self) -> str:
-        """The name of the view's file."""
+        """The name of the inspector's file."""
         return self.module.split(".")[-1]
 
     @property

@@ -1,4 +1,4 @@
-"""What the key maps of published weights share: renaming layers, and counting them."""
+"""Helpers for converting published weights: renaming layers and counting tensors."""
 
 from __future__ import annotations
 
@@ -40,10 +40,14 @@ def count(tensors: Mapping[str, Tensor], pattern: str) -> int:
 
 
 def channels(tensors: Mapping[str, Tensor], name: str) -> int:
-    """Tell how many channels come out of a layer, by the first axis of its weight.
+    """Return the number of output channels of a layer: the first axis of its weight.
+
+    Args:
+        tensors: The state dictionary.
+        name: The name of the weight.
 
     Raises:
-        LayoutError: There is no such tensor, or it is a mere number.
+        LayoutError: There is no such tensor, or it has no axes.
     """
     if name not in tensors or tensors[name].ndim == 0:
         raise LayoutError(f"one without {name}")

@@ -1,7 +1,7 @@
-"""The options of a method, declared as the fields of a dataclass, and what is made of people's values for them.
+"""The options of a method, declared as the fields of a dataclass, and the check of the values that users give.
 
-The command line's flags, the Python face's keywords, a form and a file's header all come from the declaration, and go
-through the same check.
+Flags of the command line, keywords of Python functions, fields of forms and headers of weights files are all derived
+from the declaration and pass the same check.
 """
 
 from __future__ import annotations
@@ -14,17 +14,16 @@ from typing import Any, Literal, Protocol, get_args, get_origin, get_type_hints
 
 
 class CardError(ValueError):
-    """A name, an option or a scale that a method does not have. The message says what it has."""
+    """A method, an option, an input or a scale does not exist, or a value is out of range. The message says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptionFact:
-    """What the faces need to know of one field of an ``Options`` record.
+    """One field of an ``Options`` class.
 
     ``kind`` is ``int``, ``float`` or ``str``; ``choices`` is empty unless the field is a ``Literal``; ``low`` and
-    ``high`` are inclusive bounds of a number. A default of ``None`` means that the method chooses; people write
-    ``auto`` for it. ``of_use`` says that a network's weights are the same whatever the option is: it belongs to their
-    use.
+    ``high`` are inclusive bounds of a number. A default of ``None`` means that the method chooses; users write
+    ``auto`` for it. ``of_use`` says that the weights of a network do not depend on the option, only their use does.
     """
 
     name: str
@@ -38,7 +37,7 @@ class OptionFact:
 
     @property
     def extent(self) -> str:
-        """What the option may be; what bounds nothing is not said.
+        """The allowed values, in words; empty if all are allowed.
 
         Example:
             >>> OptionFact(name="strength", kind=float, default=1.0, help="", low=0).extent
@@ -107,12 +106,12 @@ class HasOptions(Protocol):
 
     @property
     def id(self) -> str:
-        """What people call it."""
+        """The name, as ``task/name``."""
         ...
 
     @property
     def options(self) -> type[Any]:
-        """Their class."""
+        """The class of the options."""
         ...
 
 
@@ -120,7 +119,7 @@ def make_options(card: HasOptions, values: Mapping[str, Any]) -> Any:  # noqa: A
     """Build the method's ``Options`` from loose values (flags, a form, a header), checking names, types and bounds.
 
     Raises:
-        CardError: an unknown name, a value of the wrong type, not among the choices, or out of bounds.
+        CardError: An unknown name, or a value of the wrong type, not among the choices, or out of bounds.
     """
     facts = {fact.name: fact for fact in option_facts(card.options)}
     checked: dict[str, int | float | str | None] = {}
@@ -149,12 +148,12 @@ def make_options(card: HasOptions, values: Mapping[str, Any]) -> Any:  # noqa: A
 
 
 def fits_weights(options: Any, values: Mapping[str, Any]) -> bool:  # noqa: ANN401 - per method
-    """Say whether weights that were made with some options serve a network with these.
+    """Return whether weights that were trained with some options suit a network with others.
 
     Args:
-        options: Of the network.
-        values: Those of the weights, by name, where they are not the defaults. What belongs to a network's use alone
-            is not compared.
+        options: The options of the network.
+        values: The options of the weights that are not the defaults, by name. Options that affect only the use of a
+            network are not compared.
     """
     facts = option_facts(type(options))  # pyright: ignore[reportUnknownArgumentType]
     return all(fact.of_use or getattr(options, fact.name) == values.get(fact.name, fact.default) for fact in facts)

@@ -1,4 +1,4 @@
-"""What a method gives back: an image, several, a clip, bytes, or a value; and what a task says of its output."""
+"""The outputs of methods (an image, several, a clip, bytes, or a value), and the record of a task's output."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """Several pictures that belong together, in an order."""
+    """Several pictures, in a defined order."""
 
     pictures: tuple[Picture, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clip:
-    """A moving picture: frames of one size, and how many of them are shown in a second."""
+    """A video: frames of one size, and the number of frames per second."""
 
     frames: tuple[Picture, ...]
     frames_per_second: float
@@ -34,7 +34,7 @@ class Clip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bitstream:
-    """A file of bytes that is no picture, such as what a codec writes. ``suffix`` is that of its file, with the dot."""
+    """The bytes of a file that is not a picture, such as the output of a codec. ``suffix`` includes the dot."""
 
     data: bytes
     suffix: str
@@ -57,16 +57,16 @@ OutputKind = Literal["image", "images", "clip", "bitstream", "value"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputSpec:
-    """What comes out of a task.
+    """The output of a task.
 
     Attributes:
         kind: One of ``OutputKind``.
-        tag: Marks a result beside its input, as in ``NAME-denoised.png``. Empty: it is marked by its size.
-        size: ``"input"``: the result has the size of the picture. ``"scaled"``: the request's ``scale`` or ``size``
-            decides, and networks have zooms. ``"own"``: the method decides.
-        channels: ``"input"``: a gray picture gives a gray one. ``"rgb"``: all results have colours.
-        remarks: Says what the user should know of a picture that comes in, before any work.
-        suffix: Of files that are no pictures, with the dot.
+        tag: The suffix of a result beside its input, as in ``NAME-denoised.png``; empty: the scale or the size.
+        size: ``"input"``: the result has the size of the picture. ``"scaled"``: the ``scale`` or the ``size`` of
+            the request decides. ``"own"``: the method decides.
+        channels: ``"input"``: a gray picture gives a gray one. ``"rgb"``: all results are RGB.
+        remarks: Returns notes for the user about an input picture, before any work.
+        suffix: The suffix of files that are not pictures, with the dot.
     """
 
     kind: OutputKind = "image"

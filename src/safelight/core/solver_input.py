@@ -1,4 +1,4 @@
-"""What a method that works on the whole picture is given, what it reports on its way, and what it gives back."""
+"""The input, the progress reports and the result of a method that works on the whole picture."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Style:
-    """A picture whose style another one shall get.
+    """A style picture, and how it is applied.
 
     Attributes:
-        x: It, (1, 3, h, w) float32, sRGB in [0, 1], of any size.
-        weight: Its share among several styles; they sum to 1.
-        mask: Where it shall be seen, (1, 1, H, W) as the content is, from 0 to 1; ``None``: everywhere.
+        x: Style image, (1, 3, h, w) float32, sRGB in [0, 1], of any size.
+        weight: The share of the style, in [0, 1]; the shares of all styles sum to 1.
+        mask: Where the style is applied, (1, 1, H, W) of the size of the content, in [0, 1]; ``None``: everywhere.
     """
 
     x: Tensor
@@ -32,24 +32,24 @@ class Style:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SolverInput:
-    """A picture to be worked on whole, and what is known of how it came to be.
+    """A picture, and what is known of its degradation.
 
     Attributes:
-        task: What is asked for.
+        task: The name of the task.
         y: The picture, (1, C, h, w) float32, sRGB or gray in [0, 1], C = 1 or 3.
         scale: The zoom; the result is (1, C, h * scale, w * scale). 1 for all tasks but ``upscale``.
-        sigma: Standard deviation of the noise, in units of [0, 1]; ``None``: not told.
+        sigma: Standard deviation of the noise, in units of [0, 1]; ``None``: not known.
         blur: The kernel that blurred the large picture before it was sampled, (kh, kw) float64 with odd sides and sum
-            1, centred; (1, 1) for none. ``None``: not told, which means no blur at scale 1 and else the antialiased
+            1, centred; (1, 1) for none. ``None``: not known, which means no blur at scale 1 and else the antialiased
             bicubic kernel that the field shrinks pictures with.
         mask: (1, 1, h, w), 1 = missing; of ``inpaint`` only.
         frames: More pictures of the same scene, each shaped as ``y``; of methods for several frames only.
-        styles: Whose style the picture shall get; of ``stylize`` only, where the method takes pictures of it.
-        size: (H, W) of the result, where the method takes a size of its own.
-        backbone: What the method compares pictures by, if it takes one.
-        begin: What an iteration begins with, shaped as the result; ``None``: as the method's options say.
-        seed: Of whatever the method draws at random.
-        extra: What else the task's inputs say, by their names.
+        styles: The style pictures; of ``stylize`` only, if the method takes any.
+        size: (H, W) of the result, if the method takes a size.
+        backbone: The network that the method compares pictures by, if it takes one.
+        begin: The start of an iteration, shaped as the result; ``None``: as the options of the method say.
+        seed: The seed of all random numbers.
+        extra: The values of all other inputs of the task, by name.
     """
 
     task: Task
@@ -69,13 +69,13 @@ class SolverInput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GeneratorInput:
-    """What a generator makes pictures of.
+    """The input of a generator.
 
     Attributes:
-        task: What is asked for.
-        seed: Of all that is drawn at random.
-        device: Where to compute.
-        extra: What else the task's inputs say, by their names: a number of pictures, a size, a prompt.
+        task: The name of the task.
+        seed: The seed of all random numbers.
+        device: The device to compute on.
+        extra: The values of all other inputs of the task, by name: a number of pictures, a size, a prompt.
     """
 
     task: Task
@@ -86,7 +86,13 @@ class GeneratorInput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SolverProgress:
-    """Where an iterative method stands: the fraction that is done, the best picture so far, and a remark."""
+    """A step of an iterative method.
+
+    Attributes:
+        fraction: The fraction that is done, in [0, 1].
+        x: The best picture so far, (1, C, H, W).
+        remark: A short text for the progress bar, such as the value of the objective.
+    """
 
     fraction: float
     x: Tensor
@@ -94,12 +100,17 @@ class SolverProgress:
 
 
 ProgressCallback: TypeAlias = Callable[[SolverProgress], bool]
-"""Told where a method stands, as often as it likes to; ``False`` asks it to stop now, with the best so far."""
+"""Called by a method after some of its steps; ``False`` asks it to stop and return its best result so far."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SolverResult:
-    """The result of a whole-picture method, and what the user should know of it: one sentence each."""
+    """The result of a method that works on the whole picture.
+
+    Attributes:
+        x: The result, (1, C, H, W).
+        notes: Notes for the user, one sentence each.
+    """
 
     x: Tensor
     notes: tuple[str, ...] = ()

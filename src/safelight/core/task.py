@@ -44,25 +44,24 @@ class Repair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskSpec:
-    """One task: what goes in, what comes out, how results are measured.
+    """One task: its inputs, its output, and how results are measured.
 
     Attributes:
-        name: The verb of the command line, the Python function, the route of the HTTP API, and the folder of the
-            methods.
-        title: On a page, one or two words.
-        summary: One line in the imperative, without a full stop: of the HTTP API and of lists.
-        help: The first sentence that the command line and the Python function say.
-        details: More of it, whole sentences.
-        inputs: What a user may tell, in the order of the Python function's parameters; what is worked on comes first.
-        output: What comes out.
-        default: The name of the method that runs when nobody chooses, ``NAME`` or ``TASK/NAME``; ``None``: there is
-            none, and one has to be named.
-        level: How a level of difficulty is written, with ``{}`` for the number, such as ``x{}`` or ``sigma {}``.
-        headline: Words that the name of a score in a weights file has, where that score stands for the method.
-        benchmark: Makes the record that says how methods of the task are measured; a function, since that record needs
+        name: The name of the verb of the command line, of the Python function, of the route of the HTTP API, and of the
+            folder of the methods.
+        title: The title on a page, one or two words.
+        summary: One line in the imperative, without a full stop, for the HTTP API and for lists.
+        help: The first sentence of the help of the command line and of the Python function.
+        details: More sentences of that help.
+        inputs: The inputs, in the order of the Python function's parameters; the main input comes first.
+        output: What a method of the task returns.
+        default: The name of the default method, ``NAME`` or ``TASK/NAME``; ``None``: the user has to name a method.
+        level: The format of a level of difficulty, with ``{}`` for the number, such as ``x{}`` or ``sigma {}``.
+        headline: Words that identify the task's main score among the names of the scores in a weights file.
+        benchmark: Returns the record of how methods of the task are measured; a function, since that record needs
             torch. ``None``: the task has no benchmark.
         repair: When ``fix`` applies the task; ``None``: never.
-        example: A doctest of the Python function, without the prompt's indentation.
+        example: A doctest of the Python function, without indentation.
     """
 
     name: str
@@ -81,14 +80,14 @@ class TaskSpec:
 
     @property
     def main(self) -> InputSpec | None:
-        """What is worked on: a picture, a clip, or a file of bytes; ``None`` where nothing goes in."""
+        """The main input: a picture, a clip, or a file of bytes; ``None`` if the task has none."""
         return next((spec for spec in self.inputs if spec.main), None)
 
     @property
     def conditions(self) -> tuple[InputSpec, ...]:
-        """What may be told beside what is worked on."""
+        """All inputs but the main one."""
         return tuple(spec for spec in self.inputs if not spec.main)
 
     def input(self, name: str) -> InputSpec | None:
-        """Find an input by its name; ``None``: the task has none that is called so."""
+        """Return the input with a name; ``None`` if there is none."""
         return next((spec for spec in self.inputs if spec.name == name), None)

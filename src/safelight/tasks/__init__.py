@@ -1,7 +1,7 @@
-"""The tasks: what people want done. Each is one record, a folder of ``methods``, and a verb of every face.
+"""The tasks. Each is a record, a folder of ``methods``, and a verb of the command line, of Python and of the server.
 
 A new task is a file here, a folder of methods and a line in ``TASKS``. The records import no torch, so that the help
-of the command line is quick.
+of the command line is fast.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def find(name: str) -> TaskSpec:
     """Find a task by its name.
 
     Raises:
-        CardError: None is called so; the message lists the close names.
+        CardError: There is no such task; the message lists similar names.
 
     Example:
         >>> find("upscale").title

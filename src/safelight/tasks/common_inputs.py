@@ -1,4 +1,4 @@
-"""The inputs that several tasks share, and how each becomes what a method gets."""
+"""The inputs that tasks share, and their conversions to tensors."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ SIZE_PATTERN: Final = r"^([1-9][0-9]{0,5}x([1-9][0-9]{0,5})?|x[1-9][0-9]{0,5})$"
 
 
 def to_mask(mask: Picture, size: tuple[int, int]) -> Tensor:
-    """Turn a drawn mask into (1, 1, H, W), from 0 to 1: by its alpha where its colours are all the same.
+    """Convert a mask to a tensor, (1, 1, H, W) in [0, 1]: its brightness, or its alpha if all its colours are equal.
 
     Args:
         mask: The picture.
-        size: (H, W) that it must have.
+        size: The (H, W) that it must have.
 
     Raises:
-        CardError: It has another size.
+        CardError: The mask has another size.
     """
     from safelight.engine.samples import to_tensor
 
@@ -73,14 +73,14 @@ def _frame(frame: Picture, y: Tensor | None) -> Tensor:
 
 
 def to_styles(inputs: Mapping[str, Any], y: Tensor | None) -> tuple[Style, ...]:
-    """Turn the pictures of styles into tensors, RGB, their weights into shares of 1.
+    """Convert style pictures to RGB tensors, and their weights to shares that sum to 1.
 
     Args:
-        inputs: Of a request: ``style``, and if given ``style_weights`` and ``style_masks`` in the same order.
-        y: The content, (1, C, H, W): masks have its size.
+        inputs: The inputs of a request: ``style``, and if given ``style_weights`` and ``style_masks`` in that order.
+        y: The content, (1, C, H, W), whose size the masks must have.
 
     Raises:
-        CardError: A mask has another size.
+        CardError: A mask has another size than the content.
     """
     from safelight.core.solver_input import Style
     from safelight.engine.samples import to_tensor
@@ -113,8 +113,8 @@ def _check_styles(inputs: Mapping[str, Any]) -> None:
             f"{counts[2]} masks"
         )
     if weights is not None and not (all(weight >= 0 and math.isfinite(weight) for weight in weights) and sum(weights)):
-        said = ", ".join(f"{weight:g}" for weight in weights)
-        raise CardError(f"expected weights of styles that are at least 0 and not all 0, got {said}")
+        given = ", ".join(f"{weight:g}" for weight in weights)
+        raise CardError(f"expected weights of styles that are at least 0 and not all 0, got {given}")
 
 
 def _begin(inputs: Mapping[str, Any], y: Tensor | None) -> Tensor | None:
@@ -176,7 +176,7 @@ SCALE: Final = InputSpec(
     name="scale",
     kind="number",
     short="-s",
-    help="The zoom, whole or not, 1 to 32. 4 if neither it nor a size is given.",
+    help="The scale to enlarge by, 1 to 32, also fractions; 4 if neither it nor a size is given.",
     low=1,
     high=32,
     excludes=("size",),
@@ -186,7 +186,7 @@ SIZE: Final = InputSpec(
     kind="text",
     metavar="WxH",
     annotation="str | tuple[int, int]",
-    help="The size instead: 3840x2160, 3840x or x2160.",
+    help="The size of the result in place of a scale: 3840x2160, 3840x or x2160.",
     pattern=SIZE_PATTERN,
 )
 OWN_SIZE: Final = InputSpec(
@@ -194,14 +194,14 @@ OWN_SIZE: Final = InputSpec(
     kind="text",
     metavar="WxH",
     annotation="str | tuple[int, int]",
-    help="The size of the result: 1024x512, 1024x or x512; of methods that make any size.",
+    help="The size of the result: 1024x512, 1024x or x512; for methods that make any size.",
     pattern=SIZE_PATTERN,
     optional=True,
 )
 SIGMA: Final = InputSpec(
     name="sigma",
     kind="number",
-    help="Standard deviation of the noise, in units of 0 to 255, where it is known.",
+    help="Standard deviation of the noise, in units of 0 to 255, if it is known.",
     low=0,
     expects="a sigma of at least 0, in units of 0 to 255",
     optional=True,
@@ -212,7 +212,7 @@ BLUR: Final = InputSpec(
     kind="text",
     file=True,
     annotation="str | Path",
-    help="What blurred the picture: gaussian:SIGMA, none, or a file with a kernel.",
+    help="The blur of the picture: gaussian:SIGMA, none, or a file with a kernel.",
     pattern=r"^(none|gaussian:[0-9.]{1,12})$",
     optional=True,
     prepare=_blur,
@@ -220,7 +220,7 @@ BLUR: Final = InputSpec(
 STRENGTH: Final = InputSpec(
     name="strength",
     kind="number",
-    help="From 0, the picture as it is, to 1, the whole result; between, a mixture.",
+    help="How much of the result to use, from 0 (the input) to 1 (the result).",
     default=1.0,
     low=0,
     high=1,
@@ -229,7 +229,7 @@ STRENGTH: Final = InputSpec(
 CONSISTENT: Final = InputSpec(
     name="consistent",
     kind="flag",
-    help="Change a network's result as little as it takes for shrinking it to give the input back.",
+    help="Correct a network's result so that shrinking it gives the input again.",
     default=False,
     learned=True,
 )
@@ -245,7 +245,7 @@ FRAMES: Final = InputSpec(
 MASK: Final = InputSpec(
     name="mask",
     kind="picture",
-    help="A picture of the same size, white (or opaque) where to fill.",
+    help="A picture of the same size that is white (or opaque) where to fill.",
     required="a mask, got none; give a picture that is white where to fill, by --mask",
     optional=True,
     positional=True,
@@ -254,7 +254,7 @@ MASK: Final = InputSpec(
 STYLE: Final = InputSpec(
     name="style",
     kind="pictures",
-    help="A picture whose style is taken; several are mixed.",
+    help="A picture whose style to use; several are mixed.",
     default=(),
     optional=True,
     positional=True,
@@ -267,7 +267,7 @@ STYLE: Final = InputSpec(
 STYLE_WEIGHTS: Final = InputSpec(
     name="style_weights",
     kind="numbers",
-    help="How much of each of several styles, such as 0.7,0.3; all the same without it.",
+    help="The weight of each style, such as 0.7,0.3; equal if not given.",
     pattern=r"^[0-9.]{1,12}(,[0-9.]{1,12}){0,15}$",
 )
 STYLE_MASKS: Final = InputSpec(
@@ -275,14 +275,14 @@ STYLE_MASKS: Final = InputSpec(
     kind="pictures",
     flag="--style-mask",
     field="style_mask",
-    help="Where a style is seen: a picture of the content's size, white there; one for each style.",
+    help="Where to apply a style: a picture of the content's size that is white there; one for each style.",
     default=(),
 )
 BACKBONE: Final = InputSpec(
     name="backbone",
     kind="text",
     annotation="str | Backbone",
-    help="The network that pictures are compared by: lens, which is shipped, or another of `safelight fetch`.",
+    help="The network that pictures are compared by: lens, which is shipped, or one from `safelight fetch`.",
     choices=_backbone_names,
     optional=True,
     prepare=_backbone,
@@ -291,14 +291,14 @@ BEGIN: Final = InputSpec(
     name="begin",
     kind="picture",
     flag="--begin-with",
-    help="The picture that an iteration begins with, of the content's size.",
+    help="A picture of the content's size that the iteration starts with.",
     optional=True,
     convert=_begin,
 )
 SEED: Final = InputSpec(
     name="seed",
     kind="integer",
-    help="Of methods that draw at random.",
+    help="The seed of all random numbers.",
     default=0,
     low=0,
     high=2**31 - 1,

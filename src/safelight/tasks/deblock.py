@@ -16,7 +16,7 @@ MIN_QUALITY: Final = 70
 
 
 def _quality(picture: ImageSpec) -> tuple[str, ...]:
-    """Say what a JPEG file's own tables say of its compression."""
+    """Return a note on the quality of a JPEG file, derived from its quantisation tables."""
     if picture.jpeg_quality is None:
         return ()
     return (f"a JPEG file of quality {picture.jpeg_quality}, by its quantisation tables",)

@@ -22,7 +22,7 @@ DENOISE: Final = TaskSpec(
     name="denoise",
     title="Clean",
     summary="Remove noise from a picture",
-    help="Remove noise from pictures, of a level that you tell or that the method finds out.",
+    help="Remove noise from pictures, whose level you give or the method estimates.",
     inputs=(PICTURE, SIGMA, STRENGTH, SEED),
     output=OutputSpec(tag="denoised"),
     default="denoise/lamp",
