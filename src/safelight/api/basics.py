@@ -1,4 +1,4 @@
-"""Networks, files, scores and the list of methods: what the Python face has beside the restoring itself."""
+"""The Python functions that are not tasks: loading networks, reading and writing files, scores, the list of methods."""
 
 from __future__ import annotations
 
@@ -29,21 +29,22 @@ def load(
     """Load a network, to be called on tensors: ``model(x)``; its ``.network`` is the plain ``nn.Module``.
 
     Args:
-        name: The method, such as ``"upscale/vdsr"`` or ``"vdsr"``.
-        scale: One of the method's scales; ``None``: the file's, or the largest.
-        options: The architecture; ``None``: the file's, or the method's defaults.
-        weights: A file of your own training, or a published checkpoint (docs/weights.md); ``None``: the shipped ones.
-        device: ``"auto"``: the fastest there is.
-        precision: ``"exact"`` is float32; ``"fast"`` takes half of its digits where the device gains by it.
-        task: Of a network that serves several, the one it is for; ``None``: that of its folder.
+        name: The name of the method, such as ``"upscale/vdsr"`` or ``"vdsr"``.
+        scale: One of the method's scales; ``None``: that of the file, or the largest.
+        options: Options of the method, by name; ``None``: those of the file, or the method's defaults.
+        weights: A weights file of your own training, or a published checkpoint (docs/weights.md); ``None``: the shipped
+            weights.
+        device: ``"auto"`` is the fastest device that is available.
+        precision: ``"exact"`` is float32; ``"fast"`` is a 16-bit format, if the device is faster with it.
+        task: The task to use a network of several tasks for; ``None``: that of its folder.
 
     Returns:
         A model that takes (B, 1 or 3, H, W), sRGB or gray in [0, 1], and gives (B, 1 or 3, H * scale, W * scale).
 
     Raises:
-        CardError: No such method, scale or option, or a method that has no network.
-        CheckpointError: The weights file is broken or of another method.
-        DeviceError: This machine has no such device.
+        CardError: The method, scale or option does not exist, or the method has no network.
+        CheckpointError: The weights file is broken or belongs to another method.
+        DeviceError: The requested device is not available.
 
     Example:
         >>> load("upscale/bicubic")  # doctest: +ELLIPSIS
@@ -66,12 +67,12 @@ def read(source: str | Path | bytes, *, max_pixels: int | None = None, lenient: 
     """Read a picture, upright, at its own depth, with its metadata.
 
     Args:
-        source: A path, or the bytes of a file. The content decides the format.
-        max_pixels: More are refused before anything is decoded; ``None``: 160 million.
-        lenient: Take what can be decoded of a damaged file.
+        source: A path, or the bytes of a file. The format is recognised by the content.
+        max_pixels: A picture with more pixels is refused before it is decoded; ``None``: 160 million.
+        lenient: Whether to return what can be decoded of a damaged file.
 
     Raises:
-        PictureError: No such file, no picture, damaged or too large.
+        PictureError: The file does not exist, is not a picture, is damaged or is too large.
     """
     from safelight.media import image
 
@@ -87,17 +88,17 @@ def write(
     quality: int | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Write a picture with its metadata, whole or not at all.
+    """Write a picture with its metadata. The file is complete or not there at all.
 
     Args:
-        picture: Any kind that ``upscale`` takes.
-        path: The file; its suffix names the format unless ``format`` does.
+        picture: A picture of any kind that ``upscale`` takes.
+        path: The file; its suffix decides the format unless ``format`` is given.
         format: jpeg, png, webp, tiff, avif or gif.
-        quality: 1 to 100, of JPEG (95 if None), WebP (90) and AVIF (85).
-        overwrite: Replace a file that exists.
+        quality: The quality, 1 to 100, of JPEG (95 if ``None``), WebP (90) and AVIF (85) files.
+        overwrite: Whether to replace a file that exists.
 
     Raises:
-        PictureError: The format cannot hold it, the file exists, or the folder or the disk is at fault.
+        PictureError: The format cannot hold the picture, the file exists, or it cannot be written.
 
     Example:
         >>> import tempfile, numpy as np
@@ -127,23 +128,23 @@ def score(
     """Measure how close a result is to its reference. The number means something only with its protocol.
 
     Args:
-        reference: The original, any kind that ``upscale`` takes. Alpha is not compared.
-        result: Of the same size, and gray or colour as the reference is.
+        reference: The original, of any kind that ``upscale`` takes. Alpha is not compared.
+        result: The picture to measure, of the same size, and gray or in colour as the reference is.
         metric: ``"psnr"`` (dB, infinite for equal pictures), ``"ssim"`` (at most 1), ``"ms_ssim"``, ``"ifc"``,
             ``"nqm"``, ``"wpsnr"`` or ``"lpips"`` (0 for equal pictures); docs/metrics.md says what they are.
         channel: ``"y"``, the luma of BT.601, or ``"rgb"``; LPIPS always takes colour.
-        shave: Pixels cut from each side; the super-resolution papers cut as many as the scale.
+        shave: The pixels to cut from each side; the super-resolution papers cut as many as the scale.
         rounding: ``"none"``, ``"8-bit"`` (as in a file) or ``"8-bit-y"`` (the luma too).
-        backbone: The network that LPIPS sees through; its numbers are that network's own.
-        layers: Of that network, in place of the usual ones.
+        backbone: The network that LPIPS uses; scores of two networks cannot be compared.
+        layers: Layers of that network; ``None``: its default layers.
         heads: A file of LPIPS' published weights for that network.
-        device: Where that network computes, as for ``upscale``.
+        device: The device of that network, as for ``upscale``.
 
     Raises:
-        ValueError: The pictures cannot be compared, or no metric is called so.
-        PictureError: One of them is no picture.
-        BackboneError: There is no such backbone or layer, or no weights for it.
-        CheckpointError: The file of heads is missing, broken or hostile.
+        ValueError: The pictures cannot be compared, or the metric does not exist.
+        PictureError: A picture cannot be read.
+        BackboneError: The backbone or the layer does not exist, or its weights are not installed.
+        CheckpointError: The file of heads is missing, broken or unsafe.
 
     Example:
         >>> import numpy as np
@@ -178,23 +179,24 @@ def score_sets(
     layer: str | None = None,
     device: Device = "auto",
 ) -> float:
-    """Measure how far one set of pictures is from another, whatever each of them shows: FID or KID.
+    """Measure the distance between the distributions of two sets of pictures: FID or KID.
 
     Args:
-        references: The originals, each of any kind that ``upscale`` takes; read one after another.
-        results: The pictures to measure; neither pairs of those nor as many.
-        metric: ``"fid"`` or ``"kid"``; KID draws its subsets by a fixed seed.
-        backbone: The network that they are seen through. Papers mean ``"inception"`` with its published weights.
-        layer: Of that network; ``None``: the last.
-        device: Where it computes, as for ``upscale``.
+        references: The originals, each of any kind that ``upscale`` takes; they are read one after another.
+        results: The pictures to measure; the two sets need not be pairs, nor of one length.
+        metric: ``"fid"`` or ``"kid"``; KID draws its subsets with a fixed seed.
+        backbone: The network whose features are compared. Papers use ``"inception"`` with its published weights.
+        layer: The layer of that network; ``None``: the last.
+        device: The device of that network, as for ``upscale``.
 
     Raises:
-        ValueError: No metric of sets is called so, or a set has fewer than two pictures.
-        PictureError: One of them is no picture.
-        BackboneError: There is no such backbone or layer, or no weights for it, or a picture is too small.
+        ValueError: The metric does not exist or is one of two pictures, or a set has fewer than two pictures.
+        PictureError: A picture cannot be read.
+        BackboneError: The backbone or the layer does not exist, its weights are not installed, or a picture is too
+            small.
 
     Warns:
-        UserWarning: There are fewer than 2,048 pictures in a set.
+        UserWarning: A set has fewer than 2,048 pictures, which makes the score unreliable.
 
     Example:
         >>> import warnings, numpy as np

@@ -32,31 +32,31 @@ def visualize(
     seed: int = 0,
     **options: float | str,
 ) -> Picture:
-    """Look into a network and draw what is there as a sheet.
+    """Visualize a network, and draw the result as a sheet.
 
     Args:
         kind: ``"filters"``, ``"activations"``, ``"inversion"``, ``"feature"``, ``"receptive"`` or ``"attribution"``.
-        subject: A backbone such as ``"lens"``, a trained method such as ``"upscale/edsr"``, or one that is loaded.
-        picture: What the network is shown, for the kinds that show it something; as for ``upscale``.
-        layer: One, or several for ``activations`` and ``inversion``; the kind chooses if it can.
-        channel: One of the layer, or several, from 0.
-        at: (x, y) of a patch, its left upper corner in pixels of the network's result; ``None``: in the middle.
-        side: Of the patch, in pixels of the result; 16 if not given.
-        size: Side of the picture that is made; of one that is shown, the longer side at most. Pixels.
-        scale: Of a named network that enlarges; ``None``: its largest.
+        subject: A backbone such as ``"lens"``, a trained method such as ``"upscale/edsr"``, or a loaded one.
+        picture: The input of the network, for the kinds that need one; of any kind that ``upscale`` takes.
+        layer: A layer, or several for ``activations`` and ``inversion``; ``None``: the kind chooses if it can.
+        channel: A channel of the layer, or several, counted from 0.
+        at: (x, y) of the top left corner of a patch, in pixels of the network's result; ``None``: at the centre.
+        side: The side of the patch, in pixels of the result; 16 if not given.
+        size: The side of a picture that is made, or the most that the longer side of the input may have, in pixels.
+        scale: The scale of a named network that enlarges; ``None``: its largest.
         network: Options of a named network, such as ``{"variant": "B"}``.
-        weights: A file instead of a named network's shipped weights.
-        device: ``"auto"``: the fastest there is; of a named network.
-        seed: Of what is drawn at random.
-        **options: Those of the kind, such as ``iterations``; ``safelight visualize --help`` lists them.
+        weights: A weights file in place of a named network's shipped weights.
+        device: The device of a named network; ``"auto"`` is the fastest that is available.
+        seed: The seed of all random numbers.
+        **options: Options of the kind, such as ``iterations``; ``safelight visualize --help`` lists them.
 
     Returns:
-        The sheet, 8-bit RGB. What was measured and what the user should know stand in its ``warnings``.
+        The sheet, 8-bit RGB. Its ``warnings`` hold the measured values and notes for the user.
 
     Raises:
-        BackboneError: A layer or a channel that is not there, a backbone without weights, a picture too small.
-        CardError: A kind, a network or an option that does not exist, or something that the kind lacks or does not
-            take.
+        BackboneError: A layer or a channel does not exist, the weights of a backbone are not installed, or the picture
+            is too small.
+        CardError: A kind, a network or an option does not exist, or an argument is missing or not accepted by the kind.
         CheckpointError, DeviceError, PictureError: As for ``upscale``.
 
     Example:

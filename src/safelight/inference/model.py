@@ -39,13 +39,19 @@ def _device_of(network: nn.Module) -> torch.device:
 
 
 class Model:
-    """A method of one scale on tensors: what ``safelight.load`` gives.
+    """A loaded network of one scale, to be called on tensors. ``safelight.load`` returns it.
 
-    ``network`` is the plain ``nn.Module``, for export, inspection or further training; it takes what the paper's
-    network takes. Calling the model does the rest: interpolation first where the method wants it, and colour. ``task``
-    says how colour is treated where a network of one channel keeps the size; ``None`` is the method's own task.
-    A network that gives the style of any picture is only a part of the way: ``complete`` makes the rest.
-    ``trained_with`` is what the numbers of its backbone hash to; empty where that is not known.
+    ``network`` is the plain ``nn.Module``, for export, inspection or further training; its input is that of the paper's
+    network. Calling the model also interpolates the picture first, if the method does, and converts colours.
+
+    Args:
+        card: The method.
+        options: The options of the method, an instance of its ``Options`` class.
+        scale: The scale of the network.
+        network: The network, with its weights.
+        precision: The number format that it computes in.
+        task: The task, which decides how a network of one channel treats colour; ``None``: that of the method's folder.
+        trained_with: The SHA-256 of the weights of the backbone that the network was trained with; empty: not known.
     """
 
     def __init__(
@@ -70,22 +76,22 @@ class Model:
 
     @cached_property
     def cost(self) -> Cost:
-        """What the network costs, counted once: a batch of small pictures must not count for each."""
+        """The cost of the network. It is counted once, and not again for each picture of a batch."""
         gray = torch.full((1, 3, 256, 256), 0.5, device=_device_of(self.network))
         return measure(self.complete(gray, (Style(x=gray),), random=0), self._channels)
 
     @torch.no_grad()
     def complete(self, y: Tensor, styles: tuple[Style, ...], *, random: int | None = None) -> nn.Module:
-        """Make the network from picture to picture, where that depends on the picture and its styles.
+        """Return the network from picture to picture, which may depend on the picture and its styles.
 
         Args:
-            y: The picture, (1, 3, H, W).
-            styles: Whose style it shall get.
-            random: A seed, for a backbone with random weights, where no picture is to be made.
+            y: The picture, (1, 3, H, W), in [0, 1].
+            styles: The style pictures.
+            random: A seed for a backbone with random weights, to count the cost; ``None``: its real weights.
 
         Raises:
-            BackboneError: The backbone that the network needs has no weights here, or others than it was trained with.
-            CardError: The styles don't go with the network.
+            BackboneError: The weights of the backbone are not installed, or not those used in training.
+            CardError: The style pictures do not suit the network.
         """
         spec = self.spec
         if spec.complete is None:
@@ -95,8 +101,8 @@ class Model:
             name = spec.backbone(self.options)
             backbone = self._backbone(name) if random is None else backbones.load(name, random=random)
             backbone = backbone.to(y.device)
-        problem = SolverInput(task=self.task, y=y, styles=styles, backbone=backbone)
-        return spec.complete(self.network, self.options, problem).eval()
+        solver_input = SolverInput(task=self.task, y=y, styles=styles, backbone=backbone)
+        return spec.complete(self.network, self.options, solver_input).eval()
 
     def _backbone(self, name: str) -> Backbone:
         """Load the backbone that the network was trained with, once for all pictures."""
@@ -112,7 +118,7 @@ class Model:
 
     @property
     def receptive_radius(self) -> int:
-        """How many input pixels away a pixel can still influence the result at its place."""
+        """The radius of the receptive field of the whole model, in pixels of its input."""
         receptive_radius = self.spec.receptive_radius(self.options, self.scale)
         if self.scale == 1:
             return receptive_radius
@@ -122,9 +128,9 @@ class Model:
 
     @property
     def _strips(self) -> RowStreaming | None:
-        """The network strip by strip; None where it has a layer that this can't do.
+        """The network as run strip by strip; ``None`` if it has a layer that does not allow it.
 
-        Made again when the weights have changed: some are rewritten or converted, once, and would be the old ones.
+        It is built again when the weights have changed, since it holds converted copies of some.
         """
         if self.execution.global_statistics:
             return None
@@ -139,7 +145,7 @@ class Model:
 
     @property
     def _zoom(self) -> int:
-        """How much larger the network makes what it gets."""
+        """The factor by which the network alone enlarges its input."""
         return 1 if self.spec.input == "interpolated" else self.scale
 
     @property
@@ -215,7 +221,7 @@ def served_scales(card: Card, options: Any) -> tuple[int, ...]:  # noqa: ANN401 
     """List the scales for which weights of this architecture are shipped.
 
     Raises:
-        CardError: There are none.
+        CardError: No weights are shipped for these options.
     """
     shipped = weights_manifest.shipped_weights(card.id)
     scales = sorted({scale for one in shipped if fits_weights(options, one.options) for scale in one.scales})
@@ -234,10 +240,10 @@ def _not_shipped(card: Card, wanted: str) -> str:
 
 
 def find_weights(card: Card, options: Any, scale: int) -> Path:  # noqa: ANN401 - per method
-    """Find the shipped weights of a method for a scale, their checksum verified.
+    """Find the shipped weights of a method for a scale, and verify their checksum.
 
     Raises:
-        CardError: None is shipped for these options and this scale.
+        CardError: No weights are shipped for these options and this scale.
         CheckpointError: The shipped file is damaged.
     """
     for weights in weights_manifest.shipped_weights(card.id):
@@ -247,20 +253,20 @@ def find_weights(card: Card, options: Any, scale: int) -> Path:  # noqa: ANN401 
 
 
 def open_weights(card: Card, file: Path, scale: float | None = None) -> tuple[Path, weights_file.WeightsHeader]:
-    """Take a user's weights: a file of ours, or a published one, which is converted.
+    """Open a weights file of the user: one that Safelight wrote, or a published one, which is converted first.
 
     Args:
-        card: Of a trained method.
-        file: The user's file.
-        scale: What the user wants to enlarge by. It decides only where neither the tensors nor the file's name tell
+        card: The method, which has a network.
+        file: The file.
+        scale: The scale that the user asks for. It is used only if neither the tensors nor the name of the file decide
             which scale the weights are for.
 
     Returns:
-        The file to read, of ours, and its header, with the scales that it is to be used for.
+        The path of a file in Safelight's format, and its header, reduced to the scales that the file is used for.
 
     Raises:
-        CheckpointError: The file is broken, of another method, or does not tell its scale.
-        OSError: A published file was converted and cannot be kept.
+        CheckpointError: The file is broken or belongs to another method, or its scale is ambiguous.
+        OSError: A published file was converted, and the converted file cannot be written.
     """
     spec = card.network
     assert spec is not None
@@ -292,22 +298,23 @@ def load(
     precision: PrecisionChoice = "exact",
     task: Task | None = None,
 ) -> Model:
-    """Build a method's network and fill it with the shipped weights, or with a file's.
+    """Build the network of a method, and load the shipped weights or those of a file into it.
 
     Args:
-        card: Of a trained method.
-        scale: A scale of the method. ``None``: the file's, or the method's largest.
-        options: The method's; those that are not given are the file's, or the method's defaults.
-        weights: A safetensors file with Safelight's header, or a published checkpoint of the method.
-        device: ``"auto"``: the fastest there is.
-        precision: ``"exact"`` is float32; ``"fast"`` half of its digits, where the device gains by it.
+        card: The method, which has a network.
+        scale: A scale of the method; ``None``: that of the file, or the method's largest.
+        options: Options of the method; those that are not given are the file's, or the method's defaults.
+        weights: A safetensors file with Safelight's header, or a published checkpoint of the method; ``None``: the
+            shipped weights.
+        device: ``"auto"`` is the fastest device that is available.
+        precision: ``"exact"`` is float32; ``"fast"`` is a 16-bit format, if the device is faster with it.
         task: One of the method's tasks; ``None``: that of its folder.
 
     Raises:
         CardError: A scale, an option or a combination that the method does not have.
         CheckpointError: The file is broken or belongs to another method, scale or architecture.
-        DeviceError: This machine has no such device.
-        OSError: A published file was converted and cannot be kept.
+        DeviceError: The requested device is not available.
+        OSError: A published file was converted, and the converted file cannot be written.
     """
     spec = card.network
     if spec is None:
@@ -339,9 +346,9 @@ def load(
 
 
 def choose_precision(execution: ExecutionSpec, precision: PrecisionChoice, device: torch.device) -> Precision:
-    """Settle the precision: float32, or in haste the shorter one that the device gains by and the card calls safe.
+    """Choose the number format: float32, or with ``"fast"`` the 16-bit format that the device is faster with.
 
-    A card lists a shorter precision only if its loss is measured to be small: see docs/internals/engine.md.
+    A method allows a 16-bit format only if its loss of quality was measured to be small (docs/internals/engine.md).
     """
     if precision == "exact":
         return "float32"
