@@ -1,4 +1,4 @@
-"""Between a method that iterates and the user, who sees the picture form and may end the iteration when it is good."""
+"""Shows the progress of an iterative method, writes its previews, and stops it when the user presses Ctrl-C."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _PAUSE = 3.0  # seconds between two previews
 
 
 class Observer:
-    """Follows an iteration step by step: what ``Runner.observer`` is to be.
+    """Follows an iteration step by step; used as ``Runner.observer``.
 
     Args:
-        gauge: Shows the remarks.
-        bar: Stands below what is printed.
-        stop: Ctrl-C: the first ends the iteration, and the best picture so far is the result.
-        preview: The file that shows the picture as it forms; it is replaced every few seconds, as a whole each time.
+        gauge: Shows the remarks of the method.
+        bar: The progress bar, below the printed lines.
+        stop: The first Ctrl-C ends the iteration, and the best picture so far is the result.
+        preview: The file for the current picture, replaced every few seconds; ``None``: no preview.
     """
 
     def __init__(self, gauge: Gauge, bar: Bar, stop: Stop, preview: Path | None) -> None:
@@ -30,7 +30,7 @@ class Observer:
         self._next = 0.0
 
     def __call__(self, step: SolverProgress) -> bool:
-        """Take a step in, and tell whether the iteration may go on."""
+        """Handle a step, and return whether the iteration may continue."""
         self._gauge.remark(step.remark)
         if self._preview is not None and time.monotonic() >= self._next:
             write_preview(step, self._preview)
@@ -43,7 +43,7 @@ class Observer:
 
 
 def write_preview(step: SolverProgress, path: Path) -> None:
-    """Write a picture as it forms, in place of the one before."""
+    """Write the current picture of an iteration, replacing the previous preview."""
     import numpy as np
 
     from safelight.engine.samples import to_samples

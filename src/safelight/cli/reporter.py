@@ -1,4 +1,4 @@
-"""What a person or a program is told while many files are worked on: a line each, a bar, and how it ended."""
+"""Reports on a batch: a line for each file, a progress bar, and a summary."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 class Gauge:
-    """Moves a bar by the bytes of the files that are done: the nearest to the work in them that costs nothing to know.
+    """Advances a progress bar by the bytes of the files that are done, a cheap estimate of the work in them.
 
-    A file that is skipped or fails is taken out of the whole, so that the time left stays that of the others.
+    A file that is skipped or fails is removed from the total, so that the remaining time is that of the other files.
 
     Args:
-        bar: What is moved.
-        stop: Ends the work when the user wants that.
-        patient: Let a job that had begun before he did come to its end: an iteration, which is told to stop.
+        bar: The progress bar.
+        stop: Ends the work when the user presses Ctrl-C.
+        patient: Whether a job that has begun may end by itself after Ctrl-C, as a stopped iteration does.
     """
 
     def __init__(self, bar: Bar, stop: Stop, *, patient: bool = False) -> None:
@@ -34,16 +34,16 @@ class Gauge:
         self._under_way: dict[str, float] = {}
 
     def expect(self, jobs: Sequence[FileJob]) -> None:
-        """Add jobs to what is to be done."""
+        """Add jobs to the total."""
         if self._bar.shown:
             self._bytes = {job.source.name: _bytes(job.source.path) for job in jobs}
             self._whole += sum(self._bytes.values())
 
     def move(self, job: FileJob, fraction: float) -> None:
-        """Show how far a job is.
+        """Show the progress of a job.
 
         Raises:
-            KeyboardInterrupt: The user wants to stop.
+            KeyboardInterrupt: The user has pressed Ctrl-C.
         """
         if not self._stop.asked:
             self._begun = job
@@ -55,12 +55,12 @@ class Gauge:
             self._show(name)
 
     def remark(self, text: str) -> None:
-        """Show a remark behind the name of the job at work."""
+        """Show a remark behind the name of the current job."""
         if self._bar.shown and self._begun is not None:
             self._show(self._begun.source.name, text)
 
     def settle(self, outcome: Outcome) -> None:
-        """Count a file that has its outcome."""
+        """Count a finished file."""
         if self._bar.shown:
             size = self._bytes.get(outcome.input, 0)
             self._under_way.pop(outcome.input, None)
@@ -86,7 +86,7 @@ class Meter(Protocol):
     """Shows how much is done."""
 
     def settle(self, outcome: Outcome) -> None:
-        """Count a file that has its outcome."""
+        """Count a finished file."""
         ...
 
 
@@ -109,11 +109,11 @@ class Reporter:
         """Whether the user ended the work before its end."""
 
     def expect(self, jobs: Sequence[FileJob]) -> None:
-        """Add jobs to what is to be done."""
+        """Add jobs to the total."""
         self._expected += len(jobs)
 
     def follow(self, outcomes: Generator[Outcome], bar: Bar, stop: Stop, gauge: Meter) -> None:
-        """Report each outcome as it comes, until all of them are there or the user has had enough."""
+        """Report each outcome as it arrives, until the last one or until the user stops the work."""
         try:
             for outcome in outcomes:
                 self._counts[outcome.status] += 1
@@ -122,10 +122,10 @@ class Reporter:
                 gauge.settle(outcome)
                 stop.check()
         except KeyboardInterrupt:
-            # A picture whose iteration was stopped is there all the same, and after the last one nothing is left.
+            # The result of a stopped iteration is complete, and after the last file nothing was interrupted.
             self.interrupted = sum(self._counts.values()) < self._expected
         finally:
-            outcomes.close()  # what is under way is thrown away now, and not when memory is tidied
+            outcomes.close()  # unfinished work is discarded now, and not at garbage collection
 
     def finish(self, busy: float | None = None) -> int:
         """Print the summary and return the exit code.
@@ -184,7 +184,7 @@ class Reporter:
 
 
 def _what(outcome: Outcome) -> str:
-    """Say in a few words what was made."""
+    """Describe a result in a few words."""
     if outcome.value is not None:
         return f"{outcome.value:g}{outcome.unit}" if isinstance(outcome.value, float) else f"{outcome.value}"
     if outcome.bytes is not None:

@@ -178,11 +178,11 @@ def scorer_of(
     layers: str | None = None,
     heads: Path | None = None,
 ) -> Scorer:
-    """Make what measures, from what stands on the command line.
+    """Build the scorer from the values of the flags.
 
     Raises:
-        UsageError: No such metric, protocol, network or layer, or things that do not go together.
-        CheckpointError: The file of heads is missing, broken or hostile.
+        UsageError: A metric, network or layer does not exist, or flags do not go together.
+        CheckpointError: The file of heads is missing, broken or unsafe.
     """
     from safelight import metrics
     from safelight.evaluation import scoring
@@ -197,7 +197,7 @@ def scorer_of(
 
 
 def figure(column: Column, value: float | None) -> str:
-    """Write a figure with its unit; a dash where there is none."""
+    """Format a score with its unit; a dash if there is none."""
     if value is None:
         return "–"  # noqa: RUF001 - as tables have it
     if math.isinf(value):
@@ -209,7 +209,7 @@ def figure(column: Column, value: float | None) -> str:
 
 
 def _pairs(reference: Path, result: Path) -> tuple[list[_Pair], list[tuple[Path, str]]]:
-    """Pair two files, or two folders by their files' paths without suffixes; and tell what has no partner."""
+    """Pair two files, or the files of two folders by path without suffixes, and list those without a partner."""
     if reference.is_dir() != result.is_dir():
         raise UsageError(f"expected two pictures or two folders, got {reference} and {result}; name two of a kind")
     if not reference.is_dir():
@@ -275,7 +275,7 @@ def _over(
     scorer: Scorer,
     rows: Sequence[tuple[_Pair, Mapping[str, float]]],
 ) -> dict[str, float]:
-    """Take the mean or the median of each figure over the pictures that have it."""
+    """Compute the mean or the median of each score over the pictures that have it."""
     taken: dict[str, float] = {}
     for column in scorer.of_pairs:
         values = [figures[column.name] for _, figures in rows if column.name in figures]
@@ -285,7 +285,7 @@ def _over(
 
 
 def _tell(scorer: Scorer, rows: Sequence[tuple[_Pair, Mapping[str, float]]], *, alone: bool) -> None:
-    """Print one pair as lines, and more as a table with the mean and the median."""
+    """Print the scores: one pair as lines, several as a table with the mean and the median."""
     if not rows:
         return
     if alone:
@@ -314,7 +314,7 @@ def _check_worst(scorer: Scorer, folder: Path) -> None:
 
 
 def _show_worst(scorer: Scorer, rows: Sequence[tuple[_Pair, Mapping[str, float]]], folder: Path) -> list[Path]:
-    """Write sheets of those with the worst figures of the first metric; the worst comes first."""
+    """Write sheets of the pairs with the worst scores of the first metric; the worst comes first."""
     from safelight.evaluation import scoring
     from safelight.media import image
 

@@ -49,17 +49,17 @@ def say(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """Print a line for the person at the terminal, on standard error."""
+    """Print a line on standard error."""
     typer.echo(text, err=True)
 
 
 def say_json(facts: Mapping[str, Any], *, err: bool = False) -> None:
-    """Print one object in one line, in ASCII: a file name may hold bytes that are no text."""
+    """Print one JSON object in one line, in ASCII, since a file name may hold bytes that are not text."""
     typer.echo(json.dumps(facts, allow_nan=False), err=err)
 
 
 def finite(value: float) -> float | None:
-    """Turn infinity, such as the PSNR of equal pictures, into the null that JSON can hold."""
+    """Replace infinity, such as the PSNR of equal pictures, by ``None``, since JSON has no infinity."""
     return value if abs(value) != float("inf") else None
 
 
@@ -92,12 +92,12 @@ def table(
 
 
 class Bar:
-    """A progress bar with the time left, on standard error, where that is a terminal and nobody asked for quiet.
+    """A progress bar with the remaining time on standard error, if that is a terminal.
 
     Args:
-        total: What is full: steps, or bytes.
-        text: What stands before the bar.
-        quiet: No bar at all.
+        total: The total of steps or bytes.
+        text: The text before the bar.
+        quiet: Whether to show no bar.
     """
 
     def __init__(self, total: float, text: str, *, quiet: bool) -> None:
@@ -127,16 +127,16 @@ class Bar:
 
     @property
     def shown(self) -> bool:
-        """Whether there is anything to see."""
+        """Whether the bar is shown."""
         return self._progress is not None
 
     def show(self, completed: float, text: str, *, total: float | None = None) -> None:
-        """Move the bar and change its text, and what is full where that has changed."""
+        """Advance the bar and change its text, and its total if one is given."""
         if self._progress is not None:
             self._progress.update(self._task, completed=completed, description=text, total=total)
 
     def above(self, write: Callable[[], None]) -> None:
-        """Call what prints lines, so that they stand above the bar and not in it."""
+        """Call a function that prints lines, so that they appear above the bar."""
         if self._progress is None:
             write()
             return
@@ -181,16 +181,16 @@ class Stop:
         return self._asked
 
     def check(self) -> None:
-        """End the work if the user has asked for it; to be called between its steps.
+        """Stop the work if the user has asked for it; call this between its steps.
 
         Raises:
-            KeyboardInterrupt: The user wants to stop.
+            KeyboardInterrupt: The user has pressed Ctrl-C.
         """
         if self._asked:
             raise KeyboardInterrupt
 
     def rest(self, seconds: float) -> bool:
-        """Wait, and tell whether the user has asked to stop, at once when he does."""
+        """Wait, but no longer than until Ctrl-C; return whether the user has asked to stop."""
         end = time.monotonic() + seconds
         while not self._asked and (left := end - time.monotonic()) > 0:
             time.sleep(min(left, 0.1))  # a handler does not end a longer sleep
