@@ -13,17 +13,16 @@ from safelight.checkpoints import weights_manifest
 from safelight.core.options import CardError
 from safelight.engine import device as devices
 from safelight.evaluation import bench
-from safelight.evaluation.bench import records, verdict
+from safelight.evaluation.bench import checks, quality, records
 from safelight.evaluation.bench.plot import draw
-from safelight.evaluation.bench.quality import Quality
-from safelight.evaluation.bench.tracks import TRACKS
 from safelight.inference import model as models
 from safelight.media import image
 from safelight.media.image import Picture
 from safelight.training.datasets import DataError
 from support.bench_sets import CLOCK, ship_random, silent, texture
 
-UPSCALE = TRACKS["upscale"]
+UPSCALE = bench.find("upscale")
+FACTS = quality.metric_facts(UPSCALE)
 
 
 @pytest.fixture(scope="module")
@@ -107,18 +106,21 @@ def test_scores_equal_an_independent_computation(sets, out, name, scale):
     for method, function in enlarge.items():
         psnr, ssim = expected(sets / name, scale, function)
         # A sample that lies on a half may fall to the other side in single precision.
-        assert rows[method]["psnr"] == pytest.approx(psnr, abs=2e-3)
-        assert rows[method]["ssim"] == pytest.approx(ssim, abs=5e-5)
+        assert rows[method]["metrics"]["psnr"] == pytest.approx(psnr, abs=2e-3)
+        assert rows[method]["metrics"]["ssim"] == pytest.approx(ssim, abs=5e-5)
 
 
 def test_published_numbers_stand_beside_the_measured(out):
     for row in results_of(out)["rows"]:
         if row["method"] == "upscale/nearest":
-            assert row["published_psnr"] is row["published_ssim"] is row["psnr_difference"] is None
+            assert row["published"] == row["difference"] == {}
         else:
-            assert row["psnr_difference"] == round(row["psnr"] - row["published_psnr"], 4)
-            assert row["ssim_difference"] == round(row["ssim"] - row["published_ssim"], 5)
-    published = {(row["set"], row["level"]): row["published_psnr"] for row in results_of(out)["rows"][9:]}
+            measured, published = row["metrics"], row["published"]
+            assert row["difference"] == {
+                "psnr": round(measured["psnr"] - published["psnr"], 4),
+                "ssim": round(measured["ssim"] - published["ssim"], 5),
+            }
+    published = {(row["set"], row["level"]): row["published"]["psnr"] for row in results_of(out)["rows"][9:]}
     assert published["Set5", 3] == 30.39
     assert published["BSD100", 4] == 25.96
 
@@ -149,10 +151,10 @@ def test_fingerprints_cover_the_pixels_and_not_the_files(sets, out, tmp_path):
         (tmp_path / name).mkdir()
         for path in (sets / name).iterdir():
             image.write(image.read(path), tmp_path / name / f"other-{path.stem}.tiff")
-    found = [item.facts.sha256 for item in bench.quality.read_sets(UPSCALE, tmp_path)]
+    found = [item.facts.sha256 for item in quality.read_sets(UPSCALE, tmp_path)]
     assert found == [data["sha256"] for data in results_of(out)["data"]]
     image.write(Picture(pixels=texture(49, 63, 3, 99)), tmp_path / "Set5" / "other-a.tiff", overwrite=True)
-    assert bench.quality.read_sets(UPSCALE, tmp_path)[0].facts.sha256 != found[0]
+    assert quality.read_sets(UPSCALE, tmp_path)[0].facts.sha256 != found[0]
 
 
 # --- anchors and shortfalls -------------------------------------------------------------------------------------------
@@ -160,41 +162,44 @@ def test_fingerprints_cover_the_pixels_and_not_the_files(sets, out, tmp_path):
 
 def anchor_row(**changed):
     plain = records.Row(
-        method="upscale/bicubic", options={}, level=3, set="Set5", psnr=30.3922, ssim=0.86821, published_psnr=30.39,
-        published_ssim=0.8682, psnr_difference=None, ssim_difference=None, parameters=0, multiply_adds=None,
+        method="upscale/bicubic", options={}, level=3, set="Set5", metrics={"psnr": 30.3922, "ssim": 0.86821},
+        published={"psnr": 30.39, "ssim": 0.8682}, difference={}, parameters=0, multiply_adds=None,
         seconds_per_megapixel=0.1, weights_sha256=None, run="now",
     )  # fmt: skip
     return dataclasses.replace(plain, **changed)
 
 
 def held(psnr, ssim, name="Set5"):
-    return [anchor.passed for anchor in verdict.anchors(UPSCALE, {(name, 3): Quality(psnr, ssim)})]
+    return [anchor.passed for anchor in checks.check_anchors(UPSCALE, FACTS, {(name, 3): {"psnr": psnr, "ssim": ssim}})]
 
 
 def test_anchors_hold_within_their_tolerances():
     assert held(30.3922, 0.86821) == [True, True]
     assert held(30.41, 0.86821) == [False, True]
     assert held(30.3922, 0.8688) == [True, False]
-    (anchor,) = verdict.anchors(UPSCALE, {("Set14", 3): Quality(27.5405, 0.7736)})
+    (anchor,) = checks.check_anchors(UPSCALE, FACTS, {("Set14", 3): {"psnr": 27.5405, "ssim": 0.7736}})
     assert (anchor.method, anchor.metric, anchor.tolerance, anchor.passed) == ("upscale/bicubic", "psnr", 0.015, True)
 
 
 def test_promises_are_held_against_their_set():
     card = catalog.find("fsrcnn")
-    rows = [anchor_row(method=card.id, level=scale, psnr=psnr) for scale, psnr in ((2, 36.71), (3, 33.0), (4, 30.7051))]
-    promises = verdict.promises(UPSCALE, card, rows)
+    rows = [
+        anchor_row(method=card.id, level=scale, metrics={"psnr": psnr})
+        for scale, psnr in ((2, 36.71), (3, 33.0), (4, 30.7051))
+    ]
+    promises = checks.check_promises(UPSCALE, FACTS, card, rows)
     assert [(p.set, p.level, p.promised, p.floor, p.short) for p in promises] == [
         ("Set5", 2, 37.0, 36.8, 0.29), ("Set5", 3, 33.16, 32.8, 0.16), ("Set5", 4, 30.71, 30.5, 0.0),
         ("Set14", 2, 32.63, 32.53, None), ("Set14", 3, 29.43, 29.33, None), ("Set14", 4, 27.59, 27.49, None),
     ]  # fmt: skip
-    below, above = verdict.shortfalls(UPSCALE, [], [], [], promises, None)
+    below, above = checks.list_shortfalls(UPSCALE, FACTS, promises=promises)
     assert below.kind == "floor"
     assert below.text == (
         "fsrcnn x2 Set5: 36.71 dB, 0.29 under the 37.00 that the recipe promises, 0.09 under the floor of 36.80"
     )
     assert above.kind == "promise"
     assert above.text.endswith("not under the floor of 32.80")
-    assert verdict.promises(UPSCALE, catalog.find("bicubic"), rows) == []
+    assert checks.check_promises(UPSCALE, FACTS, catalog.find("bicubic"), rows) == []
 
 
 # --- the fast precision -----------------------------------------------------------------------------------------------
@@ -203,7 +208,7 @@ def test_promises_are_held_against_their_set():
 def test_the_fast_precision_is_timed_where_it_differs(monkeypatch):
     monkeypatch.setattr(devices, "bfloat16_pays", lambda: True)
     card = catalog.find("vdsr")
-    entries = [bench.quality.enter(UPSCALE, catalog.find(name), {}, 3) for name in ("bicubic", "espcn", "vdsr")]
+    entries = [quality.prepare(UPSCALE, catalog.find(name), {}, 3) for name in ("bicubic", "espcn", "vdsr")]
     assert [entry.fast is not None for entry in entries] == [
         False,
         False,
@@ -217,12 +222,14 @@ def test_the_fast_precision_is_timed_where_it_differs(monkeypatch):
 
 def test_the_fast_precision_has_a_point_of_its_own():
     rows = [
-        dataclasses.asdict(anchor_row(set=name, psnr=psnr, fast_seconds_per_megapixel=0.05))
+        dataclasses.asdict(anchor_row(set=name, metrics={"psnr": psnr}, fast_seconds_per_megapixel=0.05))
         for name, psnr in (("Set14", 30.0), ("BSD100", 28.0))
     ]
     data = [{"name": "Set14", "pictures": 1}, {"name": "BSD100", "pictures": 3}]
-    found = bench.plot.points({"task": "upscale", "rows": rows, "data": data}, 3)
-    assert [(p.name, p.seconds, p.psnr) for p in found] == [("bicubic", 0.1, 28.5), ("bicubic fast", 0.05, 28.5)]
+    found = bench.plot.points(
+        {"metrics": [{"name": "psnr"}], "plotted": ["Set14", "BSD100"], "rows": rows, "data": data}, 3
+    )
+    assert [(p.name, p.seconds, p.value) for p in found] == [("bicubic", 0.1, 28.5), ("bicubic fast", 0.05, 28.5)]
 
 
 # --- networks ---------------------------------------------------------------------------------------------------------
@@ -249,8 +256,8 @@ def test_networks_are_measured_where_weights_are_shipped(sets, networks, tmp_pat
     }
     assert {name for name, _ in rows} == {"bicubic", "srcnn", "srcnn 9-1-5", "fsrcnn", "edsr"}
     assert {row["level"] for row in results["rows"] if row["method"] != "upscale/bicubic"} == {3}
-    assert rows["srcnn", "Set5"]["published_psnr"] == 32.75
-    assert rows["srcnn 9-1-5", "Set5"]["published_psnr"] is None
+    assert rows["srcnn", "Set5"]["published"]["psnr"] == 32.75
+    assert rows["srcnn 9-1-5", "Set5"]["published"] == {}
     assert (rows["fsrcnn", "Set5"]["multiply_adds"], rows["srcnn", "Set5"]["multiply_adds"]) == (1384.9, 57184.0)
     assert rows["srcnn", "Set5"]["parameters"] == 57184 + 64 + 32 + 1
     for card in cards[2:]:
@@ -259,8 +266,8 @@ def test_networks_are_measured_where_weights_are_shipped(sets, networks, tmp_pat
 
     fsrcnn = models.load(cards[2], scale=3)
     psnr, ssim = expected(sets / "Set14", 3, lambda x: fsrcnn(x.float()))
-    assert rows["fsrcnn", "Set14"]["psnr"] == pytest.approx(psnr, abs=2e-3)
-    assert rows["fsrcnn", "Set14"]["ssim"] == pytest.approx(ssim, abs=5e-5)
+    assert rows["fsrcnn", "Set14"]["metrics"]["psnr"] == pytest.approx(psnr, abs=2e-3)
+    assert rows["fsrcnn", "Set14"]["metrics"]["ssim"] == pytest.approx(ssim, abs=5e-5)
 
     edsr = models.load(cards[3], scale=3)
     found = []
@@ -270,8 +277,8 @@ def test_networks_are_measured_where_weights_are_shipped(sets, networks, tmp_pat
         x = torch.from_numpy(pixels).permute(2, 0, 1)[None].double() / 255
         result = edsr(ops.resize(x, zoom=1 / 3).float())[0].permute(1, 2, 0).double().numpy()
         found.append(scores(luma(rounded(result)), luma(pixels), 3))
-    assert rows["edsr", "Set14"]["psnr"] == pytest.approx(np.mean(found, axis=0)[0], abs=2e-3)
-    assert rows["edsr", "Set14"]["ssim"] == pytest.approx(np.mean(found, axis=0)[1], abs=5e-5)
+    assert rows["edsr", "Set14"]["metrics"]["psnr"] == pytest.approx(np.mean(found, axis=0)[0], abs=2e-3)
+    assert rows["edsr", "Set14"]["metrics"]["ssim"] == pytest.approx(np.mean(found, axis=0)[1], abs=5e-5)
 
     absent = {(records.label(item["method"], item["options"]), item["level"]) for item in results["missing"]}
     assert absent == {(name, scale) for name in ("srcnn", "srcnn 9-1-5", "fsrcnn", "edsr") for scale in (2, 4)}
@@ -279,7 +286,7 @@ def test_networks_are_measured_where_weights_are_shipped(sets, networks, tmp_pat
     assert "edsr x2 x4: not measured, no weights are shipped; safelight train upscale/edsr makes them" in texts
     # SRCNN and FSRCNN promise a number of Set5 and one of Set14, EDSR of Set5; random weights reach none.
     assert [item["levels"] for item in results["shortfalls"] if item["kind"] == "floor"] == [[3]] * 5
-    race = results["comparison"]
+    (race,) = results["comparisons"]
     assert race["multiply_adds"]["ratio"] == 41.29
     assert race["network"]["ratio"] == pytest.approx(race["network"]["slow"] / race["network"]["fast"], abs=0.01)
     assert "## Speed" in (tmp_path / "upscale.md").read_text(encoding="utf-8")
@@ -287,7 +294,7 @@ def test_networks_are_measured_where_weights_are_shipped(sets, networks, tmp_pat
     # Measured again without fsrcnn: its rows and the race stay, and newly shipped weights make the rows stale.
     ship_random(cards[2], folder, (3,), seed=5)
     later = run(sets, tmp_path, ["edsr"])
-    assert later["comparison"] == race
+    assert later["comparisons"] == [race]
     assert len(later["runs"]) == 2
     assert [row for row in later["rows"] if row["method"] == "upscale/fsrcnn"] == [
         row for row in results["rows"] if row["method"] == "upscale/fsrcnn"
@@ -307,8 +314,8 @@ def test_tables_are_made_from_the_json(out):
     text = bench.tables(results)
     assert text == (out / "upscale.md").read_text(encoding="utf-8")
     row = next(row for row in results["rows"] if row["method"] == "upscale/bicubic")
-    measured = f"{row['psnr']:.2f} / {row['ssim']:.4f}"
-    assert f"| bicubic | {measured} | 33.66 / 0.9299 | {row['psnr_difference']:+.2f} |" in text
+    measured = f"{row['metrics']['psnr']:.2f} / {row['metrics']['ssim']:.4f}"
+    assert f"| bicubic | {measured} | 33.66 / 0.9299 | {row['difference']['psnr']:+.2f} |" in text
     assert "of 12 anchors fail: no number below is to be believed.**" in text
     assert "| bicubic Set5 x2 PSNR | 33.66 |" in text
     assert all(f"- {item['text']}" in text for item in results["shortfalls"])
@@ -376,6 +383,14 @@ def test_a_foreign_file_is_not_added_to(sets, tmp_path):
     refused(DataError, sets, tmp_path, ["bicubic"], "expected the results of an earlier benchmark")
 
 
+def test_results_of_an_older_format_say_to_run_again(sets, tmp_path):
+    (tmp_path / "upscale.json").write_text('{"format": "safelight-bench/2"}', encoding="utf-8")
+    told = (
+        "expected the format safelight-bench/3, got 'safelight-bench/2' .*; run the benchmark again without --methods"
+    )
+    refused(DataError, sets, tmp_path, ["bicubic"], told)
+
+
 def test_matlab_files_are_compared_sample_by_sample(tmp_path):
     """Files made by the documented rule are reproduced; a sample changed by one is counted."""
     from safelight.evaluation.bench import matlab
@@ -389,6 +404,6 @@ def test_matlab_files_are_compared_sample_by_sample(tmp_path):
         small = ops.resize(ops.crop_to_multiple(large, scale), zoom=1 / scale)
         small[0, 0, 0] ^= change
         image.write(image.Picture(pixels=small.permute(1, 2, 0).numpy()), place / f"ax{scale}.png")
-    proofs = matlab.prove(tmp_path)
+    proofs = matlab.check_resize(tmp_path, "LR_bicubic")
     assert [(p.scale, p.pictures, p.different) for p in proofs] == [(2, 1, 0), (3, 1, 1)]
-    assert matlab.prove(tmp_path / "Set5") == ()
+    assert matlab.check_resize(tmp_path / "Set5", "LR_bicubic") == ()

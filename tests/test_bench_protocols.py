@@ -9,15 +9,16 @@ import pytest
 import torch
 from PIL import Image
 
-from safelight.evaluation.bench import quality, verdict
-from safelight.evaluation.bench.quality import Quality
-from safelight.evaluation.bench.tracks import INPUT, TRACKS
+from safelight.core.benchmark import INPUT
+from safelight.evaluation import bench
+from safelight.evaluation.bench import checks, quality
 from safelight.media import image
 from safelight.media.image import Picture
 from safelight.training.datasets import DataError
 from support.bench_sets import silent, texture, to_pixels, write_sets
 
-DENOISE, DEBLOCK = TRACKS["denoise"], TRACKS["deblock"]
+DENOISE, DEBLOCK = bench.find("denoise"), bench.find("deblock")
+FACTS = quality.metric_facts(DENOISE)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def test_noise_at_two_levels_differs_in_strength_alone(sets):
 
 
 def test_the_anchor_is_the_noise_before_clipping(sets):
-    assert {level: round(DENOISE.known("any", level).psnr, 2) for level in DENOISE.levels} == {
+    assert {level: round(checks.known_numbers(DENOISE, "any", level)["psnr"], 2) for level in DENOISE.levels} == {
         15: 24.61, 25: 20.17, 50: 14.15,
     }  # fmt: skip
     (set12,) = quality.read_sets(DENOISE, sets, ["Set12"])
@@ -67,17 +68,19 @@ def test_the_anchor_is_the_noise_before_clipping(sets):
         noisy = DENOISE.degrade(original.y, 50).picture.pixels * 255.0
         clean = original.y.permute(1, 2, 0).numpy().astype(float)
         values.append(10 * math.log10(255**2 / np.mean((noisy - clean) ** 2)))
-    assert found.input.psnr == pytest.approx(np.mean(values), abs=1e-3)
-    assert found.input.psnr == pytest.approx(14.15, abs=0.3)  # of pictures with 2,700 samples
+    assert found.input["psnr"] == pytest.approx(np.mean(values), abs=1e-3)
+    assert found.input["psnr"] == pytest.approx(14.15, abs=0.3)  # of pictures with 2,700 samples
     assert found.methods == ()
 
 
 def test_another_noise_fails_its_anchor():
-    right = {("Set12", 25): Quality(20.16, 0.5)}
-    assert [a.passed for a in verdict.anchors(DENOISE, right)] == [True]
-    (anchor,) = verdict.anchors(DENOISE, {("Set12", 25): Quality(20.6, 0.5)})  # as if it were clipped
+    right = {("Set12", 25): {"psnr": 20.16, "ssim": 0.5}}
+    assert [a.passed for a in checks.check_anchors(DENOISE, FACTS, right)] == [True]
+    (anchor,) = checks.check_anchors(
+        DENOISE, FACTS, {("Set12", 25): {"psnr": 20.6, "ssim": 0.5}}
+    )  # as if it were clipped
     assert (anchor.method, anchor.metric, anchor.passed) == (INPUT, "psnr", False)
-    (text,) = (item.text for item in verdict.shortfalls(DENOISE, [anchor], [], [], [], None))
+    (text,) = (item.text for item in checks.list_shortfalls(DENOISE, FACTS, anchors=[anchor]))
     assert text == "input sigma 25 Set12: PSNR 20.6, where 20.172 is known and 0.02 of difference is allowed"
 
 
@@ -104,13 +107,17 @@ def test_jpegs_go_through_a_real_file(sets, folder, monkeypatch):
 
 
 def test_the_anchors_of_deblock_are_the_literatures():
-    known = {(quality_, metric): getattr(DEBLOCK.known("classic5", quality_), metric)
+    known = {(quality_, metric): checks.known_numbers(DEBLOCK, "classic5", quality_)[metric]
              for quality_ in DEBLOCK.levels for metric in ("psnr", "ssim")}  # fmt: skip
     assert [known[level, "psnr"] for level in (10, 20, 30, 40)] == [27.82, 30.12, 31.48, 32.43]
     assert [known[level, "ssim"] for level in (10, 20, 30, 40)] == [0.7595, 0.8344, 0.8666, 0.8849]
-    assert DEBLOCK.known("BSD20 RGB", 10) is None
-    assert [a.passed for a in verdict.anchors(DEBLOCK, {("classic5", 10): Quality(27.825, 0.7598)})] == [True, True]
-    assert [a.passed for a in verdict.anchors(DEBLOCK, {("classic5", 10): Quality(27.84, 0.7601)})] == [False, False]
+    assert checks.known_numbers(DEBLOCK, "BSD20 RGB", 10) == {}
+    assert [
+        a.passed for a in checks.check_anchors(DEBLOCK, FACTS, {("classic5", 10): {"psnr": 27.825, "ssim": 0.7598}})
+    ] == [True, True]
+    assert [
+        a.passed for a in checks.check_anchors(DEBLOCK, FACTS, {("classic5", 10): {"psnr": 27.84, "ssim": 0.7601}})
+    ] == [False, False]
 
 
 # --- the sets ---------------------------------------------------------------------------------------------------------

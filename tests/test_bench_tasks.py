@@ -3,22 +3,22 @@
 import dataclasses
 import json
 import math
+from types import SimpleNamespace
 from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 
-from safelight import catalog
+from safelight import catalog, tasks
 from safelight.checkpoints import weights_manifest
 from safelight.core.card import Card, ClosedForm, Interpolation, Optimised, Score
 from safelight.core.options import option
 from safelight.core.solver_input import SolverProgress, SolverResult
 from safelight.core.training import Promise
 from safelight.evaluation import bench
-from safelight.evaluation.bench import quality, records, speed, verdict
+from safelight.evaluation.bench import checks, quality, records, speed
 from safelight.evaluation.bench.records import Missing
-from safelight.evaluation.bench.tracks import TRACKS
 from safelight.inference import model as models
 from safelight.media import image
 from safelight.methods.denoise.dncnn import DnCNN
@@ -26,7 +26,9 @@ from safelight.ops.resampling import CUBIC
 from safelight.training.datasets import DataError
 from support.bench_sets import CLOCK, ship_random, silent, to_pixels, write_sets
 
-DENOISE, DEBLOCK, UPSCALE = TRACKS["denoise"], TRACKS["deblock"], TRACKS["upscale"]
+BENCHMARKS = bench.benchmarks()
+DENOISE, DEBLOCK, UPSCALE = BENCHMARKS["denoise"], BENCHMARKS["deblock"], BENCHMARKS["upscale"]
+FACTS = quality.metric_facts(DENOISE)
 
 
 @pytest.fixture(scope="module")
@@ -143,11 +145,10 @@ def test_a_network_of_another_task_is_no_variant(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("value", ["B", "CB"])
 def test_each_network_is_measured_on_its_own_pictures(cards, value):
-    entry = quality.enter(DENOISE, cards[1], {"variant": value}, 25)
+    entry = quality.prepare(DENOISE, cards[1], {"variant": value}, 25)
     assert [entry.suits(spec.kind) for spec in DENOISE.sets] == [value == "B"] * 2 + [value == "CB"]
     assert entry.parameters > 0
-    assert entry.runner.settings.sigma == 25
-    assert entry.runner.settings.scale is None
+    assert entry.runner.request.inputs == {"sigma": 25}
 
 
 def run(task, sets, out, methods=None):
@@ -173,10 +174,10 @@ def test_denoise_from_sets_to_tables(sets, cards, tmp_path):
     assert [(data["name"], data["pictures"]) for data in results["data"]] == [
         ("Set12", 2), ("BSD68", 2), ("BSD20 RGB", 2),
     ]  # fmt: skip
-    assert rows["dncnn S25", "BSD68", 25]["published_psnr"] == 29.23
-    assert rows["dncnn B", "BSD68", 50]["published_psnr"] == 26.23
-    assert rows["dncnn3", "BSD68", 15]["published_psnr"] == 31.46
-    assert rows["dncnn3", "Set12", 15]["published_psnr"] is None
+    assert rows["dncnn S25", "BSD68", 25]["published"]["psnr"] == 29.23
+    assert rows["dncnn B", "BSD68", 50]["published"]["psnr"] == 26.23
+    assert rows["dncnn3", "BSD68", 15]["published"]["psnr"] == 31.46
+    assert rows["dncnn3", "Set12", 15]["published"] == {}
     assert len({r["seconds_per_megapixel"] for key, r in rows.items() if key[0] == "dncnn B"}) == 1
     assert [a["method"] for a in results["anchors"]] == ["input"] * 9
 
@@ -189,17 +190,17 @@ def test_denoise_from_sets_to_tables(sets, cards, tmp_path):
         restored = model(torch.from_numpy(sample.picture.pixels).permute(2, 0, 1)[None])
         restored = np.clip(np.floor(restored[0, 0].numpy() * 255.0 + 0.5), 0, 255)
         values.append(10 * math.log10(255**2 / np.mean((restored - image.read(path).pixels[..., 0]) ** 2)))
-    assert rows["dncnn B", "Set12", 25]["psnr"] == pytest.approx(np.mean(values), abs=2e-3)
+    assert rows["dncnn B", "Set12", 25]["metrics"]["psnr"] == pytest.approx(np.mean(values), abs=2e-3)
 
     short = {(p["options"].get("variant"), p["set"], p["level"]): p for p in results["promises"]}
     assert short["S25", "Set12", 25]["promised"] == 30.44
-    assert short["S25", "Set12", 25]["measured"] == rows["dncnn S25", "Set12", 25]["psnr"]
+    assert short["S25", "Set12", 25]["measured"] == rows["dncnn S25", "Set12", 25]["metrics"]["psnr"]
     assert short["S15", "Set12", 15]["measured"] is None
     texts = [item["text"] for item in results["shortfalls"]]
     assert "dncnn S15 sigma 15: not measured, no weights are shipped; safelight train denoise/dncnn makes them" in texts
     reason = "not measured, it needs several pictures of one scene, and the sets have one each"
     assert f"frames sigma 15, 25, 50: {reason}" in texts
-    b = rows["dncnn B", "BSD68", 50]["psnr"]
+    b = rows["dncnn B", "BSD68", 50]["metrics"]["psnr"]
     assert any(
         text.startswith(f"dncnn B sigma 50 BSD68: {b:.2f} dB, {26.23 - round(b, 2):.2f} under") for text in texts
     )
@@ -220,13 +221,13 @@ def test_rows_of_other_weights_are_stale(cards, sets, tmp_path):
     dncnn = cards[1]
     sha256 = weights_manifest.shipped_weights("denoise/dncnn")[0].sha256
     plain = records.Row(
-        method=dncnn.id, options={"variant": "B"}, level=25, set="Set12", psnr=30.0, ssim=0.9, published_psnr=None,
-        published_ssim=None, psnr_difference=None, ssim_difference=None, parameters=0, multiply_adds=None,
+        method=dncnn.id, options={"variant": "B"}, level=25, set="Set12", metrics={"psnr": 30.0, "ssim": 0.9},
+        published={}, difference={}, parameters=0, multiply_adds=None,
         seconds_per_megapixel=0.1, weights_sha256=sha256, run="now",
     )  # fmt: skip
     other = dataclasses.replace(plain, weights_sha256="0" * 64)
     gone = dataclasses.replace(plain, options={"variant": "S50"}, level=50)
-    assert verdict.stale(DENOISE, [dncnn], [plain, other, gone]) == [other, gone]
+    assert checks.list_outdated(DENOISE, [dncnn], [plain, other, gone]) == [other, gone]
 
 
 def test_a_method_of_several_tasks_is_measured_at_each(sets, cards, tmp_path):
@@ -234,25 +235,26 @@ def test_a_method_of_several_tasks_is_measured_at_each(sets, cards, tmp_path):
         results = run(task, sets, tmp_path, names)
         methods = {row["method"].split("/")[1] for row in results["rows"]}
         assert methods - {"bicubic"} == set(names)
-        assert {row["level"] for row in results["rows"]} == set(TRACKS[task].levels)
-    for track in TRACKS.values():
-        level = track.levels[-1]
-        assert quality.enter(track, cards[2], {}, level).runner.task == track.task
+        assert {row["level"] for row in results["rows"]} == set(BENCHMARKS[task].levels)
+    for benchmark in BENCHMARKS.values():
+        level = benchmark.levels[-1]
+        assert quality.prepare(benchmark, cards[2], {}, level).runner.task.name == benchmark.task
     assert "denoise/steps" not in {card.id for card in catalog.of_task("upscale")}
 
 
 def test_only_denoise_tells_sigma(cards):
     told = {
-        track.task: quality.enter(track, FORMULA, {}, track.levels[0]).runner.settings.sigma
-        for track in (DENOISE, DEBLOCK, UPSCALE)
+        benchmark.task: quality.prepare(benchmark, FORMULA, {}, benchmark.levels[0]).runner.request.inputs.get("sigma")
+        for benchmark in (DENOISE, DEBLOCK, UPSCALE)
     }
     assert told == {"denoise": 15, "deblock": None, "upscale": None}
-    assert quality.enter(DENOISE, STEPS, {}, 15).runner.settings.sigma is None
+    assert quality.prepare(DENOISE, STEPS, {}, 15).runner.request.inputs == {}
 
 
 def test_what_takes_too_long_runs_only_when_it_is_named(sets, tmp_path, monkeypatch):
     slow = dataclasses.replace(DENOISE, left_out={"denoise/steps": "it takes an hour; name it with --methods"})
-    monkeypatch.setattr(bench, "TRACKS", {"denoise": slow})
+    spec = dataclasses.replace(tasks.find("denoise"), benchmark=lambda: slow)
+    monkeypatch.setattr(tasks, "TASKS", (spec,))
     monkeypatch.setattr(catalog, "CARDS", (FORMULA, STEPS))
     results = run("denoise", sets, tmp_path)
     assert "denoise/steps" not in {row["method"] for row in results["rows"]}
@@ -268,16 +270,16 @@ def test_a_missing_package_is_a_reason(monkeypatch):
     from safelight.core.card import OptionalPackage
 
     card = dataclasses.replace(FORMULA, extra=OptionalPackage(module="no_such_module", name="classic"))
-    found = quality.enter(DENOISE, card, {}, 15)
+    found = quality.prepare(DENOISE, card, {}, 15)
     assert isinstance(found, Missing)
     assert found.reason == "it needs a package that is not installed; pip install 'safelight[classic]'"
 
 
 def test_a_closed_form_for_one_scale_is_missing_at_the_others():
     card = whole("double", ClosedForm(solve=mean_of, bytes=64, scales=(2,)), other_tasks=("upscale",))
-    assert quality.locate(UPSCALE, card, {}, 2) is None
-    assert quality.locate(UPSCALE, card, {}, 3).reason == "it is for x2 only"
-    assert quality.locate(UPSCALE, whole("any", Interpolation(kernel=CUBIC)), {}, 3) is None
+    assert quality.find_weights(UPSCALE, card, {}, 2) is None
+    assert quality.find_weights(UPSCALE, card, {}, 3).reason == "it is for x2 only"
+    assert quality.find_weights(UPSCALE, whole("any", Interpolation(kernel=CUBIC)), {}, 3) is None
 
 
 def test_published_numbers_are_of_the_same_options(cards):
@@ -285,26 +287,26 @@ def test_published_numbers_are_of_the_same_options(cards):
         FORMULA,
         published=(Score(data="Set12", level=15, psnr=30.0, task="denoise"), Score(data="Set12", level=15, psnr=9)),
     )
-    entry = quality.enter(DENOISE, card, {}, 15)
-    assert bench._published(DENOISE, entry, "Set12").psnr == 30.0
-    assert bench._published(DEBLOCK, entry, "Set12") is None
+    entry = quality.prepare(DENOISE, card, {}, 15)
+    assert bench._published(DENOISE, entry, "Set12") == {"psnr": 30.0}
+    assert bench._published(DEBLOCK, entry, "Set12") == {}
 
 
 def test_promises_of_other_tasks_are_not_held(cards):
-    promises = verdict.promises(DEBLOCK, cards[2], [])
+    promises = checks.check_promises(DEBLOCK, FACTS, cards[2], [])
     assert [(p.set, p.level) for p in promises] == [("classic5", level) for level in (10, 20, 30, 40)]
     extra = Promise(data="classic5", level=10, psnr=99, floor=98)  # of upscale
     spec = cards[2].method.training
     spec = dataclasses.replace(spec, recipe=dataclasses.replace(spec.recipe, promises=(extra,)))
     card = dataclasses.replace(cards[2], method=dataclasses.replace(cards[2].method, training=spec))
-    assert verdict.promises(DEBLOCK, card, []) == []
+    assert checks.check_promises(DEBLOCK, FACTS, card, []) == []
 
 
 # --- time -------------------------------------------------------------------------------------------------------------
 
 
 def test_a_slow_method_is_timed_once_on_a_smaller_picture(cards):
-    entries = [quality.enter(DENOISE, card, {}, 15) for card in (FORMULA, STEPS)]
+    entries = [quality.prepare(DENOISE, card, {}, 15) for card in (FORMULA, STEPS)]
     patient = bench.Clock(width=96, height=64, rounds=1, small=(48, 32))
     assert [timing.on for timing in speed.time_entries(DENOISE, entries, patient)] == ["", ""]
     hasty = dataclasses.replace(patient, patience=0.0)
@@ -316,9 +318,10 @@ def test_a_slow_method_is_timed_once_on_a_smaller_picture(cards):
 def test_gray_methods_are_timed_on_gray_pictures(cards, monkeypatch):
     seen = {}
     for value in ("B", "CB"):
-        entry = quality.enter(DENOISE, cards[1], {"variant": value}, 25)
+        entry = quality.prepare(DENOISE, cards[1], {"variant": value}, 25)
         runner = entry.runner
-        entry = dataclasses.replace(entry, runner=lambda p, r=runner, v=value: seen.setdefault(v, p.channels) and r(p))
+        watched = SimpleNamespace(run=lambda p, r=runner, v=value: seen.setdefault(v, p.channels) and r.run(p))
+        entry = dataclasses.replace(entry, runner=watched)
         speed.time_entries(DENOISE, [entry], CLOCK)
     assert seen == {"B": 1, "CB": 3}
 

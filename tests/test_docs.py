@@ -18,9 +18,8 @@ from safelight import catalog, tasks
 from safelight.cli import app
 from safelight.core.card import Trained
 from safelight.core.options import make_options
-from safelight.evaluation.bench import quality, records, verdict
-from safelight.evaluation.bench.quality import Quality
-from safelight.evaluation.bench.tracks import TRACKS
+from safelight.evaluation import bench
+from safelight.evaluation.bench import checks, quality, records
 from safelight.media import image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -103,7 +102,7 @@ def test_check_tells_what_is_stale_and_writes_nothing(tmp_path, monkeypatch, cap
         generate.main()
 
 
-def row(card, level, psnr, *, task="upscale", name="Set5", **other):
+def row(card, level, psnr, *, task="upscale", name="Set5", ssim=0.9, **other):
     """A row of the benchmark, as the JSON has it."""
     trained = isinstance(card.method, Trained)
     options = other.get("options", {})
@@ -111,9 +110,9 @@ def row(card, level, psnr, *, task="upscale", name="Set5", **other):
         (s.psnr for s in card.published if (s.task, s.data, s.level, s.options) == (task, name, level, options)), None
     )
     facts = {
-        "method": card.id, "options": {}, "level": level, "set": name, "psnr": psnr, "ssim": 0.9,
-        "published_psnr": published, "published_ssim": None,
-        "psnr_difference": None if published is None else psnr - published, "ssim_difference": None,
+        "method": card.id, "options": {}, "level": level, "set": name, "metrics": {"psnr": psnr, "ssim": ssim},
+        "published": {} if published is None else {"psnr": published},
+        "difference": {} if published is None else {"psnr": psnr - published},
         "parameters": 1234 if trained else 0, "multiply_adds": 5678.0 if trained else None,
         "seconds_per_megapixel": 0.25, "weights_sha256": None, "run": "2026-01-02T03:04:05Z",
     }  # fmt: skip
@@ -126,13 +125,15 @@ def write_results(folder, rows, task="upscale"):
         processor="A processor", device="cpu: 2 threads", threads=2, load=None, system="Linux", python="3", torch="2"
     )
     run = records.Run(id="2026-01-02T03:04:05Z", commit="abc", safelight="0", machine=machine, methods=())
-    track = TRACKS[task]
-    known = {(r.set, r.level): Quality(r.psnr, r.ssim) for r in rows if r.method == track.anchor}
+    benchmark = bench.find(task)
+    facts = quality.metric_facts(benchmark)
+    known = {(r.set, r.level): r.metrics for r in rows if r.method == benchmark.anchor.method}
     results = records.Results(
-        task=task, protocol={"quality": "As the papers.", "time": "Once."}, runs=(run,),
-        data=(records.DataSet(name=track.headline, pictures=5, sha256="0"),), resize=(),
-        anchors=verdict.anchors(track, known), rows=tuple(rows), missing=(), comparison=None, promises=(),
-        shortfalls=(),
+        task=task, level=benchmark.unit, metrics=facts, plotted=benchmark.plotted,
+        timed_by_level=benchmark.timed_by_level, protocol={"quality": "As the papers.", "time": "Once."}, runs=(run,),
+        data=(records.DataSet(name=benchmark.headline, kind="gray", pictures=5, sha256="0"),), resize=(),
+        anchors=checks.check_anchors(benchmark, facts, known), rows=tuple(rows), missing=(), comparisons=(),
+        promises=(), shortfalls=(),
     )  # fmt: skip
     folder.mkdir(exist_ok=True)
     (folder / f"{task}.json").write_text(results.to_json())
@@ -140,15 +141,15 @@ def write_results(folder, rows, task="upscale"):
 
 def shipped_everywhere(monkeypatch, but=()):
     """As if weights of every network were shipped, but for some: names as tables have them, with the level."""
-    track_of = quality.locate
+    found_weights = quality.find_weights
 
-    def locate(track, card, options, level):
-        found = track_of(track, card, options, level)
+    def find_weights(benchmark, card, options, level):
+        found = found_weights(benchmark, card, options, level)
         if (records.label(card.id, options), level) in but:
             return records.Missing(method=card.id, options=options, level=level, reason="a test")
         return Path("there") if isinstance(found, records.Missing) and "weights" in found.reason else found
 
-    monkeypatch.setattr(quality, "locate", locate)
+    monkeypatch.setattr(quality, "find_weights", find_weights)
 
 
 def promised_rows(task, low):
@@ -173,8 +174,8 @@ def results(tmp_path, monkeypatch):
         ("fsrcnn", "Set5", 3): 33.0, ("vdsr", "Set5", 2): 37.0, ("dncnn B", "BSD68", 50): 26.0,
         ("dncnn B", "BSD68", 25): 28.7, ("dncnn3", "classic5", 40): 33.5,
     }  # fmt: skip
-    extra = [row(catalog.find("srcnn"), 3, 32.0, options={"kernels": "9-1-5"}, published_psnr=None)]
-    for task in TRACKS:
+    extra = [row(catalog.find("srcnn"), 3, 32.0, options={"kernels": "9-1-5"}, published={}, difference={})]
+    for task in bench.benchmarks():
         more = [*bicubic, *extra] if task == "upscale" else []
         write_results(tmp_path / "results", [*more, *promised_rows(task, low)], task)
     shipped_everywhere(monkeypatch, but={("espcn", 2), ("dncnn CB", 15), ("dncnn CB", 25), ("dncnn CB", 50)})
@@ -188,7 +189,7 @@ def cells(line):
 
 def test_without_results_the_parts_say_so(tmp_path, monkeypatch):
     monkeypatch.setattr(common, "RESULTS", tmp_path)
-    for task in TRACKS:
+    for task in bench.benchmarks():
         sentence = f"`results/{task}.json` is missing. `safelight bench {task} --data DIR` measures and writes it."
         assert results_part.short(task) == results_part.everything(task) == sentence
         assert sentence in queue.queue()
@@ -298,14 +299,16 @@ def test_a_network_with_weights_but_no_results_is_not_judged(results):
 def test_the_estimate_is_the_arithmetic_it_states():
     """EDSR x2 by hand: 343,152 multiply-adds a pixel, 6 FLOP each, 16 crops of 96x96, 300,000 steps, 40 TFLOP/s."""
     card = catalog.find("edsr")
-    track = TRACKS["upscale"]
-    queued = queue.Queued(card=card, method=card.method, track=track, options={}, level=2, promise=None, measured=None)
+    queued = queue.Queued(
+        card=card, method=card.method, benchmark=bench.find("upscale"), options={}, level=2,
+        promise=None, measured=None,
+    )
     minutes = 343_152 * 6 * 16 * 96**2 * 300_000 / 40e12 / 60
     assert queue.estimate(queued, queue.PAPER_WORK["edsr"]) == f"{minutes:.0f} minutes"
 
 
 def test_nothing_waits_when_every_promise_is_met(tmp_path, monkeypatch):
-    for task in TRACKS:
+    for task in bench.benchmarks():
         write_results(tmp_path, promised_rows(task, {}), task)
     shipped_everywhere(monkeypatch)
     monkeypatch.setattr(common, "RESULTS", tmp_path)
@@ -390,7 +393,7 @@ def test_speeds_and_gains_in_words_are_those_measured():
     gray = {}
     for row in rows:
         if row["set"] in ("Set12", "BSD68"):
-            gray[records.label(row["method"], row["options"]), row["set"], row["level"]] = row["psnr"]
+            gray[records.label(row["method"], row["options"]), row["set"], row["level"]] = row["metrics"]["psnr"]
     gains = [gray["dncnn B", *key[1:]] - psnr for key, psnr in gray.items() if key[0] == "lamp"]
     assert (round(min(gains), 1), round(max(gains), 1)) == (0.3, 0.5)
     assert "0.3 to 0.5 dB\nbetter by DnCNN's gray network" in TEXTS[ROOT / "docs/fix.md"]
@@ -412,23 +415,25 @@ def test_what_guides_say_of_the_defaults_is_measured():
         found = rows("upscale", name)
         lamp, small = of(found, "lamp"), of(found, "lamp small")
         for level in lamp:
-            assert lamp[level]["psnr"] == max(row["psnr"] for row in found if row["level"] == level)
+            assert lamp[level]["metrics"]["psnr"] == max(
+                row["metrics"]["psnr"] for row in found if row["level"] == level
+            )
             assert 1.8 < lamp[level]["seconds_per_megapixel"] / small[level]["seconds_per_megapixel"] < 2.8
     colour = rows(
         "denoise", "BSD20 RGB"
     )  # lamp is the best in colour, dncnn on gray pictures, in several times the time
     for level, row in of(colour, "lamp").items():
-        assert row["psnr"] == max(row["psnr"] for row in colour if row["level"] == level)
+        assert row["metrics"]["psnr"] == max(row["metrics"]["psnr"] for row in colour if row["level"] == level)
     for name in ("Set12", "BSD68"):
         found = rows("denoise", name)
         for level, row in of(found, "dncnn B").items():
-            assert row["psnr"] == max(row["psnr"] for row in found if row["level"] == level)
+            assert row["metrics"]["psnr"] == max(row["metrics"]["psnr"] for row in found if row["level"] == level)
             assert row["seconds_per_megapixel"] > 5 * of(found, "lamp")[level]["seconds_per_megapixel"]
     for name, most in (("classic5", 0.4), ("BSD20 RGB", 0.25)):  # within a few tenths, at an eighth of the time
         found = rows("deblock", name)
         lamp, best = of(found, "lamp"), of(found, "dncnn3")
         for level in lamp:
-            assert 0 <= best[level]["psnr"] - lamp[level]["psnr"] < most
+            assert 0 <= best[level]["metrics"]["psnr"] - lamp[level]["metrics"]["psnr"] < most
             assert 6 < best[level]["seconds_per_megapixel"] / lamp[level]["seconds_per_megapixel"] < 10
 
 

@@ -34,7 +34,6 @@ SHARED_CLASSES = {
     "Options": "each method's own, named by its module",
     "Source": "a file of a batch, and a folder of training pictures",
     "Mixture": "several degradations, and several folders of training pictures",
-    "Sample": "a picture of a track of the benchmark, and one that a network is trained on",
 }
 
 # Tasks and methods that a file still knows by name, each with the reason.
@@ -42,18 +41,6 @@ KNOWN_NAMES = {
     "engine/spatial_graph.py": ({"nearest", "bilinear"}, "modes of torch's interpolate, not methods"),
     "inference/inspection.py": ({"bilinear"}, "a mode of torch's interpolate, not a method"),
     "inference/autofix.py": ({"deblock", "denoise"}, "the chain of fix, whose diagnoses are of blocks and of noise"),
-    "evaluation/bench/__init__.py": (
-        {"upscale", "upscale/fsrcnn", "upscale/srcnn"},
-        "the race of FSRCNN's paper against SRCNN; MATLAB's resize is proved before enlarging",
-    ),
-    "evaluation/bench/markdown.py": ({"upscale"}, "levels of scale change the time, others don't"),
-    "evaluation/bench/plot.py": ({"upscale"}, "measures Y-PSNR"),
-    "evaluation/bench/quality.py": ({"upscale", "denoise"}, "a level is a scale there, and a sigma here"),
-    "evaluation/bench/speed.py": ({"upscale"}, "levels of scale change the time, others don't"),
-    "evaluation/bench/tracks.py": (
-        {"upscale", "denoise", "deblock", "upscale/bicubic", "denoise/dip"},
-        "the tracks themselves, their reference, and the method too slow for a whole set",
-    ),
     "web/assets/compare.js": ({"upscale", "stylize"}, "the first choice, and the task without a right result"),
     "web/assets/files.js": ({"upscale", "bicubic"}, "shows files that the browser cannot, enlarged by 1"),
     "web/assets/main.js": (
@@ -62,11 +49,7 @@ KNOWN_NAMES = {
     ),
     "web/assets/styles.js": ({"stylize"}, "the gallery of styles"),
 }
-KINDS_ELSEWHERE = {
-    "evaluation/bench/quality.py": "lists the shipped options of networks",
-    "evaluation/bench/speed.py": "times whole pictures otherwise than tiles",
-    "evaluation/bench/verdict.py": "holds networks against what their recipes promise",
-}
+KINDS_ELSEWHERE = {}
 
 FACES = ("api", "cli", "web", "batch", "engine", "evaluation", "inference")
 MATCH_KINDS = {"core/card.py", "inference/executors.py"}

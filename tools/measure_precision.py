@@ -18,12 +18,13 @@ import numpy as np
 from harness import Row, mean
 
 from safelight import catalog, inference
+from safelight.core.benchmark import Benchmark, BenchmarkSample, Level
 from safelight.core.card import Card, Trained, channels_of
 from safelight.core.options import make_options
+from safelight.evaluation import bench
 from safelight.evaluation.bench import quality
 from safelight.evaluation.bench.quality import Original, PictureSet
 from safelight.evaluation.bench.records import Missing, Values, label
-from safelight.evaluation.bench.tracks import TRACKS, Sample, Track
 from safelight.inference.model import Model, load
 from safelight.metrics.psnr import psnr
 from safelight.tasks import Task
@@ -40,38 +41,41 @@ class Subject(NamedTuple):
     """One network with its options, at one level of a task."""
 
     card: Card
-    track: Track
+    benchmark: Benchmark
     options: Values
-    level: int
+    level: Level
 
     @property
-    def key(self) -> tuple[str, str, Task, int]:
+    def key(self) -> tuple[str, str, Task, Level]:
         """What its row is found by."""
-        return self.card.id, label("", self.options), self.track.task, self.level
+        return self.card.id, label("", self.options), self.benchmark.task, self.level
 
 
-def sample_of(track: Track, kind: str, original: Original, level: int) -> Sample:
+def sample_of(benchmark: Benchmark, kind: str, original: Original, level: Level) -> BenchmarkSample:
     """What a user would have: colours where the picture has them, in 8 bits unless it is noise."""
-    if track.task != "upscale":
-        return track.degrade(original.pixels("rgb" if kind == "rgb" else "gray", "y"), level)
-    sample = track.degrade(original.y if original.rgb is None else original.rgb, level)
-    return Sample(harness.as_picture(harness.as_tensor(sample.picture)), sample.reference)
+    if benchmark.task != "upscale":
+        return benchmark.degrade(original.pixels("rgb" if kind == "rgb" else "gray", "y"), level)
+    sample = benchmark.degrade(original.y if original.rgb is None else original.rgb, level)
+    return BenchmarkSample(harness.as_picture(harness.as_tensor(sample.picture)), sample.reference)
 
 
 def measure(subject: Subject, pictures: PictureSet) -> Row:
     """Measure one network at one level."""
-    card, track, options, level = subject
-    scale = track.scale(level)
-    exact_model = load(card, scale=scale, options=options, device="cpu", task=track.task)
-    fast_model = Model(card, exact_model.options, scale, exact_model.network, "bfloat16", track.task)
-    request = inference.InferenceRequest(task=track.task, inputs={"scale": scale if scale > 1 else None}, device="cpu")
+    card, benchmark, options, level = subject
+    scale = benchmark.scale(level)
+    exact_model = load(card, scale=scale, options=options, device="cpu", task=benchmark.task)
+    fast_model = Model(card, exact_model.options, scale, exact_model.network, "bfloat16", benchmark.task)
+    request = inference.InferenceRequest(
+        task=benchmark.task, inputs={"scale": scale if scale > 1 else None}, device="cpu"
+    )
     runners = [inference.Runner(card, request, {scale: model}) for model in (exact_model, fast_model)]
-    protocol = track.metric(pictures.spec.kind, level)
+    protocol = benchmark.compare(pictures.spec.kind, level)
     score = partial(psnr, channel=protocol.channel, shave=protocol.shave, rounding=protocol.rounding)
     scores: tuple[list[float], list[float]] = ([], [])
     changed = samples = largest = 0
     for original in pictures.originals:
-        sample = sample_of(track, pictures.spec.kind, original, level)
+        sample = sample_of(benchmark, pictures.spec.kind, original, level)
+        assert sample.reference is not None
         made = [harness.as_tensor(runner(sample.picture)) for runner in runners]
         for values, result in zip(scores, made, strict=True):
             values.append(float(score(result, sample.reference)))
@@ -84,7 +88,7 @@ def measure(subject: Subject, pictures: PictureSet) -> Row:
     return {
         "method": card.id,
         "options": dict(options),
-        "task": track.task,
+        "task": benchmark.task,
         "set": pictures.spec.name,
         "level": level,
         "listed": "bfloat16" in exact_model.execution.precisions,
@@ -98,16 +102,17 @@ def measure(subject: Subject, pictures: PictureSet) -> Row:
 
 def subjects(card: Card) -> Iterator[Subject]:
     """List what is measured of a network: every zoom, and one level in the middle of each other task."""
-    for track in (TRACKS[task] for task in card.tasks if task in TRACKS):
-        for options in quality.variants(card, track.task):
+    benchmarks = bench.benchmarks()
+    for benchmark in (benchmarks[task] for task in card.tasks if task in benchmarks):
+        for options in quality.variants(card, benchmark.task):
             levels = [
                 level
-                for level in quality.levels(track, card, options)
-                if not isinstance(quality.locate(track, card, options, level), Missing)
+                for level in quality.levels(benchmark, card, options)
+                if not isinstance(quality.find_weights(benchmark, card, options, level), Missing)
             ]
-            chosen = levels if track.task == "upscale" or not levels else [levels[(len(levels) - 1) // 2]]
+            chosen = levels if benchmark.task == "upscale" or not levels else [levels[(len(levels) - 1) // 2]]
             for level in chosen:
-                yield Subject(card, track, options, level)
+                yield Subject(card, benchmark, options, level)
 
 
 def main() -> None:
@@ -121,7 +126,7 @@ def main() -> None:
 
     @cache
     def pictures(task: Task, name: str) -> PictureSet:
-        (found,) = quality.read_sets(TRACKS[task], folder, [name])
+        (found,) = quality.read_sets(bench.find(task), folder, [name])
         return found
 
     rows: list[Row] = []
@@ -131,7 +136,7 @@ def main() -> None:
             assert isinstance(method, Trained)
             row = old.get(subject.key)
             if row is None or not arguments.methods or card.name in arguments.methods:
-                task = subject.track.task
+                task = subject.benchmark.task
                 colour = channels_of(method.network, make_options(card, subject.options)) == "rgb" and task != "upscale"
                 row = measure(subject, pictures(task, COLOUR if colour else GRAY[task]))
             rows.append(harness.show(row))

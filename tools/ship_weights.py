@@ -29,10 +29,11 @@ from safelight import catalog
 from safelight.checkpoints import weights_file, weights_manifest
 from safelight.checkpoints.weights_file import WeightsHeader
 from safelight.checkpoints.weights_manifest import Weights
+from safelight.core.benchmark import Benchmark
 from safelight.core.card import Card, Channels, Trained, channels_of
 from safelight.core.options import make_options
+from safelight.evaluation import bench
 from safelight.evaluation.bench import quality
-from safelight.evaluation.bench.tracks import TRACKS, Track
 from safelight.training import datasets
 
 LICENCE = "Apache-2.0; trained on pictures of which some are for research use only (see trained_on)"
@@ -46,13 +47,13 @@ def log(line: str) -> None:
     sys.stderr.write(line + "\n")
 
 
-def sets_of(track: Track, channels: Channels, named: Sequence[str]) -> list[str]:
+def sets_of(benchmark: Benchmark, channels: Channels, named: Sequence[str]) -> list[str]:
     """Choose the sets of a task: those that are named, or the first that the network is for."""
-    chosen = [spec.name for spec in track.sets if spec.name in named]
+    chosen = [spec.name for spec in benchmark.sets if spec.name in named]
     if chosen:
         return chosen
     wanted = "rgb" if channels == "rgb" else "gray"
-    return [next(spec.name for spec in track.sets if spec.kind in ("luma", wanted))]
+    return [next(spec.name for spec in benchmark.sets if spec.kind in ("luma", wanted))]
 
 
 def scores_of(card: Card, header: WeightsHeader, weights: Path, folder: Path, named: Sequence[str]) -> dict[str, float]:
@@ -62,19 +63,20 @@ def scores_of(card: Card, header: WeightsHeader, weights: Path, folder: Path, na
     options = quality.differing(card, made)
     channels = channels_of(card.method.network, made)
     found: dict[str, float] = {}
+    benchmarks = bench.benchmarks()
     for task in card.tasks:
-        if task not in TRACKS:  # nothing to compare with: its validation loss stands in the header already
+        if task not in benchmarks:  # nothing to compare with: its validation loss stands in the header already
             continue
-        track = TRACKS[task]
-        served = set(header.scales) & set(quality.trained_scales(card.method, made))
-        levels = [level for level in quality.levels(track, card, options) if track.scale(level) in served]
-        for test_set in quality.read_sets(track, folder, sets_of(track, channels, named)) if levels else ():
+        benchmark = benchmarks[task]
+        served = set(header.scales) & set(quality.trained_scales(card, made))
+        levels = [level for level in quality.levels(benchmark, card, options) if benchmark.scale(level) in served]
+        for test_set in quality.read_sets(benchmark, folder, sets_of(benchmark, channels, named)) if levels else ():
             kind = test_set.spec.kind
             what = {"luma": "Y-PSNR", "gray": "PSNR", "rgb": "RGB-PSNR"}[kind]
             for level in levels:
-                entry = quality.ready(track, card, options, level, weights)
-                [score] = quality.score(track, [entry], test_set, level, log).methods
-                found[f"{test_set.facts.name} {track.label(level)} {what}"] = round(score.psnr, 4)
+                entry = quality.prepare_with(benchmark, card, options, level, weights)
+                [score] = quality.score(benchmark, [entry], test_set, level, log).methods
+                found[f"{test_set.facts.name} {benchmark.label(level)} {what}"] = round(score["psnr"], 4)
     return found
 
 
@@ -151,7 +153,7 @@ def main() -> None:
     parser.add_argument("--int8", action="store_true", help="store as int8 where that costs less than 0.01 dB")
     parser.add_argument("--commit", default="", help="the code's version, for runs outside a git checkout")
     arguments = parser.parse_args()
-    known = {spec.name for track in TRACKS.values() for spec in track.sets}
+    known = {spec.name for benchmark in bench.benchmarks().values() for spec in benchmark.sets}
     if not set(arguments.sets) <= known:
         parser.error(f"expected sets out of {', '.join(sorted(known))}, got {', '.join(arguments.sets)}")
     for source in arguments.weights:

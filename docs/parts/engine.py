@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from parts.common import NONE, missing, stored, table
+from safelight.evaluation import bench
 from safelight.evaluation.bench.records import label
-from safelight.evaluation.bench.tracks import TRACKS
 
 _NO_ENGINE = missing("engine-cpu.json", "make bench-engine")
 
@@ -97,7 +97,7 @@ def precision() -> str:
         return missing("precision.json", "python tools/measure_precision.py --data DIR")
     rows = [
         [
-            f"{label(row['method'], row['options'])}, {row['set']} {TRACKS[row['task']].label(row['level'])}",
+            f"{label(row['method'], row['options'])}, {row['set']} {bench.find(row['task']).label(row['level'])}",
             "yes" if row["listed"] else "no",
             f"{row['exact_psnr']:.3f}", f"{row['fast_psnr']:.3f}", f"{row['loss']:.4f}", f"{row['pixels_changed']:.1%}",
             str(row["largest_change"]),

@@ -10,8 +10,8 @@ from parts.common import NONE, decibels, missing, no_results, stored, table
 from parts.results import measured_on
 from safelight import tasks
 from safelight.catalog import default
-from safelight.evaluation.bench.records import label
-from safelight.evaluation.bench.tracks import TRACKS
+from safelight.evaluation import bench
+from safelight.evaluation.bench.records import MetricFacts, label
 
 _GUIDES = "guides.json", "python tools/make_guides.py"
 
@@ -25,7 +25,7 @@ def choice(task: str) -> str:
 
 def overview() -> str:
     """The same of all measured tasks, and on what it was measured."""
-    found = [task for task in TRACKS if stored(f"{task}.json") is not None]
+    found = [task for task in bench.benchmarks() if stored(f"{task}.json") is not None]
     lines = [[task, *line] for task in found for line in _choices(task)]
     runs = [run for task in found for run in (stored(f"{task}.json") or {})["runs"]]
     heads = ["task", "measured on", "before", "the best", "the default"]
@@ -39,32 +39,35 @@ def _choices(task: str) -> list[list[str]]:
     """A line for each test set of a task: what it is, before, the best, the default."""
     results = stored(f"{task}.json")
     assert results is not None
-    track = TRACKS[task]
-    level = track.levels[len(track.levels) // 2]
+    benchmark = bench.find(task)
+    level = benchmark.levels[len(benchmark.levels) // 2]
+    first = MetricFacts(**results["metrics"][0])
+    sign = 1 if first.higher_is_better else -1
     chosen = default(task)
     assert chosen is not None
     lines: list[list[str]] = []
-    for spec in track.sets:
+    for spec in benchmark.sets:
         rows = [row for row in results["rows"] if (row["set"], row["level"]) == (spec.name, level)]
         usual = next((row for row in rows if (row["method"], row["options"]) == (chosen.id, {})), None)
         anchor = next(
             (
                 known["measured"]
                 for known in results["anchors"]
-                if (known["set"], known["level"], known["metric"]) == (spec.name, level, "psnr")
+                if (known["set"], known["level"], known["metric"]) == (spec.name, level, first.name)
             ),
             None,
         )
         if rows:
-            best = max(rows, key=lambda row: row["psnr"])
-            name = f"{spec.name}, {track.label(level)}"
-            lines.append([name, decibels(anchor), _said(best), NONE if usual is None else _said(usual)])
+            best = max(rows, key=lambda row: sign * row["metrics"][first.name])
+            name = ", ".join(part for part in (spec.name, benchmark.label(level)) if part)
+            lines.append([name, decibels(anchor), _said(first, best), NONE if usual is None else _said(first, usual)])
     return lines
 
 
-def _said(row: dict[str, Any]) -> str:
-    """A method with its PSNR and its time."""
-    return f"{label(row['method'], row['options'])}: {row['psnr']:.2f} dB, {row['seconds_per_megapixel']:.2g} s/MP"
+def _said(first: MetricFacts, row: dict[str, Any]) -> str:
+    """A method with its first metric and its time."""
+    value = f"{row['metrics'][first.name]:.{first.digits}f}{first.suffix}"
+    return f"{label(row['method'], row['options'])}: {value}, {row['seconds_per_megapixel']:.2g} s/MP"
 
 
 def example(task: str) -> str:
@@ -96,7 +99,7 @@ def fix_estimates() -> str:
     return table(heads, lines, right=(1, 2, 3))
 
 
-CHOICES: dict[str, Callable[[], str]] = {f"choice-{task}": partial(choice, task) for task in TRACKS}
+CHOICES: dict[str, Callable[[], str]] = {f"choice-{task}": partial(choice, task) for task in bench.benchmarks()}
 EXAMPLES: dict[str, Callable[[], str]] = {
     f"example-{task}": partial(example, task) for task in (*(t for t in tasks.names() if t != "stylize"), "fix")
 }

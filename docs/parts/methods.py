@@ -83,7 +83,7 @@ def costs() -> str:
         every = (values for task in card.tasks for values in quality.variants(card, task))
         for values in {label(card.id, values): values for values in every}.values():
             made = make_options(card, values)
-            for scale in quality.trained_scales(method, made):
+            for scale in quality.trained_scales(card, made):
                 counted = cost(card, method, made, scale)
                 looks = "enlarged" if method.network.input == "interpolated" else "small"
                 cells = (

@@ -9,12 +9,13 @@ from parts.common import NONE, decibels, no_results, stored, table, trained
 from parts.methods import cost
 from safelight.catalog import find
 from safelight.checkpoints.weights_manifest import shipped_weights
+from safelight.core.benchmark import Benchmark, Level
 from safelight.core.card import Card, Trained
 from safelight.core.options import make_options, option_facts
 from safelight.core.training import Promise, Recipe
+from safelight.evaluation import bench
 from safelight.evaluation.bench import quality
 from safelight.evaluation.bench.records import Missing, Values, label
-from safelight.evaluation.bench.tracks import TRACKS, Track
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +63,9 @@ class Queued:
 
     card: Card
     method: Trained
-    track: Track
+    benchmark: Benchmark
     options: Values
-    level: int
+    level: Level
     promise: Promise | None
     measured: float | None
 
@@ -76,7 +77,7 @@ class Queued:
     @property
     def scale(self) -> int:
         """The zoom; 1 where the size stays."""
-        return self.track.scale(self.level)
+        return self.benchmark.scale(self.level)
 
     @property
     def work(self) -> PaperWork | None:
@@ -92,7 +93,7 @@ class Queued:
     @property
     def order(self) -> tuple[bool, float]:
         """What is worth most comes first: no weights, then the decibels that lack."""
-        return self.measured is not None, -self.under(None if self.promise is None else self.promise.psnr)
+        return self.measured is not None, -self.under(None if self.promise is None else self.promise.value)
 
 
 def waiting() -> list[Queued]:
@@ -101,31 +102,35 @@ def waiting() -> list[Queued]:
     A network with weights is judged by the benchmark; where its task has no results, it is left out.
     """
     found: list[Queued] = []
-    for track in TRACKS.values():
-        results = stored(f"{track.task}.json")
+    for benchmark in bench.benchmarks().values():
+        results = stored(f"{benchmark.task}.json")
         rows = [] if results is None else results["rows"]
-        measured = {(row["method"], label("", row["options"]), row["set"], row["level"]): row["psnr"] for row in rows}
+        measured = {
+            (row["method"], label("", row["options"]), row["set"], row["level"]): row["metrics"] for row in rows
+        }
         for card, method in trained():
-            if track.task not in card.tasks:
+            if benchmark.task not in card.tasks:
                 continue
-            for options in quality.variants(card, track.task):
+            for options in quality.variants(card, benchmark.task):
                 made = make_options(card, options)
-                for level in quality.levels(track, card, options):
+                for level in quality.levels(benchmark, card, options):
                     promises: list[Promise | None] = [
                         promise
                         for promise in method.training.recipe.promises
-                        if (promise.task, promise.level) == (track.task, level)
+                        if (promise.task, promise.level) == (benchmark.task, level)
                         and make_options(card, promise.options) == made
                     ]
-                    lacking = isinstance(quality.locate(track, card, options, level), Missing)
+                    lacking = isinstance(quality.find_weights(benchmark, card, options, level), Missing)
                     for promise in promises or [None]:
-                        name = track.headline if promise is None else promise.data
-                        psnr = None if lacking else measured.get((card.id, label("", options), name, level))
+                        name = benchmark.headline if promise is None else promise.data
+                        metric = "psnr" if promise is None else promise.metric
+                        numbers = measured.get((card.id, label("", options), name, level), {})
+                        value = None if lacking else numbers.get(metric)
                         one = Queued(
-                            card=card, method=method, track=track, options=options, level=level, promise=promise,
-                            measured=psnr,
+                            card=card, method=method, benchmark=benchmark, options=options, level=level,
+                            promise=promise, measured=value,
                         )  # fmt: skip
-                        if lacking or one.under(None if promise is None else promise.psnr):
+                        if lacking or one.under(None if promise is None else promise.value):
                             found.append(one)
     # A network that is promised nothing somewhere, but is waited for already, needs no line of its own.
     known: set[str] = {command(one) for one in found if one.promise is not None}
@@ -140,9 +145,9 @@ def waiting() -> list[Queued]:
 
 def queue() -> str:
     """What a GPU has to train."""
-    absent = [track.task for track in TRACKS.values() if stored(f"{track.task}.json") is None]
+    absent = [task for task in bench.benchmarks() if stored(f"{task}.json") is None]
     notes = "".join(f"\n\n{no_results(task)}" for task in absent)
-    if len(absent) == len(TRACKS):
+    if len(absent) == len(bench.benchmarks()):
         return notes.strip()
     rows: list[list[str]] = []
     for one in waiting():
@@ -151,11 +156,11 @@ def queue() -> str:
             [
                 one.name,
                 NONE if promise is None else promise.data,
-                NONE if promise is None and one.method.network.scale_agnostic else one.track.label(one.level),
+                NONE if promise is None and one.method.network.scale_agnostic else one.benchmark.label(one.level),
                 "no weights" if one.measured is None else f"{one.measured:.2f}",
-                decibels(None if promise is None else promise.psnr),
+                decibels(None if promise is None else promise.value),
                 decibels(None if promise is None else promise.floor),
-                NONE if one.measured is None or promise is None else f"{one.under(promise.psnr):.2f}",
+                NONE if one.measured is None or promise is None else f"{one.under(promise.value):.2f}",
                 f"`{command(one)}`",
                 NONE if one.work is None else one.work.describe(),
                 NONE if one.work is None else estimate(one, one.work),

@@ -8,9 +8,9 @@ from typing import Any
 
 from parts import common
 from parts.common import NONE, no_results, stored, table
+from safelight.core.benchmark import Level
 from safelight.evaluation import bench
-from safelight.evaluation.bench.records import label
-from safelight.evaluation.bench.tracks import TRACKS
+from safelight.evaluation.bench.records import MetricFacts, label
 from safelight.tasks import Task
 
 
@@ -22,34 +22,46 @@ def short(task: Task) -> str:
     failed = sum(not anchor["passed"] for anchor in results["anchors"])
     if failed:
         return f"{failed} of {len(results['anchors'])} anchors fail in `results/{task}.json`: believe no number in it."
-    track = TRACKS[task]
-    name = track.headline
-    by_name: dict[str, dict[int, dict[str, Any]]] = {}
+    benchmark = bench.find(task)
+    name = benchmark.headline
+    first = MetricFacts(**results["metrics"][0])
+    by_name: dict[str, dict[Level, dict[str, Any]]] = {}
     for row in results["rows"]:
         if row["set"] == name:
             by_name.setdefault(label(row["method"], row["options"]), {})[row["level"]] = row
     lines: list[list[str]] = []
     for method, rows in by_name.items():
-        last = rows[max(rows)]
+        last = rows[[level for level in benchmark.levels if level in rows][-1]]
         work = last["multiply_adds"]
         cells = [method, f"{last['parameters']:,}" if work is not None else NONE]
         cells.append(NONE if work is None else f"{work:,.0f}")
-        for level in track.levels:
+        for level in benchmark.levels:
             row = rows.get(level)
-            published = NONE if row is None or row["published_psnr"] is None else f"{row['published_psnr']:.2f}"
-            cells.append(NONE if row is None else f"{row['psnr']:.2f} ({published})")
+            if row is None:
+                cells.append(NONE)
+                continue
+            published = row["published"].get(first.name)
+            known = NONE if published is None else f"{published:.{first.digits}f}"
+            cells.append(f"{row['metrics'][first.name]:.{first.digits}f} ({known})")
         fast = last.get("fast_seconds_per_megapixel")
         lines.append([*cells, f"{last['seconds_per_megapixel']:.3g}" + ("" if fast is None else f" ({fast:.3g})")])
-    heads = ["method", "parameters", "multiply-adds per pixel", *(f"{name} {track.label(o)}" for o in track.levels)]
+    heads = [
+        "method",
+        "parameters",
+        "multiply-adds per pixel",
+        *(f"{name} {benchmark.label(o)}".strip() for o in benchmark.levels),
+    ]
     heads.append("seconds per megapixel (fast)")
     written = table(heads, lines, right=range(1, len(heads)))
-    if task == "upscale":
+    luma = "Y-" if all(spec.kind == "luma" for spec in benchmark.sets) else ""
+    what = f"{luma}{first.title}{f' in {first.unit}' if first.unit else ''}"
+    if benchmark.timed_by_level:
         notes = [
-            "Y-PSNR in dB, measured (published). Parameters, multiply-adds and seconds are those of the largest scale, "
+            f"{what}, measured (published). Parameters, multiply-adds and seconds are those of the largest scale, "
             "for each pixel or megapixel of the result."
         ]
     else:
-        notes = ["PSNR in dB, measured (published). Multiply-adds and seconds are for each pixel or megapixel."]
+        notes = [f"{what}, measured (published). Multiply-adds and seconds are for each pixel or megapixel."]
     notes[0] += " Seconds with `--precision fast` stand in brackets, where that differs."
     notes.append(measured_on(results["runs"]))
     return "\n\n".join([written, " ".join(notes)])
@@ -75,9 +87,10 @@ def everything(task: Task) -> str:
         return no_results(task)
     text = bench.tables(results).split("\n", 1)[1].strip()
     plot = common.RESULTS / f"{task}.svg"
-    picture = f"![PSNR against time per megapixel](../results/{plot.name})\n\n" if plot.is_file() else ""
+    title = results["metrics"][0]["title"]
+    picture = f"![{title} against time per megapixel](../results/{plot.name})\n\n" if plot.is_file() else ""
     return picture + text
 
 
-SHORT: dict[str, Callable[[], str]] = {f"results-short-{task}": partial(short, task) for task in TRACKS}
-ALL: dict[str, Callable[[], str]] = {f"results-{task}": partial(everything, task) for task in TRACKS}
+SHORT: dict[str, Callable[[], str]] = {f"results-short-{task}": partial(short, task) for task in bench.benchmarks()}
+ALL: dict[str, Callable[[], str]] = {f"results-{task}": partial(everything, task) for task in bench.benchmarks()}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from parts.common import NO_WEIGHTS, NONE, called, missing, stored, table, trained
 from safelight.checkpoints import weights_file, weights_manifest
 from safelight.core.training import Recipe
+from safelight.evaluation import bench
 from safelight.evaluation.bench.records import label
-from safelight.evaluation.bench.tracks import TRACKS
 
 
 def recipes() -> str:
@@ -36,7 +36,7 @@ def promised(recipe: Recipe) -> str:
     groups: dict[tuple[str, str], list[str]] = {}
     for promise in recipe.promises:
         options = label("", promise.options).strip()
-        number = f"{TRACKS[promise.task].label(promise.level)} {promise.psnr:.2f} ({promise.floor:.2f})"
+        number = f"{bench.find(promise.task).label(promise.level)} {promise.value:.2f} ({promise.floor:.2f})"
         groups.setdefault((options, promise.data), []).append(number)
     return "; ".join(
         f"{f'{options}: ' if options else ''}{data} {', '.join(n)}" for (options, data), n in groups.items()

@@ -34,9 +34,10 @@ def bench(
     debug: Debug = False,  # noqa: ARG001 - read where errors are told
 ) -> int:
     """Measure methods on the test sets, as the papers do, and write the results beside the published numbers."""
-    chosen: Task | None = next((known for known in tasks.names() if known == task), None)
+    measured = [spec.name for spec in tasks.TASKS if spec.benchmark is not None]
+    chosen: Task | None = next((known for known in measured if known == task), None)
     if chosen is None:
-        raise UsageError(f"expected a task out of {', '.join(tasks.names())}, got {task!r}; choose one of them")
+        raise UsageError(f"expected a task that is benchmarked, {', '.join(measured)}, got {task!r}; choose one")
     if not data.is_dir():
         raise UsageError(f"--data: expected a folder of test sets, got {data}; it does not exist or is a file")
     from safelight import catalog

@@ -140,15 +140,20 @@ def info(
         say(f"recipe: {recipe['steps']:,} steps of {crops}; {recipe['time'] or 'its time is not measured yet'}")
         for promise in recipe["promises"]:
             aim = f"{promise['psnr']:.2f} dB, and at least {promise['floor']:.2f}"
+            if promise["metric"] != "psnr":
+                aim = f"{promise['metric']} {promise['psnr']:g}, and not worse than {promise['floor']:g}"
             say(f"promised: {_measured_on(promise)}: {aim}{_by_options(promise)}")
     for row in facts["published"]:
-        ssim = "" if row["ssim"] is None else f", SSIM {row['ssim']:.4f}"
-        say(f"published: {_measured_on(row)}: {row['psnr']:.2f} dB{ssim}{_by_options(row)}")
+        numbers = [] if row["psnr"] is None else [f"{row['psnr']:.2f} dB"]
+        numbers += [] if row["ssim"] is None else [f"SSIM {row['ssim']:.4f}"]
+        numbers += [f"{name} {value:g}" for name, value in row["metrics"].items()]
+        say(f"published: {_measured_on(row)}: {', '.join(numbers)}{_by_options(row)}")
     return 0
 
 
 def _measured_on(row: Mapping[str, Any]) -> str:
-    return f"{row['task']}, {row['data']} {tasks.find(row['task']).level.format(row['level'])}"
+    level = "" if row["level"] is None else tasks.find(row["task"]).level.format(f"{row['level']:g}")
+    return f"{row['task']}, {row['data']} {level}".rstrip()
 
 
 def _by_options(row: Mapping[str, Any]) -> str:

@@ -58,20 +58,29 @@ class Paper:
 class Score:
     """One row of a paper's table: the mean over a test set, under the protocol that ``bench`` gives for the task.
 
-    ``level`` is the strength of the degradation: the scale of ``upscale``, the noise's standard deviation of
-    ``denoise`` (of 255), the JPEG quality of ``deblock``. ``psnr`` is in dB; ``ssim`` is in [-1, 1], ``None`` if the
-    paper does not print it. ``options`` are those options of the measured network that are not the method's defaults.
+    ``level`` says how much worse the pictures were made: the zoom of ``upscale``, the noise's standard deviation of
+    ``denoise`` (of 255), the JPEG quality of ``deblock``; ``None`` where the task has no levels. ``psnr`` is in dB;
+    ``ssim`` is in [-1, 1]; ``None`` where the paper does not print it. ``metrics`` holds what else it prints, by the
+    name of the metric. ``options`` are those of the network that the paper measured, where they are not the method's
+    defaults.
     """
 
     data: str
-    level: int
-    psnr: float
+    level: float | None = None
+    psnr: float | None = None
     ssim: float | None = None
+    metrics: Mapping[str, float] = dataclasses.field(default_factory=dict[str, float])
     task: Task = "upscale"
     options: Mapping[str, int | float | str] = dataclasses.field(default_factory=dict[str, int | float | str])
 
+    @property
+    def values(self) -> dict[str, float]:
+        """All numbers that are known, by the name of the metric."""
+        known = {"psnr": self.psnr, "ssim": self.ssim, **self.metrics}
+        return {name: value for name, value in known.items() if value is not None}
 
-def promised(published: Sequence[Score], floors: Mapping[int, float], allowed: float = 0.1) -> tuple[Promise, ...]:
+
+def promised(published: Sequence[Score], floors: Mapping[float, float], allowed: float = 0.1) -> tuple[Promise, ...]:
     """Promise a paper's own rows: those of ``floors``, a floor for each level of Set5, and others but for ``allowed``.
 
     Args:
@@ -85,7 +94,7 @@ def promised(published: Sequence[Score], floors: Mapping[int, float], allowed: f
             floor=floors[row.level] if row.data == "Set5" else round(row.psnr - allowed, 2),
         )
         for row in published
-        if row.data != "Set5" or row.level in floors
+        if row.psnr is not None and row.level is not None and (row.data != "Set5" or row.level in floors)
     )  # fmt: skip
 
 

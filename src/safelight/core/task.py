@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from safelight.core.inputs import InputSpec
 from safelight.core.outputs import OutputSpec
+
+if TYPE_CHECKING:
+    from safelight.core.benchmark import Benchmark
 
 Task: TypeAlias = str
 """The name of a task: a verb of the command line, and the folder of its methods."""
@@ -74,7 +77,7 @@ class TaskSpec:
     default: str | None = None
     level: str = "{}"
     headline: tuple[str, ...] = ()
-    benchmark: Callable[[], Any] | None = None
+    benchmark: Callable[[], Benchmark] | None = None
     repair: Repair | None = None
     example: str = ""
 

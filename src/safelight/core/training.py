@@ -294,17 +294,24 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promise:
-    """The number that a recipe aims at, a paper's, and the floor: weights below it do not ship unless that is told.
+    """The number that a recipe aims at, a paper's, and the floor: worse weights do not ship unless that is told.
 
-    The fields are those of ``Score``, and ``floor`` is a PSNR in dB.
+    The fields are those of ``Score``; ``psnr`` and ``floor`` are in dB, or numbers of another metric if ``metric``
+    names one.
     """
 
     data: str
-    level: int
+    level: float | None
     psnr: float
     floor: float
     task: Task = "upscale"
     options: Mapping[str, int | float | str] = dataclasses.field(default_factory=dict[str, int | float | str])
+    metric: str = "psnr"
+
+    @property
+    def value(self) -> float:
+        """What is promised, of ``metric``."""
+        return self.psnr
 
 
 # --- fitting without gradients ----------------------------------------------------------------------------------------

@@ -15,8 +15,9 @@ from importlib.resources import files
 
 from safelight.media import image
 from safelight.media.image import Picture
+from safelight.metrics import METRICS, Metric
 
-_DECIBELS = ("PSNR", "NQM", "WPSNR")
+_DECIBELS = tuple(metric.title for metric in METRICS if isinstance(metric, Metric) and metric.unit == "dB")
 _MOST_AS_PNG = 8_000_000  # pixels; beyond it a browser would have to load 30 MB and more for each picture
 
 

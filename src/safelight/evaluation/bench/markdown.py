@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from safelight.evaluation.bench.records import label
-from safelight.evaluation.bench.tracks import TRACKS, Track
+from safelight.core.benchmark import Level, level_label
+from safelight.evaluation.bench.records import MetricFacts, label
 
 _NONE = "–"  # noqa: RUF001 - the typographer's dash for an empty cell
 
@@ -20,19 +21,21 @@ def tables(results: Mapping[str, Any]) -> str:
     Returns:
         Markdown, its headings of the second and third level below one of the first.
     """
-    track = TRACKS[results["task"]]
+    metrics = [MetricFacts(**item) for item in results["metrics"]]
+    unit: str = results["level"]
     parts = [f"# Benchmark of `safelight {results['task']}`", _head(results)]
     parts += ["## Quality", results["protocol"]["quality"]]
     for data in results["data"]:
         rows = [row for row in results["rows"] if row["set"] == data["name"]]
-        parts += [f"### {data['name']} ({data['pictures']} pictures)", _quality(track, rows)]
-    parts += ["A cell is PSNR in dB / SSIM; the difference is measured minus published, in dB."]
-    parts += ["## Time", results["protocol"]["time"], _time(track, results["rows"])]
+        parts += [f"### {data['name']} ({data['pictures']} pictures)", _quality(metrics, unit, rows)]
+    parts += [_cell_words(metrics)]
+    parts += ["## Time", results["protocol"]["time"], _time(results)]
     if len({row["run"] for row in results["rows"]}) > 1:
         parts += ["**Not all rows are of one run: their times compare only roughly.**"]
-    if results["comparison"] is not None:
-        parts += ["## Speed", _comparison(results["comparison"])]
-    parts += ["## Anchors", _anchors(track, results["anchors"])]
+    if results["comparisons"]:
+        parts += ["## Speed", *(_comparison(unit, comparison) for comparison in results["comparisons"])]
+    if results["anchors"]:
+        parts += ["## Anchors", _anchors(metrics, unit, results["anchors"])]
     if results["resize"]:
         parts += ["The resize against the low-resolution files that MATLAB wrote:", _resize(results["resize"])]
     parts += ["## Shortfalls", _shortfalls(results["shortfalls"])]
@@ -64,22 +67,44 @@ def _head(results: Mapping[str, Any]) -> str:
     return "\n\n".join(lines)
 
 
-def _levels(rows: Iterable[Mapping[str, Any]]) -> list[int]:
-    return sorted({row["level"] for row in rows})
+def _levels(rows: Iterable[Mapping[str, Any]]) -> list[Level]:
+    return sorted({row["level"] for row in rows}, key=lambda level: -math.inf if level is None else level)
 
 
-def _by_method(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[int, Mapping[str, Any]]]:
+def _by_method(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[Level, Mapping[str, Any]]]:
     """Sort rows by method and then by level; the order of methods stays."""
-    found: dict[str, dict[int, Mapping[str, Any]]] = {}
+    found: dict[str, dict[Level, Mapping[str, Any]]] = {}
     for row in rows:
         found.setdefault(label(row["method"], row["options"]), {})[row["level"]] = row
     return found
 
 
-def _quality(track: Track, rows: Sequence[Mapping[str, Any]]) -> str:
+def _cell_words(metrics: Sequence[MetricFacts]) -> str:
+    """Say what a cell holds."""
+    first = metrics[0]
+    names = " / ".join(f"{metric.title} in {metric.unit}" if metric.unit else metric.title for metric in metrics)
+    lower = [metric.title for metric in metrics if not metric.higher_is_better]
+    less = f" Less is better of {', '.join(lower)}." if lower else ""
+    of_first = f", in {first.unit}" if first.unit else f", of {first.title}"
+    return f"A cell is {names}; the difference is measured minus published{of_first}.{less}"
+
+
+def _cell(metrics: Sequence[MetricFacts], numbers: Mapping[str, float]) -> str:
+    """Write the numbers of a cell; those at its end that are unknown are left out."""
+    cells = [_number(numbers.get(metric.name), f".{metric.digits}f") for metric in metrics]
+    while len(cells) > 1 and cells[-1] == _NONE:
+        cells.pop()
+    return " / ".join(cells)
+
+
+def _quality(metrics: Sequence[MetricFacts], unit: str, rows: Sequence[Mapping[str, Any]]) -> str:
     levels = _levels(rows)
-    names = [track.label(level) for level in levels]
-    heads = ["method", *(f"{name} {what}" for name in names for what in ("measured", "published", "difference"))]
+    first = metrics[0]
+    names = [level_label(unit, level) for level in levels]
+    heads = [
+        "method",
+        *(f"{name} {what}".strip() for name in names for what in ("measured", "published", "difference")),
+    ]
     lines: list[list[str]] = []
     for name, by_level in _by_method(rows).items():
         cells = [name]
@@ -88,18 +113,17 @@ def _quality(track: Track, rows: Sequence[Mapping[str, Any]]) -> str:
             if row is None:
                 cells += [_NONE] * 3
                 continue
-            published = _number(row["published_psnr"], ".2f")
-            if row["published_ssim"] is not None:
-                published += f" / {row['published_ssim']:.4f}"
-            cells += [f"{row['psnr']:.2f} / {row['ssim']:.4f}", published, _number(row["psnr_difference"], "+z.2f")]
+            cells += [_cell(metrics, row["metrics"]), _cell(metrics, row["published"])]
+            cells.append(_number(row["difference"].get(first.name), f"+z.{first.digits}f"))
         lines.append(cells)
     return _table(heads, lines)
 
 
-def _time(track: Track, rows: Sequence[Mapping[str, Any]]) -> str:
-    """One line a method: at every scale of ``upscale``; elsewhere the level changes nothing."""
-    levels: list[int | None] = [*_levels(rows)] if track.task == "upscale" else [None]
-    names = ["" if level is None else f"{track.label(level)} " for level in levels]
+def _time(results: Mapping[str, Any]) -> str:
+    """One line a method: at every level that changes the size; else the level changes nothing."""
+    rows: Sequence[Mapping[str, Any]] = results["rows"]
+    levels: list[Level] = _levels(rows) if results["timed_by_level"] else [None]
+    names = ["" if level is None else f"{level_label(results['level'], level)} " for level in levels]
     fields = (
         ("parameters", "parameters", ",d"),
         ("multiply_adds", "multiply-adds per output pixel", ",.0f"),
@@ -120,34 +144,35 @@ def _time(track: Track, rows: Sequence[Mapping[str, Any]]) -> str:
     return _table(heads, lines) + notes
 
 
-def _comparison(race: Mapping[str, Any]) -> str:
+def _comparison(unit: str, race: Mapping[str, Any]) -> str:
     fast, slow = race["fast"].split("/")[-1], race["slow"].split("/")[-1]
-    ways = (
+    measured = (
         ("multiply-adds per output pixel", "multiply_adds", ",.0f"),
         ("networks alone, seconds per megapixel", "network", ".3g"),
         ("whole path, gray picture", "gray", ".3g"),
         ("whole path, RGB picture", "rgb", ".3g"),
     )
-    heads = [f"x{race['scale']}", fast, slow, "times faster"]
+    heads = [level_label(unit, race["level"]), fast, slow, "times faster"]
     lines = [
         [text, *(format(race[key][side], pattern) for side in ("fast", "slow")), f"{race[key]['ratio']:.1f}"]
-        for text, key, pattern in ways
+        for text, key, pattern in measured
     ]
     lines.append(["published", _NONE, _NONE, f"{race['published_ratio']:.1f}"])
     return f"{_table(heads, lines)}\n\n{race['why']}"
 
 
-def _anchors(track: Track, anchors: Sequence[Mapping[str, Any]]) -> str:
+def _anchors(metrics: Sequence[MetricFacts], unit: str, anchors: Sequence[Mapping[str, Any]]) -> str:
+    by_name = {metric.name: metric for metric in metrics}
     lines = [
         [
-            f"{label(anchor['method'], {})} {anchor['set']} {track.label(anchor['level'])} {anchor['metric'].upper()}",
-            f"{anchor['published']:.{digits}f}",
-            f"{anchor['measured']:.{digits + 2}f}",
+            " ".join([label(anchor["method"], {}), anchor["set"], level_label(unit, anchor["level"]), metric.title]),
+            f"{anchor['published']:.{metric.digits}f}",
+            f"{anchor['measured']:.{metric.digits + 2}f}",
             f"{anchor['tolerance']:g}",
             "met" if anchor["passed"] else "**failed**",
         ]
         for anchor in anchors
-        for digits in (2 if anchor["metric"] == "psnr" else 4,)
+        for metric in (by_name[anchor["metric"]],)
     ]
     return _table(["anchor", "known", "measured", "tolerance", ""], lines)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -12,15 +11,17 @@ from typing import Any
 
 from torch import Tensor
 
-from safelight import degrade, inference, metrics
+from safelight import degrade, inference, tasks
 from safelight.checkpoints import weights_manifest
-from safelight.core.card import Card, Channels, Trained, channels_of
+from safelight.core.benchmark import INPUT, Benchmark, BenchmarkSample, BenchmarkSet, Kind, Level, Source, fingerprint
+from safelight.core.card import Card, Channels, channels_of
 from safelight.core.options import CardError, make_options, option_facts
+from safelight.core.outputs import Output
 from safelight.core.task import Task
 from safelight.engine.cost import measure
 from safelight.engine.samples import to_tensor
-from safelight.evaluation.bench.records import DataSet, Missing, Values
-from safelight.evaluation.bench.tracks import INPUT, Kind, Sample, SetSpec, Track, fingerprint
+from safelight.evaluation.bench.measures import MetricSuite, Numbers, mean
+from safelight.evaluation.bench.records import DataSet, MetricFacts, Missing, Values
 from safelight.inference import model
 from safelight.media import image
 from safelight.training import datasets
@@ -51,16 +52,16 @@ class Original:
 class PictureSet:
     """A test set in memory, with what the JSON says of it."""
 
-    spec: SetSpec
+    spec: BenchmarkSet
     facts: DataSet
     originals: tuple[Original, ...]
 
 
-def read_sets(track: Track, folder: Path, names: Iterable[str] | None = None) -> tuple[PictureSet, ...]:
+def read_sets(benchmark: Benchmark, folder: Path, names: Iterable[str] | None = None) -> tuple[PictureSet, ...]:
     """Read the test sets of a task.
 
     Args:
-        track: The task's.
+        benchmark: The task's.
         folder: Holds the folders of the sets.
         names: Only these sets. ``None``: all.
 
@@ -68,7 +69,7 @@ def read_sets(track: Track, folder: Path, names: Iterable[str] | None = None) ->
         DataError: One is missing or empty, or a picture is too small or gray in a set of colours.
         image.PictureError: A picture is broken.
     """
-    wanted = track.sets if names is None else tuple(spec for spec in track.sets if spec.name in set(names))
+    wanted = benchmark.sets if names is None else tuple(spec for spec in benchmark.sets if spec.name in set(names))
     folders = list(dict.fromkeys(spec.folder for spec in wanted))
     absent = [name for name in folders if not (folder / name).is_dir()]
     if absent:
@@ -79,7 +80,7 @@ def read_sets(track: Track, folder: Path, names: Iterable[str] | None = None) ->
     return tuple(_read_set(spec, folder / spec.folder) for spec in wanted)
 
 
-def _read_set(spec: SetSpec, folder: Path) -> PictureSet:
+def _read_set(spec: BenchmarkSet, folder: Path) -> PictureSet:
     originals: list[Original] = []
     digests: list[str] = []
     for path in datasets.files(folder)[:: spec.every]:
@@ -98,7 +99,7 @@ def _read_set(spec: SetSpec, folder: Path) -> PictureSet:
             Original(path=path, y=datasets.luma(pixels) if colour else pixels, rgb=pixels if colour else None)
         )
     together = hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
-    facts = DataSet(name=spec.name, pictures=len(originals), sha256=together)
+    facts = DataSet(name=spec.name, kind=spec.kind, pictures=len(originals), sha256=together)
     return PictureSet(spec=spec, facts=facts, originals=tuple(originals))
 
 
@@ -114,7 +115,7 @@ class Entry:
 
     card: Card
     options: Values
-    level: int
+    level: Level
     runner: inference.Runner
     channels: Channels
     fast: inference.Runner | None = None
@@ -128,10 +129,14 @@ class Entry:
 
         A method that has networks of one channel and of RGB has each for its own pictures; luma is taken of both.
         """
-        method = self.card.method
-        if kind == "luma" or not isinstance(method, Trained) or not callable(method.network.channels):
+        network = self.card.network
+        if kind == "luma" or network is None or not callable(network.channels):
             return True
         return (self.channels == "rgb") == (kind == "rgb")
+
+    def run(self, source: Source) -> Output:
+        """Run the method once."""
+        return self.runner.run(source)
 
 
 def differing(card: Card, options: Any) -> Values:  # noqa: ANN401 - each method has its own Options class
@@ -147,50 +152,52 @@ def variants(card: Card, task: Task) -> tuple[Values, ...]:
     They are its defaults, or what it settles them to for gray and for colour pictures, and all others that weights
     are shipped for or that its recipe promises a number of; those of a network for another task are left out.
     """
-    method = card.method
-    if not isinstance(method, Trained):
+    network = card.network
+    if network is None:
         return ({},)
     default = card.options()
     settled = [default]
-    if method.network.resolve_options is not None:
-        settled = [method.network.resolve_options(default, task, gray, None) for gray in (True, False)]
+    if network.resolve_options is not None:
+        settled = [network.resolve_options(default, task, gray, None) for gray in (True, False)]
     shipped = [make_options(card, weights.options) for weights in weights_manifest.shipped_weights(card.id)]
-    promises = [promise for promise in method.training.recipe.promises if promise.task == task]
-    promised = [make_options(card, promise.options) for promise in promises]
+    promises = () if card.training is None else card.training.recipe.promises
+    promised = [make_options(card, promise.options) for promise in promises if promise.task == task]
+    enlarges = tasks.find(task).output.size == "scaled"
     found: list[Values] = []
     for options in (*settled, *shipped, *promised):
         values = differing(card, options)
-        serves = any((scale > 1) == (task == "upscale") for scale in trained_scales(method, options))
+        serves = any((scale > 1) == enlarges for scale in trained_scales(card, options))
         if serves and values not in found and (options != default or default in settled):
             found.append(values)
     return tuple(found)
 
 
-def trained_scales(method: Trained, options: Any) -> tuple[int, ...]:  # noqa: ANN401 - each method has its own
+def trained_scales(card: Card, options: Any) -> tuple[int, ...]:  # noqa: ANN401 - each method has its own
     """List the zooms that a network with these options is trained for; 1 stands for the tasks that keep the size."""
-    if method.training.degradations is None:
-        return method.network.scales
-    return tuple(sorted({degradation.scale for degradation in degrade.single(method.training.degradations(options))}))
+    assert card.network is not None
+    if card.training is None or card.training.degradations is None:
+        return card.network.scales
+    return tuple(sorted({degradation.scale for degradation in degrade.single(card.training.degradations(options))}))
 
 
-def levels(track: Track, card: Card, options: Values) -> tuple[int, ...]:
+def levels(benchmark: Benchmark, card: Card, options: Values) -> tuple[Level, ...]:
     """List the levels to measure at: all, or only those that the recipe promises numbers of for just these options."""
-    if not options or not isinstance(card.method, Trained):
-        return track.levels
+    if not options or card.training is None:
+        return benchmark.levels
     made = make_options(card, options)
     promised = {
         promise.level
-        for promise in card.method.training.recipe.promises
-        if promise.task == track.task and make_options(card, promise.options) == made
+        for promise in card.training.recipe.promises
+        if promise.task == benchmark.task and make_options(card, promise.options) == made
     }
-    return tuple(level for level in track.levels if not promised or level in promised)
+    return tuple(level for level in benchmark.levels if not promised or level in promised)
 
 
-def locate(track: Track, card: Card, options: Values, level: int) -> Path | Missing | None:
+def find_weights(benchmark: Benchmark, card: Card, options: Values, level: Level) -> Path | Missing | None:
     """Find the shipped weights of a method for a level; ``None`` for one that needs none.
 
     Raises:
-        CheckpointError: They are shipped and damaged: not a thing to go on from silently.
+        CheckpointError: They are shipped and damaged, which is an error and no reason to leave the method out.
     """
 
     def missing(reason: str) -> Missing:
@@ -200,56 +207,58 @@ def locate(track: Track, card: Card, options: Values, level: int) -> Path | Miss
         return missing(f"it needs a package that is not installed; pip install 'safelight[{card.extra.name}]'")
     if "frames" in card.accepts:
         return missing("it needs several pictures of one scene, and the sets have one each")
-    scale = track.scale(level)
-    if not isinstance(card.method, Trained):
-        scales = getattr(card.method, "scales", ())
-        return missing(f"it is for x{'/x'.join(map(str, scales))} only") if scales and scale not in scales else None
+    scale = benchmark.scale(level)
     made = make_options(card, options)
-    if scale not in (served := trained_scales(card.method, made)):
+    served = card.scales if card.network is None else trained_scales(card, made)
+    if served is not None and scale not in served:
         return missing(f"it is for x{'/x'.join(map(str, served))} only")
+    if card.network is None:
+        return None
     try:
         return model.find_weights(card, made, scale)
     except CardError:
         return missing(f"no weights are shipped; safelight train {card.id} makes them")
 
 
-def enter(track: Track, card: Card, options: Values, level: int) -> Entry | Missing:
+def prepare(benchmark: Benchmark, card: Card, options: Values, level: Level) -> Entry | Missing:
     """Make a method ready for a level, or say why it can't be measured there.
 
     Raises:
-        CheckpointError: As ``locate``.
+        CheckpointError: As ``find_weights``.
     """
-    path = locate(track, card, options, level)
+    path = find_weights(benchmark, card, options, level)
     if isinstance(path, Missing):
         return path
-    return ready(track, card, options, level, path)
+    return prepare_with(benchmark, card, options, level, path)
 
 
-def ready(track: Track, card: Card, options: Values, level: int, weights: Path | None) -> Entry:
+def prepare_with(benchmark: Benchmark, card: Card, options: Values, level: Level, weights: Path | None) -> Entry:
     """Make a method ready for a level, with the weights of a file if it is a network.
 
-    It is told the noise of ``denoise`` if it can be told.
+    It is told the benchmark's inputs of the level, but for optional ones that it does not accept.
 
     Raises:
         CheckpointError: The file is broken, or of another method.
     """
-    settings = inference.InferenceRequest(
-        task=track.task,
+    task = tasks.find(benchmark.task)
+    known = {spec.name: spec for spec in task.inputs}
+    request = inference.InferenceRequest(
+        task=task.name,
         inputs={
-            "scale": level if track.task == "upscale" else None,
-            "sigma": level if track.task == "denoise" and "sigma" in card.accepts else None,
+            name: value
+            for name, value in benchmark.inputs(level).items()
+            if not known[name].optional or name in card.accepts
         },
         options=options,
         weights=weights,
     )
-    runner = inference.prepare(card, settings)
-    fast = inference.prepare(card, replace(settings, precision="fast"))
-    method = card.method
-    if not isinstance(method, Trained):
+    runner = inference.prepare(card, request)
+    fast = inference.prepare(card, replace(request, precision="fast"))
+    if card.network is None:
         return Entry(card=card, options=options, level=level, runner=runner, channels="y")
     assert weights is not None
-    channels = channels_of(method.network, make_options(card, options))
-    network = model.load(card, scale=track.scale(level), weights=weights, device="cpu").network
+    channels = channels_of(card.network, make_options(card, options))
+    network = model.load(card, scale=benchmark.scale(level), weights=weights, device="cpu").network
     cost = measure(network, 1 if channels == "y" else 3)
     return Entry(
         card=card,
@@ -269,73 +278,71 @@ def ready(track: Track, card: Card, options: Values, level: int, weights: Path |
 
 
 @dataclass(frozen=True, slots=True)
-class Quality:
-    """Means over the pictures of a set: PSNR in dB and SSIM."""
-
-    psnr: float
-    ssim: float
-
-
-@dataclass(frozen=True, slots=True)
 class Scores:
-    """What was measured on a set at a level: one ``Quality`` a method, and that of the degraded pictures themselves.
+    """What was measured on a set at a level: the means of one method each, and those of the degraded pictures.
 
-    ``input`` is ``None`` where these have another size than the originals.
+    ``input`` is ``None`` where nothing is known of these.
     """
 
-    methods: tuple[Quality, ...]
-    input: Quality | None
+    methods: tuple[Numbers, ...]
+    input: Numbers | None
+
+
+def metric_facts(benchmark: Benchmark) -> tuple[MetricFacts, ...]:
+    """Say what the metrics of a benchmark are."""
+    return MetricSuite(benchmark, benchmark.sets[0].kind, benchmark.levels[0]).facts
 
 
 def score(
-    track: Track, entries: Sequence[Entry], test_set: PictureSet, level: int, report: Callable[[str], None]
+    benchmark: Benchmark, entries: Sequence[Entry], test_set: PictureSet, level: Level, report: Callable[[str], None]
 ) -> Scores:
     """Measure methods on a test set: each picture is degraded once and restored by all of them.
 
     Args:
-        track: The task's.
+        benchmark: The task's.
         entries: Methods of this level that suit the set.
         test_set: The originals.
         level: How strong the degradation is.
         report: Told in a line how far it is.
 
     Raises:
-        DataError: A picture is so plain that a method restores it exactly, and its PSNR is infinite.
+        DataError: A picture is so plain that a method restores it exactly, and a metric is infinite.
     """
     kind = test_set.spec.kind
-    protocol = track.metric(kind, level)
+    suite = MetricSuite(benchmark, kind, level)
     # The degraded pictures as they are: an anchor is about the degradation, and rounding would change it.
-    as_they_are = metrics.Protocol(channel=protocol.channel, rounding="none")
-    sums = [[0.0, 0.0] for _ in entries]
-    given = [0.0, 0.0]
+    as_they_are = None
+    if benchmark.anchor is not None and benchmark.anchor.method == INPUT:
+        as_they_are = MetricSuite(benchmark, kind, level, rounded=False)
+    found: list[list[Numbers]] = [[] for _ in entries]
+    outputs: list[list[Output]] = [[] for _ in entries]
+    given: list[Numbers] = []
+    tests: list[BenchmarkSample] = []
     count = len(test_set.originals)
     for done, original in enumerate(test_set.originals, start=1):
-        samples: dict[Channels, Sample] = {"y": track.degrade(original.pixels(kind, "y"), level)}
+        samples: dict[Channels, BenchmarkSample] = {"y": benchmark.degrade(original.pixels(kind, "y"), level)}
         samples["rgb"] = samples["y"]
         if kind == "luma" and original.rgb is not None and any(entry.channels == "rgb" for entry in entries):
-            samples["rgb"] = track.degrade(original.rgb, level)
-        if track.anchor == INPUT:
+            samples["rgb"] = benchmark.degrade(original.rgb, level)
+        if as_they_are is not None:
             sample = samples["y"]
-            _add(given, sample, to_tensor(sample.picture.pixels), as_they_are, original.path, "the degradation leaves")
-        for entry, total in zip(entries, sums, strict=True):
+            assert sample.reference is not None
+            degraded = to_tensor(sample.picture.pixels)
+            given.append(as_they_are.compare(degraded, sample.reference, original.path, "the degradation leaves"))
+        for entry, numbers, kept in zip(entries, found, outputs, strict=True):
             sample = samples[entry.channels]
-            result = to_tensor(entry.runner(sample.picture).pixels)
-            _add(total, sample, result, protocol, original.path, f"{entry.card.id} restores")
+            output = entry.run(sample.source)
+            numbers.append(suite.measure(output, sample, original.path, f"{entry.card.id} restores"))
+            if suite.keeps_outputs:
+                kept.append(output)
+        if suite.keeps_outputs:
+            tests.append(samples["y"])
         if done % _REPORT_EVERY == 0 or done == count:
-            where = f"{track.label(level)} {test_set.facts.name}"
+            where = f"{benchmark.label(level)} {test_set.facts.name}".strip()
             report(f"{where}: {done} of {count} pictures, {len(entries)} methods")
     return Scores(
-        methods=tuple(Quality(a / count, b / count) for a, b in sums),
-        input=Quality(given[0] / count, given[1] / count) if track.anchor == INPUT else None,
+        methods=tuple(
+            {**mean(numbers), **suite.measure_sets(kept, tests)} for numbers, kept in zip(found, outputs, strict=True)
+        ),
+        input=mean(given) if as_they_are is not None else None,
     )
-
-
-def _add(total: list[float], sample: Sample, result: Tensor, protocol: metrics.Protocol, path: Path, who: str) -> None:
-    decibels = metrics.PSNR.score(result, sample.reference, protocol).item()
-    if not math.isfinite(decibels):
-        raise DataError(
-            f"{path}: expected a picture with detail, got one that {who} exactly as it is; "
-            "take it out, its PSNR is infinite"
-        )
-    total[0] += decibels
-    total[1] += metrics.SSIM.score(result, sample.reference, protocol).item()

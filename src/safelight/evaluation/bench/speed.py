@@ -15,12 +15,11 @@ from torch import Tensor
 
 from safelight import ops
 from safelight.checkpoints import provenance
-from safelight.core.card import ClosedForm, Optimised, Trained
+from safelight.core.benchmark import Benchmark, Source
 from safelight.engine import device as devices
 from safelight.engine.samples import to_tensor
 from safelight.evaluation.bench.quality import Entry
-from safelight.evaluation.bench.records import Comparison, Machine, Race
-from safelight.evaluation.bench.tracks import Track
+from safelight.evaluation.bench.records import Machine, SpeedComparison, SpeedRatio
 from safelight.inference.model import Model, load
 from safelight.media.image import Picture
 
@@ -48,12 +47,16 @@ class Clock:
         """
         return max(1, min(self.rounds, int(self.rounds * self.patience / max(seconds, 1e-9))))
 
-    def describe(self, track: Track) -> str:
+    def describe(self, benchmark: Benchmark) -> str:
         """Say it in words, for the JSON."""
-        which = "all methods of a scale" if track.task == "upscale" else "all methods"
-        level = "" if track.task == "upscale" else " The level hardly changes the time, which is taken at one of them."
+        which, level = "all methods", ""
+        if benchmark.timed_by_level:
+            which = "all methods of a scale"
+        elif len(benchmark.levels) > 1:
+            level = " The level hardly changes the time, which is taken at one of them."
+        what = benchmark.clock.format(width=self.width, height=self.height)
         return (
-            f"{track.clock.format(width=self.width, height=self.height)}, from memory to memory, through the path that "
+            f"{what}, from memory to memory, through the path that "
             f"a user's picture takes. It shows waves and a little noise.{level} After a warm-up, {which} run in "
             f"turns for {self.rounds} rounds, so that a busy moment falls on all, those that take over "
             f"{self.patience:g} s in fewer; the number is the median, in seconds per megapixel (1e6 pixels) of the "
@@ -107,51 +110,53 @@ def megapixels(picture: Picture, scale: int) -> float:
     return picture.width * picture.height * scale**2 / 1e6
 
 
-def time_entries(track: Track, entries: Sequence[Entry], clock: Clock) -> list[Timing]:
-    """Time methods: those of one scale on the same RGB picture, others on a gray one where they are not for RGB."""
+def time_entries(benchmark: Benchmark, entries: Sequence[Entry], clock: Clock) -> list[Timing]:
+    """Time methods: all on the same RGB picture, or those of one channel on a gray one, as the benchmark says."""
 
-    def subject(entry: Entry, width: int, height: int) -> Picture:
-        scale = track.scale(entry.level)
-        channels = 3 if track.task == "upscale" or entry.channels == "rgb" else 1
-        return drawn(width // scale, height // scale, channels)
+    def source(entry: Entry, width: int, height: int) -> tuple[Source, float]:
+        """Draw what a method is timed on for a result of this size; and that size, in megapixels."""
+        scale = benchmark.scale(entry.level)
+        channels = 3 if benchmark.timed_in_colour or entry.channels == "rgb" else 1
+        picture = drawn(width // scale, height // scale, channels)
+        return benchmark.timed_source(picture, entry.level), megapixels(picture, scale)
 
     found: dict[int, Timing] = {}
     for i, entry in enumerate(entries):
-        if isinstance(entry.card.method, ClosedForm | Optimised):
+        if not entry.card.method.tiles:
             width, height = min(clock.small[0], clock.width), min(clock.small[1], clock.height)
-            entry.runner(subject(entry, 48, 48))  # what happens once, such as loading a package
-            picture = subject(entry, width, height)
+            entry.run(source(entry, 48, 48)[0])  # what happens once, such as loading a package
+            given, area = source(entry, width, height)
             start = time.perf_counter()
-            entry.runner(picture)
+            entry.run(given)
             taken = time.perf_counter() - start
             if taken * clock.width * clock.height / (width * height) > clock.patience:
-                seconds = taken / megapixels(picture, track.scale(entry.level))
-                found[i] = Timing(seconds, f"{width}x{height} pixels, once")
+                found[i] = Timing(taken / area, f"{width}x{height} pixels, once")
     others = [
-        (i, entry, subject(entry, clock.width, clock.height)) for i, entry in enumerate(entries) if i not in found
+        (i, entry, *source(entry, clock.width, clock.height)) for i, entry in enumerate(entries) if i not in found
     ]
-    other_tasks = [(i, entry.fast, picture) for i, entry, picture in others if entry.fast is not None]
-    jobs: list[Callable[[], object]] = [partial(entry.runner, picture) for _, entry, picture in others]
-    jobs += [partial(fast, picture) for _, fast, picture in other_tasks]
+    with_fast = [(i, entry.fast, given) for i, entry, given, _ in others if entry.fast is not None]
+    jobs: list[Callable[[], object]] = [partial(entry.run, given) for _, entry, given, _ in others]
+    jobs += [partial(fast.run, given) for _, fast, given in with_fast]
     taken = medians(jobs, clock)
-    short = {i: seconds for (i, _, _), seconds in zip(other_tasks, taken[len(others) :], strict=True)}
-    for (i, entry, picture), seconds in zip(others, taken, strict=False):
-        area = megapixels(picture, track.scale(entry.level))
+    short = {i: seconds for (i, _, _), seconds in zip(with_fast, taken[len(others) :], strict=True)}
+    for (i, _, _, area), seconds in zip(others, taken, strict=False):
         found[i] = Timing(seconds / area, fast=short[i] / area if i in short else None)
     return [found[i] for i in range(len(entries))]
 
 
-def compare(fast: Entry, slow: Entry, published_ratio: float, clock: Clock, run: str) -> Comparison:
-    """Race two networks of the luma at one scale: alone, and through the whole path, gray and RGB."""
-    scale = fast.level
+def compare(
+    benchmark: Benchmark, fast: Entry, slow: Entry, published_ratio: float, clock: Clock, run: str
+) -> SpeedComparison:
+    """Time two networks of the luma at one level: alone, and through the whole path, gray and RGB."""
+    scale = benchmark.scale(fast.level)
     gray, rgb = (drawn(clock.width // scale, clock.height // scale, channels) for channels in (1, 3))
     pair = (fast, slow)
-    jobs: list[Callable[[], object]] = [_network_job(entry, gray) for entry in pair]
-    jobs += [partial(entry.runner, picture) for picture in (gray, rgb) for entry in pair]
+    jobs: list[Callable[[], object]] = [_network_job(entry, gray, scale) for entry in pair]
+    jobs += [partial(entry.run, picture) for picture in (gray, rgb) for entry in pair]
     area = megapixels(gray, scale)
     seconds = [taken / area for taken in medians(jobs, clock)]
     counts = [entry.multiply_adds or 0.0 for entry in pair]
-    work, network = _race(*counts), _race(*seconds[:2])
+    work, network = _ratio(*counts), _ratio(*seconds[:2])
     # Multiply-adds a pixel, by pixels a second.
     rates = [round(count / taken / 1e3, 2) for count, taken in zip(counts, seconds[:2], strict=True)]
     a, b = fast.card.title, slow.card.title
@@ -161,23 +166,23 @@ def compare(fast: Entry, slow: Entry, published_ratio: float, clock: Clock, run:
         f"{rates[0]:g}e9 and {b} {rates[1]:g}e9 multiply-adds a second. The whole path adds what both have in common: "
         f"samples to floats and back, and for RGB the chroma."
     )
-    return Comparison(
+    return SpeedComparison(
         fast=fast.card.id,
         slow=slow.card.id,
-        scale=scale,
+        level=fast.level,
         published_ratio=published_ratio,
         multiply_adds=work,
         network=network,
-        gray=_race(*seconds[2:4]),
-        rgb=_race(*seconds[4:6]),
+        gray=_ratio(*seconds[2:4]),
+        rgb=_ratio(*seconds[4:6]),
         throughput=dict(zip((fast.card.id, slow.card.id), rates, strict=True)),
         why=why,
         run=run,
     )
 
 
-def _race(fast: float, slow: float) -> Race:
-    return Race(fast=significant(fast), slow=significant(slow), ratio=round(slow / fast, 2))
+def _ratio(fast: float, slow: float) -> SpeedRatio:
+    return SpeedRatio(fast=significant(fast), slow=significant(slow), ratio=round(slow / fast, 2))
 
 
 def significant(value: float) -> float:
@@ -185,14 +190,13 @@ def significant(value: float) -> float:
     return float(f"{value:.5g}")
 
 
-def _network_job(entry: Entry, picture: Picture) -> Callable[[], object]:
+def _network_job(entry: Entry, picture: Picture, scale: int) -> Callable[[], object]:
     """The network alone, as the engine runs it, on a luma that lies ready, interpolated if that is what it takes."""
-    method = entry.card.method
-    assert isinstance(method, Trained)
-    model = load(entry.card, scale=entry.level, weights=entry.weights)
+    assert entry.card.network is not None
+    model = load(entry.card, scale=scale, weights=entry.weights)
     x = to_tensor(picture.pixels).to(devices.choose())
-    if method.network.input == "interpolated":
-        x = ops.resize(x, zoom=entry.level)
+    if entry.card.network.input == "interpolated":
+        x = ops.resize(x, zoom=scale)
     return partial(_forward, model, x)
 
 
