@@ -97,6 +97,8 @@ def _task(verb: str) -> dict[str, Any]:
             "default": None if default is None else default.name, "methods": methods,
             "fields": [asdict(field) for field in fields_of(verb).values()] if task is None else [],
             "takes_picture": task is None or (task.main is not None and task.main.kind == "picture"),
+            "takes_file": task is None or task.main is not None,
+            "suffix": "" if task is None else task.output.suffix,
             "output": "image" if task is None else task.output.kind,
             "required": [] if task is None else [spec.field_name for spec in task.conditions if spec.required],
         }

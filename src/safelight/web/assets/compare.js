@@ -11,7 +11,7 @@ const MOST = 4;
 export class Compare {
   constructor(root, tasks, current) {
     this.current = current;
-    this.tasks = tasks.filter((task) => task.methods.length > 1 && task.task !== "stylize");
+    this.tasks = tasks.filter((task) => task.methods.length > 1 && !task.required.length);
     this.chosen = new Set();
     this.jobs = [];
     this.task = make("select", { id: "compare-task", onchange: () => this.#list() },
@@ -31,7 +31,7 @@ export class Compare {
         make("div", { class: "row" }, this.run, this.stop), this.said),
       this.grid,
     );
-    this.task.value = "upscale";
+    this.task.value = this.tasks[0].task;
     this.#list();
   }
 

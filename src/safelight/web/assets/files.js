@@ -34,15 +34,25 @@ export function pictures(files) {
   return files.filter((file) => file.type.startsWith("image/") || LOOKS_LIKE.test(file.name));
 }
 
+let converter = null;
+
+/** Choose what converts a file that browsers can't show: the first formula that can be told to enlarge by one. */
+export function convertBy(tasks) {
+  const task = tasks.find((each) => each.methods.some((method) => method.fields.some((field) => field.name === "scale")));
+  const method = task?.methods.find((each) => !each.learned && !each.iterates);
+  converter = method ? { task: task.task, method: method.name } : null;
+}
+
 /** Load a file as an image element; of a format that browsers can't show, let the server make a PNG of it. */
 export async function load(blob) {
   try {
     return await element(blob);
-  } catch {
+  } catch (error) {
+    if (converter === null) throw error;
     const form = new FormData();
-    for (const [name, value] of Object.entries({ method: "bicubic", scale: "1", format: "png" })) form.append(name, value);
+    for (const [name, value] of Object.entries({ method: converter.method, scale: "1", format: "png" })) form.append(name, value);
     form.append("picture", blob, "picture");
-    return element(await made("upscale", form));
+    return element(await made(converter.task, form));
   }
 }
 

@@ -6,12 +6,12 @@ import { Job, get, later } from "./api.js";
 import { Compare, measured } from "./compare.js";
 import { Controls } from "./controls.js";
 import { duration, make } from "./dom.js";
-import { load, nameOf, save, zip } from "./files.js";
+import { convertBy, load, nameOf, save, zip } from "./files.js";
 import { MaskEditor } from "./mask.js";
+import { Other, onBench } from "./other.js";
 import { Live, Looks, Mixer } from "./styles.js";
 import { Viewer } from "./viewer.js";
 
-const ORDER = ["fix", "upscale", "denoise", "deblock", "inpaint", "stylize"];
 const AT_ONCE = 2; // pictures of several that are sent at a time
 const LOOK = 700; // ms between two looks at a picture that forms
 const $ = (id) => document.getElementById(id);
@@ -19,7 +19,10 @@ const $ = (id) => document.getElementById(id);
 /** What the page is about: the pictures, what is said of each task, and what is under way. */
 class Page {
   constructor(tasks) {
-    this.tasks = tasks.toSorted((a, b) => place(a.task) - place(b.task));
+    this.all = tasks.toSorted((a, b) => Math.min(1, a.methods.length) - Math.min(1, b.methods.length)); // what chooses by itself first
+    this.tasks = this.all.filter(onBench);
+    this.first = this.all.find((task) => task.methods.length).task; // the tab that opens
+    convertBy(this.tasks);
     this.said = new Map(tasks.map((task) => [task.task, new Map()]));
     this.method = new Map(tasks.map((task) => [task.task, task.default]));
     this.wanted = this.running = this.anew = false;
@@ -41,7 +44,7 @@ class Page {
   // --- tabs ---
 
   #tabs() {
-    const names = [...this.tasks.map((task) => [task.task, task.title]), ["compare", "Compare"], ["methods", "Methods"]];
+    const names = [...this.all.map((task) => [task.task, task.title]), ["compare", "Compare"], ["methods", "Methods"]];
     this.tabs = names.map(([name, title]) => make("button", {
       type: "button", role: "tab", id: `tab-${name}`, "aria-selected": "false", tabIndex: -1,
       onclick: () => this.open(name),
@@ -60,8 +63,9 @@ class Page {
   /** Open a tab by its name. */
   open(name) {
     const task = this.tasks.find((each) => each.task === name);
-    const known = task !== undefined || name === "compare" || name === "methods";
-    if (!known) return this.open("upscale");
+    const other = task ? undefined : this.all.find((each) => each.task === name);
+    const known = task ?? other ?? (name === "compare" || name === "methods");
+    if (!known) return this.open(this.first);
     for (const tab of this.tabs) {
       const here = tab.id === `tab-${name}`;
       tab.setAttribute("aria-selected", String(here));
@@ -69,6 +73,7 @@ class Page {
       if (here) tab.scrollIntoView({ block: "nearest", inline: "nearest" });
     }
     $("bench").hidden = task === undefined;
+    $("other").hidden = other === undefined;
     $("compare").hidden = name !== "compare";
     $("methods").hidden = name !== "methods";
     history.replaceState(null, "", `#${name}`);
@@ -79,10 +84,11 @@ class Page {
       this.#controls();
       this.#show();
     }
+    if (other !== undefined) this.other = new Other($("other"), other);
     if (name === "compare") this.compare ??= new Compare($("compare"), this.tasks, () => this.album.current);
     if (name === "methods") {
-      this.about ??= new About($("methods"), this.tasks);
-      const [verb, method] = this.asked ?? ["upscale", this.method.get("upscale")];
+      this.about ??= new About($("methods"), this.all);
+      const [verb, method] = this.asked ?? [this.first, this.method.get(this.first)];
       this.asked = null;
       this.about.show(verb, method);
     }
@@ -143,7 +149,7 @@ class Page {
     if (fields.some((field) => field.name === "style")) parts.push(this.mixer.root);
     const look = fields.find((field) => field.name === "look");
     if (look) {
-      this.looks = new Looks(look, chosen.name, (name) => {
+      this.looks = new Looks(task, look, chosen.name, (name) => {
         this.said.get(task).set(`${chosen.name} look`, name);
         this.#options();
         this.run();
@@ -175,7 +181,7 @@ class Page {
   }
 
   get #takesMask() {
-    return this.task.task === "inpaint";
+    return this.task.required.includes("mask");
   }
 
   #ready() {
@@ -203,7 +209,7 @@ class Page {
     } else {
       this.viewer.show(picture.image, done?.image ?? null);
       stage.replaceChildren(...(this.#takesMask ? [this.viewer.root, make("button", {
-        type: "button", onclick: () => { picture.results.delete("inpaint"); this.#show(); },
+        type: "button", onclick: () => { picture.results.delete(this.task.task); this.#show(); },
       }, "Back to the mask")] : [this.viewer.root]));
     }
     if (!done) return;
@@ -366,7 +372,7 @@ class Page {
   #try() {
     if (!this.album.current || this.mixer.empty || this.running || this.#method()?.iterates) return;
     const picture = this.album.current;
-    this.live.want(picture.image, "stylize", (small) => this.#form(picture, small));
+    this.live.want(picture.image, this.task.task, (small) => this.#form(picture, small));
   }
 
   #settle() {
@@ -378,8 +384,6 @@ class Page {
     } else this.run();
   }
 }
-
-const place = (task) => (ORDER.includes(task) ? ORDER.indexOf(task) : ORDER.length);
 
 function theme() {
   const button = $("theme"), order = ["auto", "dark", "light"];
@@ -397,7 +401,7 @@ function theme() {
 theme();
 try {
   const page = new Page(await get("/tasks"));
-  page.open(location.hash.slice(1) || "upscale");
+  page.open(location.hash.slice(1) || page.first);
 } catch (error) {
   $("bench").hidden = false;
   $("said").textContent = error.message;

@@ -80,7 +80,8 @@ export class Mixer {
 
 /** The looks of networks for one style each, shown on the picture at hand. */
 export class Looks {
-  constructor(field, method, choose) {
+  constructor(verb, field, method, choose) {
+    this.verb = verb;
     this.method = method;
     this.cards = field.choices.filter((look) => look !== "auto").map((look) => {
       const image = make("img", { alt: "" });
@@ -106,7 +107,7 @@ export class Looks {
       form.append("look", card.look);
       form.append("picture", small, "small.png");
       URL.revokeObjectURL(card.image.src);
-      card.image.src = URL.createObjectURL(await made("stylize", form));
+      card.image.src = URL.createObjectURL(await made(this.verb, form));
     }
   }
 }
