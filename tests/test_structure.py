@@ -40,14 +40,7 @@ SHARED_CLASSES = {
 KNOWN_NAMES = {
     "engine/spatial_graph.py": ({"nearest", "bilinear"}, "modes of torch's interpolate, not methods"),
     "inference/inspection.py": ({"bilinear"}, "a mode of torch's interpolate, not a method"),
-    "inference/autofix.py": ({"deblock", "denoise"}, "the chain of fix, whose diagnoses are of blocks and of noise"),
-    "web/assets/compare.js": ({"upscale", "stylize"}, "the first choice, and the task without a right result"),
-    "web/assets/files.js": ({"upscale", "bicubic"}, "shows files that the browser cannot, enlarged by 1"),
-    "web/assets/main.js": (
-        {"upscale", "denoise", "deblock", "inpaint", "stylize", "nearest"},
-        "the order of the tabs, the mask of inpaint and the live picture of stylize; scrollIntoView's nearest",
-    ),
-    "web/assets/styles.js": ({"stylize"}, "the gallery of styles"),
+    "web/assets/main.js": ({"nearest"}, "a mode of scrolling, not the method"),
 }
 KINDS_ELSEWHERE = {}
 
