@@ -83,7 +83,7 @@ def test_channels_that_join_later_change_nothing_when_they_do(name, module, scal
     card = find(name)
     torch.manual_seed(0)
     net = card.method.network.build(card.options(), scale)
-    growing = module.Growing(net) if name == "edsr" else net
+    growing = card.method.training.algorithm(net, card.method.training.recipe).forward
     x = torch.rand(1, 1 if name == "vdsr" else 3, 24, 24)
     whole = net(x)
     for stage in card.method.training.recipe.stages:
@@ -92,7 +92,7 @@ def test_channels_that_join_later_change_nothing_when_they_do(name, module, scal
     # Not because nothing is there yet: the first channels do change the picture.
     layer = net.first if name == "vdsr" else net.head
     with torch.no_grad():
-        layer.weight[: net.n // 4].zero_()
+        layer.weight[: layer.out_channels // 4].zero_()
     assert (net(x) - whole).abs().max() > 1e-4
 
 
@@ -100,7 +100,7 @@ def test_channels_that_join_later_change_nothing_when_they_do(name, module, scal
 def test_a_narrow_network_trains_its_own_channels_alone(name, module, scale):
     card = find(name)
     net = card.method.network.build(card.options(), scale)
-    growing = module.Growing(net) if name == "edsr" else net
+    growing = card.method.training.algorithm(net, card.method.training.recipe).forward
     x = torch.rand(1, 1 if name == "vdsr" else 3, 9, 9)
     layer = net.middle[3] if name == "vdsr" else net.body[3].conv2
     module.grow(net, 0.25)

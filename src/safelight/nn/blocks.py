@@ -1,4 +1,4 @@
-"""What networks share: how they begin, a deconvolution written as a convolution, and steps by statistics of maps."""
+"""What networks share: how they begin and grow, deconvolution as a convolution, and steps by statistics of maps."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from functools import cache
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from safelight import ops
 
@@ -50,36 +51,80 @@ def begin_near_identity(layers: Iterable[nn.Conv2d]) -> None:
         layer.weight[:, :, layer.kernel_size[0] // 2, layer.kernel_size[1] // 2] += torch.eye(layer.out_channels)
 
 
-def part(layer: nn.Conv2d, x: Tensor, n_in: int, n_out: int) -> Tensor:
-    """Compute the first n_out channels of a convolution's result from the first n_in of its input, which are x."""
-    if (n_in, n_out) == (layer.in_channels, layer.out_channels):
-        return layer(x)
-    assert layer.bias is not None
-    return F.conv2d(x, layer.weight[:n_out, :n_in], layer.bias[:n_out], padding=layer.padding)
+class GrowingNetwork(nn.Module):
+    """A network of convolutions whose channels can be trained in stages: at first a share of them, in the end all.
 
-
-@torch.no_grad()
-def begin_apart(layer: nn.Conv2d, n_in: int, n_out: int) -> None:
-    """Let the first n_out channels of a convolution's result begin by depending on the first n_in of its input alone.
-
-    So a network of ``part`` layers computes the same when the others join it, and they learn from then on.
+    Attributes:
+        share: Of its channels, in (0, 1], which ``Narrowed`` computes.
+        ends: The names of the two layers that read the picture and make it. The picture's channels always stay.
     """
-    nn.init.zeros_(layer.weight[:n_out, n_in:])
+
+    share: float = 1.0
+    ends: tuple[str, str]
+
+    def channels(self, layer: nn.Conv2d, share: float) -> tuple[int, int]:
+        """Count the channels of the result and of the input that a layer has at this share."""
+        first, last = (self.get_submodule(name) for name in self.ends)
+        outputs = layer.out_channels if layer is last else int(layer.out_channels * share)
+        return outputs, layer.in_channels if layer is first else int(layer.in_channels * share)
+
+    @torch.no_grad()
+    def prepare_growth(self, shares: Iterable[float]) -> None:
+        """Let the first channels of each layer begin by depending on the first ones of its input alone.
+
+        So the network computes the same when the other channels join them, and these learn from then on.
+        """
+        for share in shares:
+            for layer in self.modules():
+                if isinstance(layer, nn.Conv2d):
+                    outputs, inputs = self.channels(layer, share)
+                    nn.init.zeros_(layer.weight[:outputs, inputs:])
 
 
-class ResidualChain(nn.Module):
+def grow(network: GrowingNetwork, width: float) -> None:
+    """Train a share of the channels."""
+    network.share = width
+
+
+class Narrowed(nn.Module):
+    """A network with the share of its channels that it has grown to: its own ``forward``, on views of its weights.
+
+    Args:
+        network: The network that grows.
+        form: A module that holds the network and computes the same, if it is not the network that is called.
+    """
+
+    def __init__(self, network: GrowingNetwork, form: nn.Module | None = None) -> None:
+        super().__init__()
+        self.network = network
+        self.form: nn.Module = network if form is None else form
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute what the network does of a picture, without the channels that have not joined."""
+        if self.network.share == 1:
+            return self.form(x)
+        views: dict[str, Tensor] = {}
+        for name, layer in self.form.named_modules():
+            if isinstance(layer, nn.Conv2d):
+                outputs, inputs = self.network.channels(layer, self.network.share)
+                views[f"{name}.weight"] = layer.weight[:outputs, :inputs]
+                if layer.bias is not None:
+                    views[f"{name}.bias"] = layer.bias[:outputs]
+        return functional_call(self.form, views, (x,))
+
+
+class ResidualChain(GrowingNetwork):
     """Layers of 3x3 convolutions without branches, a ReLU between them, which compute a residual.
-
-    It can grow: with ``n`` below the width, its first n channels are all that there is, and when the others join them,
-    what it computes stays the same.
 
     Args:
         channels: Of the picture.
         depth: The layers, the first and the last included.
         width: The channels between them.
-        shares: Of its width, with which it is trained.
+        shares: Of its channels, with which it is trained one after the other.
         identity: Whether the layers between begin near the identity; otherwise as He et al. 2015 draw them.
     """
+
+    ends = ("first", "last")
 
     def __init__(
         self, channels: int, depth: int, width: int = 64, shares: Iterable[float] = (), *, identity: bool = False
@@ -89,29 +134,17 @@ class ResidualChain(nn.Module):
         self.first = nn.Conv2d(channels, width, 3, padding=1)
         self.middle = nn.ModuleList(middle)
         self.last = nn.Conv2d(width, channels, 3, padding=1)
-        self.n = width
         begin_as_identity(self, "last")
         if identity:
             begin_near_identity(middle)
-        for share in shares:
-            n = int(width * share)
-            for conv in middle:
-                begin_apart(conv, n, n)
-            begin_apart(self.last, n, channels)
+        self.prepare_growth(shares)
 
     def residual(self, x: Tensor) -> Tensor:
         """Compute (B, channels, H, W) from a picture of that shape."""
-        n = self.n
-        r = F.relu(part(self.first, x, self.first.in_channels, n))
+        r = F.relu(self.first(x))
         for conv in self.middle:
-            assert isinstance(conv, nn.Conv2d)
-            r = F.relu(part(conv, r, n, n))
-        return part(self.last, r, n, self.last.out_channels)
-
-
-def grow(network: ResidualChain, width: float) -> None:
-    """Train a share of the channels."""
-    network.n = int(network.first.out_channels * width)
+            r = F.relu(conv(r))
+        return self.last(r)
 
 
 def dot_enlarged(s: int) -> Tensor:

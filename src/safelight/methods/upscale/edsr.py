@@ -20,7 +20,7 @@ channels trains for most of the steps, and the others join them then.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -43,7 +43,7 @@ from safelight.core.card import (
 from safelight.core.key_maps import channels, count, rename
 from safelight.core.options import option
 from safelight.core.training import GrowthStage, Recipe, Regression
-from safelight.nn.blocks import begin_apart, part
+from safelight.nn.blocks import GrowingNetwork, Narrowed, grow
 from safelight.nn.soap import Soap
 
 STAGES = (GrowthStage(width=0.25, steps=0.86, time=0.5), GrowthStage(width=1, steps=0.14, time=0.5))
@@ -87,10 +87,11 @@ class ResBlock(nn.Module):
         return x + self.conv2(F.relu(self.conv1(x))) * self.res_scale
 
 
-class EDSR(nn.Module):
+class EDSR(GrowingNetwork):
     """(B, 3, h, w) to (B, 3, h * scale, w * scale)."""
 
     mean: Tensor
+    ends = ("head", "tail")
 
     def __init__(self, options: Options, scale: int) -> None:
         super().__init__()
@@ -100,44 +101,36 @@ class EDSR(nn.Module):
         self.head = nn.Conv2d(3, features, 3, padding=1)
         blocks = [ResBlock(features, size.res_scale) for _ in range(size.B)]
         self.body = nn.Sequential(*blocks)
-        self.n = features  # channels that are trained
         self.body_last = nn.Conv2d(features, features, 3, padding=1)
         steps: list[nn.Module] = []
         for r in (2, 2) if scale == 4 else (scale,):
             steps += [nn.Conv2d(features, features * r * r, 3, padding=1), nn.PixelShuffle(r)]
         self.upsample = nn.Sequential(*steps)
         self.tail = nn.Conv2d(features, 3, 3, padding=1)
-        for stage in STAGES:
-            n = int(features * stage.width)
-            for block in blocks:
-                begin_apart(block.conv1, n, n)
-                begin_apart(block.conv2, n, n)
-            begin_apart(self.body_last, n, n)
-            for conv, shuffle in self.upsampler():
-                begin_apart(conv, n, n * shuffle.upscale_factor**2)
-            begin_apart(self.tail, n, 3)
+        self.prepare_growth(stage.width for stage in STAGES)
 
-    def upsampler(self) -> Iterator[tuple[nn.Conv2d, nn.PixelShuffle]]:
-        """Give each of its convolutions, and the shuffle behind it."""
-        layers = iter(self.upsample)
-        for conv, shuffle in zip(layers, layers, strict=True):
-            assert isinstance(conv, nn.Conv2d)
-            assert isinstance(shuffle, nn.PixelShuffle)
-            yield conv, shuffle
+    def read(self, x: Tensor) -> Tensor:
+        """Take features, (B, F, h, w), from the picture."""
+        return self.head((x - self.mean) * 255)
+
+    def enlarge(self, x: Tensor) -> Tensor:
+        """Refine and enlarge the features, to (B, F, h * scale, w * scale)."""
+        return self.upsample(x + self.body_last(self.body(x)))
+
+    def write(self, x: Tensor) -> Tensor:
+        """Make the picture from its features."""
+        return self.tail(x) / 255 + self.mean
 
     def forward(self, x: Tensor) -> Tensor:
         """Enlarge the picture."""
-        x = self.head((x - self.mean) * 255)
-        x = x + self.body_last(self.body(x))
-        x = self.tail(self.upsample(x))
-        return x / 255 + self.mean
+        return self.write(self.enlarge(self.read(x)))
 
 
-class Growing(nn.Module):
-    """The network as far as it has grown, ``n`` channels of each layer; what is the picture is computed in float32.
+class PreciseEnds(nn.Module):
+    """The network in training, whose layers that read and make the picture compute in float32.
 
-    Those are the layers that read and make it, and the sums that the blocks are added to: in bfloat16 each of them
-    would round the picture to 8 bits or fewer.
+    In bfloat16 each of them would round the picture to 8 bits or fewer. As what the first layer gives is in float32,
+    so are the sums that the blocks are added to.
     """
 
     def __init__(self, network: EDSR) -> None:
@@ -146,23 +139,11 @@ class Growing(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Enlarge the picture."""
-        net, n = self.network, self.network.n
         with torch.autocast(x.device.type, enabled=False):
-            x = part(net.head, (x - net.mean) * 255, 3, n)
-        body = x
-        for block in net.body:
-            assert isinstance(block, ResBlock)
-            body = body + part(block.conv2, F.relu(part(block.conv1, body, n, n)), n, n) * block.res_scale
-        x = x + part(net.body_last, body, n, n)
-        for conv, shuffle in net.upsampler():
-            x = shuffle(part(conv, x, n, n * shuffle.upscale_factor**2))
+            x = self.network.read(x)
+        x = self.network.enlarge(x)
         with torch.autocast(x.device.type, enabled=False):
-            return part(net.tail, x.float(), n, 3) / 255 + net.mean
-
-
-def grow(network: EDSR, width: float) -> None:
-    """Train a share of the channels."""
-    network.n = int(network.head.out_channels * width)
+            return self.network.write(x.float())
 
 
 def receptive_radius(options: Options, scale: int) -> int:  # noqa: ARG001 - the three upsamplers reach equally far
@@ -172,7 +153,8 @@ def receptive_radius(options: Options, scale: int) -> int:  # noqa: ARG001 - the
 
 def training(network: EDSR, recipe: Recipe) -> Regression:
     """L1, which the paper found to converge better than L2 (section 4.2)."""
-    return Regression(network, Soap(network.parameters(), lr=recipe.lr), F.l1_loss, forward=Growing(network))
+    form = Narrowed(network, PreciseEnds(network))
+    return Regression(network, Soap(network.parameters(), lr=recipe.lr), F.l1_loss, forward=form)
 
 
 # The paper's table prints the full network; these are the baseline's numbers, from the authors' repository.

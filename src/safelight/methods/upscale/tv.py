@@ -13,7 +13,8 @@ dual variable p has the slopes' shape, |p| <= strength at each pixel::
     p~ = project(p + sigma D (2 x~ - x)),                   tau sigma |D|^2 <= 1, |D|^2 <= 8
     (x, p) <- (x, p) + 1.9 ((x~, p~) - (x, p))              over-relaxed, as Condat 2013 proves it right
 
-The prox is exact, in the basis of ``safelight.solvers.linear_inverse``, where H H' is diagonal. It starts at Tikhonov's solution.
+The prox is exact, in the basis of ``safelight.solvers.linear_inverse``, where H H' is diagonal. It starts at
+Tikhonov's solution.
 
 It stops at a relative duality gap. For every r and every p of slopes with H'r + D'p = 0 and |p| <= strength, P(x) is at
 least ``-1/2 |r|^2 - <r, y>`` for all x. Such a pair is made of r = H x~ - y without its mean and of p~, corrected by

@@ -37,7 +37,7 @@ from safelight.core.card import (
 from safelight.core.key_maps import rename
 from safelight.core.options import NoOptions
 from safelight.core.training import GrowthStage, Recipe, Regression
-from safelight.nn.blocks import ResidualChain, grow
+from safelight.nn.blocks import Narrowed, ResidualChain, grow
 from safelight.nn.soap import Soap
 
 D = 20  # the depth: "twenty weight layers"
@@ -57,7 +57,7 @@ class VDSR(ResidualChain):
 
 def training(network: VDSR, recipe: Recipe) -> Regression:
     """Mean squared error of the residual (section 3.2)."""
-    return Regression(network, Soap(network.parameters(), lr=recipe.lr), F.mse_loss)
+    return Regression(network, Soap(network.parameters(), lr=recipe.lr), F.mse_loss, forward=Narrowed(network))
 
 
 PUBLISHED = (
