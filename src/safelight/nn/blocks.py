@@ -104,12 +104,11 @@ class Narrowed(nn.Module):
         if self.network.share == 1:
             return self.form(x)
         views: dict[str, Tensor] = {}
-        for name, layer in self.form.named_modules():
+        for name, parameter in self.form.named_parameters():
+            layer = self.form.get_submodule(name.rpartition(".")[0])
             if isinstance(layer, nn.Conv2d):
                 outputs, inputs = self.network.channels(layer, self.network.share)
-                views[f"{name}.weight"] = layer.weight[:outputs, :inputs]
-                if layer.bias is not None:
-                    views[f"{name}.bias"] = layer.bias[:outputs]
+                views[name] = parameter[:outputs, :inputs] if parameter.ndim == 4 else parameter[:outputs]
         return functional_call(self.form, views, (x,))
 
 

@@ -5,6 +5,8 @@ What most of the toolkit needs stands here; ``color``, ``noise`` and ``drawing``
 
 from safelight.ops.resampling import (
     CUBIC,
+    LANCZOS2,
+    LANCZOS3,
     Kernel,
     Taps,
     crop_to_multiple,
@@ -24,6 +26,8 @@ from safelight.ops.resampling import (
 
 __all__ = [
     "CUBIC",
+    "LANCZOS2",
+    "LANCZOS3",
     "Kernel",
     "Taps",
     "crop_to_multiple",

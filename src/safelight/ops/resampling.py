@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -45,6 +46,22 @@ CUBIC = Kernel("cubic", _cubic, 4)
 super-resolution papers. OpenCV and ``torch.nn.functional.interpolate`` take a = -0.75 instead."""
 
 
+def lanczos(lobes: int) -> Kernel:
+    """Make the Lanczos kernel of so many lobes, a sinc under the main lobe of a sinc that many times as wide."""
+
+    def weight(x: Tensor) -> Tensor:
+        return torch.where(x.abs() < lobes, torch.sinc(x) * torch.sinc(x / lobes), 0.0)
+
+    return Kernel(f"lanczos{lobes}", weight, 2 * lobes)
+
+
+LANCZOS2 = lanczos(2)
+LANCZOS3 = lanczos(3)
+
+Border = Literal["mirrored", "repeated"]
+"""What lies beyond a picture's border: its mirror image, the edge included, or the edge sample again and again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Taps:
     """One axis of a resampling: output sample i is ``sum_t weight[i, t] * input[index[i, t]]``.
@@ -67,22 +84,25 @@ class Taps:
         """Write the taps as a dense matrix, (n_out, n_in) float64."""
         rows = torch.arange(self.index.shape[0])[:, None].expand_as(self.index)
         dense = torch.zeros(self.index.shape[0], self.n_in, dtype=torch.float64)
-        return dense.index_put_((rows, self.index), self.weight, accumulate=True)  # the mirror may repeat an index
+        return dense.index_put_(
+            (rows, self.index), self.weight, accumulate=True
+        )  # beyond the border, an index may repeat
 
 
 @lru_cache(maxsize=256)
-def taps(n_in: int, n_out: int, kernel: Kernel = CUBIC, zoom: float | None = None) -> Taps:
+def taps(n_in: int, n_out: int, kernel: Kernel = CUBIC, zoom: float | None = None, border: Border = "mirrored") -> Taps:
     """Positions and weights that resize an axis from ``n_in`` to ``n_out`` samples, as MATLAB's ``imresize``.
 
     Output sample x (counted from 1) lies at u = x / zoom + (1 - 1 / zoom) / 2 of the input. Samples beyond the border
-    mirror it with the edge repeated, the rule of today's MATLAB (old releases repeated the edge sample instead; only
-    the outermost ring differs). The cache holds a few kilobytes an entry.
+    mirror it with the edge repeated, the rule of today's MATLAB; old releases repeated the edge sample instead, which
+    changes the outermost ring alone. The cache holds a few kilobytes an entry.
 
     Args:
         n_in: Samples of the input axis.
         n_out: Samples of the output axis.
         kernel: The interpolation kernel.
         zoom: The zoom factor, where it is not ``n_out / n_in`` (MATLAB's ``imresize(A, scale)`` rounds the size up).
+        border: What lies beyond the border.
 
     Raises:
         ValueError: A size below 1.
@@ -97,8 +117,12 @@ def taps(n_in: int, n_out: int, kernel: Kernel = CUBIC, zoom: float | None = Non
     index = left[:, None] + torch.arange(math.ceil(width) + 2, dtype=torch.float64)  # from 1, may leave [1, n_in]
     weight = stretch * kernel.weight(stretch * (u[:, None] - index))
     weight = weight / weight.sum(dim=1, keepdim=True)
-    position = torch.remainder(index.long() - 1, 2 * n_in)  # mirror: 0 .. n-1, n-1 .. 0, and again
-    position = torch.where(position < n_in, position, 2 * n_in - 1 - position)
+    position = index.long() - 1
+    if border == "repeated":
+        position = position.clamp(0, n_in - 1)
+    else:
+        position = torch.remainder(position, 2 * n_in)  # mirror: 0 .. n-1, n-1 .. 0, and again
+        position = torch.where(position < n_in, position, 2 * n_in - 1 - position)
     used = (weight != 0).any(dim=0)
     return Taps(position[:, used], weight[:, used], n_in)
 
@@ -134,7 +158,12 @@ def resample_adjoint(y: Tensor, axis: Taps, dim: int) -> Tensor:
 
 
 def resize(
-    x: Tensor, size: tuple[int, int] | None = None, *, zoom: float | None = None, kernel: Kernel = CUBIC
+    x: Tensor,
+    size: tuple[int, int] | None = None,
+    *,
+    zoom: float | None = None,
+    kernel: Kernel = CUBIC,
+    border: Border = "mirrored",
 ) -> Tensor:
     """Resize pictures exactly as MATLAB's ``imresize``.
 
@@ -147,6 +176,7 @@ def resize(
         size: The output's (H, W). Give this or ``zoom``.
         zoom: One factor for both axes; the size is rounded up.
         kernel: The interpolation kernel, stretched against aliasing when shrinking.
+        border: What lies beyond the border; MATLAB mirrors the picture there.
 
     Returns:
         (..., H', W') of the same type.
@@ -167,8 +197,8 @@ def resize(
             raise ValueError(f"resize: expected a zoom above 0, got {zoom}")
         # The tolerance keeps 510 * (1 / 3) at 170 samples: binary fractions must not round a size up.
         size = (math.ceil(height * zoom - 1e-9), math.ceil(width * zoom - 1e-9))
-    vertical = taps(height, size[0], kernel, zoom), -2
-    horizontal = taps(width, size[1], kernel, zoom), -1
+    vertical = taps(height, size[0], kernel, zoom, border), -2
+    horizontal = taps(width, size[1], kernel, zoom, border), -1
     vertical_first = zoom is not None or size[0] / height <= size[1] / width
     passes = (vertical, horizontal) if vertical_first else (horizontal, vertical)
     if x.dtype == torch.uint8:

@@ -41,6 +41,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from safelight import ops
 from safelight.core.card import Card, Optimised, Paper, Score
 from safelight.core.options import CardError, option
 from safelight.core.solver_input import ProgressCallback, SolverInput, SolverProgress, SolverResult
@@ -191,7 +192,7 @@ class PriorFit:
 
     def distance(self, x: Tensor) -> Tensor:
         """The mean square of d(x) - y over what is known of y."""
-        return ((lanczos(x, self.scale) - self.y).square() * self.known).sum() / (self.known.sum() * self.y.shape[1])
+        return ((shrink(x, self.scale) - self.y).square() * self.known).sum() / (self.known.sum() * self.y.shape[1])
 
     def _look(self, loss: float) -> None:
         """Now and then, keep the weights, or take the last ones again if the fit fell (the authors' backtracking)."""
@@ -222,20 +223,12 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
                 nn.init.uniform_(parameter, -bound, bound, generator=generator)
 
 
-def lanczos(x: Tensor, scale: int) -> Tensor:
+def shrink(x: Tensor, scale: int) -> Tensor:
     """Shrink (1, C, H, W) by a whole factor with the Lanczos2 kernel, the border repeated: the paper's d."""
     if scale == 1:
         return x
-    receptive_radius = 2 * scale - (
-        1.0 if scale % 2 else 0.5
-    )  # pixels from a block's centre to the last tap that is not zero
-    at = torch.arange(-receptive_radius, receptive_radius + 0.5, dtype=torch.float64) / scale
-    taps = torch.sinc(at) * torch.sinc(at / 2)
-    taps = (taps / taps.sum()).to(x.device, x.dtype)
-    channels, margin = x.shape[1], (len(taps) - scale) // 2
-    x = F.pad(x, (margin,) * 4, mode="replicate")
-    x = F.conv2d(x, taps.view(1, 1, -1, 1).expand(channels, 1, -1, 1), stride=(scale, 1), groups=channels)
-    return F.conv2d(x, taps.view(1, 1, 1, -1).expand(channels, 1, 1, -1), stride=(1, scale), groups=channels)
+    size = (x.shape[-2] // scale, x.shape[-1] // scale)
+    return ops.resize(x, size, kernel=ops.LANCZOS2, border="repeated")
 
 
 # --- when to stop -----------------------------------------------------------------------------------------------------

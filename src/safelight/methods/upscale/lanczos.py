@@ -12,17 +12,8 @@ known.
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-
 from safelight.core.card import Card, Interpolation, Paper
-from safelight.ops.resampling import Kernel
-
-
-def lanczos3(x: Tensor) -> Tensor:
-    """A sinc under the main lobe of a sinc three times as wide."""
-    return torch.where(x.abs() < 3, torch.sinc(x) * torch.sinc(x / 3), 0.0)
-
+from safelight.ops.resampling import LANCZOS3
 
 CARD = Card(
     module=__name__,
@@ -34,5 +25,5 @@ CARD = Card(
         venue="Journal of Applied Meteorology 1979",
         link="https://doi.org/10.1175/1520-0450(1979)018<1016:LFIOAT>2.0.CO;2",
     ),
-    method=Interpolation(kernel=Kernel("lanczos3", lanczos3, 6)),
+    method=Interpolation(kernel=LANCZOS3),
 )
