@@ -1,15 +1,18 @@
 """What every method promises, proved for every card: a new method gets these tests by its line in the catalog."""
 
 import dataclasses
+import importlib
+import inspect
 import itertools
 import math
+import re
 
 import numpy as np
 import pytest
 import torch
 
 from safelight import degrade, inference, ops, tasks
-from safelight.catalog import CARDS, find
+from safelight.catalog import CARDS, INSPECTORS, find
 from safelight.checkpoints import backbones, weights_file, weights_manifest
 from safelight.core.card import ClosedForm, Interpolation, Optimised, Trained, channels_of
 from safelight.core.options import CardError, make_options, option_facts
@@ -93,8 +96,24 @@ def test_file_says_how_it_differs(card):
     assert "Differs from" in text
     assert all(task in tasks.names() for task in card.tasks)
     assert len(set(card.tasks)) == len(card.tasks)
-    if card.paper is not None:
-        assert card.paper.link in text or card.paper.link.rsplit("/", 1)[-1] in text or card.paper.title[:40] in text
+
+
+@pytest.mark.parametrize("record", [*CARDS, *INSPECTORS], ids=lambda record: record.id)
+def test_the_citation_stands_once_in_the_file(record):
+    """The docstring names the authors and the year, and says which record has the rest."""
+    module = importlib.import_module(record.module)
+    source = "".join(inspect.getsource(module).split())
+    docstring = " ".join(module.__doc__.split())
+    if record.paper is None:
+        return
+    quoted = f'"{record.paper.title}"'
+    assert quoted not in docstring
+    assert record.paper.link not in docstring
+    assert source.replace('""', "").count("".join(quoted.split())) == 1
+    surname = record.paper.authors.split(", ")[0].split()[-1]
+    year = re.search(r"\d{4}", record.paper.venue).group()
+    assert re.search(rf"{surname}[\w .,-]* {year}", docstring)
+    assert re.search(r"``(CARD|INSPECTOR)\.paper``", docstring)
 
 
 @every_card(CARDS)

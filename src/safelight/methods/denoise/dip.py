@@ -1,8 +1,7 @@
 """The deep image prior: a random network is fitted to the one picture, and fits what is natural before what is noise.
 
-D. Ulyanov, A. Vedaldi, V. Lempitsky, "Deep Image Prior", CVPR 2018 (arXiv:1711.10925). The rule that stops it without
-knowing the noise is ES-EMV of H. Wang, T. Li, Z. Zhuang, T. Chen, H. Liang, J. Sun, "Early Stopping for Deep Image
-Prior", TMLR 2023 (arXiv:2112.06074).
+Ulyanov et al. 2018 (``CARD.paper``). The rule that stops it without knowing the noise is ES-EMV of H. Wang, T. Li, Z.
+Zhuang, T. Chen, H. Liang, J. Sun, "Early Stopping for Deep Image Prior", TMLR 2023 (arXiv:2112.06074).
 
 Nothing is learned from other pictures. The prior is the shape of the network f, an hourglass, and z is noise that
 never changes (equation 2)::

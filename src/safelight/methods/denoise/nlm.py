@@ -1,7 +1,7 @@
 """Non-local means: each pixel becomes the mean of those whose surroundings look like its own.
 
-A. Buades, B. Coll, J.-M. Morel, "A non-local algorithm for image denoising", CVPR 2005, as scikit-image has it (the
-extra ``classic``), with the integral images of J. Darbon et al., ISBI 2008::
+Buades et al. 2005 (``CARD.paper``), as scikit-image has it (the extra ``classic``), with the integral images of J.
+Darbon et al., ISBI 2008::
 
     x(p) = sum_q w(p, q) y(q) / sum_q w(p, q),    w(p, q) = exp(-max(d^2(p, q) - 2 sigma^2, 0) / h^2)
 

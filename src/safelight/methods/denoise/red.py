@@ -1,7 +1,6 @@
 """RED: convolutions take a picture apart, transposed convolutions put it together, and skips carry the detail across.
 
-X.-J. Mao, C. Shen, Y.-B. Yang, "Image Restoration Using Very Deep Convolutional Encoder-Decoder Networks with Symmetric
-Skip Connections", NIPS 2016 (arXiv:1603.09056).
+Mao et al. 2016 (``CARD.paper``).
 
 N / 2 convolutions, then N / 2 transposed ones of stride 1, nowhere a pooling: the first keep what belongs to the
 picture, the others make up what was lost. After every second convolution, its features X_i go to the mirrored
@@ -27,10 +26,10 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safelight.core.card import Card, NetworkSpec, Paper, Score, Trained, TrainingSpec
+from safelight.core.card import Card, NetworkSpec, Paper, Score, Trained, TrainingSpec, promised
 from safelight.core.options import option
 from safelight.core.task import Task
-from safelight.core.training import Promise, Recipe, Regression
+from safelight.core.training import Recipe, Regression
 from safelight.degrade import Degradation, Mixture, Noise, Shrink
 from safelight.nn.blocks import begin_as_identity
 from safelight.nn.soap import Soap
@@ -92,6 +91,18 @@ def training(network: RED, recipe: Recipe) -> Regression:
     return Regression(network, Soap(network.parameters(), lr=recipe.lr), F.mse_loss)
 
 
+PUBLISHED = (
+    Score(data="Set5", level=2, psnr=37.43, ssim=0.9590, options={"work": "enlarge"}),
+    Score(data="Set5", level=3, psnr=33.43, ssim=0.9197, options={"work": "enlarge"}),
+    Score(data="Set5", level=4, psnr=31.12, ssim=0.8794, options={"work": "enlarge"}),
+    Score(data="Set5", level=2, psnr=37.62, ssim=0.9597, options={"work": "enlarge", "layers": "20"}),
+    Score(data="Set5", level=3, psnr=33.80, ssim=0.9229, options={"work": "enlarge", "layers": "20"}),
+    Score(data="Set5", level=4, psnr=31.40, ssim=0.8847, options={"work": "enlarge", "layers": "20"}),
+    Score(data="Set5", level=2, psnr=37.66, ssim=0.9599, options={"work": "enlarge", "layers": "30"}),
+    Score(data="Set5", level=3, psnr=33.82, ssim=0.9230, options={"work": "enlarge", "layers": "30"}),
+    Score(data="Set5", level=4, psnr=31.51, ssim=0.8869, options={"work": "enlarge", "layers": "30"}),
+)
+
 RECIPE = Recipe(
     data=("bsds399", "t91"),
     patch=40,
@@ -99,13 +110,9 @@ RECIPE = Recipe(
     steps=1500,
     lr=2e-3,
     time="8 minutes for RED10 and either work, on one core of an AMD EPYC in bfloat16",
-    promises=(
-        Promise(data="Set5", level=2, psnr=37.43, floor=37.28, options={"work": "enlarge"}),
-        Promise(data="Set5", level=3, psnr=33.43, floor=33.28, options={"work": "enlarge"}),
-        Promise(data="Set5", level=4, psnr=31.12, floor=30.97, options={"work": "enlarge"}),
-        Promise(data="Set5", level=2, psnr=37.66, floor=37.51, options={"work": "enlarge", "layers": "30"}),
-        Promise(data="Set5", level=3, psnr=33.82, floor=33.67, options={"work": "enlarge", "layers": "30"}),
-        Promise(data="Set5", level=4, psnr=31.51, floor=31.36, options={"work": "enlarge", "layers": "30"}),
+    promises=(  # of RED10 and RED30
+        *promised(PUBLISHED[:3], floors={2: 37.28, 3: 33.28, 4: 30.97}),
+        *promised(PUBLISHED[6:], floors={2: 37.51, 3: 33.67, 4: 31.36}),
     ),
 )
 
@@ -135,15 +142,5 @@ CARD = Card(
     options=Options,
     other_tasks=("upscale",),
     accepts=frozenset({"sigma"}),
-    published=(
-        Score(data="Set5", level=2, psnr=37.43, ssim=0.9590, options={"work": "enlarge"}),
-        Score(data="Set5", level=3, psnr=33.43, ssim=0.9197, options={"work": "enlarge"}),
-        Score(data="Set5", level=4, psnr=31.12, ssim=0.8794, options={"work": "enlarge"}),
-        Score(data="Set5", level=2, psnr=37.62, ssim=0.9597, options={"work": "enlarge", "layers": "20"}),
-        Score(data="Set5", level=3, psnr=33.80, ssim=0.9229, options={"work": "enlarge", "layers": "20"}),
-        Score(data="Set5", level=4, psnr=31.40, ssim=0.8847, options={"work": "enlarge", "layers": "20"}),
-        Score(data="Set5", level=2, psnr=37.66, ssim=0.9599, options={"work": "enlarge", "layers": "30"}),
-        Score(data="Set5", level=3, psnr=33.82, ssim=0.9230, options={"work": "enlarge", "layers": "30"}),
-        Score(data="Set5", level=4, psnr=31.51, ssim=0.8869, options={"work": "enlarge", "layers": "30"}),
-    ),
+    published=PUBLISHED,
 )

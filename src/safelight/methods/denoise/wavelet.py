@@ -1,8 +1,7 @@
 """Wavelet shrinkage: small coefficients of a wavelet transform are noise, and all are drawn towards zero.
 
-S. G. Chang, B. Yu, M. Vetterli, "Adaptive Wavelet Thresholding for Image Denoising and Compression", IEEE TIP 2000
-(BayesShrink), as scikit-image has it (the extra ``classic``). Each subband, of variance v, has the soft threshold that
-is best for coefficients of a Laplacian distribution::
+Chang et al. 2000 (``CARD.paper``) (BayesShrink), as scikit-image has it (the extra ``classic``). Each subband, of
+variance v, has the soft threshold that is best for coefficients of a Laplacian distribution::
 
     T = sigma^2 / sqrt(max(v - sigma^2, 0)),    x = W^-1 soft(W y, T)
 

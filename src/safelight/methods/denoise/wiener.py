@@ -1,8 +1,8 @@
 """The local Wiener filter: each pixel goes towards the mean of its neighbourhood, the more the flatter it is there.
 
-J.-S. Lee, "Digital Image Enhancement and Noise Filtering by Use of Local Statistics", IEEE TPAMI 1980; in J. S. Lim,
-"Two-Dimensional Signal and Image Processing", 1990, and ``wiener2`` of MATLAB, it is the adaptive Wiener filter, and
-this is what the field calls the Wiener denoiser. N. Wiener's own needs the spectrum of the clean picture.
+Lee 1980 (``CARD.paper``); in J. S. Lim, "Two-Dimensional Signal and Image Processing", 1990, and ``wiener2`` of MATLAB,
+it is the adaptive Wiener filter, and this is what the field calls the Wiener denoiser. N. Wiener's own needs the
+spectrum of the clean picture.
 
 With the mean m and the variance v of the window around a pixel, the best linear estimate from the noisy y is::
 

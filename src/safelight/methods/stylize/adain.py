@@ -1,8 +1,7 @@
 """AdaIN: any style in one pass, by giving the content's feature maps the means and deviations of the style's.
 
-X. Huang, S. Belongie, "Arbitrary Style Transfer in Real-Time with Adaptive Instance Normalization", ICCV 2017
-(arXiv:1703.06868). Colours: L. A. Gatys, M. Bethge, A. Hertzmann, E. Shechtman, "Preserving Color in Neural Artistic
-Style Transfer", 2016 (arXiv:1606.05897).
+Huang and Belongie 2017 (``CARD.paper``). Colours: L. A. Gatys, M. Bethge, A. Hertzmann, E. Shechtman, "Preserving Color
+in Neural Artistic Style Transfer", 2016 (arXiv:1606.05897).
 
 f is a backbone up to relu4_1, fixed, and g a decoder that mirrors it and is trained (equations 8 to 14)::
 

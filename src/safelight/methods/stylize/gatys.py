@@ -1,9 +1,9 @@
 """Neural style transfer: a picture is changed until a network sees in it one picture's content and another's style.
 
-L. A. Gatys, A. S. Ecker, M. Bethge, "Image Style Transfer Using Convolutional Neural Networks", CVPR 2016
-(arXiv:1508.06576). Masks, and from coarse to fine: L. A. Gatys, A. S. Ecker, M. Bethge, A. Hertzmann, E. Shechtman,
-"Controlling Perceptual Factors in Neural Style Transfer", CVPR 2017 (arXiv:1611.07865). Colours: L. A. Gatys,
-M. Bethge, A. Hertzmann, E. Shechtman, "Preserving Color in Neural Artistic Style Transfer", 2016 (arXiv:1606.05897).
+Gatys et al. 2016 (``CARD.paper``). Masks, and from coarse to fine: L. A. Gatys, A. S. Ecker, M. Bethge, A. Hertzmann,
+E. Shechtman, "Controlling Perceptual Factors in Neural Style Transfer", CVPR 2017 (arXiv:1611.07865). Colours: L. A.
+Gatys, M. Bethge, A. Hertzmann, E. Shechtman, "Preserving Color in Neural Artistic Style Transfer", 2016
+(arXiv:1606.05897).
 
 F, P and S are the maps of a layer for the result x, the content and the style, as matrices of C channels by N places.
 What is where in a picture stays in the maps; their Gram matrices lose it, and keep which features come together::

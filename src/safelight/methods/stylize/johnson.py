@@ -1,7 +1,6 @@
 """Johnson's transform network: one pass of a network that was trained for one style gives a picture that style.
 
-J. Johnson, A. Alahi, L. Fei-Fei, "Perceptual Losses for Real-Time Style Transfer and Super-Resolution", ECCV 2016
-(arXiv:1603.08155).
+Johnson et al. 2016 (``CARD.paper``).
 
 Gatys et al. change a picture's pixels for hundreds of iterations until a backbone phi finds the content of one picture
 and the style of another in it. Here a network f_W is trained once to give such a picture at once (equations 1 to 5)::

@@ -1,7 +1,6 @@
 """Texture synthesis: a new picture, of any size, with the Gram matrices of an example and nothing else of it.
 
-L. A. Gatys, A. S. Ecker, M. Bethge, "Texture Synthesis Using Convolutional Neural Networks", NIPS 2015
-(arXiv:1505.07376).
+Gatys et al. 2015 (``CARD.paper``).
 
 F_l are the maps of a layer for the result x, and S_l those for the example, as matrices of C channels by N places. A
 texture looks the same everywhere, so what describes it are means over places; all means of products of two features::

@@ -1,6 +1,6 @@
 """Bicubic interpolation: the yardstick of every super-resolution paper.
 
-R. G. Keys, "Cubic Convolution Interpolation for Digital Image Processing", IEEE Trans. ASSP 1981.
+Keys 1981 (``CARD.paper``).
 
 A cubic polynomial between the pixels, fixed by the values and the central differences at both ends. As a kernel of
 width 4, with a = -1/2, the only value that reproduces parabolas::

@@ -1,7 +1,6 @@
 """EDSR: residual blocks without batch normalisation, on the small picture in colour.
 
-B. Lim, S. Son, H. Kim, S. Nah, K. M. Lee, "Enhanced Deep Residual Networks for Single Image Super-Resolution",
-CVPR Workshops 2017 (arXiv:1707.02921).
+Lim et al. 2017 (``CARD.paper``).
 
 ::
 

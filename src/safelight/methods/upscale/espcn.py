@@ -1,7 +1,6 @@
 """ESPCN: convolutions on the small picture, whose last channels are woven into the large one.
 
-W. Shi, J. Caballero, F. Huszar, J. Totz, A. P. Aitken, R. Bishop, D. Rueckert, Z. Wang, "Real-Time Single Image and
-Video Super-Resolution Using an Efficient Sub-Pixel Convolutional Neural Network", CVPR 2016 (arXiv:1609.05158).
+Shi et al. 2016 (``CARD.paper``).
 
 The last layer makes r^2 channels, and the periodic shuffle PS turns them into one channel r times as large (eqs. 2-4)::
 

@@ -1,7 +1,6 @@
 """FSRCNN: an hourglass on the small picture, enlarged by one last deconvolution; SRCNN at forty times the speed.
 
-C. Dong, C. C. Loy, X. Tang, "Accelerating the Super-Resolution Convolutional Neural Network", ECCV 2016
-(arXiv:1608.00367).
+Dong et al. 2016 (``CARD.paper``).
 
 The picture is not interpolated first: all layers but the last work at the low resolution, and the mapping layers on
 few channels, between a layer that shrinks them and one that expands them again (section 3.2; every convolution is

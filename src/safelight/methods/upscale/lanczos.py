@@ -1,6 +1,6 @@
 """Lanczos interpolation: the ideal low-pass filter, cut off by a wider copy of itself.
 
-C. E. Duchon, "Lanczos Filtering in One and Two Dimensions", Journal of Applied Meteorology 1979.
+Duchon 1979 (``CARD.paper``).
 
 The kernel with three lobes, of width 6::
 

@@ -1,7 +1,6 @@
 """The pseudo-inverse: of all pictures that explain the small one, that which departs least from flat.
 
-M. R. Hestenes and E. Stiefel, "Methods of Conjugate Gradients for Solving Linear Systems", Journal of Research of the
-National Bureau of Standards 1952, section 10, on the normal equations (CGLS)::
+Hestenes and Stiefel 1952 (``CARD.paper``), section 10, on the normal equations (CGLS)::
 
     x+ = H+ y = argmin |x - c| subject to |H x - y| least,       H = S B: blur, then sample;  c: the mean of y
 

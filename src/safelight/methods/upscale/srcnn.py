@@ -1,7 +1,6 @@
 """SRCNN: the first convolutional network for super-resolution, three layers on the interpolated luma.
 
-C. Dong, C. C. Loy, K. He, X. Tang, "Image Super-Resolution Using Deep Convolutional Networks", TPAMI 2016
-(arXiv:1501.00092).
+Dong et al. 2016 (``CARD.paper``).
 
 The three steps of sparse coding, patch extraction, non-linear mapping and reconstruction, are three convolutions that
 are learned together::

@@ -1,9 +1,7 @@
 """Tikhonov regularisation: the picture that explains the small one with the least steep slopes, in closed form.
 
-A. N. Tikhonov, "Solution of incorrectly formulated problems and the regularization method", Soviet Mathematics
-Doklady 1963. For pictures, with a penalty of slopes and by Fourier transforms: B. R. Hunt,
-"The Application of Constrained Least Squares Estimation to Image Restoration by Digital Computer", IEEE Transactions
-on Computers 1973::
+A. N. Tikhonov, "Solution of incorrectly formulated problems and the regularization method", Soviet Mathematics Doklady
+1963. For pictures, with a penalty of slopes and by Fourier transforms: Hunt 1973 (``CARD.paper``)::
 
     x = argmin 1/2 |H x - y|^2 + tau/2 |D x|^2  =  (H'H + tau D'D)^-1 H'y         H = S B: blur, then sample
 

@@ -1,7 +1,6 @@
 """VDSR: twenty layers that predict what bicubic interpolation misses, one network for every scale.
 
-J. Kim, J. K. Lee, K. M. Lee, "Accurate Image Super-Resolution Using Very Deep Convolutional Networks", CVPR 2016
-(arXiv:1511.04587).
+Kim et al. 2016 (``CARD.paper``).
 
 The input resembles the output, so the network learns the residual r = y - x alone (section 3.2)::
 

@@ -1,7 +1,7 @@
 """The Wiener filter: the best linear guess of the large picture, given how its power falls with the frequency.
 
-N. Wiener, "Extrapolation, Interpolation, and Smoothing of Stationary Time Series", MIT Press 1949. The picture is taken
-for a random one whose power at the frequency f is S(f), and the noise is white with variance sigma^2::
+Wiener 1949 (``CARD.paper``). The picture is taken for a random one whose power at the frequency f is S(f), and the
+noise is white with variance sigma^2::
 
     X = conj(b) S / (|b|^2 S + sigma^2) * Y                          where y is as large as x
     X = conj(b) S * unfold(Y / (fold_squared(|b|^2 S) + sigma^2))    where s * s frequencies of x fold onto one of y

@@ -1,6 +1,6 @@
 """What the layers of a network make of a picture: their maps, layer by layer.
 
-M. D. Zeiler, R. Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014 (arXiv:1311.2901).
+Zeiler and Fergus 2014 (``INSPECTOR.paper``).
 
 The network is run once, and the maps F^l_k(x) of layer l and channel k are kept on its way::
 

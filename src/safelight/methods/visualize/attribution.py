@@ -1,6 +1,6 @@
 """Which pixels of the input a patch of a restored picture was made from: local attribution maps.
 
-J. Gu, C. Dong, "Interpreting Super-Resolution Networks with Local Attribution Maps", CVPR 2021 (arXiv:2011.11731).
+Gu and Dong 2021 (``INSPECTOR.paper``).
 
 F is the network, I the picture, and D(F(I)) says how much there is to see in a patch of the result: the sum of the
 sizes of its gradient. The picture is blurred, step by step less, and what each pixel adds to D on the way is its share:

@@ -1,6 +1,6 @@
 """What a channel looks for: the picture that excites it most.
 
-C. Olah, A. Mordvintsev, L. Schubert, "Feature Visualization", Distill 2017.
+Olah et al. 2017 (``INSPECTOR.paper``).
 
 The picture x is found by climbing the gradient of an objective of layer l and channel k, seen through random
 transformations tau, which keep out the noise that no transformed picture could hold::

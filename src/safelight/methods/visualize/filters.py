@@ -1,7 +1,6 @@
 """The weights themselves: the kernels of a convolution as pictures.
 
-A. Krizhevsky, I. Sutskever, G. E. Hinton, "ImageNet Classification with Deep Convolutional Neural Networks", NIPS 2012
-(its figure 3).
+Krizhevsky et al. 2012 (``INSPECTOR.paper``) (its figure 3).
 
 A kernel w of the first layer is as a small picture: its product with a patch of the same size is largest, for a given
 norm of the patch, where the patch is w itself. So the first layer can be read: edges, bars and colours.

@@ -1,6 +1,6 @@
 """A picture from its features: what a layer still knows of it, and what it has forgotten.
 
-A. Mahendran, A. Vedaldi, "Understanding Deep Image Representations by Inverting Them", CVPR 2015 (arXiv:1412.0035).
+Mahendran and Vedaldi 2015 (``INSPECTOR.paper``).
 
 Phi_0 = Phi(x_0) are the maps that a layer makes of the picture x_0. Among all pictures that have them, a natural one is
 sought, starting from noise::

@@ -1,7 +1,6 @@
 """How much of what a value could see it really sees: the effective receptive field, by the gradient.
 
-W. Luo, Y. Li, R. Urtasun, R. Zemel, "Understanding the Effective Receptive Field in Deep Convolutional Neural
-Networks", NIPS 2016 (arXiv:1701.04128).
+Luo et al. 2016 (``INSPECTOR.paper``).
 
 The middle value y of a layer is computed from a square of the input, the theoretical receptive field. How much a pixel
 x_ij of it matters is the size of the gradient (section 2), the mean over several inputs::

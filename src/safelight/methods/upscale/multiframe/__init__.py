@@ -1,8 +1,7 @@
 """Several pictures of one scene make one larger picture: each frame samples the scene between the others' pixels.
 
-S. Farsiu, M. D. Robinson, M. Elad, P. Milanfar, "Fast and Robust Multiframe Super Resolution", IEEE Transactions on
-Image Processing 2004. Frame k is seen through y_k = S B W_k x + noise: the scene x shifted by W_k, blurred by B (the
-``SolverInput``'s kernel, or the field's bicubic) and sampled by S. What is solved is::
+Farsiu et al. 2004 (``CARD.paper``). Frame k is seen through y_k = S B W_k x + noise: the scene x shifted by W_k,
+blurred by B (the ``SolverInput``'s kernel, or the field's bicubic) and sampled by S. What is solved is::
 
     x = argmin  1/2 sum_k |S B W_k x - y_k|^2 + strength * TV(x)           TV: the slopes of all channels together
 
