@@ -5,7 +5,6 @@
 """
 
 from safelight.degrade.degradations import (
-    AsItIs,
     Degradation,
     Gray,
     Jpeg,
@@ -21,7 +20,6 @@ from safelight.degrade.kernels import BlurError, blur_kernel
 from safelight.degrade.linear import Blur, Decimate, Downsample, Linear, Mask, Then, forward_model
 
 __all__ = [
-    "AsItIs",
     "Blur",
     "BlurError",
     "Decimate",

@@ -331,26 +331,3 @@ def _coded(levels: Tensor, table: Tensor) -> Tensor:
     coefficients = torch.round(dct @ blocks @ dct.T / table) * table
     decoded = (dct.T @ coefficients @ dct).transpose(3, 4).reshape(levels.shape)
     return ops.round_half_up(decoded).clamp(-128, 127)
-
-
-@dataclass(frozen=True, slots=True)
-class AsItIs:
-    """Leave pictures as they are: for tasks that have no right answer."""
-
-    scale: int = 1
-
-    def side(self, patch: int) -> int:
-        """The patch."""
-        return patch
-
-    def pair(self, clean: Tensor, patch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:  # noqa: ARG002
-        """The picture twice."""
-        return clean, clean
-
-    def typical(self, clean: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:  # noqa: ARG002 - nothing is drawn
-        """The picture twice."""
-        return clean, clean
-
-    def describe(self) -> str:
-        """That nothing is done."""
-        return "as it is"
