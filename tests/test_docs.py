@@ -300,8 +300,13 @@ def test_the_estimate_is_the_arithmetic_it_states():
     """EDSR x2 by hand: 343,152 multiply-adds a pixel, 6 FLOP each, 16 crops of 96x96, 300,000 steps, 40 TFLOP/s."""
     card = catalog.find("edsr")
     queued = queue.Queued(
-        card=card, method=card.method, benchmark=bench.find("upscale"), options={}, level=2,
-        promise=None, measured=None,
+        card=card,
+        method=card.method,
+        benchmark=bench.find("upscale"),
+        options={},
+        level=2,
+        promise=None,
+        measured=None,
     )
     minutes = 343_152 * 6 * 16 * 96**2 * 300_000 / 40e12 / 60
     assert queue.estimate(queued, queue.PAPER_WORK["edsr"]) == f"{minutes:.0f} minutes"

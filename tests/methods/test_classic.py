@@ -124,7 +124,7 @@ def test_wiener_and_tv_need_no_package(card):
 def test_tv_is_at_least_as_exact_as_chambolles_iteration():
     # Of the same objective; scikit-image's stops by the change of its dual variable, not by a gap.
     restoration = pytest.importorskip("skimage.restoration")
-    y = noisy(shapes(1), 25)
+    y = noisy(shapes(channels=1), 25)
     ours = solve(tv.CARD, y, 0.1, smoothing=1.0).x
     theirs = torch.from_numpy(restoration.denoise_tv_chambolle(y[0, 0].numpy(), weight=0.1, eps=1e-5))[None, None]
 
