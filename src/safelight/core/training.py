@@ -6,7 +6,7 @@ A method with a step of its own writes it in its file, where it reads as the pap
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, Self
 
@@ -360,6 +360,20 @@ class FitSpec:
 
 
 # --- steps that three or more methods share ---------------------------------------------------------------------------
+
+
+def descend(optimizer: Optimizer, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Take one step of an optimiser down the sum of named terms, each a () tensor, and return their values."""
+    optimizer.zero_grad(set_to_none=True)
+    sum(terms.values(), torch.zeros(())).backward()
+    optimizer.step()
+    return {name: term.detach() for name, term in terms.items()}
+
+
+def score_of_terms(batches: Iterable[Mapping[str, Tensor]]) -> ValidationScore:
+    """Score a network by the sum of the terms of its loss, the mean over the batches."""
+    sums = [float(torch.stack(list(terms.values())).sum()) for terms in batches]
+    return ValidationScore("loss", sum(sums) / len(sums))
 
 
 class Regression:

@@ -5,6 +5,7 @@
 """
 
 from safelight.degrade.degradations import (
+    ENLARGED,
     Degradation,
     Gray,
     Jpeg,
@@ -20,6 +21,7 @@ from safelight.degrade.kernels import BlurError, blur_kernel
 from safelight.degrade.linear import Blur, Decimate, Downsample, Linear, Mask, Then, forward_model
 
 __all__ = [
+    "ENLARGED",
     "Blur",
     "BlurError",
     "Decimate",

@@ -331,3 +331,7 @@ def _coded(levels: Tensor, table: Tensor) -> Tensor:
     coefficients = torch.round(dct @ blocks @ dct.T / table) * table
     decoded = (dct.T @ coefficients @ dct).transpose(3, 4).reshape(levels.shape)
     return ops.round_half_up(decoded).clamp(-128, 127)
+
+
+ENLARGED = tuple(Shrink(scale, interpolated=True, of_large=True) for scale in (2, 3, 4))
+"""What the bicubic kernel makes of a half, a third and a quarter of a picture's size, enlarged to it again."""

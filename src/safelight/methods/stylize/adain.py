@@ -38,7 +38,16 @@ from safelight import losses, ops
 from safelight.core.card import Card, ExecutionSpec, NetworkSpec, Paper, Trained, TrainingSpec
 from safelight.core.options import CardError, option
 from safelight.core.solver_input import SolverInput, Style
-from safelight.core.training import PICTURES_ROLE, STYLES_ROLE, Perceptual, Recipe, UnpairedBatch, ValidationScore
+from safelight.core.training import (
+    PICTURES_ROLE,
+    STYLES_ROLE,
+    Perceptual,
+    Recipe,
+    UnpairedBatch,
+    ValidationScore,
+    descend,
+    score_of_terms,
+)
 from safelight.features.backbone import Backbone
 from safelight.nn.blocks import EPSILON, Moments, Normalisation, extended, moments
 from safelight.nn.soap import Soap
@@ -216,17 +225,12 @@ class Transferring:
 
     def step(self, batch: UnpairedBatch) -> dict[str, Tensor]:
         """Take one step of the optimiser."""
-        self.optimizer.zero_grad(set_to_none=True)
-        terms = self._terms(self.network, batch)
-        sum(terms.values(), torch.zeros(())).backward()
-        self.optimizer.step()
-        return {name: term.detach() for name, term in terms.items()}
+        return descend(self.optimizer, self._terms(self.network, batch))
 
     @torch.no_grad()
     def validate(self, networks: Mapping[str, nn.Module], batches: Sequence[UnpairedBatch]) -> ValidationScore:
         """The sum of all terms, the mean over the batches."""
-        terms = [torch.stack(list(self._terms(networks["network"], batch).values())).sum() for batch in batches]
-        return ValidationScore("loss", sum(map(float, terms)) / len(terms))
+        return score_of_terms(self._terms(networks["network"], batch) for batch in batches)
 
     def _terms(self, decoder: nn.Module, batch: UnpairedBatch) -> dict[str, Tensor]:
         c = batch.a

@@ -38,7 +38,16 @@ from safelight import losses, ops
 from safelight.core.card import Card, ExecutionSpec, NetworkSpec, Paper, Trained, TrainingSpec
 from safelight.core.options import option
 from safelight.core.task import Task
-from safelight.core.training import PICTURES_ROLE, STYLE_ROLE, Perceptual, PictureBatch, Recipe, ValidationScore
+from safelight.core.training import (
+    PICTURES_ROLE,
+    STYLE_ROLE,
+    Perceptual,
+    PictureBatch,
+    Recipe,
+    ValidationScore,
+    descend,
+    score_of_terms,
+)
 from safelight.features.backbone import Backbone
 from safelight.nn.blocks import InstanceNorm, grain
 from safelight.nn.soap import Soap
@@ -126,19 +135,15 @@ class PerceptualLoss:
 
     def step(self, batch: PictureBatch) -> dict[str, Tensor]:
         """Take one step of the optimiser."""
-        self.optimizer.zero_grad(set_to_none=True)
         done = next((int(state["step"]) for state in self.optimizer.state.values()), 0)  # also after a stop
         share = FIRST + (1 - FIRST) * min(1.0, 3 * done / self.steps)
         terms = self._terms(self.network, batch.pictures, share=share, row=done * batch.pictures.shape[-2])
-        sum(terms.values(), torch.zeros(())).backward()
-        self.optimizer.step()
-        return {name: term.detach() for name, term in terms.items()}
+        return descend(self.optimizer, terms)
 
     @torch.no_grad()
     def validate(self, networks: Mapping[str, nn.Module], batches: Sequence[PictureBatch]) -> ValidationScore:
         """The sum of all terms, the mean over the batches."""
-        terms = [torch.stack(list(self._terms(networks["network"], x.pictures).values())).sum() for x in batches]
-        return ValidationScore("loss", sum(map(float, terms)) / len(terms))
+        return score_of_terms(self._terms(networks["network"], batch.pictures) for batch in batches)
 
     def _terms(self, network: nn.Module, x: Tensor, *, share: float = 1.0, row: int = 0) -> dict[str, Tensor]:
         """The terms of the loss, with this share of the style's weight, and with the grain from this row on."""
