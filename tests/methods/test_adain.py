@@ -30,7 +30,7 @@ from safelight.methods.stylize.adain import (
     renormalised,
     shares,
 )
-from safelight.nn.blocks import extended, moments
+from safelight.nn.blocks import moments, pad_reflect
 from safelight.ops.color import match_covariance
 from safelight.training import loop
 
@@ -64,7 +64,7 @@ def within(network, x):
     """As the engine does: the picture is mirrored around, and what was added is cut off."""
     (height, width), n = x.shape[-2:], MARGIN
     with torch.no_grad():
-        return network(extended(x, MULTIPLE, n))[..., n : n + height, n : n + width]
+        return network(pad_reflect(x, MULTIPLE, n))[..., n : n + height, n : n + width]
 
 
 def undone(decoder, backbone, x):

@@ -1,4 +1,4 @@
-"""What networks share: how they begin, a deconvolution written as a convolution, and steps by statistics of maps."""
+"""Parts that networks share: initial weights, padding, sub-pixel convolutions and normalisation by map statistics."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from torch import Tensor, nn
 
 from safelight import ops
 
-_GRAIN = 1024  # pixels: the side of what is repeated
-EPSILON = 1e-5  # added to variances, as all code for style does
+_NOISE_PERIOD = 1024  # pixels: the side of the noise tile, which is repeated
+EPSILON = 1e-5  # added to variances, as is usual in style transfer
 
 
-def begin_as_identity(network: nn.Module, last: str) -> None:
-    """Draw the weights of a network of ReLUs that adds a residual to its input, so that it starts by changing little.
+def init_small_residual(network: nn.Module, last: str) -> None:
+    """Initialise a ReLU network that predicts a residual, so that its first outputs are close to zero.
 
-    Biases are zero, the layer called ``last`` is nearly so, and the others keep a signal's size (He et al. 2015).
+    Biases are zero, the weights of the layer named ``last`` have a standard deviation of 0.001, and all other weights
+    are drawn as in He et al. 2015.
     """
     for name, parameter in network.named_parameters():
         if name.endswith("bias"):
@@ -31,10 +32,10 @@ def begin_as_identity(network: nn.Module, last: str) -> None:
 
 
 @torch.no_grad()
-def pass_on(layer: nn.Conv2d) -> None:
-    """Let the first channel of a convolution's result begin as the first of its input.
+def init_pass_through(layer: nn.Conv2d) -> None:
+    """Initialise a convolution so that its first output channel equals its first input channel.
 
-    A network whose layers do so carries the picture from the first step on, and has only the rest to learn.
+    A network of such layers passes the picture through before any training. The kernel's sides must be odd.
     """
     nn.init.zeros_(layer.weight[0])
     layer.weight[0, 0, layer.kernel_size[0] // 2, layer.kernel_size[1] // 2] = 1
@@ -43,15 +44,25 @@ def pass_on(layer: nn.Conv2d) -> None:
 
 
 @torch.no_grad()
-def begin_near_identity(layers: Iterable[nn.Conv2d]) -> None:
-    """Let convolutions from C to C channels begin by passing each of them on, with a little of what they began with."""
+def init_near_identity(layers: Iterable[nn.Conv2d]) -> None:
+    """Initialise convolutions from C to C channels as the identity plus a tenth of their present weights."""
     for layer in layers:
         layer.weight.mul_(0.1)
         layer.weight[:, :, layer.kernel_size[0] // 2, layer.kernel_size[1] // 2] += torch.eye(layer.out_channels)
 
 
-def part(layer: nn.Conv2d, x: Tensor, n_in: int, n_out: int) -> Tensor:
-    """Compute the first n_out channels of a convolution's result from the first n_in of its input, which are x."""
+def sliced_convolution(layer: nn.Conv2d, x: Tensor, n_in: int, n_out: int) -> Tensor:
+    """Apply the part of a convolution from its first ``n_in`` input channels to its first ``n_out`` output channels.
+
+    Args:
+        layer: The whole convolution.
+        x: (B, n_in, H, W).
+        n_in: Input channels that are used.
+        n_out: Output channels that are computed. Unless all channels are used, the layer needs a bias.
+
+    Returns:
+        (B, n_out, H, W).
+    """
     if (n_in, n_out) == (layer.in_channels, layer.out_channels):
         return layer(x)
     assert layer.bias is not None
@@ -59,26 +70,26 @@ def part(layer: nn.Conv2d, x: Tensor, n_in: int, n_out: int) -> Tensor:
 
 
 @torch.no_grad()
-def begin_apart(layer: nn.Conv2d, n_in: int, n_out: int) -> None:
-    """Let the first n_out channels of a convolution's result begin by depending on the first n_in of its input alone.
+def init_decoupled(layer: nn.Conv2d, n_in: int, n_out: int) -> None:
+    """Zero the weights from all but the first ``n_in`` input channels to the first ``n_out`` output channels.
 
-    So a network of ``part`` layers computes the same when the others join it, and they learn from then on.
+    A network of ``sliced_convolution`` layers then computes the same result when its remaining channels are added.
     """
     nn.init.zeros_(layer.weight[:n_out, n_in:])
 
 
 class ResidualChain(nn.Module):
-    """Layers of 3x3 convolutions without branches, a ReLU between them, which compute a residual.
+    """A plain chain of 3x3 convolutions with a ReLU between them, which computes a residual.
 
-    It can grow: with ``n`` below the width, its first n channels are all that there is, and when the others join them,
-    what it computes stays the same.
+    The chain can grow during training: with ``n`` below the width only the first n channels are used, and its result
+    does not change when the others are added.
 
     Args:
-        channels: Of the picture.
-        depth: The layers, the first and the last included.
-        width: The channels between them.
-        shares: Of its width, with which it is trained.
-        identity: Whether the layers between begin near the identity; otherwise as He et al. 2015 draw them.
+        channels: Channels of the picture.
+        depth: Number of layers, the first and the last included.
+        width: Channels of the maps between the layers.
+        shares: Fractions of the width that are trained before the whole, in (0, 1).
+        identity: Whether the middle layers are initialised near the identity; otherwise as in He et al. 2015.
     """
 
     def __init__(
@@ -90,40 +101,40 @@ class ResidualChain(nn.Module):
         self.middle = nn.ModuleList(middle)
         self.last = nn.Conv2d(width, channels, 3, padding=1)
         self.n = width
-        begin_as_identity(self, "last")
+        init_small_residual(self, "last")
         if identity:
-            begin_near_identity(middle)
+            init_near_identity(middle)
         for share in shares:
             n = int(width * share)
             for conv in middle:
-                begin_apart(conv, n, n)
-            begin_apart(self.last, n, channels)
+                init_decoupled(conv, n, n)
+            init_decoupled(self.last, n, channels)
 
     def residual(self, x: Tensor) -> Tensor:
         """Compute (B, channels, H, W) from a picture of that shape."""
         n = self.n
-        r = F.relu(part(self.first, x, self.first.in_channels, n))
+        r = F.relu(sliced_convolution(self.first, x, self.first.in_channels, n))
         for conv in self.middle:
             assert isinstance(conv, nn.Conv2d)
-            r = F.relu(part(conv, r, n, n))
-        return part(self.last, r, n, self.last.out_channels)
+            r = F.relu(sliced_convolution(conv, r, n, n))
+        return sliced_convolution(self.last, r, n, self.last.out_channels)
 
 
 def grow(network: ResidualChain, width: float) -> None:
-    """Train a share of the channels."""
+    """Use only a fraction ``width``, in (0, 1], of the network's channels from now on."""
     network.n = int(network.first.out_channels * width)
 
 
-def dot_enlarged(s: int) -> Tensor:
-    """What the bicubic kernel makes of a dot in the middle of 9 x 9 pixels: (9, s, 9, s), rows of cells of s x s."""
+def bicubic_impulse_response(s: int) -> Tensor:
+    """Enlarge a single pixel of 1 in the middle of 9 x 9 zeros ``s`` times by the bicubic kernel: (9, s, 9, s)."""
     with torch.device("cpu"):  # also where networks are built without numbers, to count their work
         dot = torch.zeros(9, 9)
         dot[4, 4] = 1
         return ops.resize(dot, (9 * s, 9 * s)).view(9, s, 9, s)
 
 
-def sub_pixel(weight: Tensor, s: int, p: int) -> tuple[Tensor, int, int, int]:
-    """Write a transposed convolution of stride s, which enlarges exactly s times, as a convolution to cells of s x s.
+def transposed_as_convolution(weight: Tensor, s: int, p: int) -> tuple[Tensor, int, int, int]:
+    """Rewrite a transposed convolution of stride s, which enlarges exactly s times, as a convolution and a pixel shuffle.
 
     Result row o takes the input row m by the kernel's row o + p - s m (p the padding). With o = s i + a - d, a the
     place in the cell and d the shift, this is s (i - m) + a + p - d: the taps i - m lie between the bounds below, and
@@ -135,7 +146,7 @@ def sub_pixel(weight: Tensor, s: int, p: int) -> tuple[Tensor, int, int, int]:
         p: Its padding.
 
     Returns:
-        The weight, (out s s, in, n, n), by which one can differentiate; how many rows of the input it looks up and
+        The weight, (out s s, in, n, n), differentiable; how many rows of the input it looks up and
         down, and columns likewise; and the shift d: cell i begins at s i - d.
     """
     k = weight.shape[-1]
@@ -155,17 +166,17 @@ def sub_pixel(weight: Tensor, s: int, p: int) -> tuple[Tensor, int, int, int]:
 
 
 @cache
-def _grain() -> Tensor:
-    return torch.randn(1, 3, _GRAIN, _GRAIN, generator=torch.Generator().manual_seed(0))
+def _noise_tile() -> Tensor:
+    return torch.randn(1, 3, _NOISE_PERIOD, _NOISE_PERIOD, generator=torch.Generator().manual_seed(0))
 
 
-def grain(top: int, left: int, height: int, width: int) -> Tensor:
-    """Give white noise of deviation 1 for a part of a picture, (1, 3, height, width): to each place always the same.
+def fixed_noise(top: int, left: int, height: int, width: int) -> Tensor:
+    """Return fixed white Gaussian noise of standard deviation 1 for a region of a picture, (1, 3, height, width).
 
-    It repeats itself after 1,024 pixels.
+    The noise depends only on the position, so that regions fit together. The pattern repeats every 1,024 pixels.
     """
-    rows, columns = ((torch.arange(n) + first) % _GRAIN for first, n in ((top, height), (left, width)))
-    return _grain()[..., rows[:, None], columns]
+    rows, columns = ((torch.arange(n) + first) % _NOISE_PERIOD for first, n in ((top, height), (left, width)))
+    return _noise_tile()[..., rows[:, None], columns]
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,12 +204,13 @@ def moments(x: Tensor, masks: Tensor | None = None) -> Moments:
 
 
 class Normalisation(nn.Module):
-    """A step of a network that needs the moments of whole maps; apart from them it looks at single places.
+    """A layer that needs the moments of whole maps and is otherwise pointwise.
 
     The engine takes the moments over the whole picture and calls ``normalise`` for parts of it (engine/statistics.py).
 
     Args:
-        masks: (N, 1, h, w) of the maps' size: where each set of moments is taken. ``None``: one set, everywhere.
+        masks: (N, 1, h, w), of the maps' size: the weights with which each set of moments is taken. ``None``: one set
+            of the whole maps.
     """
 
     masks: Tensor | None
@@ -208,7 +220,7 @@ class Normalisation(nn.Module):
         self.register_buffer("masks", masks, persistent=False)
 
     def normalise(self, x: Tensor, given: Moments, masks: Tensor | None) -> Tensor:
-        """Normalise a part of the maps, (B, C, h, w), with the masks' part at the same place."""
+        """Normalise a region of the maps, (B, C, h, w), with the same region of the masks."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
@@ -235,19 +247,25 @@ class InstanceNorm(Normalisation):
         return torch.addcmul(self.bias.view(1, -1, 1, 1) - given.mean * factor, x, factor)
 
 
-def extended(x: Tensor, multiple: int, margin: int = 0) -> Tensor:
-    """Mirror pictures at their borders: a margin on each side, and below and right what makes the sides multiples."""
+def pad_reflect(x: Tensor, multiple: int, margin: int = 0) -> Tensor:
+    """Pad pictures (..., H, W) by reflection without repeating the edge.
+
+    A margin is added on each side, and further rows below and columns on the right make the sides multiples of
+    ``multiple``.
+    """
     if multiple == 1 and margin == 0:
         return x
-    rows, columns = (mirrored(side, multiple, margin).to(x.device) for side in (x.shape[-2], x.shape[-1]))
+    rows, columns = (reflected_indices(side, multiple, margin).to(x.device) for side in (x.shape[-2], x.shape[-1]))
     return x[..., rows, :][..., columns]
 
 
-def mirrored(side: int, multiple: int, margin: int) -> Tensor:
-    """Tell which place of a side each place of the extended one shows; it is two multiples long at least.
+def reflected_indices(side: int, multiple: int, margin: int) -> Tensor:
+    """Return the index into an axis of ``side`` samples for each sample of the padded axis, as ``pad_reflect`` needs it.
+
+    With a multiple above 1 the padded axis has at least two multiples.
 
     Example:
-        >>> mirrored(5, 4, 1).tolist()
+        >>> reflected_indices(5, 4, 1).tolist()
         [1, 0, 1, 2, 3, 4, 3, 2]
     """
     whole = side + 2 * margin

@@ -32,7 +32,7 @@ from safelight.core.options import option
 from safelight.core.task import Task
 from safelight.core.training import Promise, Recipe, Regression
 from safelight.degrade import Degradation, Mixture, Noise, Shrink
-from safelight.nn.blocks import begin_as_identity
+from safelight.nn.blocks import init_small_residual
 from safelight.nn.soap import Soap
 
 
@@ -55,7 +55,7 @@ class RED(nn.Module):
         self.decode = nn.ModuleList(
             nn.ConvTranspose2d(width, width if i < half - 1 else 1, 3, padding=1) for i in range(half)
         )
-        begin_as_identity(self, f"decode.{half - 1}")
+        init_small_residual(self, f"decode.{half - 1}")
 
     def forward(self, y: Tensor) -> Tensor:
         """Add what the mirrored layers make of the picture to it."""

@@ -41,7 +41,7 @@ from safelight.core.options import CardError, option
 from safelight.core.solver_input import SolverInput, Style
 from safelight.core.training import PICTURES_ROLE, STYLES_ROLE, Perceptual, Recipe, UnpairedBatch, ValidationScore
 from safelight.features.backbone import Backbone
-from safelight.nn.blocks import EPSILON, Moments, Normalisation, extended, moments
+from safelight.nn.blocks import EPSILON, Moments, Normalisation, moments, pad_reflect
 from safelight.nn.soap import Soap
 from safelight.ops import color
 
@@ -192,7 +192,7 @@ def shares(styles: Sequence[Style], content: Tensor) -> Tensor | None:
     masks = torch.cat([everywhere if style.mask is None else style.mask for style in styles])
     wanted = masks * masks.new_tensor([style.weight for style in styles]).view(-1, 1, 1, 1)
     parts = masks.amax(dim=0, keepdim=True) * wanted / wanted.sum(dim=0, keepdim=True).clamp(min=1e-6)
-    return F.avg_pool2d(extended(parts, MULTIPLE, MARGIN), MULTIPLE)
+    return F.avg_pool2d(pad_reflect(parts, MULTIPLE, MARGIN), MULTIPLE)
 
 
 class Transferring:

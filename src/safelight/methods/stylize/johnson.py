@@ -41,7 +41,7 @@ from safelight.core.options import option
 from safelight.core.task import Task
 from safelight.core.training import PICTURES_ROLE, STYLE_ROLE, Perceptual, PictureBatch, Recipe, ValidationScore
 from safelight.features.backbone import Backbone
-from safelight.nn.blocks import InstanceNorm, grain
+from safelight.nn.blocks import InstanceNorm, fixed_noise
 from safelight.nn.soap import Soap
 
 STYLE = ("relu1_2", "relu2_2", "relu3_3", "relu4_1")  # of lens and of VGG
@@ -145,7 +145,7 @@ class PerceptualLoss:
         """The terms of the loss, with this share of the style's weight, and with the grain from this row on."""
         with torch.no_grad():
             wanted = self._look(x, SIZES[:1])[0][CONTENT]
-        y = network(x + NOISE * grain(row, 0, x.shape[-2], x.shape[-1]).to(x)).float()
+        y = network(x + NOISE * fixed_noise(row, 0, x.shape[-2], x.shape[-1]).to(x)).float()
         seen = self._look(y)
         pairs = zip(self._grams(seen), self.style, strict=True)
         style = [losses.gram_loss(mine, target, relative=True) for mine, target in pairs]

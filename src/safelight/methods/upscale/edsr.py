@@ -43,7 +43,7 @@ from safelight.core.card import (
 from safelight.core.key_maps import channels, count, rename
 from safelight.core.options import option
 from safelight.core.training import GrowthStage, Recipe, Regression
-from safelight.nn.blocks import begin_apart, part
+from safelight.nn.blocks import init_decoupled, sliced_convolution
 from safelight.nn.soap import Soap
 
 STAGES = (GrowthStage(width=0.25, steps=0.86, time=0.5), GrowthStage(width=1, steps=0.14, time=0.5))
@@ -110,12 +110,12 @@ class EDSR(nn.Module):
         for stage in STAGES:
             n = int(features * stage.width)
             for block in blocks:
-                begin_apart(block.conv1, n, n)
-                begin_apart(block.conv2, n, n)
-            begin_apart(self.body_last, n, n)
+                init_decoupled(block.conv1, n, n)
+                init_decoupled(block.conv2, n, n)
+            init_decoupled(self.body_last, n, n)
             for conv, shuffle in self.upsampler():
-                begin_apart(conv, n, n * shuffle.upscale_factor**2)
-            begin_apart(self.tail, n, 3)
+                init_decoupled(conv, n, n * shuffle.upscale_factor**2)
+            init_decoupled(self.tail, n, 3)
 
     def upsampler(self) -> Iterator[tuple[nn.Conv2d, nn.PixelShuffle]]:
         """Give each of its convolutions, and the shuffle behind it."""
@@ -148,16 +148,17 @@ class Growing(nn.Module):
         """Enlarge the picture."""
         net, n = self.network, self.network.n
         with torch.autocast(x.device.type, enabled=False):
-            x = part(net.head, (x - net.mean) * 255, 3, n)
+            x = sliced_convolution(net.head, (x - net.mean) * 255, 3, n)
         body = x
         for block in net.body:
             assert isinstance(block, ResBlock)
-            body = body + part(block.conv2, F.relu(part(block.conv1, body, n, n)), n, n) * block.res_scale
-        x = x + part(net.body_last, body, n, n)
+            inner = F.relu(sliced_convolution(block.conv1, body, n, n))
+            body = body + sliced_convolution(block.conv2, inner, n, n) * block.res_scale
+        x = x + sliced_convolution(net.body_last, body, n, n)
         for conv, shuffle in net.upsampler():
-            x = shuffle(part(conv, x, n, n * shuffle.upscale_factor**2))
+            x = shuffle(sliced_convolution(conv, x, n, n * shuffle.upscale_factor**2))
         with torch.autocast(x.device.type, enabled=False):
-            return part(net.tail, x.float(), n, 3) / 255 + net.mean
+            return sliced_convolution(net.tail, x.float(), n, 3) / 255 + net.mean
 
 
 def grow(network: EDSR, width: float) -> None:

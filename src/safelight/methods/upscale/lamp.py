@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from safelight.core.card import Card, NetworkSpec, Trained, TrainingSpec
 from safelight.core.options import option
 from safelight.core.training import Promise, Recipe, Regression
-from safelight.nn.blocks import begin_near_identity, dot_enlarged
+from safelight.nn.blocks import bicubic_impulse_response, init_near_identity
 from safelight.nn.soap import Soap
 
 
@@ -71,11 +71,11 @@ class Lamp(nn.Module):
                 nn.init.zeros_(parameter)
             else:
                 nn.init.kaiming_normal_(parameter, nonlinearity="relu")
-        begin_near_identity(body)
+        init_near_identity(body)
         with torch.no_grad():
             nn.init.normal_(self.tail.weight, std=1e-3)
             nn.init.zeros_(self.enlarge.weight)
-            cells = dot_enlarged(s)[2:7, :, 2:7].flip(0, 2)  # a cell t rows up sees the dot t rows down
+            cells = bicubic_impulse_response(s)[2:7, :, 2:7].flip(0, 2)  # a cell t rows up sees the dot t rows down
             kernels = cells.permute(1, 3, 0, 2).flatten(0, 1)
             for color in range(3):
                 self.enlarge.weight[color * s * s : (color + 1) * s * s, color] = kernels
