@@ -95,7 +95,7 @@ def test_a_picture_in_its_own_style_stays_as_it_is(backbone):
 def test_the_decoder_mirrors_the_encoder(backbone):
     """As many convolutions as up to relu4_1, with the channels backwards, and three times twice the size."""
     convolutions = [layer for layer in StyleDecoder(Options(), 1).layers if isinstance(layer, torch.nn.Conv2d)]
-    encoder = [layer for layer in backbone.until(LAYER) if isinstance(layer, torch.nn.Conv2d)]
+    encoder = [layer for layer in backbone.network_up_to(LAYER) if isinstance(layer, torch.nn.Conv2d)]
     assert [(b.out_channels, b.in_channels) for b in reversed(encoder)] == [
         (b.in_channels, b.out_channels) for b in convolutions
     ]

@@ -139,7 +139,7 @@ def test_the_usual_layers_are_those_that_the_published_heads_are_for(name: str, 
     facts = features.facts(name)
     with torch.device("meta"):
         backbone = facts.build(facts.pooling)
-    assert [backbone.sight(layer).channels for layer in facts.perceptual] == widths
+    assert [backbone.receptive_field(layer).channels for layer in facts.perceptual] == widths
 
 
 @pytest.mark.parametrize("name", ["lens", "vgg16", "alexnet", "squeezenet", "inception"])

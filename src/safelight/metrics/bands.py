@@ -34,7 +34,7 @@ def maps_in_bands(
     """
     backbone.check(layers)
     height, width = picture.shape[-2:]
-    sights = [backbone.sight(layer) for layer in layers]
+    sights = [backbone.receptive_field(layer) for layer in layers]
     step = math.lcm(*(sight.stride for sight in sights))
     margin = math.ceil(max(sight.field for sight in sights) / step) * step
     rows = max(pixels // width, 1)

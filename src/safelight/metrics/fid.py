@@ -119,7 +119,7 @@ def global_features(backbone: Backbone, pictures: Iterable[Tensor], layer: str |
     rows: list[Tensor] = []
     for batch in pictures:
         for picture in batch:
-            total, places = torch.zeros(backbone.sight(chosen).channels, dtype=torch.float64), 0
+            total, places = torch.zeros(backbone.receptive_field(chosen).channels, dtype=torch.float64), 0
             for band in maps_in_bands(backbone, picture[None], [chosen]):
                 maps = band[chosen][0]
                 total += maps.sum(dim=(1, 2), dtype=torch.float64)

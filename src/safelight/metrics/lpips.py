@@ -114,7 +114,7 @@ def heads_of(tensors: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
 
 
 def _check(heads: Sequence[Tensor], layers: Sequence[str], backbone: Backbone) -> None:
-    widths = [backbone.sight(layer).channels for layer in layers]
+    widths = [backbone.receptive_field(layer).channels for layer in layers]
     given = [head.numel() for head in heads]
     if given != widths:
         raise ValueError(

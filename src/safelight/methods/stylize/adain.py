@@ -163,13 +163,13 @@ def complete(decoder: StyleDecoder, options: Options, problem: SolverInput) -> T
         found = [(sum((m for m, _ in mixed), torch.zeros(())), sum((d for _, d in mixed), torch.zeros(())))]
     means, deviations = zip(*found, strict=True)
     adain = AdaIN(torch.cat(means), torch.cat(deviations), options.alpha, masks)
-    return Transfer(backbone.until(LAYER), adain, decoder)
+    return Transfer(backbone.network_up_to(LAYER), adain, decoder)
 
 
 def moments_of(style: Style, options: Options, content: Tensor, backbone: Backbone) -> tuple[Tensor, Tensor]:
     """Take mu(f(s)) and sigma(f(s)), (1, C, 1, 1) each."""
     x = style.x
-    least = backbone.sight(LAYER).field
+    least = backbone.receptive_field(LAYER).field
     if min(x.shape[-2:]) < least:
         raise CardError(
             f"expected a style of at least {least}x{least}, which {LAYER} of {backbone.name} sees at once, got "

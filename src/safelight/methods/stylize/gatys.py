@@ -52,13 +52,13 @@ from safelight.ops.color import match_covariance
 from safelight.solvers.image_descent import (
     Optimizer,
     Parametrization,
+    coarse_to_fine,
     descend,
-    field,
-    least_side,
-    levels,
-    padded,
-    unbordered,
+    largest_receptive_field,
+    pad_to_side,
+    smallest_side,
     weighted_layers,
+    with_replicate_padding,
 )
 
 COARSE = 3  # times what the network sees at once: the longer side that is solved without a coarser one
@@ -137,7 +137,7 @@ class Likeness:
         self.backbone, self.options = backbone, options
         self.style_layers, self.content_layers = style_layers, content_layers
         self.layers = tuple(dict.fromkeys((*style_layers, *content_layers)))
-        self.side = least_side(backbone, self.layers)
+        self.side = smallest_side(backbone, self.layers)
         with torch.no_grad():
             maps = self.see(content)
             self.content = {layer: maps[layer] for layer in content_layers}
@@ -146,14 +146,14 @@ class Likeness:
 
     def see(self, x: Tensor) -> dict[str, Tensor]:
         """The maps of all layers."""
-        return self.backbone(padded(x, self.side), self.layers)
+        return self.backbone(pad_to_side(x, self.side), self.layers)
 
     def _wanted(self, style: Style, sizes: Mapping[str, tuple[int, int]]) -> Wanted:
-        maps = self.backbone(padded(style.x, self.side), tuple(self.style_layers))
+        maps = self.backbone(pad_to_side(style.x, self.side), tuple(self.style_layers))
         where, share = None, style.weight
         if style.mask is not None:
             share *= float(style.mask.mean())
-            mask = padded(style.mask, self.side)
+            mask = pad_to_side(style.mask, self.side)
             where = {layer: F.adaptive_avg_pool2d(mask, size) for layer, size in sizes.items()}
         return Wanted({layer: gram(found) for layer, found in maps.items()}, share, where)
 
@@ -232,7 +232,7 @@ def check_sizes(styles: Sequence[Style], backbone: Backbone, layers: Sequence[st
     Raises:
         CardError: A style is smaller.
     """
-    least, deepest = field(backbone, layers)
+    least, deepest = largest_receptive_field(backbone, layers)
     for style in styles:
         if min(style.x.shape[-2:]) < least:
             raise CardError(
@@ -275,8 +275,8 @@ def run(problem: SolverInput, options: Options, report: ProgressCallback) -> Sol
         x = luminance(problem.begin).expand(-1, 3, -1, -1) if options.colors == "luminance" else problem.begin
     elif options.start == "noise":
         x = torch.rand(content.shape, generator=torch.Generator().manual_seed(problem.seed)).to(content)
-    plan = levels((y.shape[-2], y.shape[-1]), options.coarse or COARSE * least, options.iterations)
-    network, done, end = unbordered(backbone), 0, ""
+    plan = coarse_to_fine((y.shape[-2], y.shape[-1]), options.coarse or COARSE * least, options.iterations)
+    network, done, end = with_replicate_padding(backbone), 0, ""
     for at, level in enumerate(plan):
         way = Parametrization(plan, at)
         x = ops.resize(x, level.size).clamp(0, 1)

@@ -1,4 +1,4 @@
-"""ESPCN: convolutions on the small picture, whose last channels are woven into the large one.
+"""ESPCN: convolutions on the small picture, and a pixel shuffle of the last channels to the large one.
 
 W. Shi, J. Caballero, F. Huszar, J. Totz, A. P. Aitken, R. Bishop, D. Rueckert, Z. Wang, "Real-Time Single Image and
 Video Super-Resolution Using an Efficient Sub-Pixel Convolutional Neural Network", CVPR 2016 (arXiv:1609.05158).

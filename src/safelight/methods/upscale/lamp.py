@@ -6,7 +6,7 @@ This project's own network, and its default. It is what efficient networks of th
     x --> conv 3x3, C + ReLU --> N x (conv 3x3, C + ReLU) --> conv 3x3, 3 s^2 --(+)--> pixel shuffle s --> y
     x --> conv 5x5, 3 s^2, which begins as the bicubic kernel -------------------+
 
-- All layers work on the small picture, and the last one's channels are woven into the large one (W. Shi et al., CVPR
+- All layers work on the small picture, and the last one's channels are rearranged by a pixel shuffle (W. Shi et al., CVPR
   2016, arXiv:1609.05158). The chain is deep and narrow, without branches, so no rows of one wait for another.
 - An enlargement of the input is added to the result (X. Zhang, H. Zeng, L. Zhang, "Edge-oriented Convolution Block for
   Real-time Super Resolution on Mobile Devices", ACM Multimedia 2021). Here it is learned and begins as bicubic. So the

@@ -55,7 +55,7 @@ def run(problem: SolverInput, options: Options, report: ProgressCallback) -> Sol
     model = linear_inverse.spectrum(size, problem.scale, problem.blur, problem.y.device)
     H = forward_model(problem.scale, problem.blur, "mirror" if model.mirrored else "circular")
     c = problem.y.mean(dim=(-2, -1), keepdim=True)
-    y = linear_inverse.lay(model, problem.y - c)
+    y = linear_inverse.extrapolate_margin(model, problem.y - c)
     enough, why = stop_at(model, y, options, problem.sigma)
 
     r = y  # y - H x

@@ -13,7 +13,8 @@ dual variable p has the slopes' shape, |p| <= strength at each pixel::
     p~ = project(p + sigma D (2 x~ - x)),                   tau sigma |D|^2 <= 1, |D|^2 <= 8
     (x, p) <- (x, p) + 1.9 ((x~, p~) - (x, p))              over-relaxed, as Condat 2013 proves it right
 
-The prox is exact, in the basis of ``safelight.solvers.linear_inverse``, where H H' is diagonal. It starts at Tikhonov's solution.
+The prox is exact in the basis of ``safelight.solvers.linear_inverse``, where H H' is diagonal. The iteration starts at
+Tikhonov's solution.
 
 It stops at a relative duality gap. For every r and every p of slopes with H'r + D'p = 0 and |p| <= strength, P(x) is at
 least ``-1/2 |r|^2 - <r, y>`` for all x. Such a pair is made of r = H x~ - y without its mean and of p~, corrected by
@@ -123,7 +124,7 @@ class Iteration:
 
     def residual(self) -> float:
         """|H x~ - y|^2."""
-        return float(linear_inverse.power(self.r).sum())
+        return float(linear_inverse.power_spectrum(self.r).sum())
 
     def primal(self) -> float:
         """P(x~)."""
@@ -139,7 +140,7 @@ class Iteration:
         e = e * torch.where(model.rough > 0, 1 / model.rough, 0.0).to(e.real.dtype)
         p = self.p_next - slopes(model.synthesise(e), model.mirrored)
         fits = self.strength / max(float(lengths(p).max()), 1e-30)
-        size = float(linear_inverse.power(r).sum())
+        size = float(linear_inverse.power_spectrum(r).sum())
         along = float((r.conj() * self.Y).real.double().sum())
         scale = min(max(-along / max(size, 1e-30), -fits), fits)
         return -scale * scale * size / 2 - scale * along
@@ -165,8 +166,8 @@ def run(problem: SolverInput, options: Options, report: ProgressCallback) -> Sol
     y = problem.y
     mean = y.mean(dim=(-2, -1), keepdim=True)
     model = linear_inverse.spectrum((y.shape[-2], y.shape[-1]), problem.scale, problem.blur, y.device)
-    Y = model.analyse(linear_inverse.lay(model, y - mean))
-    if float(linear_inverse.power(Y).mean()) < 1e-12:  # no gap is small against an objective of nothing
+    Y = model.analyse(linear_inverse.extrapolate_margin(model, y - mean))
+    if float(linear_inverse.power_spectrum(Y).mean()) < 1e-12:  # no gap is small against an objective of nothing
         x = mean.expand(*y.shape[:2], y.shape[-2] * problem.scale, y.shape[-1] * problem.scale)
         return SolverResult(x=x.clone(), notes=("the picture is flat, and stays so",))
     fit = linear_inverse.fit(model, Y, problem.sigma, least=linear_inverse.ROUNDING)
