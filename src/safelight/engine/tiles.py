@@ -58,8 +58,8 @@ class Region:
         """Split into tiles of at most this size, row by row."""
         return [
             Region(self.top + top, self.top + bottom, self.left + left, self.left + right)
-            for top, bottom in ops.spans(self.height, height)
-            for left, right in ops.spans(self.width, width)
+            for top, bottom in ops.chunk_ranges(self.height, height)
+            for left, right in ops.chunk_ranges(self.width, width)
         ]
 
 

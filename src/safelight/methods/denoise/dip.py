@@ -288,7 +288,7 @@ def run(problem: SolverInput, options: Options, report: ProgressCallback) -> Sol
     if stop == "auto":
         stop = "discrepancy" if sigma is not None else "variance" if task == "denoise" else "never"
     if stop == "discrepancy":
-        sigma, notes = noise.settle(y, sigma)
+        sigma, notes = noise.given_or_estimated(y, sigma)
     iterations = how.iterations if options.iterations is None else options.iterations
     fit = PriorFit(y, known, problem.scale, 128 if options.network == "paper" else 32, how, problem.seed)
     rule = Variance(patience=math.ceil(iterations / 3))

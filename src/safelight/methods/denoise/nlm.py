@@ -43,7 +43,7 @@ def solve(problem: SolverInput, options: Options) -> SolverResult:
     from skimage.restoration import denoise_nl_means
 
     y = problem.y
-    sigma, notes = noise.settle(y, problem.sigma)
+    sigma, notes = noise.given_or_estimated(y, problem.sigma)
     if sigma == 0:
         return SolverResult(x=y, notes=notes)
     colour = y.shape[1] == 3

@@ -42,7 +42,7 @@ def solve(problem: SolverInput, options: Options) -> SolverResult:
     from skimage.restoration import denoise_tv_chambolle
 
     y = problem.y
-    sigma, notes = noise.settle(y, problem.sigma)
+    sigma, notes = noise.given_or_estimated(y, problem.sigma)
     if sigma == 0:
         return SolverResult(x=y, notes=notes)
     smoothing = 0.3 * (255 * sigma) ** 0.3 if options.smoothing is None else options.smoothing

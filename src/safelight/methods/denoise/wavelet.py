@@ -42,7 +42,7 @@ class Options:
 def solve(problem: SolverInput, options: Options) -> SolverResult:
     """Shrink the coefficients of each channel."""
     y = problem.y
-    sigma, notes = noise.settle(y, problem.sigma)
+    sigma, notes = noise.given_or_estimated(y, problem.sigma)
     if sigma == 0:
         return SolverResult(x=y, notes=notes)
     o = color.rgb_to_opponent(y) if y.shape[1] == 3 else y

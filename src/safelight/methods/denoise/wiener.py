@@ -43,7 +43,7 @@ class Options:
 def solve(problem: SolverInput, options: Options) -> SolverResult:
     """Filter each channel."""
     y = problem.y
-    sigma, notes = noise.settle(y, problem.sigma)
+    sigma, notes = noise.given_or_estimated(y, problem.sigma)
     if sigma == 0:
         return SolverResult(x=y, notes=notes)
     radius, chroma = options.radius, options.radius

@@ -177,7 +177,7 @@ def moments_of(style: Style, options: Options, content: Tensor, backbone: Backbo
         )
     if options.colors == "content":
         x = color.match_covariance(x, content).clamp(0, 1)
-    x = ops.reduced(x, max(options.style_side, least))
+    x = ops.shrink_to_side(x, max(options.style_side, least))
     return losses.statistics(backbone(x, (LAYER,))[LAYER])
 
 

@@ -122,7 +122,7 @@ class PerceptualLoss:
         self.modules = {"network": network}
         self.optimizers = {"network": self.optimizer}
         with torch.no_grad():
-            found = [self._grams(self._look(ops.reduced(style, SIDE))) for style in styles]
+            found = [self._grams(self._look(ops.shrink_to_side(style, SIDE))) for style in styles]
             self.style = [torch.stack(same).mean(dim=0) for same in zip(*found, strict=True)]
 
     def step(self, batch: PictureBatch) -> dict[str, Tensor]:
