@@ -11,7 +11,7 @@ from torch import Tensor
 
 from safelight import features
 from safelight.features.backbone import Backbone, BackboneError
-from safelight.metrics.bands import maps_in_bands
+from safelight.metrics.bands import maps_by_row_bands
 from safelight.metrics.protocol import Protocol, Rounding, comparable
 
 EPSILON = 1e-10  # added to the length of a vector before it is divided by it
@@ -73,7 +73,7 @@ def lpips(
     for i in range(len(x)):
         sums = dict.fromkeys(chosen, 0.0)
         places = dict.fromkeys(chosen, 0)
-        bands = (maps_in_bands(backbone, batch[i : i + 1], chosen) for batch in (x, y))
+        bands = (maps_by_row_bands(backbone, batch[i : i + 1], chosen) for batch in (x, y))
         for maps_x, maps_y in zip(*bands, strict=True):
             for k, layer in enumerate(chosen):
                 far = (_unit(maps_x[layer]) - _unit(maps_y[layer])).square()
