@@ -25,7 +25,7 @@ from torch import Tensor
 from safelight.core.card import Card, NetworkSpec, Paper, Score, Trained, TrainingSpec
 from safelight.core.options import NoOptions
 from safelight.core.training import Promise, Recipe, Regression
-from safelight.degrade import Degradation, Jpeg, Mixture, Noise, Shrink
+from safelight.degrade import Degradation, Jpeg, MixedDegradation, Noise, Shrink
 from safelight.nn.blocks import ResidualChain
 from safelight.nn.soap import Soap
 from safelight.ops.color_adapter import ycbcr_planes
@@ -47,7 +47,7 @@ class DnCNN3(ResidualChain):
 def degradations(options: NoOptions) -> tuple[Degradation, ...]:  # noqa: ARG001 - it has none
     """The paper's three, of which enlarging comes at three scales."""
     shrunk = (Shrink(scale, interpolated=True, of_large=True) for scale in (2, 3, 4))
-    return (Mixture((Jpeg(5, 99), Noise(0, 55), *shrunk)),)
+    return (MixedDegradation((Jpeg(5, 99), Noise(0, 55), *shrunk)),)
 
 
 def training(network: DnCNN3, recipe: Recipe) -> Regression:

@@ -31,7 +31,7 @@ from safelight.core.card import Card, NetworkSpec, Paper, Score, Trained, Traini
 from safelight.core.options import option
 from safelight.core.task import Task
 from safelight.core.training import Promise, Recipe, Regression
-from safelight.degrade import Degradation, Mixture, Noise, Shrink
+from safelight.degrade import Degradation, MixedDegradation, Noise, Shrink
 from safelight.nn.blocks import init_small_residual
 from safelight.nn.soap import Soap
 
@@ -83,7 +83,7 @@ def resolve_options(options: Options, task: Task, gray: bool, sigma: float | Non
 def degradations(options: Options) -> tuple[Degradation, ...]:
     """Noise up to 70, or the three scales of the tables."""
     if options.work == "enlarge":
-        return (Mixture(tuple(Shrink(scale, interpolated=True, of_large=True) for scale in (2, 3, 4))),)
+        return (MixedDegradation(tuple(Shrink(scale, interpolated=True, of_large=True) for scale in (2, 3, 4))),)
     return (Noise(0, 70),)
 
 
