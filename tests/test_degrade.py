@@ -147,7 +147,9 @@ def test_each_crop_draws_its_own_level():
 @pytest.mark.parametrize(("kind", "level"), [(Noise(0, 55), 25), (Noise(15, 15), 15), (Noise(0, 10), 10)])
 def test_the_typical_level_is_the_ranges_own(kind, level):
     x = torch.zeros(1, 1, 200, 200)
-    assert float(kind.validation_pair(x, torch.Generator().manual_seed(1))[0].std() * 255) == pytest.approx(level, rel=0.03)
+    assert float(kind.validation_pair(x, torch.Generator().manual_seed(1))[0].std() * 255) == pytest.approx(
+        level, rel=0.03
+    )
     assert f"{level}" in kind.describe()
 
 

@@ -50,8 +50,10 @@ class Degradation(Protocol):
 class Shrink:
     """Reduce by a whole factor with the antialiased bicubic kernel, as ``Downsample`` does.
 
-    ``interpolated`` enlarges again by the bicubic kernel, for networks that expect it. ``patch``
-    counts pixels of the small picture, or of the large one if ``of_large``.
+    Attributes:
+        scale: The whole factor.
+        interpolated: Whether the input is enlarged again by the bicubic kernel, for networks that expect it.
+        of_large: Whether ``patch`` counts pixels of the large picture; otherwise it counts those of the small one.
     """
 
     scale: int
@@ -249,7 +251,9 @@ def flatten_mixtures(degradations: Iterable[Degradation]) -> tuple[Degradation, 
         >>> [kind.scale for kind in flatten_mixtures([MixedDegradation((Shrink(2, True), Shrink(3, True))), Noise(0, 55)])]
         [2, 3, 1]
     """
-    return tuple(kind for each in degradations for kind in (each.kinds if isinstance(each, MixedDegradation) else (each,)))
+    return tuple(
+        kind for each in degradations for kind in (each.kinds if isinstance(each, MixedDegradation) else (each,))
+    )
 
 
 # Tables K.1 and K.2 of the JPEG standard (ITU-T T.81), which the IJG's library scales by its quality.

@@ -134,7 +134,9 @@ class InspectedNetwork:
             BackboneError: There is no such layer.
         """
         self.check([name])
-        return self.network.receptive_field(name).channels if isinstance(self.network, Backbone) else self._found[name][0]
+        return (
+            self.network.receptive_field(name).channels if isinstance(self.network, Backbone) else self._found[name][0]
+        )
 
     def check_channels(self, layer: str, channels: Sequence[int]) -> None:
         """Check that a layer has all these channels.

@@ -260,7 +260,7 @@ def pad_reflect(x: Tensor, multiple: int, margin: int = 0) -> Tensor:
 
 
 def reflected_indices(side: int, multiple: int, margin: int) -> Tensor:
-    """Return the index into an axis of ``side`` samples for each sample of the padded axis, as ``pad_reflect`` needs it.
+    """Return the source index, in an axis of ``side`` samples, of each sample of the axis that ``pad_reflect`` pads.
 
     With a multiple above 1 the padded axis has at least two multiples.
 

@@ -384,7 +384,8 @@ def fit(model: Spectrum, y: Tensor, sigma: float | None, least: float = 0.0) -> 
         y: (1, C, h, w) coefficients of the small picture without its mean.
         sigma: The noise's standard deviation, in units of [0, 1].
         least: The smallest noise that is assumed, also where less is given or estimated, in units of [0, 1].
-            The estimate is |y - A y|^2 / trace(1 - A) at the strength of least cross-validation (Wahba, Annals of Statistics 1983).
+            The estimate is |y - A y|^2 / trace(1 - A) at the strength of least cross-validation
+            (Wahba, Annals of Statistics 1983).
     """
     energy, gain = power_spectrum(y), model.gram(inverse_laplacian(model))
     channels = y.shape[1]

@@ -47,7 +47,9 @@ class LampDenoiser(ResidualChain):
 def degradations(options: NoOptions) -> tuple[Degradation, ...]:  # noqa: ARG001 - it has none
     """Noise, JPEG, and JPEG of a noisy picture, a quarter each, and a quarter that is gray."""
     gray = MixedDegradation((Noise(0, 50), Jpeg(30, 100), Jpeg(30, 100, noise=50)))
-    return (MixedDegradation((Noise(0, 50), Jpeg(30, 100, halved=True), Jpeg(30, 100, halved=True, noise=50), Gray(gray))),)
+    return (
+        MixedDegradation((Noise(0, 50), Jpeg(30, 100, halved=True), Jpeg(30, 100, halved=True, noise=50), Gray(gray))),
+    )
 
 
 def training(network: LampDenoiser, recipe: Recipe) -> Regression:

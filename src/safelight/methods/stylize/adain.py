@@ -20,7 +20,7 @@ Differs from the paper: f is Safelight's lens by default, with a fifth of VGG-19
 paper's is ``encoder`` vgg19, for weights of your own. Each term is divided by what the target itself amounts to, so
 that lambda means the same for every backbone and layer; pixels count as one more layer of style. In each batch the
 first picture is its own style, and the result is held against it pixel by pixel: so an alpha of 0 gives the picture
-back. Up by bilinear interpolation, where the authors' code repeats pixels, and with a term against restlessness: both
+back. Up by bilinear interpolation, where the authors' code repeats pixels, and with a total variation term: both
 against a grain in flat places. Trained by SOAP for thousands of steps on 780 pictures, where the paper takes 160,000
 steps on 160,000.
 """

@@ -111,7 +111,7 @@ def conv(n_in: int, n_out: int, kernel: int, *, stride: int = 1) -> nn.Conv2d:
 
 
 class PerceptualLoss:
-    """The training step: content and style through a backbone, and little restlessness.
+    """The training step: content and style losses through a backbone, and total variation.
 
     ``styles`` are pictures (1, 3, h, w) of the one style; with several, their Gram matrices' mean is learned.
     """

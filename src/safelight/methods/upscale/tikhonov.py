@@ -7,8 +7,9 @@ on Computers 1973::
 
     x = argmin 1/2 |H x - y|^2 + tau/2 |D x|^2  =  (H'H + tau D'D)^-1 H'y         H = S B: blur, then sample
 
-Where B is circular, or its border a mirror, the matrix is block diagonal, with one small system for each frequency of y: the
-s * s frequencies of x that fold onto it. Woodbury's formula solves each in a line (``safelight.solvers.linear_inverse``)::
+Where B is circular, or its border a mirror, the matrix is block diagonal in the Fourier or cosine basis, with one small
+system for each frequency of y: the s * s frequencies of x that alias to it. Woodbury's formula solves each in closed
+form (``safelight.solvers.linear_inverse``)::
 
     X = conj(b) / l * unfold(Y / (g + tau)),       l = |D|^2,   g = fold_squared(|b|^2 / l)
 
