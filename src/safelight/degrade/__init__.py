@@ -1,4 +1,4 @@
-"""How a picture gets worse. Shared by training, the benchmark and every solver that inverts a degradation.
+"""Degradations of pictures, shared by training, the benchmark and every solver that inverts a degradation.
 
 ``linear`` has those that are matrices, each with its ``adjoint``; ``kernels`` reads the blur that a user names;
 ``examples`` makes the inputs that networks are trained on.

@@ -1,4 +1,4 @@
-"""What the inputs of training are made by."""
+"""Degradations that make training pairs from clean pictures."""
 
 from __future__ import annotations
 
@@ -248,7 +248,8 @@ def flatten_mixtures(degradations: Iterable[Degradation]) -> tuple[Degradation, 
     """Flatten a list of degradations: each mixture is replaced by its kinds.
 
     Example:
-        >>> [kind.scale for kind in flatten_mixtures([MixedDegradation((Shrink(2, True), Shrink(3, True))), Noise(0, 55)])]
+        >>> mixture = MixedDegradation((Shrink(2, True), Shrink(3, True)))
+        >>> [kind.scale for kind in flatten_mixtures([mixture, Noise(0, 55)])]
         [2, 3, 1]
     """
     return tuple(

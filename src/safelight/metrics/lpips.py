@@ -27,7 +27,7 @@ def lpips(
     shave: int = 0,
     rounding: Rounding = "8-bit",
 ) -> Tensor:
-    """How far two pictures are apart to a network, of each picture for itself.
+    """Perceptual distance of two pictures by the features of a network, for each picture.
 
     In each layer the vector of a place, over the channels, is brought to length 1, as f / (|f| + 1e-10). The distance
     is the sum over layers of the mean over places of sum_c w_c (f_c - f'_c)^2. With the weights w that the paper's

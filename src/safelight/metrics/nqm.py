@@ -19,7 +19,7 @@ _ANGLE = math.degrees(1 / 3.5)  # the picture seen from 3.5 times its height, in
 
 
 def nqm(result: Tensor, reference: Tensor, *, channel: Channel, shave: int = 0, rounding: Rounding = "8-bit") -> Tensor:
-    """How strong a picture is over its error, both as an eye would see them, of each picture for itself.
+    """Noise quality measure: the signal-to-noise ratio after a model of contrast perception, for each picture.
 
     Each picture is split into bands of one octave, centred at 2^k cycles a picture, k = 1 to 5, by log-cosine filters.
     The contrast of a band, c_k, is it divided by the sum of all lower bands. With the threshold of the eye

@@ -134,7 +134,7 @@ def bicubic_impulse_response(s: int) -> Tensor:
 
 
 def transposed_as_convolution(weight: Tensor, s: int, p: int) -> tuple[Tensor, int, int, int]:
-    """Rewrite a transposed convolution of stride s, which enlarges exactly s times, as a convolution and a pixel shuffle.
+    """Rewrite a transposed convolution that enlarges exactly s times, its stride, as a convolution and a pixel shuffle.
 
     Result row o takes the input row m by the kernel's row o + p - s m (p the padding). With o = s i + a - d, a the
     place in the cell and d the shift, this is s (i - m) + a + p - d: the taps i - m lie between the bounds below, and

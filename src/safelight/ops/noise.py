@@ -1,4 +1,4 @@
-"""How noisy a picture is: a blind estimate of the standard deviation of white Gaussian noise.
+"""Noise estimation: a blind estimate of the standard deviation of white Gaussian noise.
 
 G. Chen, F. Zhu, P. A. Heng, "An Efficient Statistical Method for Image Noise Level Estimation", ICCV 2015, on patches
 that are chosen as in X. Liu, M. Tanaka, M. Okutomi, "Single-Image Noise Level Estimation for Blind Denoising", IEEE

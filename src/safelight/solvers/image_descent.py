@@ -1,4 +1,4 @@
-"""What methods share that change a picture until a network sees in it what it should: its layers, sizes, the descent.
+"""Descent on a picture's pixels for a loss of network features: layers, coarse-to-fine sizes and L-BFGS or Adam.
 
 A method says what it wants by a loss of the picture; ``descend`` follows its gradient with L-BFGS or Adam, keeps the
 best picture that it met, and asks after each iteration whether to go on.
@@ -218,7 +218,7 @@ class Pyramid:
 
 @dataclass(frozen=True, slots=True)
 class Descent:
-    """How it ended: the picture with the least loss that was met, the loss, the iterations, and if it was told to."""
+    """The end of a descent: the picture of least loss, that loss, the iterations, and whether the caller stopped it."""
 
     x: Tensor
     loss: float

@@ -56,7 +56,7 @@ FALL = 5.0  # dB: a fall that undoes the last iterations
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How long, how large a network, and when to stop."""
+    """Iterations, size of the network and stopping rule."""
 
     iterations: int | None = option(
         None,
@@ -120,7 +120,7 @@ class Hourglass(nn.Module):
         self.last = nn.Conv2d(width, channels, 1)
 
     def forward(self, z: Tensor) -> Tensor:
-        """The picture that the noise stands for."""
+        """Compute the picture from the fixed noise input."""
         return torch.sigmoid(self.last(self.body(z)).float())
 
 
@@ -142,7 +142,7 @@ def norm(channels: int) -> nn.BatchNorm2d:
 
 
 class PriorFit:
-    """A network that is being fitted to one picture.
+    """The state of a network's fit to one picture.
 
     Args:
         y: The picture, (1, C, h, w).
@@ -190,7 +190,7 @@ class PriorFit:
         return x
 
     def distance(self, x: Tensor) -> Tensor:
-        """The mean square of d(x) - y over what is known of y."""
+        """Return the mean square of d(x) - y over the known pixels of y."""
         return ((lanczos(x, self.scale) - self.y).square() * self.known).sum() / (self.known.sum() * self.y.shape[1])
 
     def _look(self, loss: float) -> None:

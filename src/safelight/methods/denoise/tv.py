@@ -30,7 +30,7 @@ CHROMA = 1.5  # times the weight of the first opponent colour
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How much is smoothed."""
+    """Options of total variation denoising."""
 
     smoothing: float | None = option(
         None, "weight of the total variation, in units of the noise; auto: 0.5 (little noise) to 1", low=0.01, high=100

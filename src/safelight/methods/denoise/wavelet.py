@@ -32,7 +32,7 @@ MARGIN = 28  # pixels of mirrored border: room for the shifts, and for the level
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How thoroughly."""
+    """Options of wavelet thresholding."""
 
     shifts: int = option(
         4, "shifts of the grid along each axis that are averaged; the time is their square", low=1, high=8

@@ -57,7 +57,7 @@ MARGIN = 24  # pixels around the picture, where f sees zeros
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How much style, in whose colours, and what the decoder undoes."""
+    """Strength of the style, colours, and the encoder that the decoder inverts."""
 
     alpha: float = option(1.0, "0 is the content, 1 the style in full", low=0, high=1, of_use=True)
     colors: Literal["style", "content"] = option(

@@ -67,7 +67,7 @@ LUMA = (0.299, 0.587, 0.114)  # Y of YIQ
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How much of what, by which layers, from where and how long."""
+    """Weights, layers, starting point and iterations."""
 
     style_weight: float = option(10.0, "weight of the style", low=0, high=1e6)
     content_weight: float = option(1.0, "weight of the content", low=0, high=1e6)
@@ -145,7 +145,7 @@ class Likeness:
             self.styles = [self._wanted(style, sizes) for style in styles]
 
     def see(self, x: Tensor) -> dict[str, Tensor]:
-        """The maps of all layers."""
+        """Compute the maps of all layers."""
         return self.backbone(pad_to_side(x, self.side), self.layers)
 
     def _wanted(self, style: Style, sizes: Mapping[str, tuple[int, int]]) -> Wanted:
@@ -227,7 +227,7 @@ def at_size(styles: Sequence[Style], size: tuple[int, int], scale: float, least:
 
 
 def check_sizes(styles: Sequence[Style], backbone: Backbone, layers: Sequence[str]) -> int:
-    """Tell the least side of a style: what its deepest layer sees at once.
+    """Return the least side of a style in pixels: the receptive field of its deepest layer.
 
     Raises:
         CardError: A style is smaller.
@@ -265,7 +265,7 @@ def run(problem: SolverInput, options: Options, report: ProgressCallback) -> Sol
         styles = tuple(Style(x=match(style.x, y).clamp(0, 1), weight=style.weight, mask=style.mask) for style in styles)
 
     def shown(x: Tensor) -> Tensor:
-        """The picture at its full size and with its colours."""
+        """Return the picture at its full size and with its colours."""
         if x.shape[-2:] != y.shape[-2:]:
             x = F.interpolate(x, y.shape[-2:], mode="bilinear")
         return (y + luminance(x) - luminance(y)).clamp(0, 1) if options.colors == "luminance" else x

@@ -118,7 +118,7 @@ class EDSR(nn.Module):
             init_decoupled(self.tail, n, 3)
 
     def upsampler(self) -> Iterator[tuple[nn.Conv2d, nn.PixelShuffle]]:
-        """Give each of its convolutions, and the shuffle behind it."""
+        """Yield each convolution with the pixel shuffle after it."""
         layers = iter(self.upsample)
         for conv, shuffle in zip(layers, layers, strict=True):
             assert isinstance(conv, nn.Conv2d)

@@ -1,4 +1,4 @@
-"""The pseudo-inverse: of all pictures that explain the small one, that which departs least from flat.
+"""The pseudo-inverse: of all pictures that explain the small one, that of least norm about a constant.
 
 M. R. Hestenes and E. Stiefel, "Methods of Conjugate Gradients for Solving Linear Systems", Journal of Research of the
 National Bureau of Standards 1952, section 10, on the normal equations (CGLS)::
@@ -32,7 +32,7 @@ from safelight.solvers.linear_inverse import Spectrum
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Where the iteration stops."""
+    """Options of the stopping rule."""
 
     strength: float | None = option(
         None, "residual, of 255, at which it stops; 0 goes to the limit; auto finds it from the noise", low=0, high=255

@@ -33,7 +33,7 @@ from safelight.solvers import linear_inverse
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How smooth the result is."""
+    """The strength of the smoothness penalty."""
 
     strength: float | None = option(
         None,

@@ -48,7 +48,7 @@ STEP = 0.06  # tau * strength: how far, in units of [0, 1], the picture moves ag
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How much variation is taken away, and how exactly."""
+    """The strength of the penalty and the accuracy of the iteration."""
 
     strength: float | None = option(
         None,

@@ -34,7 +34,7 @@ SLOPES = tuple(1.5 + 0.25 * i for i in range(11))
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What is known of the noise and of the picture's power."""
+    """The assumed noise and power spectrum."""
 
     strength: float | None = option(
         None,
