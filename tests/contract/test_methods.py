@@ -21,7 +21,7 @@ from safelight.engine.tiles import OutOfMemoryError, Region, Renderer
 from safelight.inference import executors
 from safelight.inference import model as models
 from safelight.media.image import Picture
-from safelight.nn.blocks import Normalisation, extended, grain, mirrored
+from safelight.nn.blocks import Normalisation, fixed_noise, pad_reflect, reflected_indices
 from support.pictures import lines_and_ring
 from support.runners import random_network as network
 from support.runners import random_runner as runner
