@@ -147,7 +147,9 @@ def test_each_crop_draws_its_own_level():
 @pytest.mark.parametrize(("kind", "level"), [(Noise(0, 55), 25), (Noise(15, 15), 15), (Noise(0, 10), 10)])
 def test_the_typical_level_is_the_ranges_own(kind, level):
     x = torch.zeros(1, 1, 200, 200)
-    assert float(kind.typical(x, torch.Generator().manual_seed(1))[0].std() * 255) == pytest.approx(level, rel=0.03)
+    assert float(kind.validation_pair(x, torch.Generator().manual_seed(1))[0].std() * 255) == pytest.approx(
+        level, rel=0.03
+    )
     assert f"{level}" in kind.describe()
 
 
@@ -205,7 +207,7 @@ def test_a_blur_that_is_none_is_refused_in_a_line(blur):
 
 
 def test_a_mixture_gives_each_kind_its_share():
-    mixture = degrade.Mixture((Jpeg(5, 5), Noise(50, 50), Shrink(4, interpolated=True, of_large=True)))
+    mixture = degrade.MixedDegradation((Jpeg(5, 5), Noise(50, 50), Shrink(4, interpolated=True, of_large=True)))
     side = mixture.side(24)
     clean = lines_and_ring(120, 120)[..., :side, :side].expand(7, -1, -1, -1)
     degraded, target = mixture.pair(clean, 24, torch.Generator().manual_seed(0))
@@ -228,8 +230,8 @@ def test_gray_has_three_equal_channels_and_their_noise_is_equal():
     assert noisy.shape == target.shape == (3, 3, 40, 40)
     assert torch.equal(noisy[:, 0], noisy[:, 2])
     assert float((noisy - target).std()) * 255 == pytest.approx(20, rel=0.05)
-    whole, gray = kind.typical(clean[:1], torch.Generator().manual_seed(0))
+    whole, gray = kind.validation_pair(clean[:1], torch.Generator().manual_seed(0))
     assert whole.shape == gray.shape == (1, 1, 96, 96)
     white = torch.ones(1, 3, 8, 8)
-    torch.testing.assert_close(kind.typical(white, torch.Generator())[1], torch.ones(1, 1, 8, 8))
+    torch.testing.assert_close(kind.validation_pair(white, torch.Generator())[1], torch.ones(1, 1, 8, 8))
     assert kind.describe() == "gray: noise 20"

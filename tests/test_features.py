@@ -251,10 +251,10 @@ def test_every_step_sees_what_it_declares(name):
 def test_a_layer_sees_what_its_steps_add_up_to(name, layers):
     backbone = backbones.load(name, random=0, pooling="average")
     even(backbone.network)
-    width = 299 if name == "inception" else 16 + 2 * backbone.sight(layers[-1]).field
+    width = 299 if name == "inception" else 16 + 2 * backbone.receptive_field(layers[-1]).field
     x = torch.ones(1, 3, 299 if name == "inception" else 32, width).requires_grad_()
     for layer, y in backbone(x, layers).items():
-        sight = backbone.sight(layer)
+        sight = backbone.receptive_field(layer)
         first, last = seen(y, x, y.shape[-1] // 2)
         assert (y.shape[1], last - first + 1) == (sight.channels, sight.field), layer
         assert first - seen(y, x, y.shape[-1] // 2 - 1)[0] == sight.stride, layer

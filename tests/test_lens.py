@@ -68,7 +68,7 @@ def test_it_is_made_of_convolutions_alone():
 )
 def test_what_a_layer_sees(layer, sight):
     backbone = backbones.load("lens", pooling="average", random=0)
-    assert backbone.sight(layer) == sight
+    assert backbone.receptive_field(layer) == sight
     # The gradient of one place reaches the pixels of a square of that side, and no other.
     x = torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(1)).requires_grad_()
     maps = backbone(x, [layer])[layer]

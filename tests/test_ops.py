@@ -171,6 +171,6 @@ def test_round_half_up():
 
 
 def test_pictures_are_reduced_and_never_enlarged():
-    assert ops.reduced(torch.rand(1, 3, 100, 300), 50).shape == (1, 3, 50, 150)
+    assert ops.shrink_to_side(torch.rand(1, 3, 100, 300), 50).shape == (1, 3, 50, 150)
     small = torch.rand(1, 3, 40, 60)
-    assert ops.reduced(small, 50) is small
+    assert ops.shrink_to_side(small, 50) is small

@@ -10,7 +10,15 @@ from safelight.engine.graph import UnknownLayerError
 from safelight.engine.spatial_graph import LocalLayer, build_spatial_graph
 from safelight.engine.statistics import MomentAccumulator, StatisticsStage
 from safelight.engine.tiles import Region, Renderer
-from safelight.nn.blocks import InstanceNorm, Moments, Normalisation, extended, grain, mirrored, moments
+from safelight.nn.blocks import (
+    InstanceNorm,
+    Moments,
+    Normalisation,
+    fixed_noise,
+    moments,
+    pad_reflect,
+    reflected_indices,
+)
 
 
 class Net(nn.Module):
@@ -83,7 +91,7 @@ def in_tiles(network, x, multiple, memory, tile=None, margin=0):
 def test_tiles_equal_the_whole(height, width, memory):
     network, x = net(), picture(height, width)
     with torch.inference_mode():
-        whole = network(extended(x, 8))[..., :height, :width]
+        whole = network(pad_reflect(x, 8))[..., :height, :width]
     tiled, _ = in_tiles(network, x, 8, memory)
     torch.testing.assert_close(tiled, whole, rtol=0, atol=2e-6)
 
@@ -256,19 +264,19 @@ def test_maps_of_different_sizes_are_refused():
 
 
 def test_a_picture_is_mirrored_at_its_borders():
-    assert [len(mirrored(side, 4, 0)) for side in (1, 8, 9, 13)] == [8, 8, 12, 16]
+    assert [len(reflected_indices(side, 4, 0)) for side in (1, 8, 9, 13)] == [8, 8, 12, 16]
     x = picture(5, 9)
-    large = extended(x, 4, 3)
+    large = pad_reflect(x, 4, 3)
     assert large.shape[-2:] == (12, 16)
     assert torch.equal(large[..., 3:8, 3:12], x)
     assert torch.equal(large[..., :8, :15], F.pad(x, (3, 3, 3, 0), mode="reflect"))
-    assert extended(x, 1) is x
-    assert torch.equal(extended(x[..., :1, :1], 4, 2), x[..., :1, :1].expand(-1, -1, 8, 8))
+    assert pad_reflect(x, 1) is x
+    assert torch.equal(pad_reflect(x[..., :1, :1], 4, 2), x[..., :1, :1].expand(-1, -1, 8, 8))
 
 
 def test_grain_is_white_and_of_its_place():
-    whole = grain(0, 0, 300, 400)
-    torch.testing.assert_close(grain(17, 1024 + 30, 50, 60), whole[..., 17:67, 30:90], rtol=0, atol=0)
+    whole = fixed_noise(0, 0, 300, 400)
+    torch.testing.assert_close(fixed_noise(17, 1024 + 30, 50, 60), whole[..., 17:67, 30:90], rtol=0, atol=0)
     assert abs(float(whole.std()) - 1) < 0.01
     assert abs(float((whole[..., 1:] * whole[..., :-1]).mean())) < 0.01
 
@@ -278,7 +286,7 @@ def test_grain_is_white_and_of_its_place():
 def test_a_margin_is_seen_and_cut_off(height, width, memory):
     network, x = net(), picture(height, width)
     with torch.inference_mode():
-        whole = network(extended(x, 8, 11))[..., 11 : 11 + height, 11 : 11 + width]
+        whole = network(pad_reflect(x, 8, 11))[..., 11 : 11 + height, 11 : 11 + width]
     torch.testing.assert_close(in_tiles(network, x, 8, memory, margin=11)[0], whole, rtol=0, atol=2e-6)
 
 

@@ -33,7 +33,6 @@ SHARED_MODULES = {
 SHARED_CLASSES = {
     "Options": "each method's own, named by its module",
     "Source": "a file of a batch, and a folder of training pictures",
-    "Mixture": "several degradations, and several folders of training pictures",
 }
 
 # Tasks and methods that a file still knows by name, each with the reason.

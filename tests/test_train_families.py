@@ -402,7 +402,7 @@ def least_squares(examples: FitData, options, generator, progress):
     rows, wanted = [], []
     for i, picture in enumerate(examples.pictures):
         clean = picture[None, :, : picture.shape[1] // 2 * 2, : picture.shape[2] // 2 * 2].float() / 255
-        x, target = degradation.typical(clean, generator)
+        x, target = degradation.validation_pair(clean, generator)
         if x.shape != target.shape:
             x = F.interpolate(x, size=target.shape[-2:])
         rows.append(F.unfold(x, 5, padding=2)[0].T)

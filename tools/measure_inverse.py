@@ -68,7 +68,7 @@ def morozov(problem: SolverInput) -> float:
     assert problem.sigma is not None
     y = problem.y - problem.y.mean(dim=(-2, -1), keepdim=True)
     model = linear_inverse.spectrum((y.shape[-2], y.shape[-1]), problem.scale, problem.blur, y.device)
-    energy, gain = linear_inverse.power(model.analyse(y)), model.gram(linear_inverse.smooth(model))
+    energy, gain = linear_inverse.power_spectrum(model.analyse(y)), model.gram(linear_inverse.inverse_laplacian(model))
     low, high = math.log(linear_inverse.WEAKEST), math.log(linear_inverse.STRONGEST)
     while high - low > 1e-3:
         middle = (low + high) / 2

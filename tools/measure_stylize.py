@@ -37,7 +37,7 @@ from safelight.engine import device as devices
 from safelight.inference.model import load
 from safelight.media.image import Picture
 from safelight.methods.stylize import gatys, johnson
-from safelight.nn.blocks import extended, grain
+from safelight.nn.blocks import fixed_noise, pad_reflect
 
 METHODS = ("johnson", "adain")
 SIZES = ((512, 512), (4000, 3000))
@@ -101,8 +101,8 @@ def difference(name: str) -> float:
     n = method.execution.padding
     with torch.inference_mode():
         network: Any = model.complete(x, (Style(x=style),) if taken else ())
-        noisy = x + method.execution.input_noise * grain(0, 0, 512, 768)
-        whole: Tensor = network(extended(noisy, method.execution.size_multiple, n))
+        noisy = x + method.execution.input_noise * fixed_noise(0, 0, 512, 768)
+        whole: Tensor = network(pad_reflect(noisy, method.execution.size_multiple, n))
         whole = whole[..., n : n + 512, n : n + 768].clamp(0, 1)
     pictures = [Picture(pixels=each[0].permute(1, 2, 0).contiguous().numpy()) for each in (x, style)]
     styles = (pictures[1],) if taken else ()

@@ -184,7 +184,7 @@ class Heads(nn.Module):
         super().__init__()
         network, self.master = lens.build("average"), master
         self.heads = nn.ModuleList(
-            nn.Conv2d(network.sight(own).channels, maps[its].shape[1], 1) for own, its in master.taught
+            nn.Conv2d(network.receptive_field(own).channels, maps[its].shape[1], 1) for own, its in master.taught
         )
         self.constant = nn.Parameter(torch.zeros(()))  # between the logarithms of the two distances
         self.spread = {layer: float(F.normalize(x, dim=1).var(dim=(0, 2, 3)).mean()) for layer, x in maps.items()}
@@ -257,7 +257,7 @@ class Pupil:
             own.weight, own.bias = other.weight, other.bias
         self.ways: dict[Pooling, Backbone] = {"average": network, "max": twin}
         self.masters, self.answers, self.steps, self.layers = masters, answers, 0, ours(masters)
-        self.scales = {layer: torch.ones(network.sight(layer).channels) for layer in lens.PERCEPTUAL}
+        self.scales = {layer: torch.ones(network.receptive_field(layer).channels) for layer in lens.PERCEPTUAL}
 
     def losses(self, clean: Tensor, generator: Generator) -> Tensor:
         """Ask the four questions about crops (PAIRS, 3, SIDE, SIDE): the four losses, in the order of ``LOSSES``."""

@@ -1,4 +1,4 @@
-"""Loss terms that several methods share: how far two pictures are in what they show, in style, and how restless one is.
+"""Loss terms that several methods share: content and style distances, and total variation.
 
 All are pure functions of maps (B, C, h, w), as a backbone gives them, or of pictures. Gradients flow through them.
 """
@@ -39,7 +39,7 @@ def gram(features: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def gram_loss(gram: Tensor, target: Tensor, *, relative: bool = False) -> Tensor:
-    """How far one style is from another, in one layer: ``|G - A|^2``, over all entries.
+    """The style distance of one layer: ``|G - A|^2``, summed over all entries of the Gram matrices.
 
     Args:
         gram: G, (B, C, C).
@@ -62,7 +62,7 @@ def gram_loss(gram: Tensor, target: Tensor, *, relative: bool = False) -> Tensor
 
 
 def content_loss(features: Tensor, target: Tensor, *, relative: bool = False) -> Tensor:
-    """How far what is seen is from what was: ``|F - P|^2 / (C h w)``, in one layer.
+    """The content distance of one layer: ``|F - P|^2 / (C h w)``.
 
     Args:
         features: F, (B, C, h, w).
@@ -104,7 +104,7 @@ def statistics(features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def statistics_loss(features: Tensor, target: Tensor) -> Tensor:
-    """How far one style is from another by the means and deviations of its maps, in one layer.
+    """The style distance of one layer by the means and standard deviations of its maps.
 
     ``|mu(F) - mu(A)|^2 / C + |sigma(F) - sigma(A)|^2 / C``: Huang and Belongie, "Arbitrary Style Transfer in Real-Time
     with Adaptive Instance Normalization", ICCV 2017, equation 13, with the means of squares of their code.
@@ -126,7 +126,7 @@ def statistics_loss(features: Tensor, target: Tensor) -> Tensor:
 
 
 def total_variation(x: Tensor, *, beta: float = 2.0) -> Tensor:
-    """How restless a picture is: the mean over places of ``((right - here)^2 + (below - here)^2)^(beta / 2)``.
+    """The total variation of pictures: the mean over pixels of ``((right - here)^2 + (below - here)^2)^(beta / 2)``.
 
     The last column has nothing to its right and the last row nothing below. beta = 2 is the usual one of style
     transfer; beta = 1 is the total variation of Rudin, Osher and Fatemi, each channel for itself; Mahendran and

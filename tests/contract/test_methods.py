@@ -24,7 +24,7 @@ from safelight.engine.tiles import OutOfMemoryError, Region, Renderer
 from safelight.inference import executors
 from safelight.inference import model as models
 from safelight.media.image import Picture
-from safelight.nn.blocks import Normalisation, extended, grain, mirrored
+from safelight.nn.blocks import Normalisation, fixed_noise, pad_reflect, reflected_indices
 from support.pictures import lines_and_ring
 from support.runners import random_network as network
 from support.runners import random_runner as runner
@@ -250,8 +250,8 @@ def test_tiles_of_a_styler_equal_the_whole(card, task):
     style = Style(x=to_tensor(STYLE.pixels))
     with torch.inference_mode():
         made = model.complete(x, (style,) if "style" in card.accepts else ())
-        n, noisy = card.method.execution.padding, x + card.method.execution.input_noise * grain(0, 0, 47, 61)
-        whole = made(extended(noisy, card.method.execution.size_multiple, n))[0, :, n : n + 47, n : n + 61]
+        n, noisy = card.method.execution.padding, x + card.method.execution.input_noise * fixed_noise(0, 0, 47, 61)
+        whole = made(pad_reflect(noisy, card.method.execution.size_multiple, n))[0, :, n : n + 47, n : n + 61]
     whole = whole.clamp(0, 1).permute(1, 2, 0).numpy()
     assert whole.std() > 0.02
     for memory in (1 << 18, 1 << 20, 1 << 30):
@@ -418,7 +418,7 @@ def test_declared_reach_is_the_measured_receptive_field(card, scale):
                 setattr(layer, name, torch.nn.Identity())
     zoom = 1 if card.method.network.input == "interpolated" else scale
     receptive_radius = card.method.network.receptive_radius(card.options(), scale)
-    side = len(mirrored(2 * receptive_radius + 9, card.method.execution.size_multiple, 0))
+    side = len(reflected_indices(2 * receptive_radius + 9, card.method.execution.size_multiple, 0))
     x = torch.rand(1, channels(card), side, side, dtype=torch.float64).mul_(0.1).add_(0.5).requires_grad_()
     y = net(x)
     measured = 0

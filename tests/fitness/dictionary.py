@@ -37,7 +37,7 @@ def features(x):
 def fit(examples, options, generator, progress):
     """Anchors by k-means on directions, then a ridge regression for each."""
     (degradation,) = examples.degradations
-    pairs = [degradation.typical(picture[None].float() / 255, generator) for picture in examples.pictures]
+    pairs = [degradation.validation_pair(picture[None].float() / 255, generator) for picture in examples.pictures]
     found = [(*features(low), F.pixel_unshuffle(high, examples.scale).flatten(2).mT) for low, high in pairs]
     patches = torch.cat([patches[0] for patches, _, _ in found])
     fine = torch.cat([high[0] - mean[0] for _, mean, high in found])

@@ -30,7 +30,7 @@ from safelight.methods.stylize.adain import (
     renormalised,
     shares,
 )
-from safelight.nn.blocks import extended, moments
+from safelight.nn.blocks import moments, pad_reflect
 from safelight.ops.color import match_covariance
 from safelight.training import loop
 
@@ -64,7 +64,7 @@ def within(network, x):
     """As the engine does: the picture is mirrored around, and what was added is cut off."""
     (height, width), n = x.shape[-2:], MARGIN
     with torch.no_grad():
-        return network(extended(x, MULTIPLE, n))[..., n : n + height, n : n + width]
+        return network(pad_reflect(x, MULTIPLE, n))[..., n : n + height, n : n + width]
 
 
 def undone(decoder, backbone, x):
@@ -95,7 +95,7 @@ def test_a_picture_in_its_own_style_stays_as_it_is(backbone):
 def test_the_decoder_mirrors_the_encoder(backbone):
     """As many convolutions as up to relu4_1, with the channels backwards, and three times twice the size."""
     convolutions = [layer for layer in StyleDecoder(Options(), 1).layers if isinstance(layer, torch.nn.Conv2d)]
-    encoder = [layer for layer in backbone.until(LAYER) if isinstance(layer, torch.nn.Conv2d)]
+    encoder = [layer for layer in backbone.network_up_to(LAYER) if isinstance(layer, torch.nn.Conv2d)]
     assert [(b.out_channels, b.in_channels) for b in reversed(encoder)] == [
         (b.in_channels, b.out_channels) for b in convolutions
     ]

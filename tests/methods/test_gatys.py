@@ -49,7 +49,7 @@ def run(y=None, *styles, report=lambda step: True, seed=0, backbone=LENS, **opti
 def style_loss(x, style=None):
     """The mean over layers of the relative loss, as in the method's equation, computed here anew."""
     style = stripes() if style is None else style
-    network = image_descent.unbordered(LENS)
+    network = image_descent.with_replicate_padding(LENS)
     mine, wanted = network(x, LAYERS), network(style, LAYERS)
     total = 0.0
     for layer in LAYERS:
@@ -140,10 +140,10 @@ def test_the_descent_looks_once_an_iteration():
 
 
 def test_levels_halve_to_the_limit():
-    plan = image_descent.levels((1024, 1500), 512, 300)
+    plan = image_descent.coarse_to_fine((1024, 1500), 512, 300)
     assert [level.size for level in plan] == [(256, 375), (512, 750), (1024, 1500)]
     assert [level.iterations for level in plan] == [300, 150, 75]
-    assert image_descent.levels((1, 1), 512, 7) == (image_descent.Level((1, 1), 7),)
+    assert image_descent.coarse_to_fine((1, 1), 512, 7) == (image_descent.PyramidLevel((1, 1), 7),)
     ways = [image_descent.Parametrization(plan, at).fraction(plan[at].iterations) for at in range(3)]
     assert ways[-1] == 1
     assert ways[0] == pytest.approx(300 / (300 + 4 * 150 + 16 * 75), rel=0.01)
@@ -167,7 +167,7 @@ def test_the_style_comes_and_the_content_stays(optimizer):
 def test_the_loss_is_the_equation():
     y, style = content(), stripes()
     options = gatys.Options(style_weight=3, content_weight=0.5, tv_weight=2)
-    network = image_descent.unbordered(LENS)
+    network = image_descent.with_replicate_padding(LENS)
     loss = gatys.Likeness(network, y, [Style(x=style)], dict.fromkeys(LAYERS, 1.0), {"relu3_2": 1.0}, options)
     x = stripes(48, 64, period=6)
     f, p = (network(z, ["relu3_2"])["relu3_2"].double() for z in (x, y))
@@ -179,7 +179,7 @@ def test_the_loss_is_the_equation():
 @pytest.mark.parametrize("name", ["vgg19", "squeezenet"])
 def test_other_backbones_have_layers_of_their_own(name):
     backbone = backbones.load(name, random=0)
-    least = image_descent.field(backbone, backbones.features.facts(name).style)[0]
+    least = image_descent.largest_receptive_field(backbone, backbones.features.facts(name).style)[0]
     losses_seen = []
     run(
         content(40, 32), Style(x=stripes(least, least)), backbone=backbone, iterations=3,
@@ -265,7 +265,7 @@ def test_a_mask_says_where_a_style_is():
     found = run(y, Style(x=stripes(), mask=left), iterations=15, tv_weight=0, style_layers="relu1_1,relu2_1,relu3_1")
     change = (found - y).abs().mean(dim=(0, 1, 2))
     # What relu3_1 sees, the squares of its maps that the mask's border cuts, and the coarsest corrections.
-    receptive_radius = LENS.sight("relu3_1").field // 2 + 4 + 2 * 2 ** (image_descent.LEVELS - 1)
+    receptive_radius = LENS.receptive_field("relu3_1").field // 2 + 4 + 2 * 2 ** (image_descent.LEVELS - 1)
     assert change[64 + receptive_radius :].max() < 0.1 * change[:64].mean()  # the content holds on, from place to place
     assert change[:64].mean() > 0.03
 

@@ -230,7 +230,7 @@ def test_the_residual_is_what_the_noise_leaves(scale, blur, size):
     n = given.y.numel()
     model = linear_inverse.spectrum(tuple(given.y.shape[-2:]), scale, blur, torch.device("cpu"))
     fit = linear_inverse.fit(model, model.analyse(given.y - given.y.mean()), sigma)
-    gain = model.gram(linear_inverse.smooth(model))
+    gain = model.gram(linear_inverse.inverse_laplacian(model))
     freedom = float((fit.strength / (gain + fit.strength)).sum())
     assert 0.1 * n < freedom < n
     assert fit.residual == pytest.approx(sigma**2 * freedom, rel=1e-3)

@@ -33,7 +33,7 @@ def run(y=None, *, size=None, seed=0, report=lambda step: True, backbone=LENS, *
 
 def far(x, y):
     """The mean over layers of the relative difference of Gram matrices."""
-    network = image_descent.unbordered(LENS)
+    network = image_descent.with_replicate_padding(LENS)
     mine, wanted = network(x, LAYERS), network(y, LAYERS)
     grams = [(losses.gram(mine[layer]), losses.gram(wanted[layer])) for layer in LAYERS]
     return sum(((g - a).square().sum() / a.square().sum()).item() for g, a in grams) / len(LAYERS)
@@ -112,10 +112,10 @@ def test_a_tileable_texture_has_no_seams():
 def test_a_descent_knows_no_border_of_a_tileable_picture():
     """Corrections of all sizes go on at the other end; without that, a texture of lines got one along its border."""
     x = torch.rand(1, 3, 6, 9, generator=torch.Generator().manual_seed(0))
-    large = image_descent.spread(x, (24, 36), round_about=True)
-    moved = image_descent.spread(x.roll((2, 5), (2, 3)), (24, 36), round_about=True)
+    large = image_descent.upsample_bilinear(x, (24, 36), round_about=True)
+    moved = image_descent.upsample_bilinear(x.roll((2, 5), (2, 3)), (24, 36), round_about=True)
     torch.testing.assert_close(moved, large.roll((8, 20), (2, 3)))
-    usual = image_descent.spread(x, (24, 36), round_about=False)
+    usual = image_descent.upsample_bilinear(x, (24, 36), round_about=False)
     torch.testing.assert_close(large[..., 2:-2, 2:-2], usual[..., 2:-2, 2:-2])
     assert (large - usual).abs().max() > 0.1
     start = torch.zeros(1, 3, 32, 48)
@@ -133,7 +133,7 @@ def test_what_the_network_sees_of_a_tileable_picture_moves_with_it():
     loss = texture.Resemblance(LENS, bricks(), dict.fromkeys(LAYERS, 1.0), texture.Options(tileable="yes"))
     here, moved = loss.see(x), loss.see(x.roll((8, 24), (2, 3)))
     for layer in LAYERS:
-        stride = LENS.sight(layer).stride
+        stride = LENS.receptive_field(layer).stride
         assert here[layer].shape[-2:] == (48 // stride, 56 // stride)
         expected = here[layer].roll((8 // stride, 24 // stride), (2, 3))
         torch.testing.assert_close(moved[layer], expected, atol=1e-4, rtol=1e-4)
@@ -175,7 +175,7 @@ def test_another_backbone_and_other_layers():
 
 
 def test_levels_begin_at_the_coarsest():
-    plan = image_descent.levels((512, 300), 256, 100)
+    plan = image_descent.coarse_to_fine((512, 300), 256, 100)
     assert [level.size for level in plan] == [(256, 150), (512, 300)]
 
 

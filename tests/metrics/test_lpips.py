@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from safelight import features
 from safelight.features.backbone import Backbone, BackboneError, BackboneLayer
 from safelight.metrics import METRICS, FeatureMetric, Protocol, find, heads_of, label, lpips
-from safelight.metrics.bands import maps_in_bands
+from safelight.metrics.bands import maps_by_row_bands
 
 
 def tiny() -> Backbone:
@@ -139,7 +139,7 @@ def test_the_usual_layers_are_those_that_the_published_heads_are_for(name: str, 
     facts = features.facts(name)
     with torch.device("meta"):
         backbone = facts.build(facts.pooling)
-    assert [backbone.sight(layer).channels for layer in facts.perceptual] == widths
+    assert [backbone.receptive_field(layer).channels for layer in facts.perceptual] == widths
 
 
 @pytest.mark.parametrize("name", ["lens", "vgg16", "alexnet", "squeezenet", "inception"])
@@ -151,7 +151,7 @@ def test_bands_are_the_whole(name: str) -> None:
     picture = torch.rand((1, 3, 901, 33), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         whole = backbone(picture, layers)
-    bands = list(maps_in_bands(backbone, picture, layers, pixels=33 * 32))
+    bands = list(maps_by_row_bands(backbone, picture, layers, pixels=33 * 32))
     assert len(bands) > 1 or name == "inception"
     for layer in layers:
         joined = torch.cat([band[layer] for band in bands], dim=2)
@@ -160,7 +160,7 @@ def test_bands_are_the_whole(name: str) -> None:
 
 def test_gradients_are_on_between_bands_and_after() -> None:
     result, reference = pair(64, 20)
-    for _ in maps_in_bands(tiny(), result[:1], LAYERS, pixels=20):
+    for _ in maps_by_row_bands(tiny(), result[:1], LAYERS, pixels=20):
         assert torch.is_grad_enabled()
         assert not torch.is_inference_mode_enabled()
     lpips(result, reference, backbone=tiny(), layers=LAYERS)

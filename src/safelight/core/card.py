@@ -264,7 +264,7 @@ class ExecutionSpec:
             picture is mirrored at its borders to get there.
         padding: How many mirrored pixels the network wants to see around a picture. They are cut off the result.
         bytes: Memory that a network takes, per pixel of the result, which is run on the whole picture at once.
-        input_noise: Standard deviation, in [0, 1], of the noise (``blocks.grain``) that is added to the input.
+        input_noise: Standard deviation, in [0, 1], of the noise (``blocks.fixed_noise``) that is added to the input.
     """
 
     precisions: tuple[Precision, ...] = ("float32", "bfloat16")

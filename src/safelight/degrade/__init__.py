@@ -1,4 +1,4 @@
-"""How a picture gets worse. Shared by training, the benchmark and every solver that inverts a degradation.
+"""Degradations of pictures, shared by training, the benchmark and every solver that inverts a degradation.
 
 ``linear`` has those that are matrices, each with its ``adjoint``; ``kernels`` reads the blur that a user names;
 ``examples`` makes the inputs that networks are trained on.
@@ -9,13 +9,13 @@ from safelight.degrade.degradations import (
     Degradation,
     Gray,
     Jpeg,
-    Mixture,
+    MixedDegradation,
     Noise,
     Shrink,
     add_noise,
+    flatten_mixtures,
     jpeg,
     quantisation_table,
-    single,
 )
 from safelight.degrade.kernels import BlurError, blur_kernel
 from safelight.degrade.linear import Blur, Decimate, Downsample, Linear, Mask, Then, forward_model
@@ -31,14 +31,14 @@ __all__ = [
     "Jpeg",
     "Linear",
     "Mask",
-    "Mixture",
+    "MixedDegradation",
     "Noise",
     "Shrink",
     "Then",
     "add_noise",
     "blur_kernel",
+    "flatten_mixtures",
     "forward_model",
     "jpeg",
     "quantisation_table",
-    "single",
 ]

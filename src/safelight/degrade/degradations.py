@@ -1,4 +1,4 @@
-"""What the inputs of training are made by."""
+"""Degradations that make training pairs from clean pictures."""
 
 from __future__ import annotations
 
@@ -30,28 +30,30 @@ class Degradation(Protocol):
         ...
 
     def side(self, patch: int) -> int:
-        """Tell the side of the clean crop that a pair of ``patch`` needs, in pixels."""
+        """Return the side in pixels of the clean crop that a pair of ``patch`` needs."""
         ...
 
     def pair(self, clean: Tensor, patch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Make (input, target) of clean crops, (N, C, side, side) in [0, 1]."""
         ...
 
-    def typical(self, clean: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def validation_pair(self, clean: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Make (input, target) of one whole clean picture, (1, C, H, W), at a strength in the middle of the range."""
         ...
 
     def describe(self) -> str:
-        """Say in a few words what it does."""
+        """Describe the degradation in a few words."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Shrink:
-    """Shrink as ``Downsample`` does.
+    """Reduce by a whole factor with the antialiased bicubic kernel, as ``Downsample`` does.
 
-    ``interpolated`` enlarges again by the bicubic kernel, for networks that expect it. ``patch``
-    counts pixels of the small picture, or of the large one if ``of_large``.
+    Attributes:
+        scale: The whole factor.
+        interpolated: Whether the input is enlarged again by the bicubic kernel, for networks that expect it.
+        of_large: Whether ``patch`` counts pixels of the large picture; otherwise it counts those of the small one.
     """
 
     scale: int
@@ -72,7 +74,7 @@ class Shrink:
             return enlarged[..., margin:-margin, margin:-margin].contiguous(), target
         return small[..., _MARGIN:-_MARGIN, _MARGIN:-_MARGIN].contiguous(), target
 
-    def typical(self, clean: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:  # noqa: ARG002 - nothing is drawn
+    def validation_pair(self, clean: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:  # noqa: ARG002 - nothing is drawn
         """Shrink the picture, whose sides have to be multiples of the scale."""
         return Downsample(self.scale)(clean), clean
 
@@ -104,12 +106,12 @@ class Noise:
         sigma = self.low + (self.high - self.low) * torch.rand(len(clean), 1, 1, 1, generator=generator)
         return add_noise(clean, sigma, generator), clean
 
-    def typical(self, clean: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def validation_pair(self, clean: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Noise of the level nearest to 25 that the range has."""
         return add_noise(clean, self._middle, generator), clean
 
     def describe(self) -> str:
-        """The level of ``typical``."""
+        """The level of ``validation_pair``."""
         return f"noise {self._middle:g}"
 
     @property
@@ -158,13 +160,13 @@ class Jpeg:
             made[1::2] = jpeg(taken[1::2], quality[1::2], halved=True)
         return made[inner].contiguous(), clean[inner].contiguous()
 
-    def typical(self, clean: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def validation_pair(self, clean: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Compress at the quality nearest to 20 that the range has, after noise of half the most."""
         taken = add_noise(clean, self.noise / 2, generator) if self.noise else clean
         return jpeg(taken, torch.tensor([self._middle]), halved=self.halved), clean
 
     def describe(self) -> str:
-        """The quality of ``typical``, and its noise."""
+        """The quality of ``validation_pair``, and its noise."""
         return f"quality {self._middle}" + (f" after noise {self.noise / 2:g}" if self.noise else "")
 
     @property
@@ -173,7 +175,7 @@ class Jpeg:
 
 
 @dataclass(frozen=True, slots=True)
-class Mixture:
+class MixedDegradation:
     """Degrade the crops of a batch in turn by each of several kinds, whose inputs are as large as their targets.
 
     In a batch of one kind at a time, an optimiser that scales its steps by the gradients of the last few batches meets
@@ -184,11 +186,11 @@ class Mixture:
     scale: int = 1
 
     def side(self, patch: int) -> int:
-        """What the most demanding kind needs."""
+        """Return the largest side that any of the kinds needs, in pixels."""
         return max(kind.side(patch) for kind in self.kinds)
 
     def pair(self, clean: Tensor, patch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Give every kind its share of the crops."""
+        """Degrade an equal share of the crops by each kind."""
         pairs: list[tuple[Tensor, Tensor]] = []
         for n, kind in enumerate(self.kinds):
             share, side = clean[n :: len(self.kinds)], kind.side(patch)
@@ -200,12 +202,12 @@ class Mixture:
             [x[..., :least, :least] for x in targets]
         )
 
-    def typical(self, clean: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """The typical input of the first kind; validation looks at each kind by itself."""
-        return self.kinds[0].typical(clean, generator)
+    def validation_pair(self, clean: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Make the validation pair of the first kind; validation measures each kind by itself."""
+        return self.kinds[0].validation_pair(clean, generator)
 
     def describe(self) -> str:
-        """All kinds."""
+        """Describe all kinds."""
         return ", ".join(kind.describe() for kind in self.kinds)
 
 
@@ -220,7 +222,7 @@ class Gray:
     scale: int = 1
 
     def side(self, patch: int) -> int:
-        """What the kind needs."""
+        """Return the side that the kind needs, in pixels."""
         return self.kind.side(patch)
 
     def pair(self, clean: Tensor, patch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -228,12 +230,12 @@ class Gray:
         degraded, target = self.kind.pair(_gray(clean), patch, generator)
         return degraded.expand(-1, 3, -1, -1), target.expand(-1, 3, -1, -1)
 
-    def typical(self, clean: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """The kind's own of one channel: a gray picture."""
-        return self.kind.typical(_gray(clean), generator)
+    def validation_pair(self, clean: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Make the kind's validation pair of one gray channel."""
+        return self.kind.validation_pair(_gray(clean), generator)
 
     def describe(self) -> str:
-        """The kind, in gray."""
+        """Describe the kind, marked as gray."""
         return f"gray: {self.kind.describe()}"
 
 
@@ -242,14 +244,17 @@ def _gray(x: Tensor) -> Tensor:
     return (rgb_to_y(x) * 255 - 16) / 219
 
 
-def single(degradations: Iterable[Degradation]) -> tuple[Degradation, ...]:
-    """List degradations one by one, with the kinds of a mixture in its place.
+def flatten_mixtures(degradations: Iterable[Degradation]) -> tuple[Degradation, ...]:
+    """Flatten a list of degradations: each mixture is replaced by its kinds.
 
     Example:
-        >>> [kind.scale for kind in single([Mixture((Shrink(2, True), Shrink(3, True))), Noise(0, 55)])]
+        >>> mixture = MixedDegradation((Shrink(2, True), Shrink(3, True)))
+        >>> [kind.scale for kind in flatten_mixtures([mixture, Noise(0, 55)])]
         [2, 3, 1]
     """
-    return tuple(kind for each in degradations for kind in (each.kinds if isinstance(each, Mixture) else (each,)))
+    return tuple(
+        kind for each in degradations for kind in (each.kinds if isinstance(each, MixedDegradation) else (each,))
+    )
 
 
 # Tables K.1 and K.2 of the JPEG standard (ITU-T T.81), which the IJG's library scales by its quality.

@@ -177,7 +177,7 @@ class Mask:
     missing: Tensor
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Put 0 in the place of the lost pixels of (B, C, H, W)."""
+        """Set the lost pixels of (B, C, H, W) to 0."""
         return x * (1 - self.missing.to(x))
 
     def adjoint(self, y: Tensor) -> Tensor:
@@ -202,7 +202,7 @@ class Then:
 
 
 def forward_model(scale: int, blur: Tensor | None, border: Border = "mirror") -> Linear:
-    """Put H = S B together: how a large picture became the small one.
+    """Build the forward model H = S B, blur and then sampling, from a large picture to the small one.
 
     Args:
         scale: The whole factor by which it shrank, 1 where it kept its size.

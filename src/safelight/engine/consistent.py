@@ -43,7 +43,7 @@ def inverse_taps(n_in: int, n_out: int) -> Taps:
     starts = torch.floor((torch.arange(n_out) + 0.5) * n_in / n_out).long() - width // 2
     starts = starts.clamp(0, n_in - width)
     weights: list[Tensor] = []
-    for first, last in ops.spans(n_out, _BLOCK):
+    for first, last in ops.chunk_ranges(n_out, _BLOCK):
         low, high = max(0, int(starts[first]) - 8), min(n_in, int(starts[last - 1]) + width + 8)
         part, left, right = shrink.part(low, high)
         d = part.matrix()  # (high - low, right - left)

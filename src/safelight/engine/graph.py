@@ -255,7 +255,7 @@ def _sub_pixel(module: nn.ConvTranspose2d) -> ConvolutionLayer:
     exact = square and s + 2 * p - k == module.output_padding[0] and module.groups == 1 and module.dilation == (1, 1)
     if not exact:
         raise UnknownLayerError("a transposed convolution that does not enlarge by its stride exactly")
-    weight, above, below, shift = blocks.sub_pixel(module.weight.detach(), s, p)
+    weight, above, below, shift = blocks.transposed_as_convolution(module.weight.detach(), s, p)
     bias = None if module.bias is None else module.bias.detach().repeat_interleave(s * s)
     return ConvolutionLayer(
         weight=weight.contiguous(memory_format=torch.channels_last),

@@ -42,7 +42,7 @@ def to_samples(x: Tensor, dtype: np.dtype[Any]) -> np.ndarray:
     top = np.iinfo(dtype).max
     made = np.empty(tuple(rows.shape), dtype)
     block = max(1, _BLOCK // max(1, rows[0].numel()))
-    for start, stop in ops.spans(len(rows), block):  # a block stays in the cache for all passes
+    for start, stop in ops.chunk_ranges(len(rows), block):  # a block stays in the cache for all passes
         # Half up: what lies in [0, top + 1/2] has its floor taken by the conversion.
         scaled = rows[start:stop].clamp(0, 1).mul_(top).add_(0.5)
         if dtype == np.uint8:

@@ -35,7 +35,7 @@ from safelight.engine.spatial_graph import (
     input_region,
 )
 from safelight.engine.tiles import Region, Renderer, Tick
-from safelight.nn.blocks import Moments, Normalisation, mirrored
+from safelight.nn.blocks import Moments, Normalisation, reflected_indices
 
 _NEAR = 24 << 20  # bytes of a tile that mostly stays in the processor's cache
 
@@ -120,7 +120,7 @@ class StatisticsStage:
             memory - memory // 4,
         )  # bytes of a tile, and of the kept maps
         self._margin = margin
-        self._rows, self._columns = (mirrored(side, multiple, margin) for side in size)
+        self._rows, self._columns = (reflected_indices(side, multiple, margin) for side in size)
         self._sizes: list[Size] = [(len(self._rows), len(self._columns))]
         self._channels, self._last = [3], [0]
         for number, node in enumerate(self._nodes, 1):

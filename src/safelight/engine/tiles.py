@@ -19,7 +19,7 @@ from torch import Tensor
 
 from safelight import ops
 from safelight.core.progress import ignore_progress
-from safelight.nn.blocks import extended
+from safelight.nn.blocks import pad_reflect
 from safelight.ops.resampling import Kernel
 
 Tick = Callable[[float], None]  # called with the fraction of a computation that is done, in [0, 1]
@@ -58,8 +58,8 @@ class Region:
         """Split into tiles of at most this size, row by row."""
         return [
             Region(self.top + top, self.top + bottom, self.left + left, self.left + right)
-            for top, bottom in ops.spans(self.height, height)
-            for left, right in ops.spans(self.width, width)
+            for top, bottom in ops.chunk_ranges(self.height, height)
+            for left, right in ops.chunk_ranges(self.width, width)
         ]
 
 
@@ -135,7 +135,7 @@ class LocalStage:
         """Apply the function and crop the region."""
         source = self.input_region(region)
         top, left = region.top - source.top * self.scale, region.left - source.left * self.scale
-        x = extended(x, self.multiple)
+        x = pad_reflect(x, self.multiple)
         return self.function(x, tick)[..., top : top + region.height, left : left + region.width]
 
 

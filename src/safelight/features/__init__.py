@@ -1,4 +1,4 @@
-"""Networks to compare pictures by: one file each, and the list of them."""
+"""Backbones, the pretrained networks whose feature maps are compared: one file each, and the list of them."""
 
 from __future__ import annotations
 

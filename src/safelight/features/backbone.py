@@ -1,4 +1,4 @@
-"""A network to compare pictures by: its layers under the papers' names, and what each of them sees.
+"""A network whose feature maps are compared: its layers under the papers' names, and their receptive fields.
 
 Gatys, Johnson, LPIPS, FID and the others do not compare pixels but what a trained classifier makes of them, half way.
 A ``Backbone`` is such a classifier without its end: it takes pictures and gives the maps of the layers asked for.
@@ -27,9 +27,9 @@ class BackboneLayer:
     """One step of a backbone, from the maps of the step before to its own.
 
     Attributes:
-        name: As the papers call it, such as ``relu3_1``.
-        module: What computes it; a part of the network that holds the weights.
-        channels: Of its maps.
+        name: The name in the papers, such as ``relu3_1``.
+        module: The module that computes the maps; a part of the network that holds the weights.
+        channels: Channels of the maps.
         kernel: The side of the square of the step before that a value of it is computed from, at most.
         stride: How many values of the step before lie between two of its own.
         least: The smallest side of the maps of the step before that it can work on.
@@ -45,7 +45,13 @@ class BackboneLayer:
 
 @dataclass(frozen=True, slots=True)
 class ReceptiveField:
-    """What a layer sees: its channels, how many pixels lie between two values, and the side of the square seen."""
+    """A layer's receptive field.
+
+    Attributes:
+        channels: Channels of the layer's maps.
+        stride: Pixels between two neighbouring values.
+        field: The side, in pixels, of the square that a value depends on.
+    """
 
     channels: int
     stride: int
@@ -53,18 +59,18 @@ class ReceptiveField:
 
 
 class Backbone(nn.Module):
-    """A network whose layers can be looked into.
+    """A pretrained network that returns the feature maps of chosen layers.
 
     Args:
-        name: As users choose it, such as ``vgg19``.
+        name: The name by which users choose it, such as ``vgg19``.
         network: Holds the weights, under the names of its published files.
-        steps: The way through it, in order.
-        mean: Of each channel R, G, B, subtracted from pictures in [0, 1].
-        std: Of each channel, which the difference is then divided by.
+        steps: The layers, in the order in which they are computed.
+        mean: Mean of each channel R, G, B, subtracted from pictures in [0, 1].
+        std: Standard deviation of each channel, by which the difference is then divided.
         bgr: Whether the network takes blue first.
 
     Attributes:
-        weights: Where its numbers come from, in words; empty for random ones.
+        weights: Where the weights come from, in words; empty for random weights.
     """
 
     mean: Tensor
@@ -93,7 +99,7 @@ class Backbone(nn.Module):
 
     @property
     def sha256(self) -> str:
-        """What its numbers hash to, in hexadecimal digits: a network that was trained with it fits no other."""
+        """The SHA-256 of the name and all weights, in hexadecimal: networks trained with this backbone record it."""
         sha = hashlib.sha256(self.name.encode())
         for name, tensor in sorted(self.network.state_dict().items()):
             sha.update(name.encode())
@@ -101,18 +107,18 @@ class Backbone(nn.Module):
         return sha.hexdigest()
 
     def check(self, layers: Sequence[str]) -> None:
-        """Refuse layers that it does not have.
+        """Check that all layers exist.
 
         Raises:
-            BackboneError: The message lists the close ones.
+            BackboneError: There is no such layer. The message lists the close ones.
         """
         for layer in layers:
             if layer not in self.layers:
                 close = difflib.get_close_matches(layer, self.layers, n=4, cutoff=0.4) or self.layers
                 raise BackboneError(f"{self.name} has no layer {layer!r}; did you mean {', '.join(close)}?")
 
-    def sight(self, layer: str) -> ReceptiveField:
-        """Tell what a layer sees.
+    def receptive_field(self, layer: str) -> ReceptiveField:
+        """Return the receptive field of a layer.
 
         Raises:
             BackboneError: There is no such layer.
@@ -126,8 +132,8 @@ class Backbone(nn.Module):
                 return ReceptiveField(step.channels, stride, field)
         raise AssertionError  # check would have raised
 
-    def until(self, layer: str) -> nn.Sequential:
-        """Give what computes a layer as a plain network from pictures (B, 3, H, W), for one that is built on it.
+    def network_up_to(self, layer: str) -> nn.Sequential:
+        """Return the part of the network up to a layer, as a plain network from pictures (B, 3, H, W) in [0, 1].
 
         Raises:
             BackboneError: There is no such layer.
@@ -137,7 +143,7 @@ class Backbone(nn.Module):
         return nn.Sequential(_Prepare(self.mean, self.std, self.bgr), *modules)
 
     def prepare(self, x: Tensor) -> Tensor:
-        """Turn pictures (B, 1 or 3, H, W), sRGB or gray in [0, 1], into what the network was trained on."""
+        """Normalise pictures (B, 1 or 3, H, W), sRGB or gray in [0, 1], as the network was trained on: (B, 3, H, W)."""
         x = (x.expand(-1, 3, -1, -1) - self.mean) / self.std
         return x.flip(1) if self.bgr else x
 

@@ -1,4 +1,4 @@
-"""Any network whose layers can be looked at: a backbone, or one that restores pictures.
+"""Any network whose layers can be inspected: a backbone, or one that restores pictures.
 
 A backbone knows its layers. Of other networks they are found by running them once: each part that is called is a layer
 under its name in the network, such as ``body.8``, and ``output`` is what comes out at the end.
@@ -32,7 +32,7 @@ _Convolution = nn.Conv2d | nn.ConvTranspose2d
 
 @dataclass(frozen=True, slots=True)
 class InspectedLayer:
-    """What a layer is.
+    """The facts of one layer.
 
     Attributes:
         name: As the user writes it.
@@ -48,11 +48,11 @@ class InspectedLayer:
 
 
 class _Enough(Exception):  # noqa: N818 - no error: it ends a run when the last layer asked for is there
-    """The maps that were asked for are there."""
+    """Ends a forward pass early: all requested maps have been computed."""
 
 
 class InspectedNetwork:
-    """A network to be looked at.
+    """A network whose layers are inspected.
 
     Args:
         network: A backbone, or a module that takes pictures (B, C, H, W) in [0, 1] and gives pictures.
@@ -66,12 +66,12 @@ class InspectedNetwork:
 
     @property
     def restores(self) -> bool:
-        """Whether it makes pictures of pictures."""
+        """Whether the network restores pictures, as opposed to a backbone."""
         return not isinstance(self.network, Backbone)
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """The device of the weights."""
         return next(self.network.parameters()).device
 
     @cached_property
@@ -103,7 +103,7 @@ class InspectedNetwork:
         return self.network.layers if isinstance(self.network, Backbone) else tuple(self._found)
 
     def check(self, layers: Sequence[str]) -> None:
-        """Refuse layers that it does not have.
+        """Check that all layers exist.
 
         Raises:
             BackboneError: The message lists the close ones.
@@ -115,14 +115,14 @@ class InspectedNetwork:
                 raise BackboneError(f"{self.name} has no layer {layer!r}; did you mean {', '.join(close)}?")
 
     def layer(self, name: str) -> InspectedLayer:
-        """Tell what a layer is.
+        """Return the facts of a layer.
 
         Raises:
             BackboneError: There is no such layer.
         """
         self.check([name])
         if isinstance(self.network, Backbone):
-            sight = self.network.sight(name)
+            sight = self.network.receptive_field(name)
             return InspectedLayer(name, sight.channels, sight.stride, sight.field)
         channels, stride = self._found[name]
         return InspectedLayer(name, channels, stride, self._fields[name])
@@ -134,10 +134,12 @@ class InspectedNetwork:
             BackboneError: There is no such layer.
         """
         self.check([name])
-        return self.network.sight(name).channels if isinstance(self.network, Backbone) else self._found[name][0]
+        return (
+            self.network.receptive_field(name).channels if isinstance(self.network, Backbone) else self._found[name][0]
+        )
 
     def check_channels(self, layer: str, channels: Sequence[int]) -> None:
-        """Refuse channels that a layer does not have.
+        """Check that a layer has all these channels.
 
         Raises:
             BackboneError: The message says how many it has.
@@ -266,7 +268,7 @@ class InspectedNetwork:
             module.register_forward_hook(look) for module in network.modules() if isinstance(module, _Convolution)
         ]
         asked = network.layers[: 1 + (0 if upto is None else network.layers.index(upto))]
-        side = min(max(64, network.sight(asked[-1]).field), 320)
+        side = min(max(64, network.receptive_field(asked[-1]).field), 320)
         try:
             with torch.no_grad():
                 maps = network(self._blank(side, side), asked)
@@ -284,7 +286,7 @@ class InspectedNetwork:
 
     @cached_property
     def _open(self) -> nn.Module:
-        """A copy through which everything gets, and that makes nothing of nothing.
+        """Copy the network with all-positive weights and without biases, so that every dependency shows in the result.
 
         All weights are positive, so that no two can cancel, and what is added to or taken from its values is zero.
         Weights are the reciprocal of their number: a layer is a mean, and its values stay of a size.
@@ -302,7 +304,7 @@ class InspectedNetwork:
 
     @cached_property
     def _fields(self) -> dict[str, int | None]:
-        """Count the rows of the input that a value of each layer depends on, from what a single row of light changes.
+        """Count the rows of the input that a value of each layer depends on, from the response to a single bright row.
 
         The open copy looks at pictures that are black but for one row. All layers are seen in one run, for as many
         neighbouring rows as lie between two values of the coarsest layer. A strip of the picture is enough, since no

@@ -1,4 +1,4 @@
-"""What is known of a backbone before it is built: its paper, its usual layers, and where its weights are published."""
+"""Facts of a backbone that are known before it is built: its paper, its usual layers, and its published weights."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ from safelight.inference.model import Model, choose_precision, load, open_weight
 from safelight.inference.rendering import NumericError, Rendering, check_finite
 from safelight.inference.request import InferenceRequest
 from safelight.media.image import ImageSpec, Picture, Rows
-from safelight.nn.blocks import grain
+from safelight.nn.blocks import fixed_noise
 from safelight.ops import CUBIC
 
 Tile: TypeAlias = tuple[int, int]
@@ -333,7 +333,7 @@ class NetworkExecutor:
 
 def _grainy(read: Callable[[Region], Tensor], deviation: float, region: Region) -> Tensor:
     x = read(region)
-    return x + deviation * grain(region.top, region.left, x.shape[-2], x.shape[-1]).to(x)
+    return x + deviation * fixed_noise(region.top, region.left, x.shape[-2], x.shape[-1]).to(x)
 
 
 def _mixed(function: Callable[[Tensor, Tick], Tensor], strength: float) -> Callable[[Tensor, Tick], Tensor]:

@@ -26,7 +26,7 @@ from safelight.engine.cost import Cost, measure
 from safelight.engine.graph import UnknownLayerError, build_graph
 from safelight.engine.row_streaming import RowStreaming
 from safelight.features.backbone import Backbone, BackboneError
-from safelight.nn.blocks import extended, grain
+from safelight.nn.blocks import fixed_noise, pad_reflect
 
 PrecisionChoice = Literal["exact", "fast"]
 
@@ -201,8 +201,8 @@ class Model:
         height, width = x.shape[-2:]
         execution = self.execution
         if execution.input_noise:
-            x = x + execution.input_noise * grain(0, 0, height, width).to(x)
-        x = extended(x, execution.size_multiple, execution.padding)
+            x = x + execution.input_noise * fixed_noise(0, 0, height, width).to(x)
+        x = pad_reflect(x, execution.size_multiple, execution.padding)
         strips = self._strips if x.device.type == "cpu" else None
         if strips is not None:
             n = len(x)

@@ -77,7 +77,7 @@ class Rendering:
             if isinstance(stage, ConsistencyStage):
                 stage.written = partial(_as_written, spec.dtype)
         renderer = Renderer(tile, behind=0 if self.device.type == "cpu" else 1)
-        for top, bottom in ops.spans(spec.height, tile[0]):
+        for top, bottom in ops.chunk_ranges(spec.height, tile[0]):
             whole = Region(top, bottom, 0, spec.width)
             band = np.empty((whole.height, whole.width, spec.bands), spec.dtype)
             with torch.inference_mode():
@@ -97,7 +97,7 @@ class Rendering:
                     )
             buffer.forget(min(first_input_row(stages, bottom), first_input_row(coverage, bottom)))
             rows = max(1, _PIECE // band[0].nbytes)
-            for start, end in ops.spans(len(band), rows):
+            for start, end in ops.chunk_ranges(len(band), rows):
                 yield band[start:end]
         for stage in stages:
             if isinstance(stage, ConsistencyStage):
@@ -116,7 +116,7 @@ class Rendering:
             axes: list[Stage] = [ResampleStage((before.height, before.width), (spec.height, spec.width), CUBIC)]
             Renderer((1024, 1024)).render(axes, result, buffer.coverage, partial(_put, rows[..., spec.channels :], 0))
         self.progress(1.0)
-        for start, end in ops.spans(spec.height, max(1, _PIECE // rows[0].nbytes)):
+        for start, end in ops.chunk_ranges(spec.height, max(1, _PIECE // rows[0].nbytes)):
             yield rows[start:end]
 
     def _read(self, buffer: RowBuffer, region: Region) -> Tensor:

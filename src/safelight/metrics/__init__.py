@@ -1,7 +1,7 @@
-"""How good a result is: one pure function a file, and the list of them for those who choose by name.
+"""Measures of quality: one pure function a file, and the list by which they are found by name.
 
-A metric compares two pictures by their samples (`Metric`), or by what a network sees in them (`FeatureMetric`), or two
-sets of pictures by what a network sees in each (`SetMetric`). `METRICS` is the explicit tuple of them all; a new metric
+A metric compares two pictures by their samples (`Metric`) or by a network's features (`FeatureMetric`), or two sets of
+pictures by a network's features (`SetMetric`). `METRICS` is the explicit tuple of them all; a new metric
 is its file and one entry there.
 """
 
@@ -50,7 +50,7 @@ class _SetFunction(typing.Protocol):
 
 @dataclass(frozen=True)
 class Metric:
-    """What there is to know about a metric of two pictures besides its formula.
+    """A metric that compares two pictures by their samples.
 
     Attributes:
         name: as users type it; also the name of its file and of its function, with the variant in brackets if it is not
@@ -99,7 +99,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class FeatureMetric:
-    """What there is to know about a metric that compares two pictures through a backbone; lower is better.
+    """A metric that compares two pictures by the features of a backbone; lower is better.
 
     Attributes:
         name: as users type it.
@@ -142,7 +142,7 @@ class FeatureMetric:
         )
 
     def protocol(self, protocol: Protocol) -> Protocol:
-        """Tell under which protocol it measures where the others measure under this one.
+        """Return the protocol that this metric uses where metrics of samples use the given one.
 
         Args:
             protocol: that of the others.
@@ -156,7 +156,7 @@ class FeatureMetric:
 
 @dataclass(frozen=True)
 class SetMetric:
-    """What there is to know about a metric that compares two sets of pictures through a backbone; lower is better.
+    """A metric that compares two sets of pictures by the features of a backbone; lower is better.
 
     Attributes:
         name: as users type it.
@@ -266,7 +266,7 @@ METRICS: tuple[AnyMetric, ...] = (
 
 
 def label(name: str, backbone: str, layers: Sequence[str] | None = None, *, heads: bool = False) -> str:
-    """What a figure that a backbone had a say in is to be called: no two networks' numbers are comparable.
+    """Return the name of a metric with its backbone, since the numbers of different networks are not comparable.
 
     Args:
         name: of the metric, or its title.
@@ -286,7 +286,7 @@ def label(name: str, backbone: str, layers: Sequence[str] | None = None, *, head
 
 
 def find(name: str) -> AnyMetric:
-    """The metric of that name.
+    """Find a metric by its name.
 
     Args:
         name: one of the names in `METRICS`.

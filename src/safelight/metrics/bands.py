@@ -1,4 +1,4 @@
-"""Maps of large pictures, a band of rows at a time: those of a photograph at once would take gigabytes."""
+"""Feature maps of large pictures, one band of rows at a time, which bounds the memory."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from safelight.features.inception import Resize
 PIXELS = 1 << 20  # of a band, without what is seen around it
 
 
-def maps_in_bands(
+def maps_by_row_bands(
     backbone: Backbone, picture: Tensor, layers: Sequence[str], pixels: int = PIXELS
 ) -> Iterator[dict[str, Tensor]]:
-    """Compute the maps of a picture in bands of rows, each value once, and as if the picture was taken whole.
+    """Compute the maps of a picture in bands of rows, each value once, equal to those of the whole picture.
 
     Args:
-        backbone: What sees the picture.
+        backbone: The network.
         picture: `(1, C, H, W)`, C = 1 or 3, in [0, 1].
         layers: Their names.
         pixels: A picture of more is split. One that the network brings to its own size first never is.
@@ -34,9 +34,9 @@ def maps_in_bands(
     """
     backbone.check(layers)
     height, width = picture.shape[-2:]
-    sights = [backbone.sight(layer) for layer in layers]
-    step = math.lcm(*(sight.stride for sight in sights))
-    margin = math.ceil(max(sight.field for sight in sights) / step) * step
+    receptive_fields = [backbone.receptive_field(layer) for layer in layers]
+    step = math.lcm(*(sight.stride for sight in receptive_fields))
+    margin = math.ceil(max(sight.field for sight in receptive_fields) / step) * step
     rows = max(pixels // width, 1)
     rows = math.ceil(max(rows, 2 * margin) / step) * step  # no more is computed for the margins than for the rest
     resized = any(isinstance(module, Resize | nn.AdaptiveAvgPool2d) for module in backbone.network.modules())
@@ -48,7 +48,7 @@ def maps_in_bands(
         with torch.no_grad():
             maps = backbone(picture[..., start:end, :].to(backbone.mean.device, dtype), layers)
         band: dict[str, Tensor] = {}
-        for layer, sight in zip(layers, sights, strict=True):
+        for layer, sight in zip(layers, receptive_fields, strict=True):
             first = (top - start) // sight.stride
             last = None if bottom >= height else (bottom - start) // sight.stride
             band[layer] = maps[layer][..., first:last, :].cpu()

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from safelight.features.backbone import Backbone
-from safelight.metrics.bands import maps_in_bands
+from safelight.metrics.bands import maps_by_row_bands
 from safelight.metrics.spectral import eigen
 
 FEW = 2048  # pictures; fewer leave the 2,048 numbers of Inception's pool3 a covariance that is singular
 
 
 def fid(result: Tensor, reference: Tensor) -> Tensor:
-    """Frechet distance between two sets of pictures, each taken for a Gaussian of what a network sees in them.
+    """Frechet distance between two sets of pictures, with a Gaussian fitted to the features of each.
 
     |m - m'|^2 + tr(C + C' - 2 (C C')^(1/2)), with the means m and the unbiased covariances C of the two sets.
 
@@ -48,7 +48,7 @@ def fid(result: Tensor, reference: Tensor) -> Tensor:
         >>> round(fid(line + 3, line).item(), 9), round(fid(line * 3, line).item(), 3)  # 3^2; 1^2 + (1.5 - 0.5)^2
         (9.0, 2.0)
     """
-    x, y = checked(result, reference)
+    x, y = validated_features(result, reference)
     mean_x, mean_y = x.mean(dim=0), y.mean(dim=0)
     spread_x, spread_y = torch.cov(x.T).view(x.shape[1], -1), torch.cov(y.T).view(y.shape[1], -1)
     values, vectors = eigen(spread_x)
@@ -58,8 +58,8 @@ def fid(result: Tensor, reference: Tensor) -> Tensor:
     return distance.clamp(min=0)  # of equal sets, rounding leaves 1e-12 on either side
 
 
-def checked(result: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
-    """Check what two sets of pictures are told by, and warn if they are small.
+def validated_features(result: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
+    """Check the feature vectors of two sets of pictures, and warn if a set is small.
 
     Args:
         result: `(N, D)`, floating.
@@ -119,8 +119,8 @@ def global_features(backbone: Backbone, pictures: Iterable[Tensor], layer: str |
     rows: list[Tensor] = []
     for batch in pictures:
         for picture in batch:
-            total, places = torch.zeros(backbone.sight(chosen).channels, dtype=torch.float64), 0
-            for band in maps_in_bands(backbone, picture[None], [chosen]):
+            total, places = torch.zeros(backbone.receptive_field(chosen).channels, dtype=torch.float64), 0
+            for band in maps_by_row_bands(backbone, picture[None], [chosen]):
                 maps = band[chosen][0]
                 total += maps.sum(dim=(1, 2), dtype=torch.float64)
                 places += maps.shape[1] * maps.shape[2]

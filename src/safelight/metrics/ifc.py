@@ -45,7 +45,7 @@ _DERIVATIVE = (
 
 
 def ifc(result: Tensor, reference: Tensor, *, channel: Channel, shave: int = 0, rounding: Rounding = "8-bit") -> Tensor:
-    """How much a picture tells about its reference, in bits a pixel, of each picture for itself.
+    """Information fidelity criterion: the information shared with the reference, in bits a pixel, for each picture.
 
     Both are split by a steerable pyramid of four levels. Of its six directions two are used, across and down. In each
     of these eight subbands the vectors of 3x3 samples are taken for Gaussian ones of one covariance, with eigenvalues
@@ -93,7 +93,7 @@ def ifc(result: Tensor, reference: Tensor, *, channel: Channel, shave: int = 0, 
 
 
 def _bits(result: Tensor, reference: Tensor) -> Tensor:
-    """What one plane `(H, W)` tells about another, in bits."""
+    """The information that one plane `(H, W)` shares with another, in bits."""
     total = torch.zeros((), dtype=reference.dtype, device=reference.device)
     pairs = zip(_subbands(result), _subbands(reference), strict=True)
     for i, (made, original) in enumerate(pairs):
@@ -141,7 +141,7 @@ def _filtered(plane: Tensor, taps: Tensor) -> Tensor:
 
 
 def _told(result: Tensor, reference: Tensor, window: int) -> Tensor:
-    """What a subband tells about the same of the reference, in bits."""
+    """The information that a subband shares with that of the reference, in bits."""
     rows, columns = (n // _BLOCK for n in reference.shape)
     x = result[: rows * _BLOCK, : columns * _BLOCK]
     y = reference[: rows * _BLOCK, : columns * _BLOCK]

@@ -6,7 +6,7 @@ M. Binkowski, D. J. Sutherland, M. Arbel, A. Gretton: Demystifying MMD GANs, ICL
 import torch
 from torch import Tensor
 
-from safelight.metrics.fid import checked
+from safelight.metrics.fid import validated_features
 
 SUBSETS = 100
 SIZE = 1000
@@ -49,7 +49,7 @@ def kid(
     """
     if subsets < 1 or size < 2:
         raise ValueError(f"expected at least 1 subset of 2 pictures, got {subsets} of {size}; do raise them")
-    x, y = checked(result, reference)
+    x, y = validated_features(result, reference)
     n = min(size, len(x), len(y))
     if n == len(x) == len(y):
         return _discrepancy(x, y)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from safelight import features
 from safelight.features.backbone import Backbone, BackboneError
-from safelight.metrics.bands import maps_in_bands
+from safelight.metrics.bands import maps_by_row_bands
 from safelight.metrics.protocol import Protocol, Rounding, comparable
 
 EPSILON = 1e-10  # added to the length of a vector before it is divided by it
@@ -27,7 +27,7 @@ def lpips(
     shave: int = 0,
     rounding: Rounding = "8-bit",
 ) -> Tensor:
-    """How far two pictures are apart to a network, of each picture for itself.
+    """Perceptual distance of two pictures by the features of a network, for each picture.
 
     In each layer the vector of a place, over the channels, is brought to length 1, as f / (|f| + 1e-10). The distance
     is the sum over layers of the mean over places of sum_c w_c (f_c - f'_c)^2. With the weights w that the paper's
@@ -73,7 +73,7 @@ def lpips(
     for i in range(len(x)):
         sums = dict.fromkeys(chosen, 0.0)
         places = dict.fromkeys(chosen, 0)
-        bands = (maps_in_bands(backbone, batch[i : i + 1], chosen) for batch in (x, y))
+        bands = (maps_by_row_bands(backbone, batch[i : i + 1], chosen) for batch in (x, y))
         for maps_x, maps_y in zip(*bands, strict=True):
             for k, layer in enumerate(chosen):
                 far = (_unit(maps_x[layer]) - _unit(maps_y[layer])).square()
@@ -114,7 +114,7 @@ def heads_of(tensors: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
 
 
 def _check(heads: Sequence[Tensor], layers: Sequence[str], backbone: Backbone) -> None:
-    widths = [backbone.sight(layer).channels for layer in layers]
+    widths = [backbone.receptive_field(layer).channels for layer in layers]
     given = [head.numel() for head in heads]
     if given != widths:
         raise ValueError(

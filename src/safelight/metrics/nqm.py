@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from safelight.metrics.protocol import Channel, Protocol, Rounding, comparable
-from safelight.metrics.spectral import frequencies, unwaved, waves
+from safelight.metrics.spectral import fourier_transform, frequencies, inverse_fourier_transform
 
 SMALLEST = 32  # pixels: smaller pictures lack the frequencies that count
 _BANDS = 5  # centred at 2, 4, 8, 16 and 32 cycles a picture
@@ -19,7 +19,7 @@ _ANGLE = math.degrees(1 / 3.5)  # the picture seen from 3.5 times its height, in
 
 
 def nqm(result: Tensor, reference: Tensor, *, channel: Channel, shave: int = 0, rounding: Rounding = "8-bit") -> Tensor:
-    """How strong a picture is over its error, both as an eye would see them, of each picture for itself.
+    """Noise quality measure: the signal-to-noise ratio after a model of contrast perception, for each picture.
 
     Each picture is split into bands of one octave, centred at 2^k cycles a picture, k = 1 to 5, by log-cosine filters.
     The contrast of a band, c_k, is it divided by the sum of all lower bands. With the threshold of the eye
@@ -59,15 +59,15 @@ def nqm(result: Tensor, reference: Tensor, *, channel: Channel, shave: int = 0, 
     protocol = Protocol(channel=channel, shave=shave, rounding=rounding)
     x, y = comparable(result, reference, protocol, smallest=SMALLEST)
     radius = _radius(x)
-    spectrum_x, spectrum_y = waves(x), waves(y)
+    spectrum_x, spectrum_y = fourier_transform(x), fourier_transform(y)
     # What lies below the bands: the mean, and a little of the slowest waves.
     rest = torch.where(radius <= 2, 0.5 * (1 - torch.cos(math.pi * (radius + 2).log2())), 0.0)
-    below_x, below_y = (unwaved(spectrum * rest) for spectrum in (spectrum_x, spectrum_y))
+    below_x, below_y = (inverse_fourier_transform(spectrum * rest) for spectrum in (spectrum_x, spectrum_y))
     seen_x, seen_y = torch.zeros_like(x), torch.zeros_like(y)
     for k in range(1, _BANDS + 1):
         octaves = radius.clamp(min=1e-9).log2() - k
         filter = torch.where(octaves.abs() <= 1, 0.5 * (1 + torch.cos(math.pi * octaves)), 0.0)  # noqa: A001
-        band_x, band_y = (unwaved(spectrum * filter) for spectrum in (spectrum_x, spectrum_y))
+        band_x, band_y = (inverse_fourier_transform(spectrum * filter) for spectrum in (spectrum_x, spectrum_y))
         contrast_x, contrast_y = _contrast(band_x, below_x), _contrast(band_y, below_y)
         masking = 0.86 * (contrast_y - _threshold(k)) + 0.3 * _threshold(k)
         masked = (contrast_x.where(contrast_x.abs() <= 1, 1.0) - contrast_y).abs() < masking

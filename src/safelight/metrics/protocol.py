@@ -14,7 +14,7 @@ Rounding = Literal["none", "8-bit", "8-bit-y"]
 
 @dataclass(frozen=True)
 class Protocol:
-    """How two pictures are made comparable before a metric looks at them.
+    """The channel, border and rounding that are applied to two pictures before a metric compares them.
 
     Attributes:
         channel: "y", the luma of BT.601 in studio range, where a gray picture is taken as Y as it is (sending it

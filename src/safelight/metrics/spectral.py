@@ -6,18 +6,18 @@ import torch
 from torch import Tensor
 
 
-def waves(planes: Tensor) -> Tensor:
-    """The spectrum of planes `(..., H, W)`: complex, of the same shape, with the mean first."""
+def fourier_transform(planes: Tensor) -> Tensor:
+    """Return the spectrum of planes `(..., H, W)`: complex, of the same shape, with the mean first."""
     return cast(Tensor, torch.fft.fft2(planes))
 
 
-def unwaved(spectrum: Tensor) -> Tensor:
-    """The planes of a spectrum, whose imaginary parts are but rounding."""
+def inverse_fourier_transform(spectrum: Tensor) -> Tensor:
+    """Return the real planes `(..., H, W)` of a spectrum; imaginary parts, which are only rounding, are dropped."""
     return cast(Tensor, torch.fft.ifft2(spectrum)).real
 
 
 def frequencies(planes: Tensor) -> tuple[Tensor, Tensor]:
-    """Which frequencies the entries of a spectrum have, in cycles a picture: down, `(H, 1)`, and across, `(W,)`."""
+    """Return the frequencies of the entries of a spectrum, in cycles a picture: down, `(H, 1)`, and across, `(W,)`."""
     height, width = planes.shape[-2:]
     rows, columns = (
         cast(Tensor, torch.fft.fftfreq(n, 1 / n, dtype=planes.dtype, device=planes.device)) for n in (height, width)
@@ -27,7 +27,7 @@ def frequencies(planes: Tensor) -> tuple[Tensor, Tensor]:
 
 def centred_taps(response: Tensor) -> Tensor:
     """The filter of n x n taps, n odd, whose frequency response goes through n x n samples with 0 in the middle."""
-    return cast(Tensor, torch.fft.fftshift(unwaved(cast(Tensor, torch.fft.ifftshift(response)))))
+    return cast(Tensor, torch.fft.fftshift(inverse_fourier_transform(cast(Tensor, torch.fft.ifftshift(response)))))
 
 
 def correlate(planes: Tensor, taps: Tensor) -> Tensor:

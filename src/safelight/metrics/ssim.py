@@ -64,7 +64,7 @@ class LocalMoments:
     covariance: Tensor
 
     def luminance(self) -> Tensor:
-        """How alike the means are: `(2 mx my + C1) / (mx^2 + my^2 + C1)`."""
+        """The luminance term: `(2 mx my + C1) / (mx^2 + my^2 + C1)`."""
         x, y = self.mean_x, self.mean_y
         return (2 * x * y + C1) / (x * x + y * y + C1)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from safelight.metrics.protocol import Channel, Protocol, Rounding, comparable
-from safelight.metrics.spectral import centred_taps, correlate, frequencies, waves
+from safelight.metrics.spectral import centred_taps, correlate, fourier_transform, frequencies
 
 Variant = Literal["mannos", "mux", "miyahara"]
 
@@ -75,7 +75,7 @@ def wpsnr(
         seen = correlate(functional.pad(error, (_REACH, _REACH, _REACH, _REACH)), _miyahara(error))
         power = seen.square().mean(dim=(1, 2, 3))
     else:
-        spectrum = waves(error) * _mannos(error, square=variant == "mux")
+        spectrum = fourier_transform(error) * _mannos(error, square=variant == "mux")
         # Parseval: the sum of squares of a spectrum is that of its picture, times the pixels.
         power = spectrum.abs().square().mean(dim=(1, 2, 3)) / (error.shape[2] * error.shape[3])
     return -10 * power.log10()

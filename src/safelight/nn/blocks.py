@@ -13,14 +13,15 @@ from torch.func import functional_call
 
 from safelight import ops
 
-_GRAIN = 1024  # pixels: the side of what is repeated
-EPSILON = 1e-5  # added to variances, as all code for style does
+_NOISE_PERIOD = 1024  # pixels: the side of the noise tile, which is repeated
+EPSILON = 1e-5  # added to variances, as is usual in style transfer
 
 
-def begin_as_identity(network: nn.Module, last: str) -> None:
-    """Draw the weights of a network of ReLUs that adds a residual to its input, so that it starts by changing little.
+def init_small_residual(network: nn.Module, last: str) -> None:
+    """Initialise a ReLU network that predicts a residual, so that its first outputs are close to zero.
 
-    Biases are zero, the layer called ``last`` is nearly so, and the others keep a signal's size (He et al. 2015).
+    Biases are zero, the weights of the layer named ``last`` have a standard deviation of 0.001, and all other weights
+    are drawn as in He et al. 2015.
     """
     for name, parameter in network.named_parameters():
         if name.endswith("bias"):
@@ -32,10 +33,10 @@ def begin_as_identity(network: nn.Module, last: str) -> None:
 
 
 @torch.no_grad()
-def pass_on(layer: nn.Conv2d) -> None:
-    """Let the first channel of a convolution's result begin as the first of its input.
+def init_pass_through(layer: nn.Conv2d) -> None:
+    """Initialise a convolution so that its first output channel equals its first input channel.
 
-    A network whose layers do so carries the picture from the first step on, and has only the rest to learn.
+    A network of such layers passes the picture through before any training. The kernel's sides must be odd.
     """
     nn.init.zeros_(layer.weight[0])
     layer.weight[0, 0, layer.kernel_size[0] // 2, layer.kernel_size[1] // 2] = 1
@@ -44,8 +45,8 @@ def pass_on(layer: nn.Conv2d) -> None:
 
 
 @torch.no_grad()
-def begin_near_identity(layers: Iterable[nn.Conv2d]) -> None:
-    """Let convolutions from C to C channels begin by passing each of them on, with a little of what they began with."""
+def init_near_identity(layers: Iterable[nn.Conv2d]) -> None:
+    """Initialise convolutions from C to C channels as the identity plus a tenth of their present weights."""
     for layer in layers:
         layer.weight.mul_(0.1)
         layer.weight[:, :, layer.kernel_size[0] // 2, layer.kernel_size[1] // 2] += torch.eye(layer.out_channels)
@@ -133,9 +134,9 @@ class ResidualChain(GrowingNetwork):
         self.first = nn.Conv2d(channels, width, 3, padding=1)
         self.middle = nn.ModuleList(middle)
         self.last = nn.Conv2d(width, channels, 3, padding=1)
-        begin_as_identity(self, "last")
+        init_small_residual(self, "last")
         if identity:
-            begin_near_identity(middle)
+            init_near_identity(middle)
         self.prepare_growth(shares)
 
     def residual(self, x: Tensor) -> Tensor:
@@ -146,16 +147,16 @@ class ResidualChain(GrowingNetwork):
         return self.last(r)
 
 
-def dot_enlarged(s: int) -> Tensor:
-    """What the bicubic kernel makes of a dot in the middle of 9 x 9 pixels: (9, s, 9, s), rows of cells of s x s."""
+def bicubic_impulse_response(s: int) -> Tensor:
+    """Enlarge a single pixel of 1 in the middle of 9 x 9 zeros ``s`` times by the bicubic kernel: (9, s, 9, s)."""
     with torch.device("cpu"):  # also where networks are built without numbers, to count their work
         dot = torch.zeros(9, 9)
         dot[4, 4] = 1
         return ops.resize(dot, (9 * s, 9 * s)).view(9, s, 9, s)
 
 
-def sub_pixel(weight: Tensor, s: int, p: int) -> tuple[Tensor, int, int, int]:
-    """Write a transposed convolution of stride s, which enlarges exactly s times, as a convolution to cells of s x s.
+def transposed_as_convolution(weight: Tensor, s: int, p: int) -> tuple[Tensor, int, int, int]:
+    """Rewrite a transposed convolution that enlarges exactly s times, its stride, as a convolution and a pixel shuffle.
 
     Result row o takes the input row m by the kernel's row o + p - s m (p the padding). With o = s i + a - d, a the
     place in the cell and d the shift, this is s (i - m) + a + p - d: the taps i - m lie between the bounds below, and
@@ -167,7 +168,7 @@ def sub_pixel(weight: Tensor, s: int, p: int) -> tuple[Tensor, int, int, int]:
         p: Its padding.
 
     Returns:
-        The weight, (out s s, in, n, n), by which one can differentiate; how many rows of the input it looks up and
+        The weight, (out s s, in, n, n), differentiable; how many rows of the input it looks up and
         down, and columns likewise; and the shift d: cell i begins at s i - d.
     """
     k = weight.shape[-1]
@@ -187,17 +188,17 @@ def sub_pixel(weight: Tensor, s: int, p: int) -> tuple[Tensor, int, int, int]:
 
 
 @cache
-def _grain() -> Tensor:
-    return torch.randn(1, 3, _GRAIN, _GRAIN, generator=torch.Generator().manual_seed(0))
+def _noise_tile() -> Tensor:
+    return torch.randn(1, 3, _NOISE_PERIOD, _NOISE_PERIOD, generator=torch.Generator().manual_seed(0))
 
 
-def grain(top: int, left: int, height: int, width: int) -> Tensor:
-    """Give white noise of deviation 1 for a part of a picture, (1, 3, height, width): to each place always the same.
+def fixed_noise(top: int, left: int, height: int, width: int) -> Tensor:
+    """Return fixed white Gaussian noise of standard deviation 1 for a region of a picture, (1, 3, height, width).
 
-    It repeats itself after 1,024 pixels.
+    The noise depends only on the position, so that regions fit together. The pattern repeats every 1,024 pixels.
     """
-    rows, columns = ((torch.arange(n) + first) % _GRAIN for first, n in ((top, height), (left, width)))
-    return _grain()[..., rows[:, None], columns]
+    rows, columns = ((torch.arange(n) + first) % _NOISE_PERIOD for first, n in ((top, height), (left, width)))
+    return _noise_tile()[..., rows[:, None], columns]
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,12 +226,13 @@ def moments(x: Tensor, masks: Tensor | None = None) -> Moments:
 
 
 class Normalisation(nn.Module):
-    """A step of a network that needs the moments of whole maps; apart from them it looks at single places.
+    """A layer that needs the moments of whole maps and is otherwise pointwise.
 
     The engine takes the moments over the whole picture and calls ``normalise`` for parts of it (engine/statistics.py).
 
     Args:
-        masks: (N, 1, h, w) of the maps' size: where each set of moments is taken. ``None``: one set, everywhere.
+        masks: (N, 1, h, w), of the maps' size: the weights with which each set of moments is taken. ``None``: one set
+            of the whole maps.
     """
 
     masks: Tensor | None
@@ -240,7 +242,7 @@ class Normalisation(nn.Module):
         self.register_buffer("masks", masks, persistent=False)
 
     def normalise(self, x: Tensor, given: Moments, masks: Tensor | None) -> Tensor:
-        """Normalise a part of the maps, (B, C, h, w), with the masks' part at the same place."""
+        """Normalise a region of the maps, (B, C, h, w), with the same region of the masks."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
@@ -267,19 +269,25 @@ class InstanceNorm(Normalisation):
         return torch.addcmul(self.bias.view(1, -1, 1, 1) - given.mean * factor, x, factor)
 
 
-def extended(x: Tensor, multiple: int, margin: int = 0) -> Tensor:
-    """Mirror pictures at their borders: a margin on each side, and below and right what makes the sides multiples."""
+def pad_reflect(x: Tensor, multiple: int, margin: int = 0) -> Tensor:
+    """Pad pictures (..., H, W) by reflection without repeating the edge.
+
+    A margin is added on each side, and further rows below and columns on the right make the sides multiples of
+    ``multiple``.
+    """
     if multiple == 1 and margin == 0:
         return x
-    rows, columns = (mirrored(side, multiple, margin).to(x.device) for side in (x.shape[-2], x.shape[-1]))
+    rows, columns = (reflected_indices(side, multiple, margin).to(x.device) for side in (x.shape[-2], x.shape[-1]))
     return x[..., rows, :][..., columns]
 
 
-def mirrored(side: int, multiple: int, margin: int) -> Tensor:
-    """Tell which place of a side each place of the extended one shows; it is two multiples long at least.
+def reflected_indices(side: int, multiple: int, margin: int) -> Tensor:
+    """Return the source index, in an axis of ``side`` samples, of each sample of the axis that ``pad_reflect`` pads.
+
+    With a multiple above 1 the padded axis has at least two multiples.
 
     Example:
-        >>> mirrored(5, 4, 1).tolist()
+        >>> reflected_indices(5, 4, 1).tolist()
         [1, 0, 1, 2, 3, 4, 3, 2]
     """
     whole = side + 2 * margin

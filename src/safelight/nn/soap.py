@@ -1,4 +1,4 @@
-"""SOAP, the optimiser of the recipes here: Adam in the eigenbasis of Shampoo's preconditioner.
+"""SOAP, the optimiser of the training recipes: Adam in the eigenbasis of Shampoo's preconditioner.
 
 N. Vyas, D. Morwani, R. Zhao, I. Shapira, D. Brandfonbrener, L. Janson, S. Kakade, "SOAP: Improving and Stabilizing
 Shampoo using Adam", ICLR 2025 (arXiv:2409.11321).
@@ -28,11 +28,11 @@ from torch.optim import Optimizer
 
 
 class Soap(Optimizer):
-    """SOAP over the parameters of convolutions; vectors (biases, slopes) are left to plain Adam.
+    """SOAP over the parameters of convolutions; vectors (biases, slopes) are updated by plain Adam.
 
     Args:
-        parameters: What is optimised.
-        lr: The learning rate; about Adam's.
+        parameters: The parameters to optimise.
+        lr: The learning rate, of about the size that Adam needs.
         beta: Decay of all running means.
         every: Steps between refreshes of the eigenbases, each one step of the power iteration and a QR.
         longest: Axes longer than this are split, so that no basis has more than longest^2 numbers.
@@ -51,7 +51,7 @@ class Soap(Optimizer):
 
     @torch.no_grad()
     def step(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]  # no closure: nothing here needs one
-        """Update every parameter that has a gradient. The first call only looks at the gradients."""
+        """Update every parameter that has a gradient. The first call only collects statistics of the gradients."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:

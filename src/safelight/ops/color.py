@@ -342,7 +342,7 @@ def opponent_to_rgb(opponent: Tensor) -> Tensor:
 
 
 def match_covariance(x: Tensor, like: Tensor) -> Tensor:
-    """Give the pixels of one picture the mean and the covariance of another's.
+    """Match the mean and the covariance of one picture's colours to another's.
 
     ``A x + b`` with ``A = cov_like^(1/2) cov_x^(-1/2)``: of all such A the one that turns colours least (Gatys, Bethge,
     Hertzmann, Shechtman, "Preserving Color in Neural Artistic Style Transfer", 2016).

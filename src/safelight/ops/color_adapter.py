@@ -1,4 +1,4 @@
-"""How a picture of any colours gets to a network of one or of three channels, and the result back.
+"""Adapters between pictures of one or three channels and networks of one or three channels.
 
 An adapter is a pure function. It makes the network's input of a picture, runs the network, and makes a picture of what
 comes out. Which one a method takes stands on its card (``NetworkSpec.color_adapter``). Nothing is clipped.
@@ -34,7 +34,7 @@ class ColorAdapter(Protocol):
 
 
 def luma_and_bicubic_chroma(x: Tensor, run: Callable[[Tensor], Tensor], size: tuple[int, int]) -> Tensor:
-    """Give a network of one channel the Y of BT.601, and enlarge the chroma by the bicubic kernel, as papers do.
+    """Run a network of one channel on the Y of BT.601, and enlarge the chroma by the bicubic kernel, as papers do.
 
     A gray picture is taken as Y as it is.
     """
@@ -46,16 +46,16 @@ def luma_and_bicubic_chroma(x: Tensor, run: Callable[[Tensor], Tensor], size: tu
 
 
 def rgb_planes(x: Tensor, run: Callable[[Tensor], Tensor], size: tuple[int, int]) -> Tensor:
-    """Give a network of one channel each of R, G and B as a picture of its own; a gray picture is one such."""
+    """Run a network of one channel on each of R, G and B; a gray picture is a single channel."""
     return run(x.flatten(0, 1).unsqueeze(1)).view(*x.shape[:2], *size)
 
 
 def ycbcr_planes(x: Tensor, run: Callable[[Tensor], Tensor], size: tuple[int, int]) -> Tensor:
-    """Give a network of one channel each of Y, Cb and Cr, which JPEG spoils one by one; a gray picture is the Y."""
+    """Run a network of one channel on each of Y, Cb and Cr, as JPEG codes them; a gray picture is the Y."""
     return run(x) if x.shape[1] == 1 else ycbcr_to_rgb(rgb_planes(rgb_to_ycbcr(x), run, size))
 
 
 def rgb_or_equal_channels(x: Tensor, run: Callable[[Tensor], Tensor], size: tuple[int, int]) -> Tensor:  # noqa: ARG001 - the network makes the size
-    """Give a network of three channels RGB; a gray picture as three equal channels, whose mean is the result."""
+    """Run a network of three channels on RGB; a gray picture has three equal channels, and the result is their mean."""
     y = run(x.expand(-1, 3, -1, -1))
     return y.mean(dim=1, keepdim=True) if x.shape[1] == 1 else y

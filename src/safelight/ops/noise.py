@@ -1,4 +1,4 @@
-"""How noisy a picture is: a blind estimate of the standard deviation of white Gaussian noise.
+"""Noise estimation: a blind estimate of the standard deviation of white Gaussian noise.
 
 G. Chen, F. Zhu, P. A. Heng, "An Efficient Statistical Method for Image Noise Level Estimation", ICCV 2015, on patches
 that are chosen as in X. Liu, M. Tanaka, M. Okutomi, "Single-Image Noise Level Estimation for Blind Denoising", IEEE
@@ -40,7 +40,7 @@ class Estimate:
     patches: int
 
     def describe(self) -> str:
-        """Say it in a sentence for people, who count to 255."""
+        """Describe the estimate in a sentence, on the scale of [0, 255]."""
         if not self.patches:
             return "the picture is too small to estimate its noise, which was taken as 0; say it by --sigma"
         return f"the noise was estimated as about {255 * self.sigma:.2g} (of 255)"
@@ -78,8 +78,16 @@ def estimate(x: Tensor) -> Estimate:
     return Estimate(math.sqrt(sum(sigma**2 for sigma in sigmas) / len(sigmas)), sigmas, min(n for _, n in found))
 
 
-def settle(x: Tensor, told: float | None) -> tuple[float, tuple[str, ...]]:
-    """Return the sigma that was told, or else an estimate and the note that says so."""
+def given_or_estimated(x: Tensor, told: float | None) -> tuple[float, tuple[str, ...]]:
+    """Return the given sigma, or else an estimate and the note that says so.
+
+    Args:
+        x: (1, C, H, W) in [0, 1].
+        told: The standard deviation in units of [0, 1], or ``None`` to estimate it.
+
+    Returns:
+        The standard deviation, and the notes for the user.
+    """
     if told is not None:
         return told, ()
     found = estimate(x)

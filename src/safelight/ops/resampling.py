@@ -136,7 +136,7 @@ def resample(x: Tensor, axis: Taps, dim: int) -> Tensor:
         dim: The axis, -1 or -2.
     """
     parts: list[Tensor] = []
-    for start, stop in spans(axis.index.shape[0], _BLOCK):
+    for start, stop in chunk_ranges(axis.index.shape[0], _BLOCK):
         part, first, last = axis.part(start, stop)
         matrix = part.matrix().to(x.device, x.dtype)
         read = x.narrow(dim, first, last - first)
@@ -210,8 +210,8 @@ def resize(
     return x
 
 
-def reduced(x: Tensor, side: int) -> Tensor:
-    """Reduce pictures in [0, 1], (B, C, H, W), so that the shorter side is no longer than this; smaller ones stay."""
+def shrink_to_side(x: Tensor, side: int) -> Tensor:
+    """Reduce pictures (B, C, H, W) in [0, 1] until the shorter side is at most ``side`` pixels; keep smaller ones."""
     zoom = side / min(x.shape[-2:])
     return resize(x, zoom=zoom).clamp(0, 1) if zoom < 1 else x
 
@@ -284,7 +284,7 @@ def self_ensemble(network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return total / 8
 
 
-def spans(length: int, step: int) -> Iterator[tuple[int, int]]:
-    """Cut [0, length) into consecutive spans of at most ``step``."""
+def chunk_ranges(length: int, step: int) -> Iterator[tuple[int, int]]:
+    """Yield consecutive ranges (start, stop) of at most ``step`` that cover [0, length)."""
     for start in range(0, length, step):
         yield start, min(start + step, length)

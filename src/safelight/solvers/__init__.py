@@ -1,1 +1,1 @@
-"""What several methods that solve for a picture share: linear inverse problems, descent on a picture."""
+"""Solvers that several methods share: linear inverse problems, descent on a picture."""

@@ -1,4 +1,4 @@
-"""What methods share that change a picture until a network sees in it what it should: its layers, sizes, the descent.
+"""Descent on a picture's pixels for a loss of network features: layers, coarse-to-fine sizes and L-BFGS or Adam.
 
 A method says what it wants by a loss of the picture; ``descend`` follows its gradient with L-BFGS or Adam, keeps the
 best picture that it met, and asks after each iteration whether to go on.
@@ -69,14 +69,14 @@ def weighted_layers(text: str | None, usual: Sequence[str], backbone: Backbone) 
     return {name: weight for name, weight in weights.items() if weight > 0}
 
 
-def field(backbone: Backbone, layers: Sequence[str]) -> tuple[int, str]:
-    """Tell how many pixels a side the layer sees that sees most, and its name."""
-    return max((backbone.sight(layer).field, layer) for layer in layers)
+def largest_receptive_field(backbone: Backbone, layers: Sequence[str]) -> tuple[int, str]:
+    """Return the largest receptive field of the layers, as the side of a square in pixels, and that layer's name."""
+    return max((backbone.receptive_field(layer).field, layer) for layer in layers)
 
 
-def least_side(backbone: Backbone, layers: Sequence[str]) -> int:
-    """Find a side of a picture from which on the layers can be computed, by trying."""
-    stride = side = max(backbone.sight(layer).stride for layer in layers)
+def smallest_side(backbone: Backbone, layers: Sequence[str]) -> int:
+    """Find the smallest side in pixels, in steps of the largest stride, for which the layers can be computed."""
+    stride = side = max(backbone.receptive_field(layer).stride for layer in layers)
     like = backbone.mean
     while True:
         try:
@@ -88,10 +88,10 @@ def least_side(backbone: Backbone, layers: Sequence[str]) -> int:
             return side
 
 
-def unbordered(backbone: Backbone) -> Backbone:
-    """Make a backbone that goes on with the last pixel beyond a picture's border where the given one sees zeros.
+def with_replicate_padding(backbone: Backbone) -> Backbone:
+    """Copy a backbone with replicate padding in place of zero padding.
 
-    Zeros are a border that Gram matrices take for a part of the style, and that a descent then paints.
+    Gram matrices would take a border of zeros for a part of the style, and a descent would reproduce it.
 
     Returns:
         A copy that shares the weights.
@@ -103,7 +103,7 @@ def unbordered(backbone: Backbone) -> Backbone:
     return copied
 
 
-def padded(x: Tensor, side: int) -> Tensor:
+def pad_to_side(x: Tensor, side: int) -> Tensor:
     """Repeat the last column and row of pictures (B, C, H, W) until both sides are at least ``side`` long."""
     right, below = (max(0, side - n) for n in (x.shape[-1], x.shape[-2]))
     return F.pad(x, (0, right, 0, below), mode="replicate") if right or below else x
@@ -113,26 +113,26 @@ def padded(x: Tensor, side: int) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
-    """One size of the way from coarse to fine: (H, W), and how often to iterate there."""
+class PyramidLevel:
+    """One level of a coarse-to-fine descent: its size (H, W) in pixels and its number of iterations."""
 
     size: Size
     iterations: int
 
 
-def levels(size: Size, most: int, iterations: int) -> tuple[Level, ...]:
+def coarse_to_fine(size: Size, most: int, iterations: int) -> tuple[PyramidLevel, ...]:
     """Halve a size until its longer side is at most ``most``; each larger level gets half of the iterations before.
 
     Returns:
         The levels, the smallest first; the last has the size itself.
 
     Example:
-        >>> [(level.size, level.iterations) for level in levels((600, 1200), 512, 100)]
+        >>> [(level.size, level.iterations) for level in coarse_to_fine((600, 1200), 512, 100)]
         [((150, 300), 100), ((300, 600), 50), ((600, 1200), 25)]
     """
     halvings = max(0, math.ceil(math.log2(max(size) / most)))
     return tuple(
-        Level(
+        PyramidLevel(
             size=(max(1, round(size[0] / 2**k)), max(1, round(size[1] / 2**k))),
             iterations=max(1, round(iterations / 2 ** (halvings - k))),
         )
@@ -142,19 +142,22 @@ def levels(size: Size, most: int, iterations: int) -> tuple[Level, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Parametrization:
-    """Where a descent stands on the way from coarse to fine."""
+    """The progress of a coarse-to-fine descent: all levels, and the index ``at`` of the present one."""
 
-    levels: tuple[Level, ...]
+    levels: tuple[PyramidLevel, ...]
     at: int
 
     def fraction(self, iteration: int) -> float:
-        """How much of all work is done after so many iterations of this level: an iteration costs its pixels."""
+        """Return the fraction of all work, in [0, 1], done after ``iteration`` iterations of the present level.
+
+        An iteration is taken to cost as much as its level has pixels.
+        """
         costs = [level.size[0] * level.size[1] * level.iterations for level in self.levels]
         level = self.levels[self.at]
         return (sum(costs[: self.at]) + costs[self.at] * iteration / level.iterations) / sum(costs)
 
     def remark(self, iteration: int, loss: float) -> str:
-        """Tell it in words."""
+        """Describe the progress in words, with the present loss."""
         level = self.levels[self.at]
         size = f"{level.size[1]}x{level.size[0]}"
         return f"iteration {iteration} of {level.iterations} at {size}, loss {loss:.4g}"
@@ -163,8 +166,8 @@ class Parametrization:
 # --- the descent ------------------------------------------------------------------------------------------------------
 
 
-def spread(x: Tensor, size: Size, *, round_about: bool) -> Tensor:
-    """Enlarge a picture to (H, W), bilinearly; one without borders goes on with its other end."""
+def upsample_bilinear(x: Tensor, size: Size, *, round_about: bool) -> Tensor:
+    """Enlarge pictures (B, C, h, w) to (H, W) bilinearly; with ``round_about`` the borders wrap around."""
     if not round_about:
         return F.interpolate(x, size, mode="bilinear")
     for dim, length in ((2, size[0]), (3, size[1])):
@@ -178,16 +181,16 @@ def spread(x: Tensor, size: Size, *, round_about: bool) -> Tensor:
 
 
 class Pyramid:
-    """A picture as the sum of a start and of corrections at several sizes, each half as large, all in one vector.
+    """A picture parametrised as a start plus corrections at several sizes, each half as large, all in one vector.
 
-    The gradient of a coarse correction adds up that of all pixels it covers. So a descent on the vector moves what is
-    large first, as with an inner product of slopes, and last the speckles that networks hardly see but that lie in
-    every gradient of theirs. Corrections are of brightness and of two axes of colour, which move less, as they vary
+    The gradient of a coarse correction adds up that of all pixels it covers. So a descent on the vector changes
+    coarse structure first, as with a Sobolev inner product, and high-frequency noise, which every gradient of a network
+    holds, last. Corrections are of brightness and of two axes of colour, which move less, as they vary
     less in pictures.
 
     Args:
         start: (1, 3, H, W).
-        round_about: Whether corrections of its border go on at its other end.
+        round_about: Whether corrections wrap around the borders (periodic).
     """
 
     def __init__(self, start: Tensor, *, round_about: bool = False) -> None:
@@ -197,23 +200,25 @@ class Pyramid:
         self.amounts = start.new_tensor(AMOUNTS).view(1, 3, 1, 1)
 
     def zeros(self) -> Tensor:
-        """The vector of no correction."""
+        """Return the vector of no correction."""
         return self.start.new_zeros(sum(3 * height * width for height, width in self.sizes))
 
     def __call__(self, vector: Tensor) -> Tensor:
-        """The picture that a vector stands for."""
+        """Return the picture, (1, 3, H, W), that a vector stands for."""
         total, first = torch.zeros_like(self.start), 0
         for size in self.sizes:
             length = 3 * size[0] * size[1]
             part = vector[first : first + length].view(1, 3, *size)
-            total = total + (part if size == self.size else spread(part, self.size, round_about=self.round_about))
+            total = total + (
+                part if size == self.size else upsample_bilinear(part, self.size, round_about=self.round_about)
+            )
             first += length
         return self.start + opponent_to_rgb(self.amounts * total)
 
 
 @dataclass(frozen=True, slots=True)
 class Descent:
-    """How it ended: the picture with the least loss that was met, the loss, the iterations, and if it was told to."""
+    """The end of a descent: the picture of least loss, that loss, the iterations, and whether the caller stopped it."""
 
     x: Tensor
     loss: float

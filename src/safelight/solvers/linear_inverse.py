@@ -28,7 +28,9 @@ from safelight.ops.resampling import CUBIC
 ROUNDING = 1 / 255 / math.sqrt(12)
 """Standard deviation of the error that rounding to 8 bits makes: the least noise of a common picture."""
 
-_PASSES = tuple(10 ** (-2.5 * i / 29) for i in range(30))  # Tikhonov's strength, in each pass over a canvas's margin
+_MARGIN_STRENGTHS = tuple(
+    10 ** (-2.5 * i / 29) for i in range(30)
+)  # Tikhonov's strength, in each pass over a canvas's margin
 _LARGEST = 1e8  # stands for 1 / 0 at the frequency 0, which no gradient sees
 
 
@@ -72,11 +74,11 @@ def _turn(n: int, sign: int, like: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class Folds:
-    """Which frequencies of the large picture fold onto one of the small picture, and with what weight, on one axis.
+class AliasedFrequencies:
+    """Which frequencies of the large picture alias to one of the small picture, and with what weight, on one axis.
 
-    ``index`` is (scale, n), of numbers below scale * n, each once; ``weight`` is alike. ``place`` is the inverse of
-    ``index``: where in it a frequency stands.
+    ``index`` is (scale, n), of numbers below scale * n, each once; ``weight`` is alike. ``place`` is the inverse
+    permutation of the flattened ``index``.
     """
 
     index: Tensor
@@ -84,7 +86,7 @@ class Folds:
     place: Tensor
 
     def fold(self, z: Tensor, dim: int, power: int = 1) -> Tensor:
-        """Sum over the frequencies that fold, (..., scale * n, ...) to (..., n, ...), by the weights to a power."""
+        """Sum over the frequencies that alias, (..., scale * n, ...) to (..., n, ...), by the weights to a power."""
         s, n = self.index.shape
         if s == 1:
             return z
@@ -101,7 +103,7 @@ class Folds:
         return parts.flatten(dim - 1, dim).index_select(dim, self.place)
 
 
-def _folds(n: int, scale: int, mirrored: bool) -> Folds:
+def _aliased_frequencies(n: int, scale: int, mirrored: bool) -> AliasedFrequencies:
     blocks = torch.arange(scale)[:, None]
     m = torch.arange(n)[None]
     if mirrored:
@@ -115,7 +117,7 @@ def _folds(n: int, scale: int, mirrored: bool) -> Folds:
     else:
         index = blocks * n + m
         weight = torch.ones(scale, n, dtype=torch.float64)
-    return Folds(index, weight / math.sqrt(scale), index.flatten().argsort())
+    return AliasedFrequencies(index, weight / math.sqrt(scale), index.flatten().argsort())
 
 
 # --- the model --------------------------------------------------------------------------------------------------------
@@ -140,48 +142,48 @@ class Spectrum:
     scale: int
     transfer: Tensor
     rough: Tensor
-    rows: Folds
-    columns: Folds
+    rows: AliasedFrequencies
+    columns: AliasedFrequencies
 
     def crop(self, x: Tensor) -> Tensor:
         """Cut a large canvas to the large picture."""
         return x[..., : self.size[0] * self.scale, : self.size[1] * self.scale]
 
     def analyse(self, x: Tensor) -> Tensor:
-        """Coefficients of what lies on a small or on a large canvas."""
+        """Transform a small or a large canvas (..., h, w) to its coefficients of the same shape."""
         if self.mirrored:
             return dct(dct(x).mT).mT.contiguous()
         return cast(Tensor, torch.fft.fft2(x, norm="ortho"))
 
     def synthesise(self, z: Tensor) -> Tensor:
-        """Undo ``analyse``."""
+        """Transform coefficients (..., h, w) back to pixels: the inverse of ``analyse``."""
         if self.mirrored:
             return idct(idct(z.mT).mT)
         return cast(Tensor, torch.fft.ifft2(z, norm="ortho")).real
 
     def forward(self, z: Tensor) -> Tensor:
-        """H: (..., H, W) coefficients to (..., h, w)."""
+        """Apply H: (..., H, W) coefficients to (..., h, w)."""
         return self.rows.fold(self.columns.fold(z * self._transfer(z), -1), -2)
 
     def adjoint(self, z: Tensor) -> Tensor:
-        """H': (..., h, w) coefficients to (..., H, W)."""
+        """Apply the adjoint H': (..., h, w) coefficients to (..., H, W)."""
         return self.columns.unfold(self.rows.unfold(z, -2), -1) * self._transfer(z).conj()
 
     def gram(self, d: Tensor | float) -> Tensor:
-        """The diagonal of H diag(d) H', (h, w) float64, of ``d`` (H, W) float64."""
+        """Compute the diagonal of H diag(d) H', (h, w) float64, of ``d`` (H, W) float64."""
         return self.rows.fold(self.columns.fold(self.transfer.abs().square() * d, -1, 2), -2, 2)
 
     def _transfer(self, z: Tensor) -> Tensor:
         return self.transfer.to(z.dtype)
 
 
-def smooth(spectrum: Spectrum) -> Tensor:
-    """1 / ``rough``, and a very large number at the frequency 0: how much each wave costs no gradient."""
+def inverse_laplacian(spectrum: Spectrum) -> Tensor:
+    """Return 1 / ``rough``, the Laplacian's inverse eigenvalues, (H, W); 1e8 stands for 1 / 0 at the frequency 0."""
     return torch.where(spectrum.rough > 0, 1 / spectrum.rough, _LARGEST)
 
 
 def spectrum(size: tuple[int, int], scale: int, blur: Tensor | None, device: torch.device) -> Spectrum:
-    """Put H in its basis.
+    """Diagonalise H for small pictures of one size.
 
     Args:
         size: The small picture's (h, w).
@@ -209,7 +211,7 @@ def spectrum(size: tuple[int, int], scale: int, blur: Tensor | None, device: tor
             waves.append(torch.polar(torch.ones_like(phase), phase))
             rough.append((2 * torch.sin(f[:, 0])).square())
     transfer = waves[0] @ kernel.to(waves[0].dtype) @ waves[1].T
-    rows, columns = (_folds(n, scale, mirrored) for n in canvas)
+    rows, columns = (_aliased_frequencies(n, scale, mirrored) for n in canvas)
     return Spectrum(
         size=size, canvas=canvas, mirrored=mirrored, scale=scale, transfer=transfer.to(device),
         rough=(rough[0][:, None] + rough[1]).to(device), rows=_on(rows, device), columns=_on(columns, device),
@@ -217,7 +219,7 @@ def spectrum(size: tuple[int, int], scale: int, blur: Tensor | None, device: tor
 
 
 def point_spread(scale: int, blur: Tensor | None) -> Tensor:
-    """What one small pixel sees of the large picture: a kernel about its centre, (kh, kw) float64 with sum 1.
+    """Return the point spread function of one small pixel in the large picture: (kh, kw) float64 with sum 1.
 
     The sides are odd for an odd scale and even for an even one, where the centre lies between pixels.
     """
@@ -236,7 +238,7 @@ def point_spread(scale: int, blur: Tensor | None) -> Tensor:
     return (wide[:, 1:] + wide[:, :-1]) / 2
 
 
-def _lay(y: Tensor, length: int, dim: int) -> Tensor:
+def _bridge_gap(y: Tensor, length: int, dim: int) -> Tensor:
     """Fill an axis up: from the mirrored end of the picture, smoothly, to the mirror of its beginning."""
     n = y.shape[dim]
     gap = length - n
@@ -256,8 +258,8 @@ def _reflect(position: Tensor, n: int) -> Tensor:
     return torch.where(position < n, position, 2 * n - 1 - position)
 
 
-def _on(folds: Folds, device: torch.device) -> Folds:
-    return Folds(folds.index.to(device), folds.weight.to(device), folds.place.to(device))
+def _on(folds: AliasedFrequencies, device: torch.device) -> AliasedFrequencies:
+    return AliasedFrequencies(folds.index.to(device), folds.weight.to(device), folds.place.to(device))
 
 
 # --- how strong -------------------------------------------------------------------------------------------------------
@@ -266,8 +268,8 @@ WEAKEST, STRONGEST = 1e-8, 1e6
 """The bounds of the strengths that are tried."""
 
 
-def power(y: Tensor) -> Tensor:
-    """|Y|^2, summed over the channels: (1, C, h, w) to (h, w) float64."""
+def power_spectrum(y: Tensor) -> Tensor:
+    """Sum |Y|^2 over the channels of coefficients: (1, C, h, w) to (h, w) float64."""
     return y.abs().double().square().sum(dim=(0, 1))
 
 
@@ -278,7 +280,7 @@ def gcv(energy: Tensor, gain: Tensor, strength: float) -> float:
     ``gain / (gain + strength)`` with ``gain`` the diagonal of H D^-1 H'.
 
     Args:
-        energy: (h, w) from ``power``.
+        energy: (h, w) from ``power_spectrum``.
         gain: (h, w) float64.
         strength: Above 0.
     """
@@ -286,8 +288,11 @@ def gcv(energy: Tensor, gain: Tensor, strength: float) -> float:
     return float((energy * left.square()).sum() * left.numel() / left.sum().square())
 
 
-def best(cost: Callable[[float], float]) -> float:
-    """Find the strength of least cost: on a grid of two a decade, then by golden sections about the best of it."""
+def minimise_over_strengths(cost: Callable[[float], float]) -> float:
+    """Find the strength of least cost between ``WEAKEST`` and ``STRONGEST``.
+
+    A grid of two values a decade is searched first, then the interval around its best value by golden sections.
+    """
     grid = [math.log(WEAKEST) + math.log(10) / 2 * i for i in range(29)]
     costs = [cost(math.exp(t)) for t in grid]
     at = min(range(len(grid)), key=costs.__getitem__)
@@ -302,8 +307,8 @@ def best(cost: Callable[[float], float]) -> float:
     return math.exp((low + high) / 2)
 
 
-def discrepancy(energy: Tensor, gain: Tensor, noise: float) -> float:
-    """Find the strength whose residual is what the noise leaves: |H x - y|^2 = sigma^2 trace(1 - A).
+def discrepancy_strength(energy: Tensor, gain: Tensor, noise: float) -> float:
+    """Find the strength whose residual has the noise's expected energy: |H x - y|^2 = sigma^2 trace(1 - A).
 
     This is the discrepancy principle of Morozov (1966), with the residual's degrees of freedom in the place of the
     number of samples n. His n counts noise that the solution has fitted, as any does where H leaves little redundancy,
@@ -312,7 +317,7 @@ def discrepancy(energy: Tensor, gain: Tensor, noise: float) -> float:
     One of the bounds where it is beyond them: ``STRONGEST`` if the picture varies less than the noise.
 
     Args:
-        energy: (h, w) from ``power``.
+        energy: (h, w) from ``power_spectrum``.
         gain: (h, w), as in ``gcv``.
         noise: The noise's variance in one coefficient, summed over the channels.
     """
@@ -333,23 +338,23 @@ def discrepancy(energy: Tensor, gain: Tensor, noise: float) -> float:
 
 
 def tikhonov(model: Spectrum, y: Tensor, strength: float) -> Tensor:
-    """Argmin 1/2 |H x - y|^2 + strength/2 |D x|^2: coefficients (1, C, h, w) to (1, C, H, W)."""
-    weight = smooth(model)
+    """Minimise 1/2 |H x - y|^2 + strength/2 |D x|^2: coefficients (1, C, h, w) to (1, C, H, W)."""
+    weight = inverse_laplacian(model)
     return model.adjoint(y / (model.gram(weight) + strength).to(y.real.dtype)) * weight.to(y.real.dtype)
 
 
-def lay(model: Spectrum, y: Tensor) -> Tensor:
-    """Lay a small picture without its mean, (1, C, h, w), on the canvas.
+def extrapolate_margin(model: Spectrum, y: Tensor) -> Tensor:
+    """Extend a small picture without its mean, (1, C, h, w), to the canvas by filling the margin.
 
     Where the border is a mirror, the canvas is the picture. Where it is not, what was beyond the border is unknown, and
     any guess that H cannot make would ring through the whole result. So the margin starts as the mirrored borders, and
-    becomes, pass by pass, what the solution of the pass before predicts for it (expectation and maximisation). The
-    passes go from smooth to sharp: a sharp first one would believe the guess.
+    becomes, pass by pass, what the solution of the pass before predicts for it (expectation maximisation). The
+    passes go from smooth to sharp: a sharp first pass would fit the guess itself.
     """
     if model.mirrored:
         return y
-    canvas = _lay(_lay(y, model.canvas[0], -2), model.canvas[1], -1)
-    for strength in _PASSES:
+    canvas = _bridge_gap(_bridge_gap(y, model.canvas[0], -2), model.canvas[1], -1)
+    for strength in _MARGIN_STRENGTHS:
         solution = tikhonov(model, model.analyse(canvas), strength)
         canvas = model.synthesise(model.forward(solution))
         canvas[..., : model.size[0], : model.size[1]] = y
@@ -358,12 +363,12 @@ def lay(model: Spectrum, y: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class SpectrumFit:
-    """Tikhonov's solution of automatic strength, and what follows for other penalties.
+    """A strength that was chosen automatically for Tikhonov's solution, and its residual, for use by other penalties.
 
     Attributes:
-        strength: Of the squared gradient.
+        strength: Weight of the squared gradient, between ``WEAKEST`` and ``STRONGEST``.
         residual: |H x - y|^2 of that solution: a solution under another penalty explains y as well.
-        why: How the strength was found, for people.
+        why: How the strength was found, in words for a note to the user.
     """
 
     strength: float
@@ -372,19 +377,20 @@ class SpectrumFit:
 
 
 def fit(model: Spectrum, y: Tensor, sigma: float | None, least: float = 0.0) -> SpectrumFit:
-    """Choose the strength: by the discrepancy principle where the noise is told, else by cross-validation.
+    """Choose the strength: by the discrepancy principle where the noise is given, else by cross-validation.
 
     Args:
         model: The model.
         y: (1, C, h, w) coefficients of the small picture without its mean.
         sigma: The noise's standard deviation, in units of [0, 1].
-        least: What the noise is taken for where less is told or estimated. The estimate is |y - A y|^2 / trace(1 - A)
-            at the strength of least cross-validation (Wahba, Annals of Statistics 1983).
+        least: The smallest noise that is assumed, also where less is given or estimated, in units of [0, 1].
+            The estimate is |y - A y|^2 / trace(1 - A) at the strength of least cross-validation
+            (Wahba, Annals of Statistics 1983).
     """
-    energy, gain = power(y), model.gram(smooth(model))
+    energy, gain = power_spectrum(y), model.gram(inverse_laplacian(model))
     channels = y.shape[1]
     if sigma is None:
-        strength = best(partial(gcv, energy, gain))
+        strength = minimise_over_strengths(partial(gcv, energy, gain))
         left = strength / (gain + strength)
         residual, freedom = float((energy * left.square()).sum()), float(left.sum())
         noise = math.sqrt(residual / freedom / channels)
@@ -392,7 +398,7 @@ def fit(model: Spectrum, y: Tensor, sigma: float | None, least: float = 0.0) -> 
         if noise >= least:
             return SpectrumFit(strength, residual, why)
     noise = max(least, 0.0 if sigma is None else sigma)
-    strength = discrepancy(energy, gain, channels * noise**2)
+    strength = discrepancy_strength(energy, gain, channels * noise**2)
     left = strength / (gain + strength)
     why = f"by the discrepancy principle for a noise of {255 * noise:.2g}"
     return SpectrumFit(strength, float((energy * left.square()).sum()), why)

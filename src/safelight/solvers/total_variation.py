@@ -186,7 +186,7 @@ class Iteration:
 
     def residual(self) -> float:
         """|H x~ - y|^2."""
-        return float(linear_inverse.power(self.r).sum())
+        return float(linear_inverse.power_spectrum(self.r).sum())
 
     def primal(self) -> float:
         """P(x~)."""
@@ -197,7 +197,7 @@ class Iteration:
         """A lower bound of P, from x~ and p~."""
         r, p = self.model.balance(self.r, self.p_next)
         fits = self.strength / max(float(lengths(p).max()), 1e-30)
-        size = float(linear_inverse.power(r).sum())
+        size = float(linear_inverse.power_spectrum(r).sum())
         along = float((r.conj() * self.Y).real.double().sum())
         scale = min(max(-along / max(size, 1e-30), -fits), fits)
         return -scale * scale * size / 2 - scale * along

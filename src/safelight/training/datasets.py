@@ -109,7 +109,7 @@ def read_styles(paths: Sequence[Path]) -> tuple[tuple[Tensor, ...], str]:
 
 def reduced(picture: Tensor, side: int) -> Tensor:
     """Reduce a picture, (C, H, W) uint8, so that its shorter side is no longer than this many pixels."""
-    small = ops.reduced(picture.unsqueeze(0).float() / 255, side)[0]
+    small = ops.shrink_to_side(picture.unsqueeze(0).float() / 255, side)[0]
     return (small * 255).round().to(torch.uint8)
 
 

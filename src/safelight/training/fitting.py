@@ -19,7 +19,7 @@ from safelight.checkpoints import provenance, weights_file
 from safelight.checkpoints.weights_file import WeightsHeader
 from safelight.core.card import Card, NetworkSpec
 from safelight.core.training import FitData, FitSpec
-from safelight.degrade import Shrink, single
+from safelight.degrade import Shrink, flatten_mixtures
 from safelight.engine import device as devices
 from safelight.training import datasets, session
 
@@ -86,7 +86,7 @@ def fit(plan: FitConfig, report: Callable[[float], None]) -> WeightsHeader:
     network = plan.network.build(plan.options, scale).eval()
     network.load_state_dict(dict(arrays))
     held = tuple(map(datasets.Sample, split.validation))
-    score = session.mean_psnr(plan.card, plan.options, network, held, single(kinds), "cpu")
+    score = session.mean_psnr(plan.card, plan.options, network, held, flatten_mixtures(kinds), "cpu")
     weights_file.save(
         plan.out,
         arrays,

@@ -33,7 +33,7 @@ from safelight.core.training import (
     UnpairedBatch,
     ValidationScore,
 )
-from safelight.degrade import Degradation, Shrink, single
+from safelight.degrade import Degradation, Shrink, flatten_mixtures
 from safelight.engine import device as devices
 from safelight.engine.samples import to_tensor
 from safelight.inference.model import Model
@@ -165,7 +165,7 @@ def load(plan: TrainConfig) -> TrainingData:
 
 def validate(plan: TrainConfig, network: nn.Module, samples: Sequence[datasets.Sample]) -> float:
     """Mean PSNR in dB over what was set apart."""
-    kinds = () if samples[0].target is not None else single(degradations(plan))
+    kinds = () if samples[0].target is not None else flatten_mixtures(degradations(plan))
     return mean_psnr(plan.card, plan.options, network, samples, kinds, plan.device)
 
 
@@ -205,7 +205,7 @@ def mean_psnr(
             if degradation is None:
                 degraded, target = clean, _part(cast("Tensor", sample.target), scale)
             else:
-                degraded, target = degradation.typical(clean, generator)
+                degraded, target = degradation.validation_pair(clean, generator)
             result = to_tensor(runner(Picture(pixels=degraded[0].permute(1, 2, 0).numpy())).pixels)
             channel = "y" if scale > 1 or target.shape[1] == 1 else "rgb"
             shave = scale if scale > 1 else 0

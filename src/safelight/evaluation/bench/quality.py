@@ -177,7 +177,9 @@ def trained_scales(card: Card, options: Any) -> tuple[int, ...]:  # noqa: ANN401
     assert card.network is not None
     if card.training is None or card.training.degradations is None:
         return card.network.scales
-    return tuple(sorted({degradation.scale for degradation in degrade.single(card.training.degradations(options))}))
+    return tuple(
+        sorted({degradation.scale for degradation in degrade.flatten_mixtures(card.training.degradations(options))})
+    )
 
 
 def levels(benchmark: Benchmark, card: Card, options: Values) -> tuple[Level, ...]:

@@ -24,7 +24,7 @@ from torch import Tensor
 from safelight.core.card import Card, NetworkSpec, Paper, Score, Trained, TrainingSpec, promised
 from safelight.core.options import NoOptions
 from safelight.core.training import Recipe, Regression
-from safelight.degrade import ENLARGED, Degradation, Jpeg, Mixture, Noise
+from safelight.degrade import ENLARGED, Degradation, Jpeg, MixedDegradation, Noise
 from safelight.nn.blocks import ResidualChain
 from safelight.nn.soap import Soap
 from safelight.ops.color_adapter import ycbcr_planes
@@ -45,7 +45,7 @@ class DnCNN3(ResidualChain):
 
 def degradations(options: NoOptions) -> tuple[Degradation, ...]:  # noqa: ARG001 - it has none
     """The paper's three, of which enlarging comes at three scales."""
-    return (Mixture((Jpeg(5, 99), Noise(0, 55), *ENLARGED)),)
+    return (MixedDegradation((Jpeg(5, 99), Noise(0, 55), *ENLARGED)),)
 
 
 def training(network: DnCNN3, recipe: Recipe) -> Regression:

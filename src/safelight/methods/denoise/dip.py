@@ -56,7 +56,7 @@ FALL = 5.0  # dB: a fall that undoes the last iterations
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How long, how large a network, and when to stop."""
+    """Iterations, size of the network and stopping rule."""
 
     iterations: int | None = option(
         None,
@@ -120,7 +120,7 @@ class Hourglass(nn.Module):
         self.last = nn.Conv2d(width, channels, 1)
 
     def forward(self, z: Tensor) -> Tensor:
-        """The picture that the noise stands for."""
+        """Compute the picture from the fixed noise input."""
         return torch.sigmoid(self.last(self.body(z)).float())
 
 
@@ -142,7 +142,7 @@ def norm(channels: int) -> nn.BatchNorm2d:
 
 
 class PriorFit:
-    """A network that is being fitted to one picture.
+    """The state of a network's fit to one picture.
 
     Args:
         y: The picture, (1, C, h, w).
@@ -280,7 +280,7 @@ def run(problem: SolverInput, options: Options, report: ProgressCallback) -> Sol
     if stop == "auto":
         stop = "discrepancy" if sigma is not None else "variance" if task == "denoise" else "never"
     if stop == "discrepancy":
-        sigma, notes = noise.settle(y, sigma)
+        sigma, notes = noise.given_or_estimated(y, sigma)
     iterations = how.iterations if options.iterations is None else options.iterations
     fit = PriorFit(y, known, problem.scale, 128 if options.network == "paper" else 32, how, problem.seed)
     rule = Variance(patience=math.ceil(iterations / 3))

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from safelight.core.card import Card, ExecutionSpec, NetworkSpec, Trained, TrainingSpec
 from safelight.core.options import NoOptions
 from safelight.core.training import Recipe, Regression
-from safelight.degrade import Degradation, Gray, Jpeg, Mixture, Noise
+from safelight.degrade import Degradation, Gray, Jpeg, MixedDegradation, Noise
 from safelight.nn.blocks import ResidualChain
 from safelight.nn.soap import Soap
 
@@ -46,8 +46,10 @@ class LampDenoiser(ResidualChain):
 
 def degradations(options: NoOptions) -> tuple[Degradation, ...]:  # noqa: ARG001 - it has none
     """Noise, JPEG, and JPEG of a noisy picture, a quarter each, and a quarter that is gray."""
-    gray = Mixture((Noise(0, 50), Jpeg(30, 100), Jpeg(30, 100, noise=50)))
-    return (Mixture((Noise(0, 50), Jpeg(30, 100, halved=True), Jpeg(30, 100, halved=True, noise=50), Gray(gray))),)
+    gray = MixedDegradation((Noise(0, 50), Jpeg(30, 100), Jpeg(30, 100, noise=50)))
+    return (
+        MixedDegradation((Noise(0, 50), Jpeg(30, 100, halved=True), Jpeg(30, 100, halved=True, noise=50), Gray(gray))),
+    )
 
 
 def training(network: LampDenoiser, recipe: Recipe) -> Regression:

@@ -31,7 +31,7 @@ LITTLE = 20  # of 255: less noise than that leaves colour patches of 3 x 3 pixel
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How much is smoothed."""
+    """Options of non-local means."""
 
     smoothing: float | None = option(
         None, "h in units of the noise; auto: 0.65 for gray, 0.6 for colour; more is smoother", low=0.01, high=100
@@ -43,7 +43,7 @@ def solve(problem: SolverInput, options: Options) -> SolverResult:
     from skimage.restoration import denoise_nl_means
 
     y = problem.y
-    sigma, notes = noise.settle(y, problem.sigma)
+    sigma, notes = noise.given_or_estimated(y, problem.sigma)
     if sigma == 0:
         return SolverResult(x=y, notes=notes)
     colour = y.shape[1] == 3

@@ -30,8 +30,8 @@ from safelight.core.card import Card, NetworkSpec, Paper, Score, Trained, Traini
 from safelight.core.options import option
 from safelight.core.task import Task
 from safelight.core.training import Recipe, Regression
-from safelight.degrade import ENLARGED, Degradation, Mixture, Noise
-from safelight.nn.blocks import begin_as_identity
+from safelight.degrade import ENLARGED, Degradation, MixedDegradation, Noise
+from safelight.nn.blocks import init_small_residual
 from safelight.nn.soap import Soap
 
 
@@ -54,7 +54,7 @@ class RED(nn.Module):
         self.decode = nn.ModuleList(
             nn.ConvTranspose2d(width, width if i < half - 1 else 1, 3, padding=1) for i in range(half)
         )
-        begin_as_identity(self, f"decode.{half - 1}")
+        init_small_residual(self, f"decode.{half - 1}")
 
     def forward(self, y: Tensor) -> Tensor:
         """Add what the mirrored layers make of the picture to it."""
@@ -82,7 +82,7 @@ def resolve_options(options: Options, task: Task, gray: bool, sigma: float | Non
 def degradations(options: Options) -> tuple[Degradation, ...]:
     """Noise up to 70, or the three scales of the tables."""
     if options.work == "enlarge":
-        return (Mixture(ENLARGED),)
+        return (MixedDegradation(ENLARGED),)
     return (Noise(0, 70),)
 
 

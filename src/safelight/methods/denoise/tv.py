@@ -29,7 +29,7 @@ CHROMA = 1.5  # times the weight of the first opponent colour
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How much is smoothed."""
+    """Options of total variation denoising."""
 
     smoothing: float | None = option(
         None, "weight of the total variation, in units of the noise; auto: 0.5 (little noise) to 1", low=0.01, high=100
@@ -39,7 +39,7 @@ class Options:
 def solve(problem: SolverInput, options: Options) -> SolverResult:
     """Minimise for each channel."""
     y = problem.y
-    sigma, notes = noise.settle(y, problem.sigma)
+    sigma, notes = noise.given_or_estimated(y, problem.sigma)
     if sigma == 0:
         return SolverResult(x=y, notes=notes)
     smoothing = 0.285 * (255 * sigma) ** 0.3 if options.smoothing is None else options.smoothing

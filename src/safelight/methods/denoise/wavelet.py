@@ -31,7 +31,7 @@ MARGIN = 28  # pixels of mirrored border: room for the shifts, and for the level
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How thoroughly."""
+    """Options of wavelet thresholding."""
 
     shifts: int = option(
         4, "shifts of the grid along each axis that are averaged; the time is their square", low=1, high=8
@@ -41,7 +41,7 @@ class Options:
 def solve(problem: SolverInput, options: Options) -> SolverResult:
     """Shrink the coefficients of each channel."""
     y = problem.y
-    sigma, notes = noise.settle(y, problem.sigma)
+    sigma, notes = noise.given_or_estimated(y, problem.sigma)
     if sigma == 0:
         return SolverResult(x=y, notes=notes)
     o = color.rgb_to_opponent(y) if y.shape[1] == 3 else y

@@ -33,7 +33,7 @@ CHROMA = 2  # pixels of radius more for the chroma
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The size of the neighbourhood."""
+    """Options of the local Wiener filter."""
 
     radius: int | None = option(
         None, "radius of the window in pixels; auto: 1 to 4, by the noise, and 2 more for chroma", low=1, high=50
@@ -43,7 +43,7 @@ class Options:
 def solve(problem: SolverInput, options: Options) -> SolverResult:
     """Filter each channel."""
     y = problem.y
-    sigma, notes = noise.settle(y, problem.sigma)
+    sigma, notes = noise.given_or_estimated(y, problem.sigma)
     if sigma == 0:
         return SolverResult(x=y, notes=notes)
     radius, chroma = options.radius, options.radius

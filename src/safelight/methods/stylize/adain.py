@@ -19,7 +19,7 @@ Differs from the paper: f is Safelight's lens by default, with a fifth of VGG-19
 paper's is ``encoder`` vgg19, for weights of your own. Each term is divided by what the target itself amounts to, so
 that lambda means the same for every backbone and layer; pixels count as one more layer of style. In each batch the
 first picture is its own style, and the result is held against it pixel by pixel: so an alpha of 0 gives the picture
-back. Up by bilinear interpolation, where the authors' code repeats pixels, and with a term against restlessness: both
+back. Up by bilinear interpolation, where the authors' code repeats pixels, and with a total variation term: both
 against a grain in flat places. Trained by SOAP for thousands of steps on 780 pictures, where the paper takes 160,000
 steps on 160,000.
 """
@@ -49,7 +49,7 @@ from safelight.core.training import (
     score_of_terms,
 )
 from safelight.features.backbone import Backbone
-from safelight.nn.blocks import EPSILON, Moments, Normalisation, extended, moments
+from safelight.nn.blocks import EPSILON, Moments, Normalisation, moments, pad_reflect
 from safelight.nn.soap import Soap
 from safelight.ops import color
 
@@ -65,7 +65,7 @@ MARGIN = 24  # pixels around the picture, where f sees zeros
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How much style, in whose colours, and what the decoder undoes."""
+    """Strength of the style, colours, and the encoder that the decoder inverts."""
 
     alpha: float = option(1.0, "0 is the content, 1 the style in full", low=0, high=1, of_use=True)
     colors: Literal["style", "content"] = option(
@@ -171,13 +171,13 @@ def complete(decoder: StyleDecoder, options: Options, problem: SolverInput) -> T
         found = [(sum((m for m, _ in mixed), torch.zeros(())), sum((d for _, d in mixed), torch.zeros(())))]
     means, deviations = zip(*found, strict=True)
     adain = AdaIN(torch.cat(means), torch.cat(deviations), options.alpha, masks)
-    return Transfer(backbone.until(LAYER), adain, decoder)
+    return Transfer(backbone.network_up_to(LAYER), adain, decoder)
 
 
 def moments_of(style: Style, options: Options, content: Tensor, backbone: Backbone) -> tuple[Tensor, Tensor]:
     """Take mu(f(s)) and sigma(f(s)), (1, C, 1, 1) each."""
     x = style.x
-    least = backbone.sight(LAYER).field
+    least = backbone.receptive_field(LAYER).field
     if min(x.shape[-2:]) < least:
         raise CardError(
             f"expected a style of at least {least}x{least}, which {LAYER} of {backbone.name} sees at once, got "
@@ -185,7 +185,7 @@ def moments_of(style: Style, options: Options, content: Tensor, backbone: Backbo
         )
     if options.colors == "content":
         x = color.match_covariance(x, content).clamp(0, 1)
-    x = ops.reduced(x, max(options.style_side, least))
+    x = ops.shrink_to_side(x, max(options.style_side, least))
     return losses.statistics(backbone(x, (LAYER,))[LAYER])
 
 
@@ -200,7 +200,7 @@ def shares(styles: Sequence[Style], content: Tensor) -> Tensor | None:
     masks = torch.cat([everywhere if style.mask is None else style.mask for style in styles])
     wanted = masks * masks.new_tensor([style.weight for style in styles]).view(-1, 1, 1, 1)
     parts = masks.amax(dim=0, keepdim=True) * wanted / wanted.sum(dim=0, keepdim=True).clamp(min=1e-6)
-    return F.avg_pool2d(extended(parts, MULTIPLE, MARGIN), MULTIPLE)
+    return F.avg_pool2d(pad_reflect(parts, MULTIPLE, MARGIN), MULTIPLE)
 
 
 class Transferring:

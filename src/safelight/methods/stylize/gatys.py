@@ -52,13 +52,13 @@ from safelight.ops.color import match_covariance
 from safelight.solvers.image_descent import (
     Optimizer,
     Parametrization,
+    coarse_to_fine,
     descend,
-    field,
-    least_side,
-    levels,
-    padded,
-    unbordered,
+    largest_receptive_field,
+    pad_to_side,
+    smallest_side,
     weighted_layers,
+    with_replicate_padding,
 )
 
 COARSE = 3  # times what the network sees at once: the longer side that is solved without a coarser one
@@ -67,7 +67,7 @@ LUMA = (0.299, 0.587, 0.114)  # Y of YIQ
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How much of what, by which layers, from where and how long."""
+    """Weights, layers, starting point and iterations."""
 
     style_weight: float = option(10.0, "weight of the style", low=0, high=1e6)
     content_weight: float = option(1.0, "weight of the content", low=0, high=1e6)
@@ -137,7 +137,7 @@ class Likeness:
         self.backbone, self.options = backbone, options
         self.style_layers, self.content_layers = style_layers, content_layers
         self.layers = tuple(dict.fromkeys((*style_layers, *content_layers)))
-        self.side = least_side(backbone, self.layers)
+        self.side = smallest_side(backbone, self.layers)
         with torch.no_grad():
             maps = self.see(content)
             self.content = {layer: maps[layer] for layer in content_layers}
@@ -145,15 +145,15 @@ class Likeness:
             self.styles = [self._wanted(style, sizes) for style in styles]
 
     def see(self, x: Tensor) -> dict[str, Tensor]:
-        """The maps of all layers."""
-        return self.backbone(padded(x, self.side), self.layers)
+        """Compute the maps of all layers."""
+        return self.backbone(pad_to_side(x, self.side), self.layers)
 
     def _wanted(self, style: Style, sizes: Mapping[str, tuple[int, int]]) -> Wanted:
-        maps = self.backbone(padded(style.x, self.side), tuple(self.style_layers))
+        maps = self.backbone(pad_to_side(style.x, self.side), tuple(self.style_layers))
         where, share = None, style.weight
         if style.mask is not None:
             share *= float(style.mask.mean())
-            mask = padded(style.mask, self.side)
+            mask = pad_to_side(style.mask, self.side)
             where = {layer: F.adaptive_avg_pool2d(mask, size) for layer, size in sizes.items()}
         return Wanted({layer: gram(found) for layer, found in maps.items()}, share, where)
 
@@ -227,12 +227,12 @@ def at_size(styles: Sequence[Style], size: tuple[int, int], scale: float, least:
 
 
 def check_sizes(styles: Sequence[Style], backbone: Backbone, layers: Sequence[str]) -> int:
-    """Tell the least side of a style: what its deepest layer sees at once.
+    """Return the least side of a style in pixels: the receptive field of its deepest layer.
 
     Raises:
         CardError: A style is smaller.
     """
-    least, deepest = field(backbone, layers)
+    least, deepest = largest_receptive_field(backbone, layers)
     for style in styles:
         if min(style.x.shape[-2:]) < least:
             raise CardError(
@@ -265,7 +265,7 @@ def run(problem: SolverInput, options: Options, report: ProgressCallback) -> Sol
         styles = tuple(Style(x=match(style.x, y).clamp(0, 1), weight=style.weight, mask=style.mask) for style in styles)
 
     def shown(x: Tensor) -> Tensor:
-        """The picture at its full size and with its colours."""
+        """Return the picture at its full size and with its colours."""
         if x.shape[-2:] != y.shape[-2:]:
             x = F.interpolate(x, y.shape[-2:], mode="bilinear")
         return (y + luminance(x) - luminance(y)).clamp(0, 1) if options.colors == "luminance" else x
@@ -275,8 +275,8 @@ def run(problem: SolverInput, options: Options, report: ProgressCallback) -> Sol
         x = luminance(problem.begin).expand(-1, 3, -1, -1) if options.colors == "luminance" else problem.begin
     elif options.start == "noise":
         x = torch.rand(content.shape, generator=torch.Generator().manual_seed(problem.seed)).to(content)
-    plan = levels((y.shape[-2], y.shape[-1]), options.coarse or COARSE * least, options.iterations)
-    network, done, end = unbordered(backbone), 0, ""
+    plan = coarse_to_fine((y.shape[-2], y.shape[-1]), options.coarse or COARSE * least, options.iterations)
+    network, done, end = with_replicate_padding(backbone), 0, ""
     for at, level in enumerate(plan):
         way = Parametrization(plan, at)
         x = ops.resize(x, level.size).clamp(0, 1)

@@ -49,7 +49,7 @@ from safelight.core.training import (
     score_of_terms,
 )
 from safelight.features.backbone import Backbone
-from safelight.nn.blocks import InstanceNorm, grain
+from safelight.nn.blocks import InstanceNorm, fixed_noise
 from safelight.nn.soap import Soap
 
 STYLE = ("relu1_2", "relu2_2", "relu3_3", "relu4_1")  # of lens and of VGG
@@ -119,7 +119,7 @@ def conv(n_in: int, n_out: int, kernel: int, *, stride: int = 1) -> nn.Conv2d:
 
 
 class PerceptualLoss:
-    """The training step: content and style through a backbone, and little restlessness.
+    """The training step: content and style losses through a backbone, and total variation.
 
     ``styles`` are pictures (1, 3, h, w) of the one style; with several, their Gram matrices' mean is learned.
     """
@@ -130,7 +130,7 @@ class PerceptualLoss:
         self.modules = {"network": network}
         self.optimizers = {"network": self.optimizer}
         with torch.no_grad():
-            found = [self._grams(self._look(ops.reduced(style, SIDE))) for style in styles]
+            found = [self._grams(self._look(ops.shrink_to_side(style, SIDE))) for style in styles]
             self.style = [torch.stack(same).mean(dim=0) for same in zip(*found, strict=True)]
 
     def step(self, batch: PictureBatch) -> dict[str, Tensor]:
@@ -149,7 +149,7 @@ class PerceptualLoss:
         """The terms of the loss, with this share of the style's weight, and with the grain from this row on."""
         with torch.no_grad():
             wanted = self._look(x, SIZES[:1])[0][CONTENT]
-        y = network(x + NOISE * grain(row, 0, x.shape[-2], x.shape[-1]).to(x)).float()
+        y = network(x + NOISE * fixed_noise(row, 0, x.shape[-2], x.shape[-1]).to(x)).float()
         seen = self._look(y)
         pairs = zip(self._grams(seen), self.style, strict=True)
         style = [losses.gram_loss(mine, target, relative=True) for mine, target in pairs]

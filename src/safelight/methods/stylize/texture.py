@@ -40,14 +40,14 @@ from safelight.losses import gram, gram_loss, statistics, total_variation
 from safelight.solvers.image_descent import (
     Optimizer,
     Parametrization,
+    coarse_to_fine,
     descend,
-    field,
-    least_side,
-    levels,
-    padded,
-    spread,
-    unbordered,
+    largest_receptive_field,
+    pad_to_side,
+    smallest_side,
+    upsample_bilinear,
     weighted_layers,
+    with_replicate_padding,
 )
 
 COARSE = 3  # times what the network sees at once: the longer side that is solved without a coarser one
@@ -90,19 +90,23 @@ class Resemblance:
     def __init__(self, backbone: Backbone, example: Tensor, layers: Mapping[str, float], options: Options) -> None:
         self.backbone, self.layers, self.options = backbone, layers, options
         names = tuple(layers)
-        self.side = least_side(backbone, names)
-        self.strides = {layer: backbone.sight(layer).stride for layer in layers}
+        self.side = smallest_side(backbone, names)
+        self.strides = {layer: backbone.receptive_field(layer).stride for layer in layers}
         stride = max(self.strides.values())
         # Half of what is seen, in whole steps of the deepest layer, so that all maps begin where the picture does.
-        self.margin = stride * math.ceil(field(backbone, names)[0] / 2 / stride) if options.tileable == "yes" else 0
+        self.margin = (
+            stride * math.ceil(largest_receptive_field(backbone, names)[0] / 2 / stride)
+            if options.tileable == "yes"
+            else 0
+        )
         with torch.no_grad():
-            seen = backbone(padded(example, max(self.side, field(backbone, names)[0])), names)
+            seen = backbone(pad_to_side(example, max(self.side, largest_receptive_field(backbone, names)[0])), names)
             self.wanted = {layer: gram(maps) for layer, maps in seen.items()}
 
     def see(self, x: Tensor) -> dict[str, Tensor]:
         """The maps of all layers; of a tileable picture those over the picture itself."""
         if not self.margin:
-            return self.backbone(padded(x, self.side), tuple(self.layers))
+            return self.backbone(pad_to_side(x, self.side), tuple(self.layers))
         maps = self.backbone(wrapped(x, self.margin), tuple(self.layers))
         for layer, stride in self.strides.items():
             first = self.margin // stride
@@ -126,7 +130,7 @@ def noise(example: Tensor, size: tuple[int, int], seed: int, *, round_about: boo
     """Draw soft noise, (1, 3, H, W), with the mean and the deviation of each of the example's colours."""
     pixels, coarse = example.flatten(2), (math.ceil(size[0] / GRAIN), math.ceil(size[1] / GRAIN))
     drawn = torch.randint(pixels.shape[2], (coarse[0] * coarse[1],), generator=torch.Generator().manual_seed(seed))
-    x = spread(pixels[..., drawn.to(pixels.device)].view(1, -1, *coarse), size, round_about=round_about)
+    x = upsample_bilinear(pixels[..., drawn.to(pixels.device)].view(1, -1, *coarse), size, round_about=round_about)
     (mean, deviation), (wanted, wide) = statistics(x), statistics(example)
     return (wanted + (x - mean) * (wide / deviation)).clamp(0, 1)
 
@@ -154,7 +158,7 @@ def run(problem: SolverInput, options: Options, report: ProgressCallback) -> Sol
     assert backbone is not None
     layers = weighted_layers(options.layers, () if options.layers else facts(backbone.name).style, backbone)
     size = problem.size or (example.shape[-2], example.shape[-1])
-    least, deepest = field(backbone, tuple(layers))
+    least, deepest = largest_receptive_field(backbone, tuple(layers))
     notes: tuple[str, ...] = ()
     if min(example.shape[-2:]) < least:
         notes = (f"the example is smaller than the {least} pixels that {deepest} sees, so its border was repeated",)
@@ -163,9 +167,9 @@ def run(problem: SolverInput, options: Options, report: ProgressCallback) -> Sol
     def shown(x: Tensor) -> Tensor:
         return x if x.shape[-2:] == size else F.interpolate(x, size, mode="bilinear")
 
-    plan = levels(size, options.coarse or COARSE * least, options.iterations)
+    plan = coarse_to_fine(size, options.coarse or COARSE * least, options.iterations)
     x = noise(example, plan[0].size, problem.seed, round_about=round_about)
-    network, done, end = unbordered(backbone), 0, ""
+    network, done, end = with_replicate_padding(backbone), 0, ""
     for at, level in enumerate(plan):
         way = Parametrization(plan, at)
         if at:

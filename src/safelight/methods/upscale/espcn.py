@@ -1,4 +1,4 @@
-"""ESPCN: convolutions on the small picture, whose last channels are woven into the large one.
+"""ESPCN: convolutions on the small picture, and a pixel shuffle of the last channels to the large one.
 
 Shi et al. 2016 (``CARD.paper``).
 

@@ -43,7 +43,7 @@ from safelight.core.card import (
 from safelight.core.key_maps import channels, count, rename
 from safelight.core.options import option
 from safelight.core.training import Recipe, Regression
-from safelight.nn.blocks import dot_enlarged, pass_on, sub_pixel
+from safelight.nn.blocks import bicubic_impulse_response, init_pass_through, transposed_as_convolution
 from safelight.nn.soap import Soap
 
 
@@ -79,10 +79,10 @@ class FSRCNN(nn.Module):
                 nn.init.kaiming_normal_(parameter, a=0.25)  # He et al. for PReLU, as the paper does
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
-                pass_on(layer)
+                init_pass_through(layer)
         with torch.no_grad():
             middle = slice(4 * scale - 4, 4 * scale + 5)
-            self.deconv.weight[0, 0] = dot_enlarged(scale).view(9 * scale, 9 * scale)[middle, middle]
+            self.deconv.weight[0, 0] = bicubic_impulse_response(scale).view(9 * scale, 9 * scale)[middle, middle]
 
     def forward(self, Y: Tensor) -> Tensor:
         """Enlarge the luma."""
@@ -117,7 +117,7 @@ class FSRCNNInTraining(nn.Module):
                     case _:
                         pass
         s = network.deconv.stride[0]
-        weight, above, below, shift = sub_pixel(network.deconv.weight, s, PADDING)
+        weight, above, below, shift = transposed_as_convolution(network.deconv.weight, s, PADDING)
         x = F.pad(x, (above, below + (shift > 0)) * 2)
         x = F.pixel_shuffle(F.conv2d(x, weight), s)
         if network.deconv.bias is not None:

@@ -4,14 +4,14 @@ This project's own network, and its default. It is what efficient networks of th
 ``tools/compare_recipes.py`` agreed too::
 
     x --> conv 3x3, C + ReLU --> N x (conv 3x3, C + ReLU) --> conv 3x3, 3 s^2 --(+)--> pixel shuffle s --> y
-    x --> conv 5x5, 3 s^2, which begins as the bicubic kernel -------------------+
+    x --> conv 5x5, 3 s^2, initialised as the bicubic kernel --------------------+
 
-- All layers work on the small picture, and the last one's channels are woven into the large one (W. Shi et al., CVPR
-  2016, arXiv:1609.05158). The chain is deep and narrow, without branches, so no rows of one wait for another.
+- All layers work on the small picture, and the last one's channels become pixels by a pixel shuffle (W. Shi et al.,
+  CVPR 2016, arXiv:1609.05158). The chain is deep and narrow, without branches, so no rows of one wait for another.
 - An enlargement of the input is added to the result (X. Zhang, H. Zeng, L. Zhang, "Edge-oriented Convolution Block for
-  Real-time Super Resolution on Mobile Devices", ACM Multimedia 2021). Here it is learned and begins as bicubic. So the
+  Real-time Super Resolution on Mobile Devices", ACM Multimedia 2021). Here it is learned, starting from bicubic. So the
   wide layers compute a correction, for which bfloat16 is precise enough; what reads the picture stays in float32.
-- Each layer begins as the identity with a little noise, which is a kernel of X. Ding et al., "RepVGG: Making VGG-style
+- Each layer is initialised as the identity plus noise, which is a kernel of X. Ding et al., "RepVGG: Making VGG-style
   ConvNets Great Again", CVPR 2021, arXiv:2101.03697, folded before the training and not after it.
 
 Differs from those networks: three colours in and out, not the luma; no branches in training either, since a step with
@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from safelight.core.card import Card, NetworkSpec, Trained, TrainingSpec
 from safelight.core.options import option
 from safelight.core.training import Promise, Recipe, Regression
-from safelight.nn.blocks import begin_near_identity, dot_enlarged
+from safelight.nn.blocks import bicubic_impulse_response, init_near_identity
 from safelight.nn.soap import Soap
 
 
@@ -71,11 +71,11 @@ class Lamp(nn.Module):
                 nn.init.zeros_(parameter)
             else:
                 nn.init.kaiming_normal_(parameter, nonlinearity="relu")
-        begin_near_identity(body)
+        init_near_identity(body)
         with torch.no_grad():
             nn.init.normal_(self.tail.weight, std=1e-3)
             nn.init.zeros_(self.enlarge.weight)
-            cells = dot_enlarged(s)[2:7, :, 2:7].flip(0, 2)  # a cell t rows up sees the dot t rows down
+            cells = bicubic_impulse_response(s)[2:7, :, 2:7].flip(0, 2)  # a cell t rows up sees the dot t rows down
             kernels = cells.permute(1, 3, 0, 2).flatten(0, 1)
             for color in range(3):
                 self.enlarge.weight[color * s * s : (color + 1) * s * s, color] = kernels

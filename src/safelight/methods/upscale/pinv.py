@@ -1,4 +1,4 @@
-"""The pseudo-inverse: of all pictures that explain the small one, that which departs least from flat.
+"""The pseudo-inverse: of all pictures that explain the small one, that of least norm about a constant.
 
 Hestenes and Stiefel 1952 (``CARD.paper``), section 10, on the normal equations (CGLS)::
 
@@ -31,7 +31,7 @@ from safelight.solvers.linear_inverse import Spectrum
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Where the iteration stops."""
+    """Options of the stopping rule."""
 
     strength: float | None = option(
         None, "residual, of 255, at which it stops; 0 goes to the limit; auto finds it from the noise", low=0, high=255
@@ -54,7 +54,7 @@ def run(problem: SolverInput, options: Options, report: ProgressCallback) -> Sol
     model = linear_inverse.spectrum(size, problem.scale, problem.blur, problem.y.device)
     H = forward_model(problem.scale, problem.blur, "mirror" if model.mirrored else "circular")
     c = problem.y.mean(dim=(-2, -1), keepdim=True)
-    y = linear_inverse.lay(model, problem.y - c)
+    y = linear_inverse.extrapolate_margin(model, problem.y - c)
     enough, why = stop_at(model, y, options, problem.sigma)
 
     r = y  # y - H x

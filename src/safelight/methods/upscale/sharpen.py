@@ -21,7 +21,7 @@ from safelight.ops.resampling import CUBIC, gaussian_blur, gaussian_radius
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How much is added back, and at which size of detail."""
+    """Strength and radius of the unsharp mask."""
 
     amount: float = option(0.5, "how much detail is added back; 0 leaves the bicubic picture", low=0, high=10)
     radius: float = option(0.6, "size of the detail, in pixels of the small picture", low=0.1, high=20)

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from safelight.core.card import Card, ExecutionSpec, NetworkSpec, Paper, Score, Trained, TrainingSpec, promised
 from safelight.core.options import option
 from safelight.core.training import Recipe, Regression
-from safelight.nn.blocks import pass_on
+from safelight.nn.blocks import init_pass_through
 from safelight.nn.soap import Soap
 
 Kernels = Literal["9-1-5", "9-3-5", "9-5-5"]
@@ -63,7 +63,7 @@ class SRCNN(nn.Module):
         self.conv2 = conv(64, 32, f2)
         self.conv3 = conv(32, 1, f3)
         for layer in (self.conv1, self.conv2, self.conv3):
-            pass_on(layer)
+            init_pass_through(layer)
 
     def forward(self, Y: Tensor) -> Tensor:
         """Map the interpolated luma to the sharp one."""

@@ -5,9 +5,9 @@ A. N. Tikhonov, "Solution of incorrectly formulated problems and the regularizat
 
     x = argmin 1/2 |H x - y|^2 + tau/2 |D x|^2  =  (H'H + tau D'D)^-1 H'y         H = S B: blur, then sample
 
-Where B is circular, or its border a mirror, the matrix falls apart into one small system for each frequency of y: the
-s * s frequencies of x that fold onto it. Woodbury's formula solves each in a line
-(``safelight.solvers.linear_inverse``)::
+Where B is circular, or its border a mirror, the matrix is block diagonal in the Fourier or cosine basis, with one small
+system for each frequency of y: the s * s frequencies of x that alias to it. Woodbury's formula solves each in closed
+form (``safelight.solvers.linear_inverse``)::
 
     X = conj(b) / l * unfold(Y / (g + tau)),       l = |D|^2,   g = fold_squared(|b|^2 / l)
 
@@ -31,7 +31,7 @@ from safelight.solvers import linear_inverse
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How smooth the result is."""
+    """The strength of the smoothness penalty."""
 
     strength: float | None = option(
         None,
@@ -46,7 +46,7 @@ def solve(problem: SolverInput, options: Options) -> SolverResult:
     y = problem.y
     model = linear_inverse.spectrum((y.shape[-2], y.shape[-1]), problem.scale, problem.blur, y.device)
     mean = y.mean(dim=(-2, -1), keepdim=True)
-    Y = model.analyse(linear_inverse.lay(model, y - mean))
+    Y = model.analyse(linear_inverse.extrapolate_margin(model, y - mean))
     tau, notes = options.strength, ()
     if tau is None:
         fit = linear_inverse.fit(model, Y, problem.sigma)

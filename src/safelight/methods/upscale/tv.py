@@ -30,7 +30,7 @@ from safelight.solvers.total_variation import CHECK, FLAT, Sampling, start
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How much variation is taken away, and how exactly."""
+    """The strength of the penalty and the accuracy of the iteration."""
 
     strength: float | None = option(
         None,
@@ -47,8 +47,8 @@ def run(problem: SolverInput, options: Options, report: ProgressCallback) -> Sol
     y = problem.y
     mean = y.mean(dim=(-2, -1), keepdim=True)
     model = linear_inverse.spectrum((y.shape[-2], y.shape[-1]), problem.scale, problem.blur, y.device)
-    Y = model.analyse(linear_inverse.lay(model, y - mean))
-    if float(linear_inverse.power(Y).mean()) < FLAT:
+    Y = model.analyse(linear_inverse.extrapolate_margin(model, y - mean))
+    if float(linear_inverse.power_spectrum(Y).mean()) < FLAT:
         x = mean.expand(*y.shape[:2], y.shape[-2] * problem.scale, y.shape[-1] * problem.scale)
         return SolverResult(x=x.clone(), notes=("the picture is flat, and stays so",))
     fit = linear_inverse.fit(model, Y, problem.sigma, least=linear_inverse.ROUNDING)

@@ -34,7 +34,7 @@ SLOPES = tuple(1.5 + 0.25 * i for i in range(11))
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What is known of the noise and of the picture's power."""
+    """The assumed noise and power spectrum."""
 
     strength: float | None = option(
         None,
@@ -60,7 +60,7 @@ def unlikelihood(energy: Tensor, g: Tensor, channels: int, A: float, noise: floa
 
 def fit(model: Spectrum, Y: Tensor, options: Options, sigma: float | None) -> tuple[float, float]:
     """Find the strength and the slope under which the coefficients (1, C, h, w) are most likely."""
-    energy, channels = linear_inverse.power(Y), Y.shape[1]
+    energy, channels = linear_inverse.power_spectrum(Y), Y.shape[1]
     slopes = SLOPES if options.slope is None else (options.slope,)
     given = options.strength
     if given is None and sigma == 0:
@@ -69,7 +69,7 @@ def fit(model: Spectrum, Y: Tensor, options: Options, sigma: float | None) -> tu
     for slope in slopes:
         g = model.gram(spectrum_of_pictures(model, slope))
         cost = _cost(energy, g, channels, sigma if given is None else None)
-        strength = linear_inverse.best(cost) if given is None else given
+        strength = linear_inverse.minimise_over_strengths(cost) if given is None else given
         found.append((cost(strength), strength, slope))
     _, strength, slope = min(found)
     return strength, slope
@@ -91,7 +91,7 @@ def solve(problem: SolverInput, options: Options) -> SolverResult:
     y = problem.y
     model = linear_inverse.spectrum((y.shape[-2], y.shape[-1]), problem.scale, problem.blur, y.device)
     mean = y.mean(dim=(-2, -1), keepdim=True)
-    Y = model.analyse(linear_inverse.lay(model, y - mean))
+    Y = model.analyse(linear_inverse.extrapolate_margin(model, y - mean))
     strength, slope = fit(model, Y, options, problem.sigma)
     S = spectrum_of_pictures(model, slope)
     X = model.adjoint(Y / (model.gram(S) + strength).to(Y.real.dtype)) * S.to(Y.real.dtype)

@@ -35,7 +35,7 @@ LAYERS = 6  # drawn where none is named
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How many maps of a layer, which, and what is black and white."""
+    """Number, choice and scaling of the maps that are drawn."""
 
     maps: int = option(16, "at most so many maps of a layer", low=1, high=1024)
     columns: int = option(8, "maps in a row", low=1, high=64)

@@ -106,7 +106,7 @@ def draw(scene: InspectorInput, options: Options, report: ProgressCallback) -> I
 
 
 def scale_of(subject: InspectedNetwork) -> int:
-    """How many pixels of the result there are for one of the picture, along a side."""
+    """Pixels of the result for one pixel of the input, along a side."""
     return round(subject.zoom / subject.layer(OUTPUT).stride)
 
 
@@ -180,7 +180,7 @@ def size_of_gradient(patch: Tensor) -> Tensor:
 
 
 def gini(shares: Tensor) -> float:
-    """Tell how unequal numbers of at least 0 are: 0 if all are the same, near 1 if one has it all.
+    """Return the Gini coefficient of numbers of at least 0: 0 if all are the same, near 1 if one has it all.
 
     Example:
         >>> gini(torch.ones(4)), gini(torch.tensor([0.0, 0.0, 0.0, 1.0]))

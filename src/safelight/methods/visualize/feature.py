@@ -46,7 +46,7 @@ ZOOM, TURN = 0.1, 10.0  # at most by so much, and by so many degrees
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What is climbed, how far, and with which transformations."""
+    """Objective, iterations and transformations of the ascent."""
 
     objective: Literal["channel", "neuron", "layer"] = option(
         "channel", "channel: its mean; neuron: its middle value; layer: the square of all channels"

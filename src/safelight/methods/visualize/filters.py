@@ -36,7 +36,7 @@ SMALL = 20  # and of one in a grid of many
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How many kernels, and what is black and white."""
+    """Number and scaling of the kernels that are drawn."""
 
     outputs: int = option(64, "at most so many channels of the result", low=1, high=1024)
     inputs: int = option(16, "of a deeper layer, at most so many channels of the input", low=1, high=256)

@@ -43,7 +43,7 @@ LEAST_TV, MOST_TV = 1e-5, 1e-2  # lambda_b of a layer that sees one pixel, and o
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How long, and how natural."""
+    """Iterations and weight of the image prior."""
 
     iterations: int = option(60, "steps of the optimisation", low=1, high=100_000)
     tv: float | None = option(None, "lambda_b, the weight of the total variation; more is smoother", low=0, high=10)

@@ -45,7 +45,7 @@ EFFECTIVE = 1 - 0.9545  # of the largest: what is above counts
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How many inputs."""
+    """The number of random inputs."""
 
     samples: int = option(4, "inputs that the gradient is averaged over", low=1, high=1000)
 

@@ -192,7 +192,7 @@ class Joint:
         (m, n), s = self.size, self.scale
         step = max(1, _CHUNK // ((n // 2 + 1) * s**2))
         parts: list[Tensor] = []
-        for start, stop in ops.spans(m, step):
+        for start, stop in ops.chunk_ranges(m, step):
             rows = slice(start, stop)
             matrix = self.normal(rows)
             slope = self.laplacian[:, rows].permute(1, 3, 0, 2).flatten(-2)
