@@ -532,3 +532,32 @@ def test_the_page_may_load_nothing_foreign(server):
         if asset.suffix in (".js", ".html", ".css"):
             found = set(re.findall(r"https?://[^\s\"'`]+", asset.read_text()))
             assert found <= {"http://www.w3.org/2000/svg"}, asset.name
+
+
+def test_tasks_of_other_shapes(browser, monkeypatch, tmp_path):
+    """A throw-away task without a picture shows what it makes, and one that makes bytes offers them."""
+    from safelight import tasks
+    from test_task_record import NOISE, PACK, PAIR, RAW
+
+    monkeypatch.setattr(tasks, "TASKS", (*tasks.TASKS, PAIR, PACK))
+    monkeypatch.setattr(catalog, "CARDS", (*catalog.CARDS, NOISE, RAW))
+    with running() as server:
+        shown = Shown(browser, server.url)
+        try:
+            shown.tab("pair")
+            shown.page.fill("#other [name=tint]", "1")
+            shown.page.click("#other button.primary")
+            shown.until("document.querySelectorAll('#other figure img').length === 2")
+            shown.until("[...document.querySelectorAll('#other img')].every((image) => image.naturalWidth === 8)")
+            shown.tab("pack")
+            (tmp_path / "a.png").write_bytes(a_file())
+            shown.page.set_input_files("#other-file", tmp_path / "a.png")
+            with shown.page.expect_download() as held:
+                shown.page.click("#other button.primary")
+                shown.page.click("#other figure a")
+            assert held.value.suggested_filename == "pack-1.raw"
+            assert Path(held.value.path()).read_bytes() == safelight.pack(image.read(a_file()))
+            shown.tab("upscale")
+            assert shown.page.is_hidden("#other")
+        finally:
+            shown.close()

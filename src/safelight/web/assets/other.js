@@ -36,6 +36,7 @@ export class Other {
     const method = this.task.methods.find((each) => each.name === this.select.value);
     this.controls = new Controls(method.fields, method.name, this.kept);
     this.below.replaceChildren(...this.controls.parts);
+    for (const more of this.below.querySelectorAll("details")) more.open = true; // what the task takes is among it
   }
 
   /** Do the task, and show what comes. */
