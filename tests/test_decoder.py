@@ -337,7 +337,7 @@ def test_a_worker_loads_neither_torch_nor_what_is_above_pictures():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = json.loads(done.stdout.replace("'", '"'))
-    assert {name.split(".")[1] for name in loaded} == {"api", "media"}
+    assert {name.split(".")[1] for name in loaded} == {"media"}
 
 
 def test_modules_beside_the_pictures_are_not_loaded(tmp_path, monkeypatch):

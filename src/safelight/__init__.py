@@ -12,8 +12,6 @@ function needs them.
 from importlib import import_module
 from typing import Any
 
-from safelight import tasks
-
 _OTHERS = {
     "Client": "safelight.api.client",
     "Picture": "safelight.media.image",
@@ -27,13 +25,18 @@ _OTHERS = {
     "write": "safelight.api.basics",
 }
 
-__all__ = sorted([*_OTHERS, *tasks.names(), "__version__"])  # pyright: ignore[reportUnsupportedDunderAll]
+
+def _tasks() -> tuple[str, ...]:
+    """List the names of the tasks; what reads pictures alone never loads their records."""
+    return import_module("safelight.tasks").names()
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - as the language has it
     if name in _OTHERS:
         return getattr(import_module(_OTHERS[name]), name)
-    if name in tasks.names():
+    if name == "__all__":
+        return sorted([*_OTHERS, *_tasks(), "__version__"])
+    if not name.startswith("_") and name in _tasks():
         return getattr(import_module("safelight.api.task_functions"), name)
     if name == "__version__":
         from importlib.metadata import PackageNotFoundError, version
@@ -46,4 +49,4 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - as the language has it
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+    return [*globals(), *_OTHERS, *_tasks()]

@@ -73,7 +73,7 @@ def lengths(p: Tensor) -> Tensor:
 # --- the models -------------------------------------------------------------------------------------------------------
 
 
-class Model(Protocol):
+class ObservationModel(Protocol):
     """H in a basis where H H' is diagonal."""
 
     @property
@@ -165,7 +165,9 @@ class Iteration:
     tau * strength.
     """
 
-    def __init__(self, model: Model, Y: Tensor, x: Tensor, p: Tensor, strength: float, step: float = STEP) -> None:
+    def __init__(
+        self, model: ObservationModel, Y: Tensor, x: Tensor, p: Tensor, strength: float, step: float = STEP
+    ) -> None:
         self.model, self.Y, self.length = model, Y, step
         self.x, self.p, self.strength = x, p, strength
         self.gram = model.gram().to(Y.device, Y.real.dtype)

@@ -125,7 +125,7 @@ class Page {
     group("Formulas and iterations", methods.filter((method) => !method.learned)));
     const picker = methods.length
       ? make("div", { class: "field" }, make("label", { for: "method" }, "Method"), select)
-      : make("p", { class: "facts" }, "Looks at the picture, and does what it needs: JPEG artefacts, noise, and no more.");
+      : make("p", { class: "facts" }, `${this.task.summary}.`);
     if (methods.length) select.value = this.#method().name;
     $("controls").replaceChildren(picker, this.below);
     this.#options();

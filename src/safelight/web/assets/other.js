@@ -67,7 +67,7 @@ export class Other {
     for (const image of this.out.querySelectorAll("img")) URL.revokeObjectURL(image.src);
     if (blob.type === "application/json") {
       const { name, value, unit } = JSON.parse(await blob.text());
-      this.out.replaceChildren(make("p", { class: "facts" }, `${name}: ${value}${unit}`));
+      this.out.replaceChildren(make("p", { class: "facts" }, `${name}: ${value} ${unit}`));
       return;
     }
     const files = blob.type === "application/zip" ? await unzipped(blob) : [blob];
