@@ -16,11 +16,11 @@ from safelight.web.server import LOOPBACK
 
 
 class Running:
-    """A server in a thread: its address, its desk, and a client of it."""
+    """A server in a thread: its address, its queue, and a client of it."""
 
     def __init__(self, limits: ServerLimits, token: str | None = None) -> None:
         self.served = build(limits, hosts=LOOPBACK, token=token, device="cpu")
-        self.desk = self.served.desk
+        self.queue = self.served.queue
         listening = socket.create_server(("127.0.0.1", 0))
         self.address = listening.getsockname()[:2]
         self.url = "http://{}:{}".format(*self.address)

@@ -82,7 +82,7 @@ def test_a_body_that_says_it_is_too_long_is_not_read():
     with running(upload=1000) as server:
         head = b"POST /api/v1/fix HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1001\r\n\r\n"
         assert raw(server, head).startswith(b"HTTP/1.1 413")
-        assert server.desk.held == 0
+        assert server.queue.held == 0
 
 
 def test_a_body_that_does_not_say_how_long_it_is_is_counted():
@@ -93,7 +93,7 @@ def test_a_body_that_does_not_say_how_long_it_is_is_counted():
                 yield bytes(1000)
 
         assert post(server, pieces()).status_code == 413
-        assert server.desk.held == 0
+        assert server.queue.held == 0
 
 
 def test_a_body_longer_than_it_said(server):
@@ -103,14 +103,14 @@ def test_a_body_longer_than_it_said(server):
     )
     answer = raw(server, head.encode() + content + b"GET /metrics HTTP/1.1\r\nHost: evil\r\n\r\n")
     assert answer.count(b"HTTP/1.1") == 1  # what follows is no request
-    assert server.desk.held == 0
+    assert server.queue.held == 0
 
 
 def test_a_slow_body_is_cut_off():
     with running(patience=0.5) as server:
         head = b"POST /api/v1/fix HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
         assert raw(server, head).startswith(b"HTTP/1.1 408")
-        assert server.desk.held == 0
+        assert server.queue.held == 0
     with running(patience=0.5, slowest=1000) as server:
         drops = [head, *[b"x"] * 12]
         assert raw(server, *drops, pause=0.15).startswith(b"HTTP/1.1 408")
@@ -140,7 +140,7 @@ def test_a_full_line_says_when_to_come_again():
     with running(queue=1) as server:
         later = {"Prefer": "respond-async"}
         post(server, a_file(), LONG, **later)
-        while not server.desk.running:
+        while not server.queue.running:
             time.sleep(0.01)
         assert post(server, a_file(), LONG, **later).status_code == 202
         refused = post(server, a_file())
@@ -160,7 +160,7 @@ def test_bytes_in_memory_are_bounded():
         refused = post(server, bytes(20_000))
         assert refused.status_code == 503
         assert "retry-after" in refused.headers
-        assert server.desk.held == 0
+        assert server.queue.held == 0
 
 
 def test_one_address_may_not_have_everything():
@@ -176,12 +176,12 @@ def test_who_hangs_up_frees_the_place():
     with running() as server:
         connection = http.client.HTTPConnection(*server.address, timeout=30)
         connection.request("POST", LONG, body=a_file())
-        while not server.desk.running:
+        while not server.queue.running:
             time.sleep(0.01)
         connection.close()
         deadline = time.monotonic() + 20
-        while server.desk.running or server.desk.held or server.desk.pixels:
-            assert time.monotonic() < deadline, (server.desk.running, server.desk.held, server.desk.pixels)
+        while server.queue.running or server.queue.held or server.queue.pixels:
+            assert time.monotonic() < deadline, (server.queue.running, server.queue.held, server.queue.pixels)
             time.sleep(0.05)
 
 
@@ -221,7 +221,7 @@ def test_traps(server, content, status):
     assert answer.status_code == status
     assert b"<script" not in answer.content
     assert "passwd" not in answer.text or status == 422
-    assert server.desk.held == 0
+    assert server.queue.held == 0
 
 
 def test_what_is_no_picture_by_its_kind_is_not_read(server):
@@ -251,7 +251,7 @@ def test_broken_forms(server, body):
     answer = post(server, body, **{"Content-Type": "multipart/form-data; boundary=x"})
     assert answer.status_code in (400, 422)
     assert answer.headers["content-type"] == "application/problem+json"
-    assert server.desk.held == 0
+    assert server.queue.held == 0
 
 
 def test_many_at_once_and_nothing_is_left():
@@ -270,7 +270,7 @@ def test_many_at_once_and_nothing_is_left():
             thread.join()
         assert {(fine, answer.status_code) for fine, answer in answers} == {(True, 200), (False, 422)}
         assert len({answer.content for fine, answer in answers if fine}) == 1
-        assert (server.desk.held, server.desk.pixels, server.desk.waiting) == (0, 0, 0)
+        assert (server.queue.held, server.queue.pixels, server.queue.waiting) == (0, 0, 0)
 
 
 # --- the page's ticket ------------------------------------------------------------------------------------------------

@@ -230,7 +230,7 @@ def test_results_are_kept_for_a_while_only():
         while server.client.get(f"/jobs/{facts['id']}").status_code == 200:
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        assert server.desk.held == 0
+        assert server.queue.held == 0
 
 
 def test_a_job_that_takes_too_long():

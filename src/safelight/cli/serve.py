@@ -146,8 +146,8 @@ def _remote(address: str, replicas: str, cpus: float, gpus: float, limits: Serve
     from safelight.batch.cluster import ClusterError
     from safelight.web.ray_backend import RayBackend, RayCluster
 
-    fleet = RayCluster(address=address, least=int(least), most=int(most), cpus=cpus, gpus=gpus)
+    cluster = RayCluster(address=address, least=int(least), most=int(most), cpus=cpus, gpus=gpus)
     try:
-        return RayBackend(fleet, limits)
+        return RayBackend(cluster, limits)
     except (ConnectionError, ValueError) as error:
         raise ClusterError(f"expected a cluster of Ray at {address}, got: {error}") from None

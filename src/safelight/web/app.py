@@ -1,4 +1,4 @@
-"""The application: the API, what supervisors ask for, and the guard before all of it."""
+"""The application: the API, what supervisors ask for, and the security checks before all of it."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _ABOUT = "Restore, enlarge and restyle pictures. A picture in, a picture out."
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What ``serve`` runs: the application, and the desk behind it."""
+    """What ``serve`` runs: the application, and the queue behind it."""
 
     app: SecurityMiddleware
-    desk: JobQueue
+    queue: JobQueue
     api: FastAPI
 
 
@@ -57,16 +57,16 @@ def build(
         maker: Who computes; ``None``: this process.
     """
     counts = Monitoring()
-    desk = JobQueue(limits, device=device, memory=memory, finished=counts.finished, maker=maker)
-    counts.watch(desk)
+    queue = JobQueue(limits, device=device, memory=memory, finished=counts.finished, maker=maker)
+    counts.watch(queue)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:  # noqa: ARG001 - as FastAPI calls it
-        desk.open()
-        sweeping = asyncio.create_task(_sweep(desk))
+        queue.open()
+        sweeping = asyncio.create_task(_sweep(queue))
         yield
         sweeping.cancel()
-        await asyncio.to_thread(desk.close)
+        await asyncio.to_thread(queue.close)
 
     app = FastAPI(
         title="Safelight", summary=_ABOUT, version=safelight.__version__, lifespan=lifespan,
@@ -74,23 +74,23 @@ def build(
         docs_url=None, redoc_url=None,  # their pages load other hosts' scripts
     )  # fmt: skip
     for part in (task_routes, catalog_routes, score_routes):
-        app.include_router(part.routes(desk))
+        app.include_router(part.routes(queue))
     app.include_router(page_routes.routes(token))
-    _add_health(app, desk, counts)
+    _add_health(app, queue, counts)
     app.add_exception_handler(RequestError, _refused)
     app.add_exception_handler(HTTPException, _no_such)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.openapi = lambda: _described(app)
-    return Served(SecurityMiddleware(app, limits, hosts, token, counts), desk, app)
+    return Served(SecurityMiddleware(app, limits, hosts, token, counts), queue, app)
 
 
-async def _sweep(desk: JobQueue) -> None:
+async def _sweep(queue: JobQueue) -> None:
     while True:
         await asyncio.sleep(_SWEEP)
-        desk.sweep()
+        queue.sweep()
 
 
-def _add_health(app: FastAPI, desk: JobQueue, counts: Monitoring) -> None:
+def _add_health(app: FastAPI, queue: JobQueue, counts: Monitoring) -> None:
     @app.get("/healthz", tags=["health"], operation_id="healthz", response_class=PlainTextResponse)
     async def healthz() -> str:
         """Say that the process lives."""
@@ -101,7 +101,7 @@ def _add_health(app: FastAPI, desk: JobQueue, counts: Monitoring) -> None:
     @app.get("/readyz", tags=["health"], operation_id="readyz", response_class=PlainTextResponse, responses=ready)
     async def readyz() -> Response:
         """Say whether it takes work at present."""
-        if desk.closing or desk.waiting >= desk.limits.queue:
+        if queue.closing or queue.waiting >= queue.limits.queue:
             return PlainTextResponse("busy", 503, headers={"Retry-After": "5"})
         return PlainTextResponse("ok")
 

@@ -1,4 +1,4 @@
-"""Make a result: decode, restore, encode. On this machine; ``fleet`` has the others."""
+"""Make a result: decode, restore, encode. On this machine; ``ray_backend`` has the others."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class LocalBackend:
         """Make a result.
 
         Raises:
-            Refusal, CardError, PictureError: It can't be made.
+            RequestError, CardError, PictureError: It can't be made.
         """
         ask = job.ask
         pictures = {name: tuple(self.picture(file) for file in files) for name, files in ask.pictures.items()}

@@ -31,10 +31,10 @@ _SIDES: Final = (64, 384)  # pixels of the picture that a pace is told by, at le
 _PATIENCE: Final = 8.0  # seconds after which an iteration's pace is told by what it has done
 
 
-def routes(desk: JobQueue) -> APIRouter:
+def routes(queue: JobQueue) -> APIRouter:
     """Make the routes that list."""
     router = APIRouter(prefix=openapi.ROOT, tags=["methods"])
-    paces = _Paces(desk)
+    paces = _Paces(queue)
 
     @router.get("/methods", operation_id="methods", responses=openapi.refusals(401))
     async def methods() -> list[dict[str, Any]]:
@@ -108,14 +108,14 @@ def _task(verb: str) -> dict[str, Any]:
 class _Paces:
     """How long methods take on this machine; each is measured once, when somebody wants to know."""
 
-    def __init__(self, desk: JobQueue) -> None:
-        self._desk, self._known, self._one = desk, dict[tuple[str, str], Mapping[str, Any]](), asyncio.Lock()
+    def __init__(self, queue: JobQueue) -> None:
+        self._queue, self._known, self._one = queue, dict[tuple[str, str], Mapping[str, Any]](), asyncio.Lock()
 
     async def of(self, task: TaskSpec, card: Card) -> Mapping[str, Any]:
         """Tell it, in seconds for a megapixel that comes in.
 
         Raises:
-            Refusal: 503: there is no room at the desk; 422: the method can't run here.
+            RequestError: 503: there is no room at the queue; 422: the method can't run here.
         """
         key = task.name, card.id
         async with self._one:
@@ -130,8 +130,8 @@ class _Paces:
         return self._known[key]
 
     async def _run(self, task: TaskSpec, card: Card, side: int) -> float:
-        desk = self._desk
-        held = desk.enter("the server itself")
+        queue = self._queue
+        held = queue.enter("the server itself")
         try:
             file, mask = _sample(side)
             pictures = {
@@ -139,26 +139,28 @@ class _Paces:
                 for spec in task.conditions
                 if spec.is_picture and spec.name in card.accepts and (spec.required or spec.name == "frames")
             }
-            ask = task_request(task.name, {"method": card.name}, file, pictures, device=desk.device, memory=desk.memory)
-            job = await to_thread.run_sync(lambda: desk.put(ask, held, lane="slow"))
+            ask = task_request(
+                task.name, {"method": card.name}, file, pictures, device=queue.device, memory=queue.memory
+            )
+            job = await to_thread.run_sync(lambda: queue.put(ask, held, lane="slow"))
         except BaseException:
             held.close()
             raise
         try:
-            return await _seconds(job, desk)
+            return await _seconds(job, queue)
         finally:
-            desk.stop(job)
+            queue.stop(job)
             job.forget()
 
 
-async def _seconds(job: ServerJob, desk: JobQueue) -> float:
+async def _seconds(job: ServerJob, queue: JobQueue) -> float:
     seen = 0
     while not job.over:
         seen = await job.change(seen, 0.5)
         left = job.seconds_left
         if left is not None and job.iterates and job.lasted > _PATIENCE:
             return job.lasted + left
-        if job.began is not None and not job.over and desk.waiting:
+        if job.began is not None and not job.over and queue.waiting:
             raise RequestError(503, "the server has other work at present; ask again")
     if job.made is None:
         raise job.refusal or RequestError(503, "the server is ending; try again later")

@@ -54,7 +54,7 @@ class JobResult:
 
 
 class Room(Protocol):
-    """Where places and bytes are counted: the desk."""
+    """Where places and bytes are counted: the queue."""
 
     def leave(self, client: str) -> None:
         """Take a client's place back."""
@@ -66,10 +66,10 @@ class Room(Protocol):
 
 
 class HeldRoom:
-    """A client's place at the desk, and the bytes that lie in memory for it, until it is closed."""
+    """A client's place at the queue, and the bytes that lie in memory for it, until it is closed."""
 
-    def __init__(self, desk: Room, client: str) -> None:
-        self._desk, self.client, self.bytes = desk, client, 0
+    def __init__(self, queue: Room, client: str) -> None:
+        self._queue, self.client, self.bytes = queue, client, 0
         self._lock = threading.Lock()
         self._counts = True  # among those of its address
         self.closed = False
@@ -78,18 +78,18 @@ class HeldRoom:
         """Hold so many bytes from now on.
 
         Raises:
-            Refusal: 503: there is no room for them.
+            RequestError: 503: there is no room for them.
         """
         with self._lock:
             count = 0 if self.closed else count
-            self._desk.move(count - self.bytes)
+            self._queue.move(count - self.bytes)
             self.bytes = count
 
     def end(self) -> None:
         """Give the place back, but not the bytes."""
         if self._counts:
             self._counts = False
-            self._desk.leave(self.client)
+            self._queue.leave(self.client)
 
     def close(self) -> None:
         """Give back everything; from now on nothing is held."""
@@ -99,7 +99,7 @@ class HeldRoom:
 
 
 class ServerJob:
-    """One picture's way over the desk. Its fields are read by any thread, and written by the desk.
+    """One picture's way over the queue. Its fields are read by any thread, and written by the queue.
 
     Attributes:
         id: What nobody can guess.
@@ -170,7 +170,7 @@ class ServerJob:
                 self._listeners.discard(listener)
         return self._version
 
-    def sight(self, seconds: float) -> np.ndarray | None:
+    def current_picture(self, seconds: float) -> np.ndarray | None:
         """Look at what an iteration has by now, (H, W, C) of 8 bits; ``None``: nothing came in so many seconds."""
         if not self.shows:
             return None
@@ -206,7 +206,7 @@ class ServerJob:
 
         Raises:
             StoppedError: It is not wanted any more, and has nothing to show for it.
-            Refusal: 503: it takes too long.
+            RequestError: 503: it takes too long.
         """
         assert self.began is not None
         if self.cut or self._unwanted.is_set():

@@ -1,4 +1,4 @@
-"""The desk: jobs wait in a line, workers do them, and all that lies in memory for clients is counted.
+"""The queue: jobs wait in a line, workers do them, and all that lies in memory for clients is counted.
 
 Workers are threads of this process. Small pictures have several, each of which computes on one core: a picture of 256
 pixels a side leaves most of a machine idle if all of it is set to the one. Larger ones have a worker that computes on
@@ -73,7 +73,7 @@ class JobQueue:
         self._closing = False
         # These processes look at headers when pictures come; the maker's decode them when their turn comes: pictures
         # that wait keep no process.
-        self._porter = image.Decoder(workers=2, timeout=PATIENCE, memory=MOST_TO_DECODE)
+        self._header_reader = image.Decoder(workers=2, timeout=PATIENCE, memory=MOST_TO_DECODE)
         self.maker: Backend = LocalBackend(limits) if maker is None else maker
         cores = torch.get_num_threads()
         lanes: list[tuple[Lane, int]]
@@ -90,7 +90,7 @@ class JobQueue:
 
     def open(self) -> None:
         """Start the workers."""
-        self._porter.start()
+        self._header_reader.start()
         self.maker.open()
         for thread in self._threads:
             thread.start()
@@ -136,7 +136,7 @@ class JobQueue:
         """Give an address a place.
 
         Raises:
-            Refusal: 429: it has all that it may have; 503: the server is ending.
+            RequestError: 429: it has all that it may have; 503: the server is ending.
         """
         with self._lock:
             if self._closing:
@@ -160,7 +160,7 @@ class JobQueue:
         """Hold so many bytes more, or fewer.
 
         Raises:
-            Refusal: 503: there is no room for them.
+            RequestError: 503: there is no room for them.
         """
         with self._lock:
             if count > 0 and self._bytes + count > self.limits.held:
@@ -174,9 +174,9 @@ class JobQueue:
 
         Raises:
             DecodeError: It is none.
-            Refusal: 413: it has too many pixels.
+            RequestError: 413: it has too many pixels.
         """
-        with self._porter.open(content, max_pixels=2**62) as rows:
+        with self._header_reader.open(content, max_pixels=2**62) as rows:
             spec = rows.spec
         if spec.width * spec.height > self.limits.pixels:
             raise RequestError(
@@ -194,7 +194,7 @@ class JobQueue:
             lane: Where it waits; ``None``: by its size.
 
         Raises:
-            Refusal: 413: pictures are too large; 422: it can't be meant; 503: there is no room.
+            RequestError: 413: pictures are too large; 422: the arguments are invalid; 503: there is no room.
             DecodeError: A file is no picture.
         """
         task = None if ask.card is None else tasks.find(ask.verb)
@@ -250,7 +250,7 @@ class JobQueue:
         """Find a job that is kept.
 
         Raises:
-            Refusal: 404: there is none.
+            RequestError: 404: there is none.
         """
         self.sweep()
         with self._lock:
@@ -341,5 +341,5 @@ class JobQueue:
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join(5)
-        self._porter.close()
+        self._header_reader.close()
         self.maker.close()

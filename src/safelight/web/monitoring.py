@@ -17,12 +17,12 @@ _SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
 class _Now(Collector):
     """What is so at the moment of asking."""
 
-    def __init__(self, desk: JobQueue) -> None:
+    def __init__(self, queue: JobQueue) -> None:
         self._facts: tuple[tuple[str, str, Callable[[], float]], ...] = (
-            ("safelight_jobs_waiting", "Jobs that wait.", lambda: desk.waiting),
-            ("safelight_jobs_running", "Jobs that run.", lambda: desk.running),
-            ("safelight_pixels_in_flight", "Pixels, in and out, of jobs that wait or run.", lambda: desk.pixels),
-            ("safelight_bytes_held", "Bytes of bodies and results in memory.", lambda: desk.held),
+            ("safelight_jobs_waiting", "Jobs that wait.", lambda: queue.waiting),
+            ("safelight_jobs_running", "Jobs that run.", lambda: queue.running),
+            ("safelight_pixels_in_flight", "Pixels, in and out, of jobs that wait or run.", lambda: queue.pixels),
+            ("safelight_bytes_held", "Bytes of bodies and results in memory.", lambda: queue.held),
         )
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
@@ -52,9 +52,9 @@ class Monitoring:
             registry=self.registry,
         )  # fmt: skip
 
-    def watch(self, desk: JobQueue) -> None:
-        """Count what a desk does."""
-        self.registry.register(_Now(desk))
+    def watch(self, queue: JobQueue) -> None:
+        """Count what a queue does."""
+        self.registry.register(_Now(queue))
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """Count an answer; ``route`` is the pattern of its path, and never a client's own text."""

@@ -69,7 +69,7 @@ def read_fields(verb: str, said: Iterable[tuple[str, str]]) -> dict[str, Value]:
     """Check what a query or a form says, and turn it into numbers and flags.
 
     Raises:
-        Refusal: 422: an unknown name, one that is said twice, or a value that it may not have.
+        RequestError: 422: an unknown name, one that is said twice, or a value that it may not have.
     """
     known = fields_of(verb)
     values: dict[str, Value] = {}
@@ -134,7 +134,7 @@ def task_request(
         memory: Bytes that a tile's computation may hold.
 
     Raises:
-        Refusal: 422: it can't be meant.
+        RequestError: 422: the arguments are invalid.
         CardError: A method or an option that does not exist.
     """
     rest = dict(values)
@@ -231,7 +231,7 @@ def acceptable(accept: str | None, format: str) -> str:  # noqa: A002
     """Choose the format of an answer by an ``Accept`` header: the picture's own, if that will do.
 
     Raises:
-        Refusal: 406: none of those that can be written.
+        RequestError: 406: none of those that can be written.
 
     Example:
         >>> acceptable("text/html, image/*;q=0.8", "jpeg"), acceptable("image/webp,image/png;q=0.5", "jpeg")

@@ -76,29 +76,29 @@ class RayBackend:
     """Computes on a cluster; it is made when the server starts, and asks for replicas of a method when one is wanted.
 
     Args:
-        fleet: Where.
+        cluster: The Ray cluster, and how many replicas a method may have.
         limits: What clients may have; replicas hold them too.
 
     Raises:
         ConnectionError: There is no such cluster.
     """
 
-    def __init__(self, fleet: RayCluster, limits: ServerLimits) -> None:
+    def __init__(self, cluster: RayCluster, limits: ServerLimits) -> None:
         import ray
         from ray import serve
 
-        self.places: int | None = fleet.most
-        self._fleet, self._limits = fleet, limits
+        self.places: int | None = cluster.most
+        self._cluster, self._limits = cluster, limits
         self._here = LocalBackend(limits)
         self._handles: dict[str, Any] = {}
         self._one = threading.Lock()
         for name in ("ray", "ray.serve"):
             logging.getLogger(name).setLevel(logging.ERROR)  # its own life is not of interest
         how: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-        if fleet.address == "local":
+        if cluster.address == "local":
             ray.init(include_dashboard=False, **how)
         else:
-            ray.init(address=fleet.address, **how)
+            ray.init(address=cluster.address, **how)
         serve.start(proxy_location="Disabled", logging_config={"log_level": "ERROR"})
         self._board: Any = ray.remote(num_cpus=0)(_Board).remote()
 
@@ -123,7 +123,7 @@ class RayBackend:
         """Have a result made.
 
         Raises:
-            Refusal: 503: its replica died; and whatever the replica refuses.
+            RequestError: 503: its replica died; and whatever the replica refuses.
             StoppedError: It is not wanted any more.
         """
         from ray.exceptions import RayError
@@ -178,18 +178,19 @@ class RayBackend:
         name = "fix" if ask.card is None else ask.card.id.replace("/", "-")
         with self._one:
             if name not in self._handles:
-                fleet = self._fleet
+                cluster = self._cluster
                 scaling = {
-                    "min_replicas": fleet.least, "initial_replicas": max(1, fleet.least), "max_replicas": fleet.most,
+                    "min_replicas": cluster.least, "initial_replicas": max(1, cluster.least),
+                    "max_replicas": cluster.most,
                     "target_ongoing_requests": 1, "downscale_delay_s": _IDLE, "upscale_delay_s": 1.0,
                 }  # fmt: skip
                 as_deployment: Any = cast("Any", serve).deployment
                 deployment = as_deployment(
                     _Replica, name=name, max_ongoing_requests=1, autoscaling_config=scaling,
-                    ray_actor_options={"num_cpus": fleet.cpus, "num_gpus": fleet.gpus},
+                    ray_actor_options={"num_cpus": cluster.cpus, "num_gpus": cluster.gpus},
                 )  # fmt: skip
                 target = serve.RunTarget(
-                    deployment.bind(self._limits, max(1, round(fleet.cpus))), name=name, route_prefix=None
+                    deployment.bind(self._limits, max(1, round(cluster.cpus))), name=name, route_prefix=None
                 )
                 (self._handles[name],) = serve.run_many([target], wait_for_applications_running=False)
             return self._handles[name]

@@ -18,7 +18,7 @@ from safelight.web.errors import GONE, RequestError, raise_told
 from safelight.web.job_queue import JobQueue
 
 
-def routes(desk: JobQueue) -> APIRouter:
+def routes(queue: JobQueue) -> APIRouter:
     """Make the route that measures."""
     router = APIRouter(prefix=openapi.ROOT, tags=["pictures"])
 
@@ -32,12 +32,12 @@ def routes(desk: JobQueue) -> APIRouter:
         PSNR and SSIM of the luma, rounded to 8 bits; the answer has this in words. The PSNR of equal pictures, which
         is infinite, is null.
         """
-        held = desk.enter(request.client.host if request.client else "")
+        held = queue.enter(request.client.host if request.client else "")
         try:
             files, texts = await uploads.read(request, held)
             if texts or {name: len(same) for name, same in files.items()} != {"reference": 1, "picture": 1}:
                 raise RequestError(422, "expected a form with the parts reference and picture, once each, and no other")
-            found = await to_thread.run_sync(_measure, desk, files["reference"][0], files["picture"][0])
+            found = await to_thread.run_sync(_measure, queue, files["reference"][0], files["picture"][0])
             return JSONResponse(found)
         except ClientDisconnect:
             return GONE
@@ -49,10 +49,10 @@ def routes(desk: JobQueue) -> APIRouter:
     return router
 
 
-def _measure(desk: JobQueue, reference: bytes, picture: bytes) -> dict[str, Any]:
+def _measure(queue: JobQueue, reference: bytes, picture: bytes) -> dict[str, Any]:
     scorer = Scorer([metrics.PSNR, metrics.SSIM], Protocol(channel="y"))
     try:
-        figures = scorer.pair(desk.maker.picture(reference), desk.maker.picture(picture))
+        figures = scorer.pair(queue.maker.picture(reference), queue.maker.picture(picture))
     except ValueError as error:
         raise RequestError(422, str(error)) from None
     return {

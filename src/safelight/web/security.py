@@ -86,7 +86,7 @@ class SecurityMiddleware:
         """Refuse who may not ask.
 
         Raises:
-            Refusal: 400, 401, 403 or 421.
+            RequestError: 400, 401, 403 or 421.
         """
         headers: dict[bytes, list[bytes]] = {}
         for name, value in scope["headers"]:
@@ -152,7 +152,7 @@ class Body:
         """Receive the next piece.
 
         Raises:
-            Refusal: 408 or 413.
+            RequestError: 408 or 413.
         """
         if self._whole:
             return await self._receive()  # it waits until the client hangs up

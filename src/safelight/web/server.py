@@ -71,7 +71,7 @@ def serve(
         limit_concurrency=_CONNECTIONS, timeout_keep_alive=15, timeout_graceful_shutdown=round(limits.grace) + 5,
         lifespan="on",
     )  # fmt: skip
-    server = _Server(config, served.desk, started, listening.getsockname()[:2])
+    server = _Server(config, served.queue, started, listening.getsockname()[:2])
     # What is there now stays: the collector need not look at torch's hundred thousands of objects again and again.
     gc.collect()
     gc.freeze()
@@ -81,11 +81,11 @@ def serve(
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which tells when it listens, and the desk when it is to end."""
+    """uvicorn's server, which tells when it listens, and the queue when it is to end."""
 
-    def __init__(self, config: uvicorn.Config, desk: Any, started: Any, address: tuple[str, int]) -> None:  # noqa: ANN401
+    def __init__(self, config: uvicorn.Config, queue: Any, started: Any, address: tuple[str, int]) -> None:  # noqa: ANN401
         super().__init__(config)
-        self._desk, self._started, self._address = desk, started, address
+        self._queue, self._started, self._address = queue, started, address
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and tell."""
@@ -95,10 +95,10 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let the work in hand finish, and cut off what takes longer than it may."""
-        asyncio.get_running_loop().call_later(self._desk.limits.grace, self._desk.cut)
+        asyncio.get_running_loop().call_later(self._queue.limits.grace, self._queue.cut)
         await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: Any) -> None:  # noqa: ANN401
         """Take no more work from now on."""
-        self._desk.refuse()
+        self._queue.refuse()
         super().handle_exit(sig, frame)

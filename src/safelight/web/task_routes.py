@@ -29,12 +29,12 @@ _SIGHT = 3.0  # seconds to wait for an iteration's next step
 _PULSE = 10.0  # seconds between two signs of life in a stream of events
 
 
-def routes(desk: JobQueue) -> APIRouter:
-    """Make the API of a desk."""
+def routes(queue: JobQueue) -> APIRouter:
+    """Make the API of a queue."""
     router = APIRouter(prefix=ROOT)
     for verb in verbs():
         router.add_api_route(
-            f"/{verb}", _endpoint(verb, desk), methods=["POST"], operation_id=verb, summary=openapi.summary(verb),
+            f"/{verb}", _endpoint(verb, queue), methods=["POST"], operation_id=verb, summary=openapi.summary(verb),
             responses=openapi.answers_of_work(verb), openapi_extra=openapi.request(verb), response_class=Response,
             status_code=200, tags=["pictures"],
         )  # fmt: skip
@@ -45,7 +45,7 @@ def routes(desk: JobQueue) -> APIRouter:
     )  # fmt: skip
     async def job(number: str) -> JSONResponse:
         """Tell where a job stands."""
-        return JSONResponse(facts_of(desk.find(number)))
+        return JSONResponse(facts_of(queue.find(number)))
 
     @router.get(
         "/jobs/{number}/result", tags=["jobs"], operation_id="result", response_class=Response,
@@ -53,7 +53,7 @@ def routes(desk: JobQueue) -> APIRouter:
     )  # fmt: skip
     async def result(number: str) -> Response:
         """Give a job's picture, as often as it is asked for while it is kept."""
-        found = desk.find(number)
+        found = queue.find(number)
         if not found.over:
             raise RequestError(409, f"the job is {found.state}; ask again when it is done")
         return _answer(found)
@@ -64,7 +64,7 @@ def routes(desk: JobQueue) -> APIRouter:
     )  # fmt: skip
     async def events(number: str) -> StreamingResponse:
         """Follow a job: server-sent events of its facts, until it is over."""
-        found = desk.find(number)
+        found = queue.find(number)
         return StreamingResponse(_events(found), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
     @router.get(
@@ -73,7 +73,7 @@ def routes(desk: JobQueue) -> APIRouter:
     )  # fmt: skip
     async def preview(number: str) -> Response:
         """Show what an iteration has by now, as PNG with 8 bits."""
-        seen = await to_thread.run_sync(desk.find(number).sight, _SIGHT)
+        seen = await to_thread.run_sync(queue.find(number).current_picture, _SIGHT)
         if seen is None:
             raise RequestError(409, "there is nothing to look at, or not yet: the job waits, is over, or iterates not")
         file = await to_thread.run_sync(image.encode, image.Picture(pixels=seen), "png")
@@ -85,11 +85,11 @@ def routes(desk: JobQueue) -> APIRouter:
     )  # fmt: skip
     async def stop(number: str) -> Response:
         """Stop a job; an iteration's best so far is kept. Of a job that is over, forget the result."""
-        found = desk.find(number)
+        found = queue.find(number)
         if found.over:
-            desk.drop(found)
+            queue.drop(found)
             return Response(status_code=204)
-        desk.stop(found)
+        queue.stop(found)
         return JSONResponse(facts_of(found), 202)
 
     return router
@@ -114,9 +114,9 @@ def facts_of(job: ServerJob) -> dict[str, Any]:
     }
 
 
-def _endpoint(verb: str, desk: JobQueue) -> Callable[[Request], Awaitable[Response]]:
+def _endpoint(verb: str, queue: JobQueue) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
-        return await _Work(verb, desk).answer(request)
+        return await _Work(verb, queue).answer(request)
 
     endpoint.__doc__ = openapi.description(verb)
     return endpoint
@@ -125,17 +125,17 @@ def _endpoint(verb: str, desk: JobQueue) -> Callable[[Request], Awaitable[Respon
 class _Work:
     """One task's requests."""
 
-    def __init__(self, verb: str, desk: JobQueue) -> None:
-        self._verb, self._desk = verb, desk
+    def __init__(self, verb: str, queue: JobQueue) -> None:
+        self._verb, self._queue = verb, queue
 
     async def answer(self, request: Request) -> Response:
         """Do the work, or begin it."""
-        desk, client = self._desk, request.client.host if request.client else ""
+        queue, client = self._queue, request.client.host if request.client else ""
         values = read_fields(self._verb, request.query_params.multi_items())
-        held = desk.enter(client)
+        held = queue.enter(client)
         try:
             ask = await self._read(request, values, held)
-            job = await to_thread.run_sync(desk.put, ask, held)
+            job = await to_thread.run_sync(queue.put, ask, held)
         except ClientDisconnect:
             held.close()
             return GONE
@@ -146,7 +146,7 @@ class _Work:
             held.close()
             raise
         if "respond-async" in request.headers.get("prefer", "").replace(" ", "").split(","):
-            desk.keep(job)
+            queue.keep(job)
             headers = {"Location": f"{ROOT}/jobs/{job.id}", "Preference-Applied": "respond-async"}
             return JSONResponse(facts_of(job), 202, headers=headers)
         try:
@@ -154,7 +154,7 @@ class _Work:
                 return GONE
             return _answer(job)
         finally:
-            desk.stop(job)  # of use where its client hung up
+            queue.stop(job)  # of use where its client hung up
             job.forget()
 
     async def _read(self, request: Request, values: Mapping[str, Any], held: HeldRoom) -> TaskRequest:
@@ -179,7 +179,7 @@ class _Work:
             raise RequestError(
                 422, f"expected one picture, got {len(pictures) if pictures != [b''] else 'an empty body'}"
             )
-        ask = task_request(self._verb, said, pictures[0], files, device=self._desk.device, memory=self._desk.memory)
+        ask = task_request(self._verb, said, pictures[0], files, device=self._queue.device, memory=self._queue.memory)
         return ask if ask.format is not None or not makes_picture else _accepted(ask, accept)
 
 

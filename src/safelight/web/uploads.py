@@ -1,4 +1,4 @@
-"""Read a request's body into memory: one file, or a form of them. What it may hold is bounded before, by the guard."""
+"""Read a request's body into memory: one file, or a form of them. ``security`` has bounded what it may hold."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def read(request: Request, held: HeldRoom) -> tuple[dict[str, list[bytes]]
         parts say.
 
     Raises:
-        Refusal: 400: a broken form; 415: a body of another kind; 503: there is no room for so many bytes.
+        RequestError: 400: a broken form; 415: a body of another kind; 503: there is no room for so many bytes.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
