@@ -214,7 +214,7 @@ from safelight import inference
 from safelight.batch import FileSettings, cluster
 plan = cluster.plan([sys.argv[1]], out=sys.argv[2], tag="x2", format=None, on_exist="error")
 pool = cluster.WorkerPool(workers=2)
-request = inference.InferenceRequest(scale=2)
+request = inference.InferenceRequest(inputs={"scale": 2})
 for _ in cluster.run(plan, card="upscale/fsrcnn", request=request, files=FileSettings(), pool=pool):
     print("one", flush=True)
 """
