@@ -180,6 +180,31 @@ def test_upscale_takes_more_frames_of_any_kind(pixels, methods):
         safelight.upscale(pixels, method="bicubic", frames=[pixels])
 
 
+def test_numbers_of_numpy_and_torch_are_numbers(pixels):
+    expected = safelight.upscale(pixels, scale=2, method="bicubic")
+    for scale in (np.float64(2), np.float32(2), np.int64(2), np.array(2.0), torch.tensor(2.0)):
+        assert np.array_equal(safelight.upscale(pixels, scale=scale, method="bicubic"), expected)
+    safelight.denoise(pixels, method="wiener", sigma=np.float32(5), strength=np.float64(0.5), seed=np.int64(3))
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64, 1.5, "1", float("nan")])
+def test_a_seed_that_is_none_is_refused(pixels, seed):
+    with pytest.raises(CardError, match="seed"):
+        safelight.denoise(pixels, method="wiener", seed=seed)
+
+
+@pytest.mark.parametrize("weights", [0.5, ["a", "b"], [1e308, 1e308]])
+def test_weights_of_styles_that_are_none_are_refused(pixels, weights):
+    with pytest.raises(CardError, match="weights"):
+        safelight.stylize(pixels, [pixels, pixels], style_weights=weights)
+
+
+@pytest.mark.parametrize("value", ["auto", [5], 2j])
+def test_a_sigma_that_is_no_number_is_refused(pixels, value):
+    with pytest.raises(CardError, match="sigma: expected a number"):
+        safelight.denoise(pixels, method="wiener", sigma=value)
+
+
 def test_load_takes_the_task_of_a_network_that_serves_several():
     with pytest.raises(CardError, match="no method of inpaint is called 'vdsr'"):
         safelight.load("vdsr", task="inpaint")

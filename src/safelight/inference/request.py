@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -51,7 +52,7 @@ def read_inputs(task: TaskSpec, values: Mapping[str, Any]) -> dict[str, Any]:
         values: The values, by the names of the inputs; ``None``: not given.
 
     Raises:
-        CardError: The task has no input of this name.
+        CardError: The task has no input of this name, or a value is not a number where one is expected.
         PictureError: A value cannot be read as a picture.
     """
     known = {spec.name: spec for spec in task.conditions}
@@ -74,10 +75,26 @@ def _read(spec: InputSpec, value: Any) -> Any:  # noqa: ANN401 - of any kind
         case "pictures":
             several: Sequence[Any] = cast("Sequence[Any]", value) if isinstance(value, list | tuple) else (value,)
             return tuple(image.from_any(each) for each in several)
+        case "number" | "integer":
+            return _number(spec, value)
         case "numbers":
-            return tuple(value)
+            try:
+                return tuple(float(each) for each in value)
+            except (TypeError, ValueError):
+                raise CardError(f"{spec.name}: expected a sequence of numbers, got {value!r}") from None
         case _:
             return value
+
+
+def _number(spec: InputSpec, value: Any) -> int | float:  # noqa: ANN401 - of any kind
+    """Convert a number, also one of numpy or torch, to Python's own."""
+    try:
+        if spec.kind == "integer":
+            return int(operator.index(value))
+        return value if type(value) in (bool, int, float) else float(value)
+    except (TypeError, ValueError):
+        kind = "whole number" if spec.kind == "integer" else "number"
+        raise CardError(f"{spec.name}: expected a {kind}, got {value!r}") from None
 
 
 def check(card: Card, task: TaskSpec, request: InferenceRequest) -> dict[str, Any]:
