@@ -49,7 +49,8 @@ from safelight.media.image import Picture
 side = round(50e6 ** 0.5 / 4)
 picture = Picture(pixels=np.random.default_rng(0).integers(0, 255, (side, side, 3), dtype=np.uint8))
 before = peak()
-result = inference.apply(catalog.find(sys.argv[1]), picture, inference.InferenceRequest(inputs={"scale": 4}, device="cpu"))
+request = inference.InferenceRequest(inputs={"scale": 4}, device="cpu")
+result = inference.apply(catalog.find(sys.argv[1]), picture, request)
 assert result.pixels.shape[0] == 4 * side
 print(peak() - before - result.pixels.nbytes / 2**20)
 """

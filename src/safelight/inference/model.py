@@ -274,7 +274,9 @@ def open_weights(card: Card, file: Path, scale: float | None = None) -> tuple[Pa
     header = weights_file.read_header(path)
     name = weights_file.printable_name(file)
     if header.method != card.id:
-        raise weights_file.CheckpointError(f"{name}: expected weights of {card.id}, got {ascii(header.method)[1:-1][:60]}")
+        raise weights_file.CheckpointError(
+            f"{name}: expected weights of {card.id}, got {ascii(header.method)[1:-1][:60]}"
+        )
     if spec.scale_agnostic or len(header.scales) == 1:
         return path, header
     named = {int(a or b) for a, b in re.findall(r"(?<![a-z0-9])(?:x(\d)|(\d)x)(?![a-z0-9])", file.name.lower())}

@@ -112,7 +112,9 @@ def _check_styles(inputs: Mapping[str, Any]) -> None:
             f"expected a weight and a mask for each style, got {counts[0]} styles, {counts[1]} weights and "
             f"{counts[2]} masks"
         )
-    if weights is not None and not (all(weight >= 0 and math.isfinite(weight) for weight in weights) and 0 < sum(weights) < math.inf):
+    if weights is not None and not (
+        all(weight >= 0 and math.isfinite(weight) for weight in weights) and 0 < sum(weights) < math.inf
+    ):
         given = ", ".join(f"{weight:g}" for weight in weights)
         raise CardError(f"expected weights of styles that are at least 0 and not all 0, got {given}")
 
