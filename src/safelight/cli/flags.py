@@ -109,8 +109,9 @@ class ExecutionFlags:
         OnExist | None,
         typer.Option(
             "--on-exist",
-            help="What to do if an output exists; error if not given. skip: continue a batch that was stopped; a "
-            "result whose input or settings have changed since is made again. rename: write NAME-2, NAME-3, ...",
+            help="What to do if an output exists; error if not given. skip: continue a batch that was stopped; in a "
+            "folder of results, one whose input or settings have changed since is made again. rename: write NAME-2, "
+            "NAME-3, ...",
             show_default=False,
         ),
     ] = None
